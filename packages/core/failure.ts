@@ -1,0 +1,44 @@
+// The one error class: what went wrong in a way a device, a caller or an operator can act on.
+
+/**
+ * `invalid` bad input · `unauthenticated` no or wrong credentials · `forbidden` known, not allowed · `not_found` ·
+ * `conflict` exists or changed meanwhile · `too_large` over a limit · `unsupported` media type or protocol ·
+ * `unavailable` try again later (nothing was lost) · `setup` a setting or the machine is wrong: say how to mend it.
+ */
+export type FailureCode =
+  | 'invalid'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'not_found'
+  | 'conflict'
+  | 'too_large'
+  | 'unsupported'
+  | 'unavailable'
+  | 'setup'
+
+export type FailureDetail = {
+  /** Dotted path of the offending field, for example `data.temperature.value`. */
+  readonly field?: string
+  /** For `unavailable`: when trying again makes sense. */
+  readonly retryAfterMs?: number
+  readonly cause?: unknown
+}
+
+export class Failure extends Error {
+  readonly code: FailureCode
+  readonly field: string | undefined
+  readonly retryAfterMs: number | undefined
+
+  constructor(code: FailureCode, message: string, detail: FailureDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
+    this.name = 'Failure'
+    this.code = code
+    this.field = detail.field
+    this.retryAfterMs = detail.retryAfterMs
+  }
+}
+
+/** A refusal of input that names the field and what was expected there. */
+export function invalid(field: string, expected: string): Failure {
+  return new Failure('invalid', `${field}: ${expected}`, { field })
+}
