@@ -20,7 +20,10 @@ const EVENT_TYPE = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/
 const EVENT_ID = /^[\x21-\x7e]{1,64}$/
 // Control characters, the separators of topics and resource names, and lone surrogates cannot stand in a device id.
 const DEVICE_FORBIDDEN =
+  // oxlint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f/+#\u2028\u2029]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/
+// `-` stands for all; every URL parser removes `.` and `..`, so such a device could never be addressed.
+const DEVICE_RESERVED: ReadonlySet<string> = new Set(['-', '.', '..'])
 const MAX_DEVICE_CHARS = 128
 
 export function checkProject(project: string, field = 'project'): string {
@@ -29,8 +32,11 @@ export function checkProject(project: string, field = 'project'): string {
 }
 
 export function checkDevice(device: string, field = 'device'): string {
-  if (device.length === 0 || device.length > MAX_DEVICE_CHARS || device === '-' || DEVICE_FORBIDDEN.test(device))
-    throw invalid(field, `expected 1 to ${MAX_DEVICE_CHARS} characters without control characters, "/", "+" or "#", and not "-"`)
+  if (device.length === 0 || device.length > MAX_DEVICE_CHARS || DEVICE_RESERVED.has(device) || DEVICE_FORBIDDEN.test(device))
+    throw invalid(
+      field,
+      `expected 1 to ${MAX_DEVICE_CHARS} characters without control characters, "/", "+" or "#", and not "-", "." or ".."`,
+    )
   return device
 }
 
@@ -68,7 +74,8 @@ const MAIN_FIELDS: ReadonlyMap<string, string> = new Map([
 
 /**
  * The numeric readings in an event's data: dotted path below the event type, value. Arrays are not readings
- * (their newest value stands beside them), nor are strings; `labelsChanged` has none.
+ * (their newest value stands beside them), nor are strings, numbers that are not finite and fields with an empty name
+ * (their path would be that of another field); `labelsChanged` has none.
  */
 export function readingsOf(eventType: string, data: EventData): [field: string, value: number][] {
   const found: [string, number][] = []
@@ -78,7 +85,7 @@ export function readingsOf(eventType: string, data: EventData): [field: string, 
 }
 
 function collect(path: string, value: unknown, into: [string, number][]): void {
-  if (typeof value === 'number') into.push([path === '' ? 'value' : path, value])
-  else if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    for (const key of Object.keys(value)) collect(path === '' ? key : `${path}.${key}`, (value as EventData)[key], into)
+  if (typeof value === 'number' && Number.isFinite(value)) into.push([path === '' ? 'value' : path, value])
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return
+  for (const [key, inner] of Object.entries(value)) if (key !== '') collect(path === '' ? key : `${path}.${key}`, inner, into)
 }

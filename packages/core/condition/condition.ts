@@ -1,0 +1,26 @@
+// The conditions there are. A new one is a file beside this one, a member of the union and a line in the table.
+import { invalid } from '../failure.ts'
+import { type Absent, absent } from './absent.ts'
+import { joinPath, readObject } from './input.ts'
+import type { ConditionKind } from './kind.ts'
+import { type Threshold, threshold } from './threshold.ts'
+
+export type Condition = Threshold | Absent
+
+const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent }
+const NAMES = Object.keys(KINDS) as Condition['kind'][]
+
+export function kindOf(condition: Condition): ConditionKind<Condition> {
+  return KINDS[condition.kind]
+}
+
+export function parseCondition(input: unknown, path: string): Condition {
+  const fields = readObject(input, path, NAMES)
+  const [name, ...others] = NAMES.filter(one => fields[one] !== undefined)
+  if (name === undefined || others.length > 0) throw invalid(path, `expected exactly one condition of ${NAMES.join(', ')}`)
+  return KINDS[name].parse(fields[name], joinPath(path, name))
+}
+
+export function conditionToJson(condition: Condition): { readonly [kind: string]: unknown } {
+  return { [condition.kind]: kindOf(condition).toJson(condition) }
+}

@@ -1,0 +1,50 @@
+// What a condition is to the engine: every other file of this folder exports one object of this shape.
+import type { StepInput } from '../step.ts'
+
+/** What a condition keeps between steps, as plain JSON; `kind` tells whose it is after the rule was edited. */
+export type Memory = { readonly kind: string }
+
+/** What made the condition begin or stop to hold. */
+export type Cause = {
+  readonly value: number | string | undefined
+  readonly limit: number | undefined
+  /** Undefined when the passing of time did it. */
+  readonly eventId: string | undefined
+}
+
+export type Verdict = {
+  /** Undefined: this cannot be told (the field is missing, nothing is known yet), and the last verdict stands. */
+  readonly holds: boolean | undefined
+  /** What was seen; beside `holds: undefined` possibly a description of what was found in place of a number. */
+  readonly value: number | string | undefined
+  readonly limit: number | undefined
+  /** The same object as before when there is nothing new to keep. */
+  readonly memory: Memory | undefined
+}
+
+/**
+ * One kind of condition. It only says whether it holds; `for`, `keepActive` and the alarm are the engine's (step.ts).
+ * Methods, not function properties, so that a `ConditionKind<Threshold>` can stand in a table of kinds.
+ */
+export interface ConditionKind<C, M extends Memory = Memory> {
+  /** The key below `when`. */
+  readonly name: string
+  parse(input: unknown, path: string): C
+  /** What `parse` gives the same condition for. */
+  toJson(condition: C): { readonly [key: string]: unknown }
+  /** The event types it must be given, for indexing; always the same array for one condition. */
+  eventTypes(condition: C): readonly string[]
+  /** Of the values it compares, for people. */
+  unit(condition: C): string | undefined
+  /**
+   * `held` is what made it hold when it holds now. Times never go backwards from one call to the next, and a `time` input
+   * comes exactly at `dueUs`. This is the hot path: allocate a verdict and nothing else when nothing changes.
+   */
+  judge(condition: C, memory: M | undefined, held: Cause | undefined, input: StepInput): Verdict
+  /** When the passing of time alone may next change the verdict, else Infinity. After `judge` at that time it must be later. */
+  dueUs(condition: C, memory: M | undefined, holds: boolean): number
+  /** The verdict in plain words. */
+  describe(condition: C, verdict: Verdict): string
+  /** That it has held (or not held) without a break for a duration, in plain words. */
+  lasting(condition: C, holds: boolean, cause: Cause, duration: string): string
+}

@@ -1,0 +1,136 @@
+// A rule: which devices, which condition, how long, how grave. Strictly parsed once, trusted by the engine (step.ts).
+import { type Condition, conditionToJson, kindOf, parseCondition } from './condition/condition.ts'
+import { readBoolean, readChoice, readDurationMs, readList, readObject } from './condition/input.ts'
+import { type Device, type LabelFilter, matchesLabels, parseLabelFilter } from './device.ts'
+import { checkDevice } from './event.ts'
+import { invalid } from './failure.ts'
+import { DEFAULT_MESSAGE, type Message, parseMessage } from './message.ts'
+import { formatDuration } from './time.ts'
+
+export type Severity = 'info' | 'warning' | 'critical'
+
+/** AND between the three, OR inside device types and devices, AND inside labels; an empty list leaves all in. */
+export type Selector = {
+  readonly deviceTypes: readonly string[]
+  readonly labels: readonly LabelFilter[]
+  readonly devices: readonly string[]
+}
+
+export type Rule = {
+  readonly name: string
+  /** Set by the registry; 1 for the first. */
+  readonly version: number
+  readonly enabled: boolean
+  readonly select: Selector
+  readonly when: Condition
+  /** `for`: how long the condition must hold before the alarm is active; 0 at once. */
+  readonly holdMs: number
+  /** How long it must be clear before an active alarm clears; 0 at once. */
+  readonly keepActiveMs: number
+  readonly severity: Severity
+  readonly message: Message
+  /** Names of channels. */
+  readonly notify: readonly string[]
+}
+
+const KEYS = ['name', 'version', 'enabled', 'select', 'when', 'for', 'keepActive', 'severity', 'message', 'notify']
+const SEVERITIES: readonly Severity[] = ['info', 'warning', 'critical']
+const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
+
+/** `name`: what the address calls the rule; the document may leave its own out, but not contradict. */
+export function parseRule(input: unknown, name?: string): Rule {
+  const fields = readObject(input, '', KEYS, 'rule')
+  return {
+    name: parseName(fields.name, name),
+    version: parseVersion(fields.version),
+    enabled: fields.enabled === undefined ? true : readBoolean(fields.enabled, 'enabled'),
+    select: parseSelector(fields.select),
+    when: parseCondition(fields.when, 'when'),
+    holdMs: fields.for === undefined ? 0 : readDurationMs(fields.for, 'for'),
+    keepActiveMs: fields.keepActive === undefined ? 0 : readDurationMs(fields.keepActive, 'keepActive'),
+    severity: parseSeverity(fields.severity),
+    message: parseTemplate(fields.message),
+    notify: fields.notify === undefined ? [] : readList(fields.notify, 'notify', checkName),
+  }
+}
+
+/** The document of a rule, every setting said; `parseRule` makes the same rule of it. */
+export function ruleToJson(rule: Rule): { readonly [key: string]: unknown } {
+  const { select } = rule
+  return {
+    name: rule.name,
+    version: rule.version,
+    enabled: rule.enabled,
+    select: {
+      deviceTypes: select.deviceTypes,
+      labels: select.labels.map(({ key, value }) => (value === undefined ? key : `${key}=${value}`)),
+      devices: select.devices,
+    },
+    when: conditionToJson(rule.when),
+    for: formatDuration(rule.holdMs),
+    keepActive: formatDuration(rule.keepActiveMs),
+    severity: rule.severity,
+    message: rule.message.text,
+    notify: rule.notify,
+  }
+}
+
+export function selects(rule: Rule, device: Device): boolean {
+  const { deviceTypes, labels, devices } = rule.select
+  return (
+    (deviceTypes.length === 0 || deviceTypes.includes(device.type)) &&
+    (devices.length === 0 || devices.includes(device.id)) &&
+    matchesLabels(labels, device.labels)
+  )
+}
+
+export function eventTypesOf(rule: Rule): readonly string[] {
+  return kindOf(rule.when).eventTypes(rule.when)
+}
+
+function checkName(name: unknown, path: string): string {
+  if (typeof name !== 'string' || !NAME.test(name))
+    throw invalid(path, 'expected 1 to 63 characters of a-z 0-9 _ - that start with a letter or digit')
+  return name
+}
+
+function parseName(own: unknown, given: string | undefined): string {
+  if (own !== undefined && given !== undefined && own !== given) throw invalid('name', `expected "${given}", the name it is saved under`)
+  return checkName(own ?? given, 'name')
+}
+
+function parseVersion(input: unknown): number {
+  if (input === undefined) return 1
+  if (typeof input !== 'number' || !Number.isSafeInteger(input) || input < 1) throw invalid('version', 'expected a whole number from 1')
+  return input
+}
+
+function parseSelector(input: unknown): Selector {
+  if (input === undefined) return { deviceTypes: [], labels: [], devices: [] }
+  const fields = readObject(input, 'select', ['deviceTypes', 'labels', 'devices'])
+  const list = (key: string, readOne: (text: string, path: string) => string) =>
+    fields[key] === undefined ? [] : readList(fields[key], `select.${key}`, readOne)
+  return {
+    deviceTypes: list('deviceTypes', text => text),
+    labels: list('labels', checkLabel).map(parseLabelFilter),
+    devices: list('devices', checkDevice),
+  }
+}
+
+function checkLabel(text: string, path: string): string {
+  if (parseLabelFilter(text).key === '') throw invalid(path, 'expected "key" or "key=value"')
+  return text
+}
+
+function parseSeverity(input: unknown): Severity {
+  if (input === undefined) return 'warning'
+  if (Array.isArray(input))
+    throw invalid('severity', `a ladder of severities cannot be judged yet; expected one of ${SEVERITIES.join(', ')}`)
+  return readChoice(input, 'severity', SEVERITIES)
+}
+
+function parseTemplate(input: unknown): Message {
+  if (input === undefined) return DEFAULT_MESSAGE
+  if (typeof input !== 'string') throw invalid('message', 'expected a text')
+  return parseMessage(input, 'message')
+}
