@@ -1,0 +1,194 @@
+// The log: one Redis Stream per project. Appending is what makes an event accepted; everything else reads from here.
+import type { Redis } from 'ioredis'
+import { compareIds, type LogEntry, parseEntry } from './entry.ts'
+import { projectKey } from './key.ts'
+
+/** A batch on its way into the log: one line, frame and key per event, in order. */
+export type AppendBatch = {
+  readonly index: readonly string[]
+  readonly frames: readonly string[]
+  /** Content keys by which redeliveries are known. */
+  readonly keys: readonly string[]
+  /** One character per event: `c` drop it if its key was seen, `a` only remember the key. */
+  readonly modes: string
+}
+
+export type AppendOutcome = {
+  /** Undefined when every event of the batch was a redelivery. */
+  readonly entryId: string | undefined
+  readonly duplicates: number
+  /** Consumers that nobody had woken yet. */
+  readonly wake: readonly string[]
+}
+
+/** Keys remembered per generation; a redelivery is recognised for one to two generations. About 80 bytes a key. */
+const SEEN_LIMIT = 250_000
+/** A wake flag that outlives a lost wake for no longer than this; the sweep makes up for it. */
+const WAKE_MS = 1000
+
+const APPEND = `
+local n = tonumber(ARGV[4])
+local index, frames = ARGV[1], ARGV[2]
+local modes = ARGV[3]
+local now = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7, 6 + n))
+local old = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7, 6 + n))
+local dropped, drop = 0, {}
+for k = 1, n do
+  if string.byte(modes, k) == 99 and (now[k] == 1 or old[k] == 1) then drop[k] = true; dropped = dropped + 1 end
+end
+if dropped == n then return {'', dropped} end
+if dropped > 0 then
+  local function keep(text)
+    local kept, k = {}, 0
+    for line in string.gmatch(text, '[^\\n]+') do
+      k = k + 1
+      if not drop[k] then kept[#kept + 1] = line end
+    end
+    return table.concat(kept, '\\n')
+  end
+  index, frames = keep(index), keep(frames)
+end
+if redis.call('SADD', KEYS[2], unpack(ARGV, 7, 6 + n)) > 0 and redis.call('SCARD', KEYS[2]) > tonumber(ARGV[5]) then
+  redis.call('UNLINK', KEYS[3])
+  redis.call('RENAME', KEYS[2], KEYS[3])
+end
+local reply = {redis.call('XADD', KEYS[1], '*', 'i', index, 'f', frames), dropped}
+for k = 4, #KEYS do
+  if redis.call('SET', KEYS[k], '1', 'NX', 'PX', ARGV[6]) then reply[#reply + 1] = k - 3 end
+end
+return reply`
+
+/**
+ * Moves a consumer's place and runs its writes with it, or does nothing when the place is not where this worker read it:
+ * a worker that lost its partition cannot commit. Commands come as: argument count, name, key number, arguments.
+ */
+const COMMIT = `
+local place = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if place ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+local i = 4
+while i <= #ARGV do
+  local n = tonumber(ARGV[i])
+  redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
+  i = i + n + 1
+end
+return 1`
+
+type Scripts = {
+  telltaleAppend(keyCount: number, ...args: (string | number)[]): Promise<[string, number, ...number[]]>
+  telltaleCommit(keyCount: number, ...args: (string | number)[]): Promise<number>
+}
+
+/** One Redis command of a commit; the key stands apart because a Cluster wants to know it. */
+export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
+
+/** Lua's `unpack` takes some thousands of values; longer commands are split by the caller. */
+export const MAX_COMMAND_ARGS = 4000
+
+export class Log {
+  readonly #redis: Redis & Scripts
+  readonly #consumers: readonly string[]
+
+  /** @param consumers those woken by an append. */
+  constructor(redis: Redis, consumers: readonly string[]) {
+    redis.defineCommand('telltaleAppend', { lua: APPEND })
+    redis.defineCommand('telltaleCommit', { lua: COMMIT })
+    this.#redis = redis as Redis & Scripts
+    this.#consumers = consumers
+  }
+
+  /**
+   * Appends a batch as one entry, without the events whose key was seen before. Resolves when Redis has it on disk
+   * (`appendfsync always`). At most 1,000 events.
+   */
+  async append(project: string, batch: AppendBatch): Promise<AppendOutcome> {
+    const keys = ['log', 'seen', 'seen:old', ...this.#consumers.map(name => `wake:${name}`)].map(name => projectKey(project, name))
+    const [entryId, duplicates, ...woken] = await this.#redis.telltaleAppend(
+      keys.length,
+      ...keys,
+      batch.index.join('\n'),
+      batch.frames.join('\n'),
+      batch.modes,
+      batch.keys.length,
+      SEEN_LIMIT,
+      WAKE_MS,
+      ...batch.keys,
+    )
+    return { entryId: entryId === '' ? undefined : entryId, duplicates, wake: woken.map(number => this.#consumers[number - 1] as string) }
+  }
+
+  /** Entries strictly after an id (`0-0`: from the start), oldest first. */
+  async read(project: string, after: string, count: number): Promise<LogEntry[]> {
+    const rows = await this.#redis.xrange(projectKey(project, 'log'), `(${after}`, '+', 'COUNT', count)
+    return rows.map(([id, fields]) => parseEntry(id, fields))
+  }
+
+  /** The entry with this id, if it is still there. */
+  async entry(project: string, id: string): Promise<LogEntry | undefined> {
+    const [row] = await this.#redis.xrange(projectKey(project, 'log'), id, id)
+    return row && parseEntry(row[0], row[1])
+  }
+
+  /** Id of the newest entry, `0-0` for an empty log that never had one. */
+  async last(project: string): Promise<string> {
+    const [row] = await this.#redis.xrevrange(projectKey(project, 'log'), '+', '-', 'COUNT', 1)
+    return row?.[0] ?? (await this.trimmed(project))
+  }
+
+  /** Everything up to this id is gone from the log (`0-0`: nothing is). */
+  async trimmed(project: string): Promise<string> {
+    return (await this.#redis.get(projectKey(project, 'trimmed'))) ?? '0-0'
+  }
+
+  /** A consumer's committed place, exactly as committed; empty before its first commit. */
+  async place(project: string, consumer: string): Promise<string> {
+    return (await this.#redis.hget(projectKey(project, 'offsets'), consumer)) ?? ''
+  }
+
+  async places(project: string): Promise<Record<string, string>> {
+    return this.#redis.hgetall(projectKey(project, 'offsets'))
+  }
+
+  /** All or nothing: false when `from` is no longer the consumer's place (another worker has it now). */
+  async commit(project: string, consumer: string, from: string, to: string, commands: readonly CommitCommand[] = []): Promise<boolean> {
+    const keys = [projectKey(project, 'offsets')]
+    const numbers = new Map<string, number>()
+    const args: (string | number)[] = []
+    for (const [command, key, ...rest] of commands) {
+      let number = numbers.get(key)
+      if (number === undefined) {
+        number = keys.push(key)
+        numbers.set(key, number)
+      }
+      args.push(rest.length + 2, command, number, ...rest)
+    }
+    return (await this.#redis.telltaleCommit(keys.length, ...keys, consumer, from, to, ...args)) === 1
+  }
+
+  /** Lets an append wake the consumer again: called before reading, so that no wake is lost. */
+  async clearWake(project: string, consumer: string): Promise<void> {
+    await this.#redis.del(projectKey(project, `wake:${consumer}`))
+  }
+
+  /** True when nobody had woken the consumer; the caller then does. */
+  async setWake(project: string, consumer: string, forMs = WAKE_MS): Promise<boolean> {
+    return (await this.#redis.set(projectKey(project, `wake:${consumer}`), '1', 'PX', forMs, 'NX')) === 'OK'
+  }
+
+  /** Drops entries before `beforeId`, and remembers how far, so that a reader who missed some is told. */
+  async trim(project: string, beforeId: string): Promise<number> {
+    const log = projectKey(project, 'log')
+    const [row] = await this.#redis.xrevrange(log, `(${beforeId}`, '-', 'COUNT', 1)
+    if (!row) return 0
+    const known = await this.trimmed(project)
+    if (compareIds(row[0], known) > 0) await this.#redis.set(projectKey(project, 'trimmed'), row[0])
+    return this.#redis.xtrim(log, 'MINID', beforeId)
+  }
+
+  /** Entries and bytes (estimated by Redis from a sample). */
+  async size(project: string): Promise<{ entries: number; bytes: number }> {
+    const log = projectKey(project, 'log')
+    const [entries, bytes] = await Promise.all([this.#redis.xlen(log), this.#redis.memory('USAGE', log, 'SAMPLES', 5)])
+    return { entries, bytes: Number(bytes ?? 0) }
+  }
+}

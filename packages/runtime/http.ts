@@ -1,0 +1,156 @@
+// One fastify per process: bodies as bytes, who the caller is, and every failure in the dialect's shape.
+import fastifyCookie from '@fastify/cookie'
+import fastifyHelmet from '@fastify/helmet'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { type FastifyError, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { Failure, type FailureCode, invalid } from '../core/failure.ts'
+import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
+import type { Logger } from './logger.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    caller: Caller | undefined
+  }
+  interface FastifyContextConfig {
+    /** Body as bytes; routes without it get parsed JSON. */
+    raw?: boolean
+    /** No credentials needed. */
+    open?: boolean
+  }
+}
+
+const STATUS: Readonly<Record<FailureCode, number>> = {
+  invalid: 400,
+  unauthenticated: 401,
+  forbidden: 403,
+  not_found: 404,
+  conflict: 409,
+  too_large: 413,
+  unsupported: 415,
+  unavailable: 503,
+  setup: 500,
+}
+
+export const SESSION_COOKIE = 'telltale_session'
+const MAX_BODY_BYTES = 16 * 1024 * 1024
+/** A slow body is cut off (hazard 15). */
+const REQUEST_TIMEOUT_MS = 30_000
+
+export async function openHttp(identity: Identity, log: Logger) {
+  const app = fastify({
+    loggerInstance: log,
+    disableRequestLogging: true,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: 65_000,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 512 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+  await app.register(fastifyCookie)
+  await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.decorateRequest('caller', undefined)
+  app.addHook('onRequest', async request => {
+    if (!request.routeOptions.config.open) request.caller = await authenticate(identity, request)
+  })
+  app.addHook('preValidation', async request => {
+    if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
+  })
+  app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
+  app.setNotFoundHandler((request, reply) =>
+    sendFailure(new Failure('not_found', `no route ${request.method} ${pathOf(request)}`), request, reply),
+  )
+  return app
+}
+
+export type HttpApp = Awaited<ReturnType<typeof openHttp>>
+
+/** The page has its scripts and styles in files of its own, and talks to nobody else. */
+const CSP = {
+  'default-src': ["'self'"],
+  'script-src': ["'self'"],
+  'style-src': ["'self'"],
+  'img-src': ["'self'", 'data:'],
+  'connect-src': ["'self'"],
+  'object-src': ["'none'"],
+  'base-uri': ["'none'"],
+  'form-action': ["'self'"],
+  'frame-ancestors': ["'none'"],
+}
+
+/** The path without the query, which may hold a token (hazard 20). */
+function pathOf(request: FastifyRequest): string {
+  return request.url.split('?', 1)[0] as string
+}
+
+async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
+  const caller = await present(identity, request)
+  if (!caller) throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret')
+  return caller
+}
+
+async function present(identity: Identity, request: FastifyRequest): Promise<Caller | undefined> {
+  const { authorization } = request.headers
+  const basic = authorization?.match(/^basic +([a-z0-9+/=_-]+)$/i)
+  if (basic) {
+    const text = Buffer.from(basic[1] as string, 'base64').toString('utf8')
+    const colon = text.indexOf(':')
+    return colon < 0 ? undefined : identity.verify(text.slice(0, colon), text.slice(colon + 1))
+  }
+  const session = request.cookies[SESSION_COOKIE]
+  if (authorization !== undefined || session === undefined) return undefined
+  // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
+  if (request.method !== 'GET' && request.method !== 'HEAD' && request.headers['x-telltale-console'] === undefined)
+    throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
+  return identity.resumeSession(session)
+}
+
+function parseBody(body: unknown): unknown {
+  if (!Buffer.isBuffer(body) || body.length === 0) return undefined
+  try {
+    return JSON.parse(body.toString('utf8'), (key, value) => {
+      if (key === '__proto__') throw new SyntaxError('"__proto__" is not a field name')
+      return value as unknown
+    })
+  } catch (error) {
+    throw new Failure('invalid', `body: not JSON: ${(error as Error).message}`, { field: 'body', cause: error })
+  }
+}
+
+/** The caller of a request that passed authentication, holding at least this role in the project. */
+export function callerIn(request: FastifyRequest, project: string, role: Role = 'user'): Caller {
+  if (!request.caller) throw new Failure('unauthenticated', 'credentials missing')
+  requireRole(request.caller, project, role)
+  return request.caller
+}
+
+function toFailure(error: FastifyError, request: FastifyRequest): Failure {
+  if (error instanceof Failure) return error
+  const [problem] = error.validation ?? []
+  if (problem) {
+    const where = [error.validationContext ?? 'body', ...problem.instancePath.split('/').filter(part => part !== '')].join('.')
+    const extra = problem.params['additionalProperty'] ?? problem.params['missingProperty']
+    return invalid(extra === undefined ? where : `${where}.${String(extra)}`, problem.message ?? 'not valid')
+  }
+  if (error.statusCode === 413) return new Failure('too_large', `body: at most ${MAX_BODY_BYTES} bytes`)
+  if (error.statusCode === 415) return new Failure('unsupported', error.message)
+  if (error.statusCode !== undefined && error.statusCode < 500) return new Failure('invalid', error.message)
+  request.log.error({ err: error, method: request.method, path: pathOf(request) }, 'request failed')
+  return new Failure('setup', 'internal error')
+}
+
+function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const status = STATUS[failure.code]
+  if (failure.code === 'unavailable') reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
+  if (failure.code === 'unauthenticated') reply.header('www-authenticate', 'Basic realm="telltale"')
+  return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
+}
+
+/** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */
+function failureBody(failure: Failure, status: number, stream: boolean): object {
+  const help = `https://www.rfc-editor.org/rfc/rfc9110#status.${status}`
+  if (!stream) return { error: failure.message, code: status, help, ...(failure.field === undefined ? {} : { field: failure.field }) }
+  return { error: { code: status, message: failure.message, details: [] }, code: status, help }
+}

@@ -1,0 +1,12 @@
+// Structured logs: pino, handed in. Constant lower-case messages, facts as fields; secrets and query strings never.
+import { type Logger as PinoLogger, pino } from 'pino'
+
+export type Logger = PinoLogger
+
+/** @param level a pino level, or `silent`. */
+export function openLogger(level: string): Logger {
+  return pino(
+    { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, redact: ['*.authorization', '*.cookie', '*.secret'] },
+    process.stderr,
+  )
+}

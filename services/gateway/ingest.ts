@@ -1,0 +1,75 @@
+// Between the doors and accept: what is valid goes to the log, what is not goes to the quarantine with its reason.
+import { Failure } from '../../packages/core/failure.ts'
+import type { Refused } from '../../packages/state/quarantine.ts'
+import type { Accept, Settled } from './accept.ts'
+import type { Decoded } from './decode/json.ts'
+
+export type IngestPorts = {
+  readonly accept: Accept
+  /** Resolves when the refusals are on disk. */
+  quarantine(project: string, refused: readonly Refused[]): Promise<void>
+  rejected(count: number): void
+}
+
+/** What became of one element: nothing when it was accepted. */
+export type Outcome = Failure | undefined
+
+export type Source = {
+  readonly project: string
+  readonly source: string
+  readonly keyId: string
+  /** Key for events that carry neither id nor time of their own, by their place in the payload. */
+  deliveryKey(index: number): string
+  /** True when a delivery with the same key may be a redelivery of an earlier one. */
+  readonly redelivery: boolean
+}
+
+/**
+ * Settles once, when every element is on disk: in the log or in the quarantine. The failure is set when nothing can be
+ * promised and the whole delivery must be sent again (harmless: what was accepted is recognised).
+ */
+export function ingest(
+  ports: IngestPorts,
+  decoded: readonly Decoded[],
+  from: Source,
+  settled: (failure: Failure | undefined, outcomes: Outcome[]) => void,
+): void {
+  const outcomes: Outcome[] = new Array<Outcome>(decoded.length).fill(undefined)
+  const refused: Refused[] = []
+  let open = decoded.length
+  let unsafe: Failure | undefined
+  const done: Settled = failure => {
+    unsafe ??= failure
+    if (--open === 0) settled(unsafe, outcomes)
+  }
+  for (const [i, one] of decoded.entries()) {
+    if ('event' in one) {
+      const { key } = one.event
+      ports.accept.add(one.event, key ?? from.deliveryKey(i), key !== undefined || from.redelivery, done)
+    } else {
+      outcomes[i] = one.failure
+      refused.push(refusal(from, one.failure, Buffer.from(one.element)))
+    }
+  }
+  if (refused.length === 0) return
+  open -= refused.length - 1
+  setAside(ports, from.project, refused, done)
+}
+
+export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure, payload: Buffer): Refused {
+  return { source: from.source, keyId: from.keyId, field: failure.field ?? '', reason: failure.message, payload }
+}
+
+/** Puts refusals on disk, then settles. */
+export function setAside(ports: IngestPorts, project: string, refused: readonly Refused[], settled: Settled): void {
+  ports.rejected(refused.length)
+  ports.quarantine(project, refused).then(
+    () => settled(),
+    (error: unknown) =>
+      settled(
+        error instanceof Failure
+          ? error
+          : new Failure('unavailable', 'the quarantine cannot be written', { retryAfterMs: 1000, cause: error }),
+      ),
+  )
+}

@@ -1,0 +1,178 @@
+// The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
+// awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
+import { createServer, type Server } from 'node:net'
+import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from 'aedes'
+import { Failure } from '../../packages/core/failure.ts'
+import { contentKey } from '../../packages/core/id.ts'
+import { type Caller, type Identity, requireRole } from '../../packages/identity/identity.ts'
+import type { Logger } from '../../packages/runtime/logger.ts'
+import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
+import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { ingestPlace, mayPublish, maySubscribe } from './topic.ts'
+
+export type MqttDoor = {
+  readonly port: number
+  /** Publishes as the broker itself, to this process' subscribers, retained. */
+  announce(topic: string, payload: string): Promise<void>
+  connections(): number
+  /** Takes no more, then closes every connection. */
+  close(): Promise<void>
+}
+
+export type MqttPorts = IngestPorts & {
+  readonly identity: Identity
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
+const NOWHERE = '$telltale/refused'
+const NOT_AUTHORISED = 5
+const SERVER_UNAVAILABLE = 3
+/** Publishes at the start of a connection that may be redeliveries of the one before. */
+const SUSPECT_FIRST = 100
+const MAX_REMEMBERED = 100_000
+/** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
+const QUEUE_LIMIT = 1000
+
+type Session = { readonly caller: Caller; readonly project: string; published: number; suspects: number }
+
+export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
+  const sessions = new WeakMap<Client, Session>()
+  const endedCleanly = new Set<string>()
+  const broker = await Aedes.createBroker({
+    queueLimit: QUEUE_LIMIT,
+    authenticate: (client, username, password, done) => {
+      login(ports, username, password).then(
+        caller => {
+          sessions.set(client, { caller, project: homeOf(caller), published: 0, suspects: suspectsOf(client, endedCleanly) })
+          done(null, true)
+        },
+        (error: unknown) => done(loginRefusal(error), false),
+      )
+    },
+    authorizePublish: (client, packet, done) => {
+      const session = client && sessions.get(client)
+      if (session) publish(ports, client, session, packet, done)
+      else done(new Error('publish without a session'))
+    },
+    authorizeSubscribe: (client, subscription, done) => {
+      const session = client && sessions.get(client)
+      done(null, session && allowed(session, subscription) ? subscription : null)
+    },
+  })
+  watch(broker, ports.log, endedCleanly)
+  const server = createServer({ noDelay: true }, broker.handle)
+  await listen(server, host, port)
+  return {
+    port: (server.address() as { port: number }).port,
+    announce: (topic, payload) => announce(broker, topic, payload),
+    connections: () => broker.connectedClients,
+    close: () => close(server, broker),
+  }
+}
+
+async function login(ports: MqttPorts, username: Readonly<string | undefined>, password: Readonly<Buffer | undefined>): Promise<Caller> {
+  const caller = username && password ? await ports.identity.verify(username, password.toString('utf8')) : undefined
+  if (!caller) throw new Failure('unauthenticated', 'user name and password: expected a key id and its secret')
+  return caller
+}
+
+function loginRefusal(error: unknown): AuthenticateError {
+  const known = error instanceof Failure && error.code === 'unauthenticated'
+  const returnCode = known ? NOT_AUTHORISED : SERVER_UNAVAILABLE
+  return Object.assign(error instanceof Error ? error : new Error('login failed'), { returnCode }) as AuthenticateError
+}
+
+/** The project that short topics (`d/{device}/{eventType}`) mean. */
+function homeOf(caller: Caller): string {
+  return Object.keys(caller.roles)[0] ?? ''
+}
+
+/** A client that said goodbye has its acknowledgements; one that kept its session and was cut off may send again [MQTT-4.4.0-1]. */
+function suspectsOf(client: Client, endedCleanly: Set<string>): number {
+  const resumes = !client.clean && !endedCleanly.has(client.id)
+  endedCleanly.delete(client.id)
+  return resumes ? SUSPECT_FIRST : 0
+}
+
+function allowed(session: Session, subscription: Subscription): boolean {
+  return maySubscribe(session.caller, session.project, subscription.topic)
+}
+
+function publish(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void {
+  const place = ingestPlace(packet.topic, session.project)
+  if (place === undefined) {
+    if (mayPublish(session.caller, packet.topic)) done(null)
+    else done(new Error(`topic ${packet.topic.slice(0, 100)} is not this key's to publish to`))
+    return
+  }
+  const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
+  const from = {
+    project: place.project,
+    source: packet.topic,
+    keyId: session.caller.keyId,
+    deliveryKey: (index: number) =>
+      contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${index}\t${packet.topic}\t${payload.toString('latin1')}`),
+    redelivery: packet.dup || session.published++ < session.suspects,
+  }
+  const settled = (failure: Failure | undefined) => done(failure ?? null)
+  const decoded = decode(ports, session, place, payload)
+  if (decoded instanceof Failure) {
+    packet.topic = NOWHERE
+    // A project that is not the caller's own holds no quarantine of theirs.
+    const project = decoded.code === 'not_found' ? session.project : place.project
+    setAside(ports, project, [refusal(from, decoded, payload)], settled)
+    return
+  }
+  if (decoded.some(one => 'failure' in one)) packet.topic = NOWHERE
+  ingest(ports, decoded, from, settled)
+}
+
+function decode(ports: MqttPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
+  try {
+    requireRole(session.caller, place.project, 'developer')
+    return decodeJson(payload, place, ports.clock)
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+}
+
+function watch(broker: Aedes, log: Logger, endedCleanly: Set<string>): void {
+  const noted = new WeakSet<Client>()
+  broker.on('clientError', (client, error) => {
+    if (noted.has(client)) return
+    noted.add(client)
+    log.info({ client: client.id, reason: error.message }, 'mqtt client cut off')
+  })
+  broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
+  broker.on('clientDisconnect', client => {
+    // aedes tells us of every end alike; `disconnected` is set only by a DISCONNECT packet.
+    if (!(client as Client & { _disconnected?: boolean })._disconnected) return
+    if (endedCleanly.size >= MAX_REMEMBERED) endedCleanly.clear()
+    endedCleanly.add(client.id)
+  })
+  // Not in aedes' types: persistence failing while a message is queued for an offline client.
+  ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => resolve())
+  })
+}
+
+function announce(broker: Aedes, topic: string, payload: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const packet = { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain: true, dup: false } as const
+    broker.publish(packet, error => (error ? reject(error) : resolve()))
+  })
+}
+
+async function close(server: Server, broker: Aedes): Promise<void> {
+  const closed = new Promise<void>(resolve => server.close(() => resolve()))
+  await new Promise<void>(resolve => broker.close(() => resolve()))
+  await closed
+}

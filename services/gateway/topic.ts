@@ -1,0 +1,39 @@
+// MQTT topics: which are ingest, and which a key may publish or subscribe to.
+import type { Caller } from '../../packages/identity/identity.ts'
+import type { Place } from './decode/json.ts'
+
+/**
+ * `projects/{project}/devices/{device}/events[/{eventType}]`, or `d/{device}/{eventType}` in the key's own project;
+ * undefined for every other topic. Names are checked by the decoder.
+ */
+export function ingestPlace(topic: string, home: string): Place | undefined {
+  if (topic.startsWith('d/')) {
+    const [, device, eventType, ...rest] = topic.split('/')
+    return rest.length === 0 && eventType !== undefined ? { project: home, device, eventType } : undefined
+  }
+  if (!topic.startsWith('projects/')) return undefined
+  const [, project, devices, device, events, eventType, ...rest] = topic.split('/')
+  if (project === undefined || devices !== 'devices' || events !== 'events' || rest.length > 0) return undefined
+  return { project, device, eventType }
+}
+
+/** Ordinary broker traffic: not the broker's own `$` topics, not what Telltale announces, not another project. */
+export function mayPublish(caller: Caller, topic: string): boolean {
+  if (topic.startsWith('$') || topic.startsWith('d/')) return false
+  if (!topic.startsWith('projects/')) return Object.values(caller.roles).includes('admin')
+  const [, project, kind] = topic.split('/')
+  return kind !== 'alarms' && roleIn(caller, project) !== undefined && roleIn(caller, project) !== 'user'
+}
+
+/** A filter is granted only when everything it can match is: a wildcard in place of the project would be wider. */
+export function maySubscribe(caller: Caller, home: string, filter: string): boolean {
+  const [root, project] = filter.split('/')
+  if (root === undefined || root === '' || root.startsWith('$') || root.includes('#') || root.includes('+')) return false
+  if (root === 'd') return roleIn(caller, home) !== undefined
+  if (root === 'projects') return roleIn(caller, project) !== undefined
+  return Object.values(caller.roles).includes('admin')
+}
+
+function roleIn(caller: Caller, project: string | undefined): string | undefined {
+  return project !== undefined && Object.hasOwn(caller.roles, project) ? caller.roles[project] : undefined
+}

@@ -1,0 +1,72 @@
+// The report consumer: what each device reported last, for lists of devices. Woken at most once a second, because it only ever
+// writes the newest value; a clock that runs wrong cannot push "latest" aside, because it is judged by arrival.
+
+import { judgedUs } from '../../packages/core/clock.ts'
+import type { DeviceEvent } from '../../packages/core/event.ts'
+import { acceptedUs, type LogEntry } from '../../packages/log/entry.ts'
+import type { CommitCommand } from '../../packages/log/log.ts'
+import { parseReported, reportedKey } from '../../packages/state/device.ts'
+import type { Consumer } from './drain.ts'
+
+/** Reads stored values: one array per device, in the order of its types. */
+export type ReadReported = (project: string, wanted: ReadonlyMap<string, readonly string[]>) => Promise<(string | null)[][]>
+
+type Newest = { timeUs: number; frame: string }
+
+const MAX_REMEMBERED = 500_000
+
+export function reportConsumer(read: ReadReported): Consumer {
+  const known = new Map<string, Map<string, number>>()
+  return {
+    name: 'report',
+    async take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+      const times = known.get(project) ?? new Map<string, number>()
+      if (times.size > MAX_REMEMBERED) times.clear()
+      known.set(project, times)
+      const newest = newestOf(entries)
+      await load(project, times, newest.keys(), read)
+      const commands: CommitCommand[] = []
+      for (const [series, { timeUs, frame }] of newest) {
+        if (timeUs < (times.get(series) ?? -Infinity)) continue
+        times.set(series, timeUs)
+        const [device, eventType] = series.split('\t') as [string, string]
+        const data = (JSON.parse(frame) as DeviceEvent).data[eventType]
+        commands.push(['HSET', reportedKey(project, device), eventType, `${timeUs} ${JSON.stringify(data)}`])
+      }
+      return commands
+    },
+    forget(project: string) {
+      known.delete(project)
+    },
+  }
+}
+
+/** The newest event of each device and type; of two at the same time the later in the log. */
+function newestOf(entries: readonly LogEntry[]): Map<string, Newest> {
+  const newest = new Map<string, Newest>()
+  for (const entry of entries)
+    for (const event of entry.events) {
+      if (event.eventType === 'labelsChanged') continue
+      const series = `${event.device}\t${event.eventType}`
+      const timeUs = judgedUs(event.timeUs, acceptedUs(entry.id))
+      const before = newest.get(series)
+      if (!before || timeUs >= before.timeUs) newest.set(series, { timeUs, frame: event.frame })
+    }
+  return newest
+}
+
+async function load(project: string, times: Map<string, number>, wanted: Iterable<string>, read: ReadReported): Promise<void> {
+  const missing = new Map<string, string[]>()
+  for (const series of wanted) {
+    if (times.has(series)) continue
+    const [device, eventType] = series.split('\t') as [string, string]
+    missing.set(device, [...(missing.get(device) ?? []), eventType])
+  }
+  if (missing.size === 0) return
+  const rows = await read(project, missing)
+  for (const [i, [device, types]] of [...missing].entries())
+    for (const [k, eventType] of types.entries()) {
+      const value = rows[i]?.[k]
+      times.set(`${device}\t${eventType}`, value === null || value === undefined ? -Infinity : parseReported(value).timeUs)
+    }
+}
