@@ -3,6 +3,9 @@ import type { Redis } from 'ioredis'
 import { compareIds, type LogEntry, parseEntry } from './entry.ts'
 import { projectKey } from './key.ts'
 
+/** What a project has as streams of entries: its events, and the changes of its alarms. */
+export type Stream = 'log' | 'alarmlog'
+
 /** A batch on its way into the log: one line, frame and key per event, in order. */
 export type AppendBatch = {
   readonly index: readonly string[]
@@ -118,26 +121,32 @@ export class Log {
   }
 
   /** Entries strictly after an id (`0-0`: from the start), oldest first. */
-  async read(project: string, after: string, count: number): Promise<LogEntry[]> {
-    const rows = await this.#redis.xrange(projectKey(project, 'log'), `(${after}`, '+', 'COUNT', count)
+  async read(project: string, after: string, count: number, stream: Stream = 'log'): Promise<LogEntry[]> {
+    const rows = await this.#redis.xrange(projectKey(project, stream), `(${after}`, '+', 'COUNT', count)
     return rows.map(([id, fields]) => parseEntry(id, fields))
   }
 
   /** The entry with this id, if it is still there. */
-  async entry(project: string, id: string): Promise<LogEntry | undefined> {
-    const [row] = await this.#redis.xrange(projectKey(project, 'log'), id, id)
+  async entry(project: string, id: string, stream: Stream = 'log'): Promise<LogEntry | undefined> {
+    const [row] = await this.#redis.xrange(projectKey(project, stream), id, id)
     return row && parseEntry(row[0], row[1])
   }
 
   /** Id of the newest entry, `0-0` for an empty log that never had one. */
-  async last(project: string): Promise<string> {
-    const [row] = await this.#redis.xrevrange(projectKey(project, 'log'), '+', '-', 'COUNT', 1)
-    return row?.[0] ?? (await this.trimmed(project))
+  async last(project: string, stream: Stream = 'log'): Promise<string> {
+    const [row] = await this.#redis.xrevrange(projectKey(project, stream), '+', '-', 'COUNT', 1)
+    return row?.[0] ?? (await this.trimmed(project, stream))
+  }
+
+  /** Id of the entry that has `count - 1` newer ones. */
+  async idFromEnd(project: string, count: number): Promise<string> {
+    const rows = await this.#redis.xrevrange(projectKey(project, 'log'), '+', '-', 'COUNT', Math.max(1, count))
+    return rows.at(-1)?.[0] ?? '0-0'
   }
 
   /** Everything up to this id is gone from the log (`0-0`: nothing is). */
-  async trimmed(project: string): Promise<string> {
-    return (await this.#redis.get(projectKey(project, 'trimmed'))) ?? '0-0'
+  async trimmed(project: string, stream: Stream = 'log'): Promise<string> {
+    return (await this.#redis.get(projectKey(project, `trimmed:${stream}`))) ?? '0-0'
   }
 
   /** A consumer's committed place, exactly as committed; empty before its first commit. */
@@ -176,13 +185,12 @@ export class Log {
   }
 
   /** Drops entries before `beforeId`, and remembers how far, so that a reader who missed some is told. */
-  async trim(project: string, beforeId: string): Promise<number> {
-    const log = projectKey(project, 'log')
-    const [row] = await this.#redis.xrevrange(log, `(${beforeId}`, '-', 'COUNT', 1)
+  async trim(project: string, beforeId: string, stream: Stream = 'log'): Promise<number> {
+    const [row] = await this.#redis.xrevrange(projectKey(project, stream), `(${beforeId}`, '-', 'COUNT', 1)
     if (!row) return 0
-    const known = await this.trimmed(project)
-    if (compareIds(row[0], known) > 0) await this.#redis.set(projectKey(project, 'trimmed'), row[0])
-    return this.#redis.xtrim(log, 'MINID', beforeId)
+    const known = await this.trimmed(project, stream)
+    if (compareIds(row[0], known) > 0) await this.#redis.set(projectKey(project, `trimmed:${stream}`), row[0])
+    return this.#redis.xtrim(projectKey(project, stream), 'MINID', beforeId)
   }
 
   /** Entries and bytes (estimated by Redis from a sample). */

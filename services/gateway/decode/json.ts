@@ -3,6 +3,7 @@
 import { checkDevice, checkEventId, checkEventType, checkProject, type EventData, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
+import { asciiJson } from '../../../packages/core/json.ts'
 import { formatTime, parseTime } from '../../../packages/core/time.ts'
 
 /** What the topic or the route says of an event; the rest must stand in the payload. */
@@ -112,15 +113,8 @@ function toEvent(value: unknown, place: Place, clock: Clock): Incoming {
   const content = `${parts.device}\t${parts.eventType}\t`
   const key = keyOf(content, parts, sentUs)
   const eventId = parts.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(parts.data)))
-  const frame = ascii(
-    JSON.stringify({
-      eventId,
-      targetName: `projects/${place.project}/devices/${parts.device}`,
-      eventType: parts.eventType,
-      data,
-      timestamp: formatTime(timeUs),
-    }),
-  )
+  const targetName = `projects/${place.project}/devices/${parts.device}`
+  const frame = asciiJson({ eventId, targetName, eventType: parts.eventType, data, timestamp: formatTime(timeUs) })
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
   return { project: place.project, device: parts.device, eventType: parts.eventType, timeUs, frame, key }
 }
@@ -279,11 +273,4 @@ function complete(eventType: string, data: EventData, timeUs: number): EventData
 
 function humiditySample(inner: Record<string, unknown>, sampleTime: string): Record<string, unknown> {
   return { temperature: inner['temperature'], relativeHumidity: inner['relativeHumidity'], sampleTime }
-}
-
-const NON_ASCII = /[\u007f-\uffff]/g
-
-/** Clients split lines at U+2028 or decode ASCII only, so everything else is escaped (contracts.md 1.b.3). */
-function ascii(json: string): string {
-  return json.replace(NON_ASCII, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -1,0 +1,118 @@
+// Calls to other people's servers: only to addresses that are allowed, bounded in time and size, redirects not followed (hazards 23-26).
+import { lookup } from 'node:dns'
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import { Agent, request } from 'undici'
+import { Failure, invalid } from '../core/failure.ts'
+
+/** `all`, or networks in CIDR notation that may be called besides public addresses. */
+export type Allowed = 'all' | readonly string[]
+
+export type Answer = { readonly status: number; readonly retryAfterMs: number | undefined; readonly body: string; readonly ms: number }
+
+const TIMEOUT_MS = 15_000
+const MAX_BODY_BYTES = 64 * 1024
+
+export class Outbound {
+  readonly #allowed: Allowed
+  readonly #agent: Agent
+
+  constructor(allowed: Allowed) {
+    this.#allowed = allowed
+    // The address is checked where it is used: what a name resolves to at this moment is what is connected to (rebinding).
+    this.#agent = new Agent({
+      connect: {
+        timeout: TIMEOUT_MS,
+        lookup: (host, options, done) =>
+          lookup(host, { ...options, all: true }, (error, found) => this.#choose(host, error, found, options.all === true, done)),
+      },
+      headersTimeout: TIMEOUT_MS,
+      bodyTimeout: TIMEOUT_MS,
+      pipelining: 1,
+    })
+  }
+
+  /** @throws Failure `invalid` for a URL that could never be called; names are checked again when called. */
+  checkUrl(text: string, field: string): URL {
+    if (!URL.canParse(text)) throw invalid(field, 'expected a URL such as https://example.com/hook')
+    const url = new URL(text)
+    if (url.protocol !== 'https:' && url.protocol !== 'http:') throw invalid(field, `expected http or https, got ${url.protocol}`)
+    if (url.username !== '' || url.password !== '') throw invalid(field, 'expected no user or password in the URL: use headers')
+    const host = url.hostname.replace(/^\[|\]$/g, '')
+    if (isIP(host) !== 0 && !this.#permits(host)) throw invalid(field, refusal(host))
+    return url
+  }
+
+  /** Posts and reads at most 64 KiB of the answer. Rejects when there is no answer; any status is an answer. */
+  async post(url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<Answer> {
+    this.checkUrl(url.href, 'url')
+    const started = performance.now()
+    const answer = await request(url, {
+      method: 'POST',
+      headers: { ...headers, 'content-type': 'application/json' },
+      body,
+      dispatcher: this.#agent,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    })
+    const text = await readBounded(answer.body)
+    const after = Number(answer.headers['retry-after'])
+    return {
+      status: answer.statusCode,
+      retryAfterMs: Number.isFinite(after) ? after * 1000 : undefined,
+      body: text,
+      ms: performance.now() - started,
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+
+  #permits(address: string): boolean {
+    if (this.#allowed === 'all') return true
+    const parsed = ipaddr.process(address)
+    if (parsed.range() === 'unicast') return true
+    return this.#allowed.some(network => {
+      const [base, bits] = ipaddr.parseCIDR(network)
+      return base.kind() === parsed.kind() && parsed.match([base, bits])
+    })
+  }
+
+  #choose(host: string, error: NodeJS.ErrnoException | null, found: Found, all: boolean, done: Done): void {
+    const list = typeof found === 'string' ? [{ address: found, family: isIP(found) }] : found
+    const permitted = error ? [] : list.filter(({ address }) => this.#permits(address))
+    const [first] = permitted
+    if (!first) done(error ?? new Failure('forbidden', refusal(host)), '', 0)
+    else if (all) done(null, permitted)
+    else done(null, first.address, first.family)
+  }
+}
+
+type Found = string | { address: string; family: number }[]
+type Done = (error: Error | null, address: string | { address: string; family: number }[], family?: number) => void
+
+function refusal(host: string): string {
+  return `${host} is not a public address; TELLTALE_WEBHOOK_ALLOW_PRIVATE can allow it (true, or a list of networks)`
+}
+
+async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of body) {
+    chunks.push(chunk)
+    size += chunk.length
+    if (size > MAX_BODY_BYTES) break
+  }
+  return Buffer.concat(chunks).toString('utf8').slice(0, MAX_BODY_BYTES)
+}
+
+/** `true`, `false`, or networks separated by commas. */
+export function parseAllowed(text: string): Allowed {
+  if (text === 'true') return 'all'
+  if (text === 'false' || text === '') return []
+  const networks = text.split(',').map(part => part.trim())
+  for (const network of networks)
+    if (!ipaddr.isValidCIDR(network))
+      throw new Failure('setup', `TELLTALE_WEBHOOK_ALLOW_PRIVATE: expected true, false or networks such as 10.0.0.0/8, got ${network}`)
+  return networks
+}

@@ -1,0 +1,43 @@
+// Channels: where notifications go. Secrets are sealed at rest and never shown again.
+import type { Redis } from 'ioredis'
+import { Failure } from '../core/failure.ts'
+import { projectKey } from '../log/key.ts'
+
+export type Channel = {
+  readonly name: string
+  readonly type: 'webhook'
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** Sealed; see packages/identity. */
+  readonly secret: string
+}
+
+export class Channels {
+  readonly #redis: Redis
+
+  constructor(redis: Redis) {
+    this.#redis = redis
+  }
+
+  async list(project: string): Promise<Channel[]> {
+    const rows = await this.#redis.hgetall(projectKey(project, 'channels'))
+    return Object.keys(rows)
+      .sort()
+      .map(name => JSON.parse(rows[name] as string) as Channel)
+  }
+
+  /** Undefined when there is none of that name. */
+  async find(project: string, name: string): Promise<Channel | undefined> {
+    const row = await this.#redis.hget(projectKey(project, 'channels'), name)
+    return row === null ? undefined : (JSON.parse(row) as Channel)
+  }
+
+  async save(project: string, channel: Channel): Promise<void> {
+    await this.#redis.hset(projectKey(project, 'channels'), channel.name, JSON.stringify(channel))
+  }
+
+  async remove(project: string, name: string): Promise<void> {
+    if ((await this.#redis.hdel(projectKey(project, 'channels'), name)) === 0)
+      throw new Failure('not_found', `channel ${name} does not exist in project ${project}`, { field: 'channel' })
+  }
+}

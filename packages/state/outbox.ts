@@ -1,0 +1,121 @@
+// The outbox: changes committed with the judge's place, and the deliveries made of them, with what became of each.
+import type { Redis } from 'ioredis'
+import { projectKey } from '../log/key.ts'
+
+export type Delivery = {
+  /** `{changeId}~{channel}`: what the receiver knows it by. */
+  readonly id: string
+  readonly alarmId: string
+  readonly channel: string
+  readonly entry: unknown
+  /** `dead`: given up. */
+  readonly state: 'open' | 'delivered' | 'dead'
+  readonly attempts: number
+  readonly detail: string
+  readonly createdMs: number
+  readonly changedMs: number
+}
+
+/** Finished deliveries are kept this long, so that a repeat is recognised and people can look. */
+const KEEP_SECONDS = 7 * 86_400
+const READ_COUNT = 100
+
+/** Creates deliveries that do not exist; each waits behind the earlier ones of its alarm and channel. Returns those still open. */
+const CREATE = `
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+if redis.call('HSETNX', KEYS[1], 'record', ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'state', 'open', 'attempts', 0, 'detail', '', 'createdMs', ms, 'changedMs', ms)
+  redis.call('RPUSH', KEYS[2], ARGV[2])
+end
+return redis.call('HGET', KEYS[1], 'state')`
+
+const RECORD = `
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'attempts', ARGV[3], 'detail', ARGV[4], 'changedMs', ARGV[5])
+if ARGV[2] ~= 'open' then
+  redis.call('LREM', KEYS[2], 1, ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[6])
+  if ARGV[2] == 'dead' then redis.call('LPUSH', KEYS[3], ARGV[1]); redis.call('LTRIM', KEYS[3], 0, 9999) end
+end
+return 1`
+
+type Scripts = {
+  telltaleCreateDelivery(keys: number, ...args: (string | number)[]): Promise<string>
+  telltaleRecordDelivery(keys: number, ...args: (string | number)[]): Promise<number>
+}
+
+export class Outbox {
+  readonly #redis: Redis & Scripts
+
+  constructor(redis: Redis) {
+    redis.defineCommand('telltaleCreateDelivery', { lua: CREATE })
+    redis.defineCommand('telltaleRecordDelivery', { lua: RECORD })
+    this.#redis = redis as Redis & Scripts
+  }
+
+  /** The oldest entries that are not done. */
+  async read(project: string): Promise<{ id: string; entry: unknown }[]> {
+    const rows = await this.#redis.xrange(projectKey(project, 'outbox'), '-', '+', 'COUNT', READ_COUNT)
+    return rows.map(([id, fields]) => ({ id, entry: JSON.parse(fields[1] as string) as unknown }))
+  }
+
+  async done(project: string, ids: readonly string[]): Promise<void> {
+    await this.#redis.xdel(projectKey(project, 'outbox'), ...ids)
+  }
+
+  async isEmpty(project: string): Promise<boolean> {
+    return (await this.#redis.xlen(projectKey(project, 'outbox'))) === 0
+  }
+
+  /** In order. Returns those that are still to be delivered. */
+  async create(project: string, deliveries: readonly Delivery[]): Promise<Delivery[]> {
+    const open: Delivery[] = []
+    for (const delivery of deliveries) {
+      const record = JSON.stringify({ alarmId: delivery.alarmId, channel: delivery.channel, entry: delivery.entry })
+      const state = await this.#redis.telltaleCreateDelivery(
+        2,
+        recordKey(project, delivery.id),
+        lineKey(project, delivery),
+        record,
+        delivery.id,
+      )
+      if (state === 'open') open.push(delivery)
+    }
+    return open
+  }
+
+  async delivery(project: string, id: string): Promise<Delivery | undefined> {
+    const { record, state, attempts, detail, createdMs, changedMs } = await this.#redis.hgetall(recordKey(project, id))
+    if (record === undefined) return undefined
+    const kept = JSON.parse(record) as Pick<Delivery, 'alarmId' | 'channel' | 'entry'>
+    return {
+      id,
+      ...kept,
+      state: state as Delivery['state'],
+      attempts: Number(attempts),
+      detail: detail ?? '',
+      createdMs: Number(createdMs),
+      changedMs: Number(changedMs),
+    }
+  }
+
+  /** Whether an earlier change of the same alarm has not reached the same channel yet. */
+  async isBehind(project: string, delivery: Delivery): Promise<boolean> {
+    const first = await this.#redis.lindex(lineKey(project, delivery), 0)
+    return first !== null && first !== delivery.id
+  }
+
+  async record(project: string, delivery: Delivery): Promise<void> {
+    const { id, state, attempts, detail, changedMs } = delivery
+    const keys = [recordKey(project, id), lineKey(project, delivery), projectKey(project, 'deadLetters')]
+    await this.#redis.telltaleRecordDelivery(3, ...keys, id, state, attempts, detail.slice(0, 1000), changedMs, KEEP_SECONDS)
+  }
+}
+
+function recordKey(project: string, id: string): string {
+  return projectKey(project, `delivery:${id}`)
+}
+
+function lineKey(project: string, { alarmId, channel }: Pick<Delivery, 'alarmId' | 'channel'>): string {
+  return projectKey(project, `line:${alarmId}~${channel}`)
+}

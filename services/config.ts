@@ -1,0 +1,240 @@
+// Every setting, with its default and meaning. Read once; all mistakes are reported together.
+import { randomUUID } from 'node:crypto'
+import { Failure } from '../packages/core/failure.ts'
+import { parseDuration } from '../packages/core/time.ts'
+import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
+
+export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
+export type Role = (typeof ROLES)[number]
+
+export type Config = {
+  readonly roles: ReadonlySet<Role>
+  readonly host: string
+  readonly httpPort: number
+  readonly mqttPort: number
+  readonly dataDir: string
+  readonly redisUrl: string | undefined
+  readonly redisBinary: string | undefined
+  readonly redisMaxBytes: number
+  readonly influx: Influx | undefined
+  readonly admin: { readonly keyId: string | undefined; readonly secret: string | undefined; readonly email: string }
+  readonly secretKey: string | undefined
+  readonly project: string
+  readonly allowPrivate: Allowed
+  readonly partitions: number
+  readonly retentionMs: number
+  readonly logRetentionMs: number
+  readonly logMaxBytes: number
+  readonly streamMaxAgeMs: number
+  readonly fsync: 'always' | 'everysec'
+  readonly logLevel: string
+  /** One name per process. */
+  readonly node: string
+}
+
+export type Influx = {
+  readonly url: string
+  readonly token: string | undefined
+  readonly org: string | undefined
+  readonly bucket: string | undefined
+  readonly database: string | undefined
+  readonly username: string | undefined
+  readonly password: string | undefined
+}
+
+type Setting = { readonly name: string; readonly fallback: string; readonly meaning: string }
+
+/** The settings of design.md §4 that this version knows, as `telltale` documents them. */
+export const SETTINGS: readonly Setting[] = [
+  { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
+  { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
+  { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  { name: 'TELLTALE_DATA_DIR', fallback: './data', meaning: 'embedded Redis, DuckDB, secrets' },
+  {
+    name: 'TELLTALE_REDIS_URL',
+    fallback: '',
+    meaning: 'redis:// or rediss://, several addresses separated by commas for a Cluster; empty: embedded',
+  },
+  { name: 'TELLTALE_REDIS_BINARY', fallback: '', meaning: 'redis-server to run embedded; empty: looked for, or fetched' },
+  { name: 'TELLTALE_REDIS_MAX_MEMORY', fallback: '1gb', meaning: 'memory of the embedded Redis; near it producers are told to wait' },
+  { name: 'TELLTALE_INFLUX_URL', fallback: '', meaning: 'InfluxDB 1, 2 or 3; empty: DuckDB in the data directory' },
+  { name: 'TELLTALE_INFLUX_TOKEN', fallback: '', meaning: 'token of InfluxDB 2 and 3' },
+  { name: 'TELLTALE_INFLUX_ORG', fallback: '', meaning: 'organisation of InfluxDB 2' },
+  { name: 'TELLTALE_INFLUX_BUCKET', fallback: '', meaning: 'bucket of InfluxDB 2 and 3' },
+  { name: 'TELLTALE_INFLUX_DATABASE', fallback: '', meaning: 'database of InfluxDB 1, made if missing' },
+  { name: 'TELLTALE_INFLUX_USERNAME', fallback: '', meaning: 'user of InfluxDB 1' },
+  { name: 'TELLTALE_INFLUX_PASSWORD', fallback: '', meaning: 'password of InfluxDB 1' },
+  { name: 'TELLTALE_ADMIN_KEY_ID', fallback: '', meaning: 'id of the first key; empty: made at first start' },
+  { name: 'TELLTALE_ADMIN_SECRET', fallback: '', meaning: 'its secret, 16 characters or more; empty: made and printed at first start' },
+  { name: 'TELLTALE_ADMIN_EMAIL', fallback: 'admin@localhost', meaning: 'its service account' },
+  {
+    name: 'TELLTALE_SECRET_KEY',
+    fallback: '',
+    meaning: 'seals secrets at rest, 32 characters or more; empty: made in the data directory (embedded only)',
+  },
+  { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
+  { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
+  { name: 'TELLTALE_PARTITIONS', fallback: '4', meaning: 'drain queues per consumer; fixed at first start' },
+  { name: 'TELLTALE_RETENTION', fallback: '0s', meaning: 'how long readings are kept, such as 90d; 0s: for ever' },
+  { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
+  { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
+  { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
+  {
+    name: 'TELLTALE_FSYNC',
+    fallback: 'always',
+    meaning: 'always: an acknowledgement means on disk; everysec: up to a second may be lost with the machine',
+  },
+  { name: 'TELLTALE_LOG_LEVEL', fallback: 'info', meaning: 'trace, debug, info, warn, error, fatal or silent' },
+]
+
+const ALL_NAMES: ReadonlySet<string> = new Set(SETTINGS.map(({ name }) => name))
+/** Read by the command line client, not by the server. */
+const CLIENT_NAMES: ReadonlySet<string> = new Set(['TELLTALE_KEY_ID', 'TELLTALE_SECRET', 'TELLTALE_HTTP_URL', 'TELLTALE_MQTT_URL'])
+
+/** @throws one Failure `setup` whose message names every setting that is wrong and what was expected. */
+export function parseConfig(env: Readonly<Record<string, string | undefined>>, args: readonly string[]): Config {
+  const problems: string[] = []
+  const read = <T>(name: string, parse: (text: string) => T): T => {
+    const fallback = SETTINGS.find(setting => setting.name === name)?.fallback ?? ''
+    try {
+      return parse(env[name]?.trim() || fallback)
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      problems.push(error.message.startsWith(name) ? error.message : `${name}: ${error.message}`)
+      return parse(fallback)
+    }
+  }
+  for (const name of Object.keys(env))
+    if (name.startsWith('TELLTALE_') && !ALL_NAMES.has(name) && !CLIENT_NAMES.has(name))
+      problems.push(`${name}: unknown setting${nearest(name)}`)
+  const config = build(read, rolesOf(args, problems))
+  problems.push(...contradictions(config))
+  if (problems.length > 0) throw new Failure('setup', problems.join('\n'))
+  return Object.freeze(config)
+}
+
+type Read = <T>(name: string, parse: (text: string) => T) => T
+
+function build(read: Read, roles: ReadonlySet<Role>): Config {
+  return {
+    roles,
+    host: read('TELLTALE_HOST', text => text),
+    httpPort: read('TELLTALE_HTTP_PORT', port),
+    mqttPort: read('TELLTALE_MQTT_PORT', port),
+    dataDir: read('TELLTALE_DATA_DIR', text => text),
+    redisUrl: read('TELLTALE_REDIS_URL', optional),
+    redisBinary: read('TELLTALE_REDIS_BINARY', optional),
+    redisMaxBytes: read('TELLTALE_REDIS_MAX_MEMORY', bytes),
+    influx: influx(read),
+    admin: {
+      keyId: read('TELLTALE_ADMIN_KEY_ID', text => pattern(text, /^[A-Za-z0-9_-]{0,64}$/, 'at most 64 of A-Z a-z 0-9 _ -') || undefined),
+      secret: read('TELLTALE_ADMIN_SECRET', text => pattern(text, /^(.{16,256})?$/, 'at least 16 characters') || undefined),
+      email: read('TELLTALE_ADMIN_EMAIL', text => pattern(text, /^\S+@\S+$/, 'an e-mail address')),
+    },
+    secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
+    project: read('TELLTALE_PROJECT', text =>
+      pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
+    ),
+    allowPrivate: read('TELLTALE_WEBHOOK_ALLOW_PRIVATE', parseAllowed),
+    partitions: read('TELLTALE_PARTITIONS', text => whole(text, 1, 64)),
+    retentionMs: read('TELLTALE_RETENTION', duration),
+    logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
+    logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
+    streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
+    fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
+    logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
+    node: randomUUID(),
+  }
+}
+
+function influx(read: Read): Influx | undefined {
+  const url = read('TELLTALE_INFLUX_URL', text => {
+    if (text !== '' && !/^https?:\/\//.test(text)) throw expected('a URL such as http://127.0.0.1:8086', text)
+    return text
+  })
+  if (url === '') return undefined
+  return {
+    url,
+    token: read('TELLTALE_INFLUX_TOKEN', optional),
+    org: read('TELLTALE_INFLUX_ORG', optional),
+    bucket: read('TELLTALE_INFLUX_BUCKET', optional),
+    database: read('TELLTALE_INFLUX_DATABASE', optional),
+    username: read('TELLTALE_INFLUX_USERNAME', optional),
+    password: read('TELLTALE_INFLUX_PASSWORD', optional),
+  }
+}
+
+/** Settings that are right each by itself and wrong together. */
+function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Config): string[] {
+  const problems: string[] = []
+  if (roles.size < ROLES.length && redisUrl === undefined)
+    problems.push(`TELLTALE_REDIS_URL: several processes share one Redis; set it, or start all roles in one process (${ROLES.join(' ')})`)
+  if (roles.size < ROLES.length && store === undefined)
+    problems.push('TELLTALE_INFLUX_URL: DuckDB belongs to one process; set it, or start all roles in one process')
+  if (redisUrl !== undefined && secretKey === undefined)
+    problems.push(
+      'TELLTALE_SECRET_KEY: processes on a shared Redis need the same one; set it to 32 or more random characters, such as those of `openssl rand -base64 32`',
+    )
+  if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
+  return problems
+}
+
+function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role> {
+  const known: readonly string[] = ROLES
+  for (const arg of args) if (!known.includes(arg)) problems.push(`role ${arg}: expected some of ${ROLES.join(', ')}, or none for all`)
+  const named = ROLES.filter(role => args.includes(role))
+  return new Set(named.length > 0 ? named : ROLES)
+}
+
+function expected(what: string, got: string): Failure {
+  return new Failure('setup', `expected ${what}, got ${JSON.stringify(got.slice(0, 100))}`)
+}
+
+function optional(text: string): string | undefined {
+  return text === '' ? undefined : text
+}
+
+/** Secrets are checked with this too, so the value is not repeated. */
+function pattern(text: string, shape: RegExp, what: string): string {
+  if (!shape.test(text)) throw new Failure('setup', `expected ${what}`)
+  return text
+}
+
+function whole(text: string, min: number, max: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= min && value <= max)) throw expected(`a whole number from ${min} to ${max}`, text)
+  return value
+}
+
+function port(text: string): number {
+  return whole(text, 0, 65_535)
+}
+
+function duration(text: string): number {
+  const ms = parseDuration(text)
+  if (ms === undefined) throw expected('a duration such as 90s, 5m, 24h or 30d', text)
+  return ms
+}
+
+const UNITS: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
+
+function bytes(text: string): number {
+  const match = /^(\d{1,6})(kb|mb|gb)$/.exec(text.toLowerCase())
+  if (!match) throw expected('a size such as 512mb or 2gb', text)
+  return Number(match[1]) * (UNITS[match[2] as string] as number)
+}
+
+function oneOf<T extends string>(text: string, values: readonly T[]): T {
+  const found = values.find(value => value === text)
+  if (found === undefined) throw expected(values.join(', '), text)
+  return found
+}
+
+/** The setting that was probably meant: most letters in common at the start and end. */
+function nearest(name: string): string {
+  const score = (other: string) =>
+    [...other].filter((letter, i) => letter === name[i]).length +
+    [...other].reverse().filter((letter, i) => letter === [...name].reverse()[i]).length
+  const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
+  return best ? `; did you mean ${best}?` : ''
+}

@@ -1,0 +1,138 @@
+// The stream role: `devices:stream` and `alarms:stream`. It follows the log directly; no worker stands between.
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Failure } from '../../packages/core/failure.ts'
+import type { LogEntry } from '../../packages/log/entry.ts'
+import type { Follow } from '../../packages/log/follow.ts'
+import type { Log, Stream } from '../../packages/log/log.ts'
+import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { DeviceCache, type Devices } from '../../packages/state/device.ts'
+import { parseStreamQuery, type StreamQuery } from './filter.ts'
+import { type Cursor, type Format, Frames, type Subject } from './frame.ts'
+import { Hub } from './hub.ts'
+import { socketSink, startPings } from './sink.ts'
+
+export type StreamPorts = {
+  readonly log: Log
+  readonly devices: Devices
+  follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  opened(change: 1 | -1): void
+  delivered(frames: number): void
+  nowUs(): number
+  newId(): string
+  /** 0: streams never end by age. */
+  readonly maxAgeMs: number
+}
+
+export type StreamRole = { stop(): Promise<void> }
+
+type Route = { Params: { project: string; device?: string }; Querystring: Record<string, string | string[]> }
+type Open = { readonly hub: Hub; readonly frames: Frames }
+
+const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
+
+export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
+  const hubs = new Map<string, Promise<Open>>()
+  const leaving = new Set<() => void>()
+  const open = (project: string, subject: Subject) => {
+    const key = `${project}/${subject}`
+    const known = hubs.get(key) ?? openHub(ports, project, subject)
+    hubs.set(key, known)
+    return known
+  }
+  const serve = (subject: Subject) => async (request: FastifyRequest<Route>, reply: FastifyReply) => {
+    const { project, device } = request.params
+    callerIn(request, project)
+    const query = parseStreamQuery(request.query, device)
+    const { hub, frames } = await open(project, subject)
+    const from = startOf(request, frames, query)
+    await run(ports, hub, frames, request, reply, query, from, leaving)
+  }
+  app.get<Route>('/v2/projects/:project/devices::stream', serve('event'))
+  app.get<Route>('/v2/projects/:project/devices/:device::stream', serve('event'))
+  app.get<Route>('/v2/projects/:project/alarms::stream', serve('alarm'))
+  return {
+    async stop() {
+      for (const leave of leaving) leave()
+      const opened = await Promise.all(hubs.values())
+      await Promise.all(opened.map(({ hub }) => hub.stop()))
+    },
+  }
+}
+
+async function openHub(ports: StreamPorts, project: string, subject: Subject): Promise<Open> {
+  const frames = new Frames(project, subject)
+  const stream = STREAM_OF[subject]
+  const hub = new Hub({
+    frames,
+    devices: new DeviceCache(ports.devices, project),
+    read: (after, count) => ports.log.read(project, after, count, stream),
+    entry: id => ports.log.entry(project, id, stream),
+    trimmed: () => ports.log.trimmed(project, stream),
+    follow: arrived => ports.follow(project, stream, arrived),
+    delivered: ports.delivered,
+    gap: (sink, after, to) => sink.write(Buffer.from(frames.gap(sink.format, ports.newId(), ports.nowUs(), after, to))),
+  })
+  await hub.start()
+  return { hub, frames }
+}
+
+/** Where to go on: the id that an SSE client resends, a cursor, a time, or now. */
+function startOf(request: FastifyRequest, frames: Frames, query: StreamQuery): Cursor | undefined {
+  const lastId = request.headers['last-event-id']
+  if (typeof lastId === 'string' && lastId !== '') return frames.parseCursor(lastId)
+  if (query.cursor !== undefined) return frames.parseCursor(query.cursor)
+  if (query.sinceUs === undefined) return undefined
+  if (query.sinceUs < 0) throw new Failure('invalid', 'since: expected a time after 1970', { field: 'since' })
+  return { entryId: `${Math.floor(query.sinceUs / 1000)}-0`, index: -1 }
+}
+
+/** Anything that does not ask for SSE gets NDJSON; the header value is exact because some clients compare it (contracts.md 1.a.4). */
+function formatOf(request: FastifyRequest): { format: Format; type: string } {
+  const accept = request.headers.accept ?? ''
+  if (accept.includes('text/event-stream')) return { format: 'sse', type: 'text/event-stream' }
+  return { format: 'ndjson', type: accept.includes('application/x-ndjson') ? 'application/x-ndjson' : 'application/json' }
+}
+
+async function run(
+  ports: StreamPorts,
+  hub: Hub,
+  frames: Frames,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  query: StreamQuery,
+  from: Cursor | undefined,
+  leaving: Set<() => void>,
+): Promise<void> {
+  const { format, type } = formatOf(request)
+  reply.hijack()
+  reply.raw.writeHead(200, { ...headersOf(reply), 'content-type': type, 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
+  reply.raw.flushHeaders()
+  reply.raw.socket?.setNoDelay(true)
+  const sink = socketSink(reply.raw, format)
+  const stops: (() => void)[] = []
+  const end = () => sink.end(408, 'Request Timeout', 'closing stream')
+  leaving.add(end)
+  ports.opened(1)
+  reply.raw.once('close', () => {
+    leaving.delete(end)
+    ports.opened(-1)
+    for (const stop of stops) stop()
+  })
+  if (query.pingMs !== undefined) stops.push(startPings(sink, frames, query.pingMs, ports.nowUs, ports.newId))
+  if (ports.maxAgeMs > 0) stops.push(stopTimer(setTimeout(end, ports.maxAgeMs)))
+  try {
+    stops.push(await hub.join(sink, query.filter, from))
+  } catch (error) {
+    request.log.warn({ err: error }, 'stream could not be joined')
+    sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+  }
+  if (reply.raw.destroyed) for (const stop of stops) stop()
+}
+
+function stopTimer(timer: NodeJS.Timeout): () => void {
+  return () => clearTimeout(timer)
+}
+
+function headersOf(reply: FastifyReply): Record<string, string> {
+  return Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]))
+}

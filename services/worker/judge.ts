@@ -1,0 +1,248 @@
+// The judge: each event meets the rules that select it, and what that changes is committed together with the place in the log
+// (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
+import { type Acknowledgement, type Alarm, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
+import { judgedUs } from '../../packages/core/clock.ts'
+import type { Device } from '../../packages/core/device.ts'
+import type { DeviceEvent } from '../../packages/core/event.ts'
+import type { Rule } from '../../packages/core/rule.ts'
+import { type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
+import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
+import type { CommitCommand } from '../../packages/log/log.ts'
+import { alarmCommands } from '../../packages/state/alarm.ts'
+import { DeviceCache, type Devices } from '../../packages/state/device.ts'
+import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
+import type { Consumer } from './drain.ts'
+import { RuleSet } from './ruleset.ts'
+
+/** A timer in server time. */
+export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
+
+export type JudgePorts = {
+  readonly devices: Devices
+  rulesVersion(project: string): Promise<string>
+  rules(project: string): Promise<Rule[]>
+  /** Rule states by rule and device, in the order asked for. */
+  states(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(RuleState | undefined)[]>
+  /** Newest judged times by series, in the order asked for. */
+  newest(project: string, series: readonly string[]): Promise<(number | undefined)[]>
+  /** Rules and devices whose timer is due by now. */
+  due(project: string, nowUs: number, limit: number): Promise<Due[]>
+  /** Rules that have states but are not among these any more, with every state by device. */
+  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; states: Map<string, RuleState> }[]>
+  alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
+  acknowledgements(project: string, ids: readonly string[]): Promise<(Acknowledgement | undefined)[]>
+  /** Since when this installation has been receiving without a break. */
+  listeningSinceUs(): Promise<number>
+  nowUs(): number
+  changed(kind: string): void
+}
+
+/** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
+const GRACE_US = 2_000_000
+const DUE_LIMIT = 1000
+
+/** What the judge remembers of a project between two reads. */
+type Memory = {
+  rules: RuleSet
+  readonly devices: DeviceCache
+  /** `{rule}\t{device}` → state; undefined: there is none. */
+  readonly states: Map<string, RuleState | undefined>
+  /** `{device}\t{event type}` → newest judged time; Number.NEGATIVE_INFINITY: none. */
+  readonly newest: Map<string, number>
+}
+
+const MAX_REMEMBERED = 2_000_000
+
+export class Judge implements Consumer {
+  readonly name = 'judge'
+  readonly #ports: JudgePorts
+  readonly #memories = new Map<string, Memory>()
+
+  constructor(ports: JudgePorts) {
+    this.#ports = ports
+  }
+
+  forget(project: string): void {
+    this.#memories.delete(project)
+  }
+
+  async take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+    const memory = await this.#recall(project)
+    const judgement = newJudgement()
+    await this.#refresh(project, memory, judgement)
+    const wanted = await this.#select(project, memory, entries)
+    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
+    return this.#commands(project, judgement)
+  }
+
+  /** The log is drained: time passes for devices that have gone quiet. */
+  async idle(project: string): Promise<CommitCommand[]> {
+    const memory = await this.#recall(project)
+    const judgement = newJudgement()
+    await this.#refresh(project, memory, judgement)
+    const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
+    if (due.length > 0) await this.#passTime(project, memory, judgement, due)
+    return this.#commands(project, judgement)
+  }
+
+  async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
+    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    await memory.devices.load(due.map(({ device }) => device))
+    const pairs = due.map(({ rule, device }) => [rule, device] as const)
+    await this.#loadStates(project, memory, pairs)
+    for (const { rule: name, device: id, dueUs } of due) {
+      const rule = memory.rules.byName.get(name)
+      const state = memory.states.get(`${name}\t${id}`)
+      if (!rule || state?.dueUs === undefined) judgement.states.set(`${name}\t${id}`, { state, offsetUs: 0 })
+      else {
+        // How far the device's clock is behind the server's: by this the timer was put into server time.
+        const offsetUs = dueUs - state.dueUs
+        const input = { kind: 'time', timeUs: state.dueUs, listeningSinceUs: listeningSinceUs - offsetUs } as const
+        this.#step(memory, judgement, rule, memory.devices.get(id) ?? unknownDevice(id), input, offsetUs)
+      }
+    }
+  }
+
+  #judge(memory: Memory, judgement: Judgement, { event, device, rules, acceptedUs: arrivedUs }: Wanted, listeningSinceUs: number): void {
+    const timeUs = judgedUs(event.timeUs, arrivedUs)
+    const offsetUs = arrivedUs - timeUs
+    const series = `${event.device}\t${event.eventType}`
+    const before = memory.newest.get(series) ?? Number.NEGATIVE_INFINITY
+    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
+    const input: StepInput = {
+      kind: 'event',
+      eventType: event.eventType,
+      data,
+      timeUs,
+      eventId,
+      newestUs: before === Number.NEGATIVE_INFINITY ? timeUs : before,
+      listeningSinceUs: listeningSinceUs - offsetUs,
+    }
+    for (const rule of rules) this.#step(memory, judgement, rule, device, input, offsetUs)
+    if (timeUs < before) return
+    memory.newest.set(series, timeUs)
+    judgement.newest.set(series, timeUs)
+  }
+
+  #step(memory: Memory, judgement: Judgement, rule: Rule, device: Device, input: StepInput, offsetUs: number): void {
+    const key = `${rule.name}\t${device.id}`
+    const before = memory.states.get(key)
+    const outcome = step(rule, before, input)
+    if (outcome.state !== before) {
+      memory.states.set(key, outcome.state)
+      judgement.states.set(key, { state: outcome.state, offsetUs })
+    }
+    for (const change of outcome.changes) judgement.changes.push({ rule, device, change, quiet: false })
+  }
+
+  async #recall(project: string): Promise<Memory> {
+    const known = this.#memories.get(project)
+    if (known && known.states.size + known.newest.size < MAX_REMEMBERED) return known
+    const rules = new RuleSet('', [])
+    const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), states: new Map(), newest: new Map() }
+    this.#memories.set(project, memory)
+    return memory
+  }
+
+  /** Looks whether rules were saved or removed; the alarms of a rule that is gone are cleared. */
+  async #refresh(project: string, memory: Memory, judgement: Judgement): Promise<void> {
+    const version = await this.#ports.rulesVersion(project)
+    if (version === memory.rules.version) return
+    memory.rules = new RuleSet(version, await this.#ports.rules(project))
+    for (const { rule, states } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
+      await memory.devices.load(states.keys())
+      for (const [id, state] of states) {
+        memory.states.delete(`${rule.name}\t${id}`)
+        const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
+        for (const change of retire(rule, state, this.#ports.nowUs(), reason).changes)
+          judgement.changes.push({ rule, device: memory.devices.get(id) ?? unknownDevice(id), change, quiet: true })
+      }
+      judgement.retired.push({ rule: rule.name, devices: [...states.keys()] })
+    }
+  }
+
+  /** Which events meet which rules, with everything loaded that judging them needs. */
+  async #select(project: string, memory: Memory, entries: readonly LogEntry[]): Promise<Wanted[]> {
+    const read = entries.flatMap(entry => readable(memory, entry))
+    await memory.devices.load(read.map(({ event }) => event.device))
+    const wanted: Wanted[] = []
+    const pairs = new Map<string, readonly [string, string]>()
+    for (const { event, acceptedUs: arrivedUs } of read) {
+      const device = memory.devices.get(event.device) ?? unknownDevice(event.device)
+      const rules = memory.rules.rulesFor(device, event.eventType)
+      if (rules.length > 0) wanted.push({ event, device, rules, acceptedUs: arrivedUs })
+      for (const rule of rules) {
+        const key = `${rule.name}\t${device.id}`
+        if (!memory.states.has(key)) pairs.set(key, [rule.name, device.id])
+      }
+    }
+    await this.#loadStates(project, memory, [...pairs.values()])
+    await this.#loadNewest(project, memory, wanted)
+    return wanted
+  }
+
+  async #loadStates(project: string, memory: Memory, pairs: readonly (readonly [string, string])[]): Promise<void> {
+    const missing = pairs.filter(([rule, device]) => !memory.states.has(`${rule}\t${device}`))
+    if (missing.length === 0) return
+    const found = await this.#ports.states(project, missing)
+    for (const [i, [rule, device]] of missing.entries()) memory.states.set(`${rule}\t${device}`, found[i])
+  }
+
+  async #loadNewest(project: string, memory: Memory, wanted: readonly Wanted[]): Promise<void> {
+    const missing = [...new Set(wanted.map(({ event }) => `${event.device}\t${event.eventType}`))].filter(
+      series => !memory.newest.has(series),
+    )
+    if (missing.length === 0) return
+    const found = await this.#ports.newest(project, missing)
+    for (const [i, series] of missing.entries()) memory.newest.set(series, found[i] ?? Number.NEGATIVE_INFINITY)
+  }
+
+  async #commands(project: string, { changes, ...judgement }: Judgement): Promise<CommitCommand[]> {
+    const commands = stateCommands(project, { changes, ...judgement })
+    if (changes.length === 0) return commands
+    const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
+    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.acknowledgements(project, ids)])
+    const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
+    for (const changed of changes) {
+      const { rule, device, change } = changed
+      const id = alarmIdOf(rule.name, device.id)
+      const before = current.get(id)
+      const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
+      current.set(id, { alarm, acknowledgement: before?.acknowledgement })
+      commands.push(...alarmCommands(project, alarm, before?.acknowledgement))
+      if (isNotified(changed)) commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
+      this.#ports.changed(change.kind)
+    }
+    return commands
+  }
+}
+
+function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Acknowledgement | undefined) {
+  return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
+}
+
+type Wanted = { readonly event: LogEvent; readonly device: Device; readonly rules: readonly Rule[]; readonly acceptedUs: number }
+
+type Arrived = Pick<Wanted, 'event' | 'acceptedUs'>
+
+/** The events of an entry that any rule reads; a change of labels is noted on the way, in the order of the log. */
+function readable(memory: Memory, entry: LogEntry): Arrived[] {
+  const found: Arrived[] = []
+  for (const event of entry.events) {
+    if (event.eventType === 'labelsChanged') {
+      memory.devices.forget(event.device)
+      memory.rules.forget(event.device)
+    } else if (memory.rules.reads(event.eventType)) found.push({ event, acceptedUs: acceptedUs(entry.id) })
+  }
+  return found
+}
+
+/** People are told of what is active or was; pending is nobody's business yet. */
+function isNotified({ rule, change, quiet }: Changed): boolean {
+  return !quiet && rule.notify.length > 0 && (change.kind === 'active' || change.kind === 'cleared')
+}
+
+function unknownDevice(id: string): Device {
+  return { id, type: '', labels: {}, productNumber: '' }
+}

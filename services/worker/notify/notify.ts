@@ -1,0 +1,88 @@
+// Notifications: what the judge put into the outbox becomes one delivery per (change, channel), tried until the receiver has it.
+// At least once: the receiver sees one id per delivery. Changes of one alarm reach a channel in their order.
+import type { Deliveries, DeliveryJob, DeliveryVerdict, Running } from '../../../packages/queue/queue.ts'
+import type { Channel } from '../../../packages/state/channel.ts'
+import type { Delivery, Outbox } from '../../../packages/state/outbox.ts'
+import type { OutboxEntry } from '../commit.ts'
+import type { Attempt } from './webhook.ts'
+
+export type NotifyPorts = {
+  readonly outbox: Outbox
+  readonly deliveries: Deliveries
+  channel(project: string, name: string): Promise<Channel | undefined>
+  send(channel: Channel, id: string, entry: OutboxEntry): Promise<Attempt>
+  nowMs(): number
+  random(): number
+  attempted(outcome: Attempt['outcome']): void
+  gaveUp(facts: { project: string; delivery: string; detail: string }): void
+}
+
+const GIVE_UP_MS = 24 * 3600_000
+const FIRST_RETRY_MS = 1000
+const MAX_RETRY_MS = 10 * 60_000
+const CONCURRENCY = 20
+
+/** Turns outbox entries into deliveries with jobs; repeating it changes nothing. */
+export async function drainOutbox({ outbox, deliveries }: NotifyPorts, project: string): Promise<void> {
+  for (;;) {
+    const entries = await outbox.read(project)
+    if (entries.length === 0) return
+    const created: Delivery[] = entries.flatMap(({ entry }) =>
+      (entry as OutboxEntry).channels.map(channel => toDelivery(entry as OutboxEntry, channel)),
+    )
+    const open = await outbox.create(project, created)
+    await deliveries.add(open.map(({ id }) => ({ id: `${project}~${id}`, data: { project, delivery: id } })))
+    await outbox.done(
+      project,
+      entries.map(({ id }) => id),
+    )
+  }
+}
+
+function toDelivery(entry: OutboxEntry, channel: string): Delivery {
+  return {
+    id: `${entry.changeId}~${channel}`,
+    alarmId: entry.alarm.alarmId,
+    channel,
+    entry,
+    state: 'open',
+    attempts: 0,
+    detail: '',
+    createdMs: 0,
+    changedMs: 0,
+  }
+}
+
+export function startNotify(ports: NotifyPorts): Running {
+  return ports.deliveries.start(job => attempt(ports, job), CONCURRENCY)
+}
+
+async function attempt(ports: NotifyPorts, { project, delivery: id }: DeliveryJob): Promise<DeliveryVerdict | undefined> {
+  const delivery = await ports.outbox.delivery(project, id)
+  if (delivery?.state !== 'open') return undefined
+  if (await ports.outbox.isBehind(project, delivery)) return { retry: true, afterMs: FIRST_RETRY_MS }
+  const channel = await ports.channel(project, delivery.channel)
+  const result: Attempt = channel
+    ? await ports.send(channel, id, delivery.entry as OutboxEntry)
+    : { outcome: 'refused', detail: 'the channel was deleted' }
+  ports.attempted(result.outcome)
+  const attempts = delivery.attempts + 1
+  const state = stateAfter(ports, delivery, result)
+  await ports.outbox.record(project, { ...delivery, state, attempts, detail: result.detail, changedMs: ports.nowMs() })
+  if (state === 'delivered') return undefined
+  if (state === 'open')
+    return { retry: true, afterMs: backoffMs(attempts, ports.random(), result.outcome === 'retry' ? result.afterMs : undefined) }
+  ports.gaveUp({ project, delivery: id, detail: result.detail })
+  return { retry: false, reason: result.detail }
+}
+
+function stateAfter(ports: NotifyPorts, delivery: Delivery, result: Attempt): Delivery['state'] {
+  if (result.outcome === 'delivered') return 'delivered'
+  return result.outcome === 'refused' || ports.nowMs() - delivery.createdMs > GIVE_UP_MS ? 'dead' : 'open'
+}
+
+/** 1 s, 2 s, 4 s … 10 min, each between half and the whole, never before the receiver's Retry-After. */
+export function backoffMs(attempts: number, random: number, retryAfterMs: number | undefined): number {
+  const full = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempts - 1, 20))
+  return Math.max(full * (0.5 + random / 2), Math.min(retryAfterMs ?? 0, MAX_RETRY_MS * 6))
+}

@@ -1,0 +1,47 @@
+// The webhook channel: one POST per alarm change, signed as Standard Webhooks prescribes, so that receivers can trust and dedupe it.
+import { Webhook } from 'standardwebhooks'
+import { Failure } from '../../../packages/core/failure.ts'
+import type { Outbound } from '../../../packages/outbound/outbound.ts'
+import type { Channel } from '../../../packages/state/channel.ts'
+import type { OutboxEntry } from '../commit.ts'
+
+/** `delivered`: the receiver has it. `retry`: it may work later. `refused`: it never will. */
+export type Attempt =
+  | { readonly outcome: 'delivered'; readonly detail: string }
+  | { readonly outcome: 'retry'; readonly detail: string; readonly afterMs?: number | undefined }
+  | { readonly outcome: 'refused'; readonly detail: string }
+
+/** The body: `{"type":"alarm.active","timestamp":…,"data":{alarm}}` (standardwebhooks.com, "Payload structure"). */
+export function webhookBody(entry: OutboxEntry): string {
+  return JSON.stringify({ type: `alarm.${entry.kind}`, timestamp: entry.alarm.updateTime, data: entry.alarm })
+}
+
+/** @param secret `whsec_…`, unsealed. The id is the same for every attempt of one change on one channel. */
+export async function postWebhook(
+  outbound: Outbound,
+  channel: Channel,
+  secret: string,
+  id: string,
+  entry: OutboxEntry,
+  now: Date,
+): Promise<Attempt> {
+  const body = webhookBody(entry)
+  const headers = {
+    ...channel.headers,
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+    'webhook-signature': new Webhook(secret).sign(id, now, body),
+    'user-agent': 'telltale',
+  }
+  try {
+    const { status, retryAfterMs, ms } = await outbound.post(new URL(channel.url), headers, body)
+    const detail = `status ${status} after ${Math.round(ms)} ms`
+    if (status >= 200 && status < 300) return { outcome: 'delivered', detail }
+    // 410: the receiver does not want this any more. Everything else may be a mistake that somebody mends within the day.
+    return status === 410 ? { outcome: 'refused', detail } : { outcome: 'retry', detail, afterMs: retryAfterMs }
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Failure ? error.cause : error
+    if (cause instanceof Failure && cause.code !== 'unavailable') return { outcome: 'refused', detail: cause.message }
+    return { outcome: 'retry', detail: error instanceof Error ? error.message : String(error) }
+  }
+}

@@ -1,0 +1,95 @@
+// The sweep: once a second, over all projects, what no event triggers. It wakes consumers that lag (a wake may be lost with a
+// process), the judge when a timer is due, and trims the logs by age and bytes, never past a consumer.
+import { compareIds } from '../../packages/log/entry.ts'
+import type { Log, Stream } from '../../packages/log/log.ts'
+import { entryIdOf } from './drain.ts'
+
+export type SweepPorts = {
+  readonly log: Log
+  projects(): Promise<string[]>
+  nextDueUs(project: string): Promise<number | undefined>
+  hasOutbox(project: string): Promise<boolean>
+  wake(project: string, consumer: string): void
+  lag(consumer: string, seconds: number): void
+  logBytes(bytes: number): void
+  nowMs(): number
+  readonly consumers: readonly string[]
+  readonly retentionMs: number
+  readonly maxLogBytes: number
+}
+
+const ALARM_CHANGES_KEPT_MS = 7 * 86_400_000
+/** Looking at sizes and trimming is cheap, but not that cheap. */
+const TRIM_EVERY = 10
+
+export class Sweep {
+  readonly #ports: SweepPorts
+  #round = 0
+
+  constructor(ports: SweepPorts) {
+    this.#ports = ports
+  }
+
+  async run(): Promise<void> {
+    const lags = new Map(this.#ports.consumers.map(consumer => [consumer, 0]))
+    let bytes = 0
+    const trims = this.#round++ % TRIM_EVERY === 0
+    for (const project of await this.#ports.projects()) {
+      const places = await this.#ports.log.places(project)
+      const last = await this.#ports.log.last(project)
+      for (const consumer of this.#ports.consumers)
+        await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
+      await this.#wakeByTime(project)
+      if (trims) bytes += await this.#trim(project, places)
+    }
+    for (const [consumer, seconds] of lags) this.#ports.lag(consumer, seconds)
+    if (trims) this.#ports.logBytes(bytes)
+  }
+
+  async #wakeLagging(project: string, consumer: string, place: string, last: string, lags: Map<string, number>): Promise<void> {
+    if (compareIds(place, last) >= 0) return
+    const [oldest] = await this.#ports.log.read(project, place, 1)
+    if (!oldest) return
+    lags.set(consumer, Math.max(lags.get(consumer) ?? 0, (this.#ports.nowMs() - msOf(oldest.id)) / 1000))
+    await this.#wake(project, consumer)
+  }
+
+  async #wakeByTime(project: string): Promise<void> {
+    const dueUs = await this.#ports.nextDueUs(project)
+    if (dueUs !== undefined && dueUs <= this.#ports.nowMs() * 1000) await this.#wake(project, 'judge')
+    if (await this.#ports.hasOutbox(project)) await this.#wake(project, 'notify')
+  }
+
+  async #wake(project: string, consumer: string): Promise<void> {
+    if (await this.#ports.log.setWake(project, consumer)) this.#ports.wake(project, consumer)
+  }
+
+  async #trim(project: string, places: Readonly<Record<string, string>>): Promise<number> {
+    const { entries, bytes } = await this.#ports.log.size(project)
+    const cutMs = this.#ports.nowMs() - this.#ports.retentionMs
+    await this.#trimTo(project, 'log', earliest(`${cutMs}-0`, this.#consumed(places)))
+    if (bytes > this.#ports.maxLogBytes && entries > 1) {
+      const keep = Math.floor((entries * this.#ports.maxLogBytes) / bytes)
+      await this.#trimTo(project, 'log', earliest(await this.#ports.log.idFromEnd(project, keep), this.#consumed(places)))
+    }
+    await this.#trimTo(project, 'alarmlog', `${this.#ports.nowMs() - ALARM_CHANGES_KEPT_MS}-0`)
+    return bytes
+  }
+
+  /** The entry that the slowest consumer has reached: it and everything after it stays. */
+  #consumed(places: Readonly<Record<string, string>>): string {
+    return this.#ports.consumers.map(consumer => entryIdOf(places[consumer] ?? '')).reduce(earliest)
+  }
+
+  async #trimTo(project: string, stream: Stream, id: string): Promise<void> {
+    if (id !== '0-0') await this.#ports.log.trim(project, id, stream)
+  }
+}
+
+function earliest(a: string, b: string): string {
+  return compareIds(a, b) < 0 ? a : b
+}
+
+function msOf(entryId: string): number {
+  return Number(entryId.split('-', 1)[0])
+}
