@@ -65,17 +65,42 @@ describe('the readings of an event', () => {
   it.each<[string, string, [string, number][]]>([
     ['temperature', '{"temperature":{"value":21.5,"updateTime":"2025-03-02T06:41:09Z"}}', [['value', 21.5]]],
     ['temperature', '{"temperature":-3}', [['value', -3]]],
-    ['humidity', '{"humidity":{"temperature":21,"relativeHumidity":40}}', [['temperature', 21], ['relativeHumidity', 40]]],
-    ['acme', '{"acme":{"a":{"b":{"c":1}},"d":2}}', [['a.b.c', 1], ['d', 2]]],
+    [
+      'humidity',
+      '{"humidity":{"temperature":21,"relativeHumidity":40}}',
+      [
+        ['temperature', 21],
+        ['relativeHumidity', 40],
+      ],
+    ],
+    [
+      'acme',
+      '{"acme":{"a":{"b":{"c":1}},"d":2}}',
+      [
+        ['a.b.c', 1],
+        ['d', 2],
+      ],
+    ],
     ['acme', '{"acme":{"list":[1,2],"text":"3","on":true,"none":null,"big":1e999}}', []],
     ['acme', '{"acme":{"":1,"a":{"":2},"b":3}}', [['b', 3]]],
     ['acme', '{"other":{"value":1}}', []],
-    ['acme', '{"acme":{"__proto__":1,"constructor":{"length":2}}}', [['__proto__', 1], ['constructor.length', 2]]],
+    [
+      'acme',
+      '{"acme":{"__proto__":1,"constructor":{"length":2}}}',
+      [
+        ['__proto__', 1],
+        ['constructor.length', 2],
+      ],
+    ],
     ['constructor', '{}', []],
     ['toString', '{"toString":{"value":1}}', [['value', 1]]],
     ['labelsChanged', '{"added":{"a":"b"},"modified":{},"removed":[]}', []],
   ])('%s %s', (eventType, data, readings) => expect(readingsOf(eventType, JSON.parse(data))).toEqual(readings))
 
-  it.each([['co2', 'ppm'], ['temperature', 'value'], ['motion', 'state'], ['constructor', 'value']])('of %s are led by %s', (eventType, field) =>
-    expect(mainField(eventType)).toBe(field))
+  it.each([
+    ['co2', 'ppm'],
+    ['temperature', 'value'],
+    ['motion', 'state'],
+    ['constructor', 'value'],
+  ])('of %s are led by %s', (eventType, field) => expect(mainField(eventType)).toBe(field))
 })
