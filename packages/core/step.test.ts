@@ -1,7 +1,7 @@
 // The rules engine by tables: phases, timers in event time, lateness, edits, and that no chunking or restart changes a thing.
 import { describe, expect, it } from 'vitest'
 import { parseRule, type Rule } from './rule.ts'
-import { type Change, type RuleState, retire, type StepInput, type StepOutcome, step } from './step.ts'
+import { type Change, FRESH, type RuleState, retire, type StepInput, type StepOutcome, step } from './step.ts'
 
 const MINUTE_US = 60_000_000
 const NOON_US = Date.UTC(2026, 10, 21, 12) * 1000
@@ -211,7 +211,8 @@ describe('a state', () => {
       expect(step(warm({ for: '5m' }), state, temperature(1, value, newest)).state).toBe(state)
       expect(step(warm({ for: '5m' }), state, temperature(1, 'none', newest)).state).toBe(state)
     }
-    expect(step(warm(), undefined, temperature(0, -20, newest)).state).toBe(step(warm(), undefined, temperature(9, -20, newest)).state)
+    expect(step(warm(), undefined, temperature(0, -20, newest)).state).toBe(FRESH)
+    expect(step(silent(), undefined, clock(0)).state).toBe(FRESH)
   })
 
   it('remembers the newest time itself where the caller does not', () =>
@@ -269,6 +270,11 @@ describe('an edited rule', () => {
       state: { v: 1, phase: 'clear', seenUs: at(121) },
     })
     expect(run(warm(), [temperature(121, -20)], from).state).toEqual({ v: 1, phase: 'clear', seenUs: at(121) })
+  })
+
+  it('does not take the memory of another condition for its own', () => {
+    const from: RuleState = { v: 1, phase: 'clear', memory: { kind: 'another', lastUs: at(0) } as RuleState['memory'] }
+    expect(run(silent(), [clock(600)], from)).toMatchObject({ changes: [], reasons: ['nothing is due'] })
   })
 
   it('never judges before what was judged under the version before it', () => {

@@ -83,6 +83,8 @@ describe('a threshold', () => {
   ])('of %s in %s %s is %s', (field, eventType, data, phase) => expect(judge(above, [0], field, eventType, data)[0]?.phase).toBe(phase))
 
   it.each([
+    ['acme.__proto__', '{"acme":{}}'],
+    ['acme.toString', '{"acme":{}}'],
     ['acme.toString.length', '{"acme":{}}'],
     ['acme.__proto__.constructor.length', '{"acme":{}}'],
     ['constructor.length', '{}'],
