@@ -1,6 +1,7 @@
 // The alarm of one rule on one device as callers see it, and how each change of the engine moves it on.
 import { kindOf } from './condition/condition.ts'
 import type { Device } from './device.ts'
+import { hash, xid } from './id.ts'
 import { renderMessage } from './message.ts'
 import type { Rule, Severity } from './rule.ts'
 import type { Change } from './step.ts'
@@ -93,37 +94,12 @@ function stateAfter(change: Change): AlarmState {
   return change.kind === 'dropped' ? 'cleared' : change.kind
 }
 
-const DIGITS = '0123456789abcdefghijklmnopqrstuv'
-const SEEDS = [0x9e3779b9, 0x7f4a7c15, 0x94d049bb, 0x2545f491]
-const FACTORS = [0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f, 0x165667b1]
-
 /**
- * 20 characters of [0-9a-v]: 25 bits of each of four 32-bit lanes, each the FNV step (xor, multiply) with a rotation and
- * factors of its own, mixed with each other and by murmur3's finish at the end. Deterministic, so that a replay after a
- * crash makes the same alarm; not cryptographic: it keeps a million alarms apart (1 collision in 10^18), not an attacker.
+ * Deterministic, so that a replay after a crash makes the same alarm: 96 bits of hash over both names in both orders, in
+ * the form of an xid (20 characters of 0-9 a-v). It keeps alarms apart, not an attacker who may name devices at will.
  */
 export function alarmIdOf(rule: string, device: string): string {
-  const text = `${rule}\u0000${device}`
-  const lanes = SEEDS.map((seed, lane) => hash(text, seed, FACTORS[lane] as number))
-  const sum = lanes.reduce((total, lane) => (total + lane) | 0, 0)
-  return lanes.map((lane, index) => digits(finish(lane ^ Math.imul(sum, SEEDS[index] as number)))).join('')
-}
-
-function hash(text: string, seed: number, factor: number): number {
-  let state = seed
-  for (let at = 0; at < text.length; at++) {
-    state = Math.imul(state ^ text.charCodeAt(at), factor)
-    state = (state << 13) | (state >>> 19)
-  }
-  return state ^ text.length
-}
-
-function finish(lane: number): number {
-  let mixed = Math.imul(lane ^ (lane >>> 16), 0x85ebca6b)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return (mixed ^ (mixed >>> 16)) >>> 0
-}
-
-function digits(lane: number): string {
-  return [27, 22, 17, 12, 7].map(shift => DIGITS[(lane >>> shift) & 31]).join('')
+  const [high, middle] = hash(`${rule}\u0000${device}`)
+  const [low] = hash(`${device}\u0000${rule}`)
+  return xid(high, middle, low)
 }

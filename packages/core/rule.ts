@@ -10,7 +10,7 @@ import { formatDuration } from './time.ts'
 export type Severity = 'info' | 'warning' | 'critical'
 
 /** AND between the three, OR inside device types and devices, AND inside labels; an empty list leaves all in. */
-export type Selector = {
+type Selector = {
   readonly deviceTypes: readonly string[]
   readonly labels: readonly LabelFilter[]
   readonly devices: readonly string[]

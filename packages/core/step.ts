@@ -70,7 +70,7 @@ export type Change = {
 }
 
 export type StepOutcome = {
-  /** The object that was passed in when there is nothing to save. */
+  /** The object that was passed in (FRESH for none) when there is nothing to save. */
   readonly state: RuleState
   readonly changes: readonly Change[]
   /** Why there was a change, or none. May be put together when it is read: copy it by name, not by spreading. */
@@ -80,7 +80,8 @@ export type StepOutcome = {
 /** What a verdict does to a state: a change, a timer started (`clearing`) or stopped (`resumed`), or nothing. */
 type Turn = ChangeKind | 'clearing' | 'resumed' | 'none'
 
-const FRESH: RuleState = Object.freeze({
+/** The state of a device that has none: a step that returns it left nothing to save. */
+export const FRESH: RuleState = Object.freeze({
   v: 1,
   phase: 'clear',
   seenUs: undefined,

@@ -21,7 +21,7 @@ export function readObject(value: unknown, path: string, keys: readonly string[]
   return value as Fields
 }
 
-export function unknownKey(path: string, key: string, valid: readonly string[]): Error {
+function unknownKey(path: string, key: string, valid: readonly string[]): Error {
   const shown = key.slice(0, MAX_SHOWN_KEY)
   const near = nearest(shown, valid)
   const hint = near === undefined ? '' : `did you mean "${near}"? `
