@@ -162,7 +162,7 @@ function Plot({ feed, project, device, eventType, field, range, now }: PlotProps
       stopped = true
       stop()
     }
-  }, [feed, project, device, eventType, field, range])
+  }, [feed, feed.generation, project, device, eventType, field, range])
 
   useEffect(() => {
     trim(points.current, feed.now() - range.spanMs)

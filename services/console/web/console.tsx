@@ -22,13 +22,19 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
   const feed = useFeed(project, onSignedOut)
   const [chosen, setChosen] = useState<string>()
   const [themeVersion, themeChanged] = useReducer<number, void>(n => n + 1, 0)
+  const opener = useRef<Element | null>(null)
   const close = useCallback(() => {
-    setChosen(id => {
-      if (id !== undefined) focusDevice(id)
-      return undefined
-    })
-  }, [])
+    setChosen(undefined)
+    const back = opener.current
+    if (chosen !== undefined && !(back instanceof HTMLButtonElement && back.isConnected)) focusDevice(chosen)
+    else if (back instanceof HTMLButtonElement) back.focus()
+  }, [chosen])
   if (!feed) return null
+  const open = (id: string) => {
+    if (!feed.fleet.row(id)) return
+    opener.current = document.activeElement
+    setChosen(id)
+  }
   const now = feed.now()
   const row = chosen === undefined ? undefined : feed.fleet.row(chosen)
   const active = [...feed.alarms.values()].filter(alarm => alarm.state === 'active').length
@@ -46,11 +52,11 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
             Could not load everything: {feed.problem}
           </p>
         )}
-        <AlarmList feed={feed} project={project} now={now} nameOf={nameOf} onOpen={setChosen} />
+        <AlarmList feed={feed} project={project} now={now} nameOf={nameOf} onOpen={open} />
         {feed.loaded && feed.fleet.size === 0 ? (
           <FirstEvent project={project} keyId={session.keyId} />
         ) : (
-          <DeviceTable fleet={feed.fleet} loaded={feed.loaded} now={now} chosen={chosen} onOpen={setChosen} />
+          <DeviceTable fleet={feed.fleet} loaded={feed.loaded} now={now} chosen={chosen} onOpen={open} />
         )}
       </main>
       {row && <ChartPanel key={row.id} feed={feed} project={project} row={row} now={now} themeVersion={themeVersion} onClose={close} />}

@@ -39,7 +39,7 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
       <div class="bar">
         <h2 id="devices">Devices</h2>
         <p class="quiet" data-shown>
-          {loaded ? `showing ${shown.length.toLocaleString('en')} of ${fleet.size.toLocaleString('en')}` : 'loading…'}
+          {loaded ? countText(shown.length, order.ids.length, filter) : 'loading…'}
         </p>
         <label class="filter">
           <span class="spoken">Filter devices</span>
@@ -90,6 +90,11 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
       )}
     </section>
   )
+}
+
+function countText(shown: number, matching: number, filter: string): string {
+  const text = `showing ${shown.toLocaleString('en')} of ${matching.toLocaleString('en')}`
+  return filter.trim() === '' ? text : `${text} that match`
 }
 
 /** The order of the rows: new when asked for or when devices come and go; by value or age it follows the data every two

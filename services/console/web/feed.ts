@@ -10,6 +10,7 @@ import { type Frame, type LinkState, Live } from './live.ts'
 
 const PING_MS = 10_000
 const GRACE_MS = 2000
+const RETRY_MS = 500
 const REDRAW_MS = 100
 const MAX_ALARMS = 1000
 const FETCH_SINGLY = 10
@@ -28,6 +29,8 @@ export class Feed {
   loaded = false
   alarmsLoaded = false
   problem = ''
+  /** Grows when events may have been missed: what was drawn from them must be loaded again. */
+  generation = 0
   spoken = ''
   /** Server time minus this browser's, from the last ping. */
   clockOffsetMs = 0
@@ -119,9 +122,10 @@ export class Feed {
       url: `${projectPath(this.#options.project)}/${path}`,
       pingMs: PING_MS,
       graceMs: GRACE_MS,
+      retryMs: RETRY_MS,
       openSource: url => new EventSource(url),
       onFrame: frame => this.#take(frame, load),
-      onFresh: () => void load(),
+      onFresh: () => this.#again(load),
       onLink: () => this.changed(),
       probe: () => this.#probe(load),
     })
@@ -145,8 +149,13 @@ export class Feed {
   #take(frame: Frame, load: () => Promise<void>): void {
     if (frame.kind === 'event') this.#takeEvent(frame.event)
     else if (frame.kind === 'alarm') this.takeAlarms([frame.alarm], true)
-    else if (frame.kind === 'gap') void load()
+    else if (frame.kind === 'gap') this.#again(load)
     else if (frame.kind === 'ping') this.clockOffsetMs = Date.parse(frame.timestamp) - Date.now()
+  }
+
+  #again(load: () => Promise<void>): void {
+    this.generation += 1
+    void load()
   }
 
   #takeEvent(event: DeviceEvent): void {

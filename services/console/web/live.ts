@@ -24,6 +24,8 @@ export type LiveOptions = {
   readonly pingMs: number
   /** Silence for longer than `pingMs + graceMs` means the connection is dead. */
   readonly graceMs: number
+  /** Before the first attempt to reopen. */
+  readonly retryMs: number
   readonly openSource: (url: string) => Source
   readonly onFrame: (frame: Frame) => void
   /** Frames follow from here, but what came before is unknown: load the current state. */
@@ -38,6 +40,7 @@ const RESUME_WITHIN_MS = 120_000
 const OFFLINE_AFTER_MS = 60_000
 const REFUSALS_BEFORE_FRESH = 3
 const CHECK_MS = 500
+const MAX_RETRY_MS = 10_000
 
 export function readFrame(text: string): Frame {
   const frame: unknown = JSON.parse(text)
@@ -57,9 +60,9 @@ export function streamUrl(url: string, pingMs: number, cursor: string): string {
   return `${url}?${parameters}`
 }
 
-/** 0.5 s, 1 s, 2 s … 10 s, each ± a quarter so that a server's restart does not bring all pages at once. */
-export function retryDelayMs(attempt: number, random: number): number {
-  return Math.min(10_000, 500 * 2 ** Math.min(attempt - 1, 10)) * (0.75 + random / 2)
+/** The first wait, doubled each time up to 10 s, ± a quarter so that a server's restart does not bring all pages at once. */
+export function retryDelayMs(firstMs: number, attempt: number, random: number): number {
+  return Math.min(MAX_RETRY_MS, firstMs * 2 ** Math.min(attempt - 1, 16)) * (0.75 + random / 2)
 }
 
 export function linkState(connected: boolean, silentMs: number, browserOnline: boolean): LinkState {
@@ -161,7 +164,7 @@ export class Live {
     const refused = !this.#connected
     this.#drop()
     this.#attempt += 1
-    this.#retry = setTimeout(() => this.#open(), retryDelayMs(this.#attempt, Math.random()))
+    this.#retry = setTimeout(() => this.#open(), retryDelayMs(this.#options.retryMs, this.#attempt, Math.random()))
     if (refused) void this.#askWhy()
   }
 
