@@ -1,5 +1,5 @@
 // The alarms: what is active first, in words and colour, each with a way to acknowledge it.
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { type Alarm, lastChange, orderAlarms } from './alarm.ts'
 import { acknowledgeAlarm } from './api.ts'
 import type { Feed } from './feed.ts'
@@ -94,7 +94,8 @@ function Acknowledge({ alarm, feed, project }: { alarm: Alarm; feed: Feed; proje
   const [problem, setProblem] = useState('')
   const comment = useRef<HTMLInputElement>(null)
   const opener = useRef<HTMLButtonElement>(null)
-  useEffect(() => comment.current?.focus(), [open])
+  // Before the next paint, so that what is typed at once lands in the comment.
+  useLayoutEffect(() => comment.current?.focus(), [open])
   const cancel = (event: KeyboardEvent) => {
     if (event.key !== 'Escape') return
     event.preventDefault()

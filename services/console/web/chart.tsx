@@ -1,5 +1,5 @@
 // The chart of one device's reading: history by windows, live readings folded in, a band from lowest to highest.
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { readingsOf } from '../../../packages/core/event.ts'
 import { listWindows } from './api.ts'
@@ -23,7 +23,7 @@ export function ChartPanel({ feed, project, row, now, themeVersion, onClose }: P
   const readings = numericReadings(row)
   const reading = readings.find(one => keyOf(one) === choice) ?? readings[0]
   const heading = useRef<HTMLHeadingElement>(null)
-  useEffect(() => heading.current?.focus(), [])
+  useLayoutEffect(() => heading.current?.focus(), [])
   useEffect(() => closeOnEscape(onClose), [onClose])
   return (
     <section class="chart" aria-labelledby="chart">

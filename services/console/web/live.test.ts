@@ -72,6 +72,16 @@ test('silence is noticed without an error and the stream resumes at the last cur
   expect(page.fresh()).toBe(1)
 })
 
+test('a server that opens streams and sends nothing is not called live again', async () => {
+  const server = await stream((response, attempt) => {
+    begin(response)
+    if (attempt === 4) response.write(`data: ${ping}\n\n`)
+  })
+  const page = follow(server.url)
+  await vi.waitFor(() => expect(page.frames).toHaveLength(1), 5000)
+  expect(page.states).toEqual(['live', 'reconnecting', 'live'])
+})
+
 test('pings keep a quiet stream alive', async () => {
   const server = await stream(response => {
     begin(response)

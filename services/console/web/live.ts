@@ -82,6 +82,8 @@ export class Live {
   #attempt = 0
   #refusals = 0
   #closed = false
+  /** The last connection died of silence: that the server opens another proves nothing until a frame comes. */
+  #mute = false
   /** Milliseconds since 1970 of the last sign of life; of the start before there was one. */
   lastFrameAt = Date.now()
   everLive = false
@@ -129,7 +131,7 @@ export class Live {
   }
 
   #opened(fresh: boolean): void {
-    this.#alive()
+    if (!this.#mute) this.#alive()
     if (fresh) this.#options.onFresh()
   }
 
@@ -143,6 +145,7 @@ export class Live {
   #deliver(frame: Frame): void {
     this.#attempt = 0
     this.#refusals = 0
+    this.#mute = false
     this.#alive()
     this.#options.onFrame(frame)
   }
@@ -157,7 +160,9 @@ export class Live {
 
   #check(): void {
     const silentSince = Math.max(this.lastFrameAt, this.#openedAt)
-    if (this.#source && Date.now() - silentSince > this.#options.pingMs + this.#options.graceMs) this.#fail()
+    if (!this.#source || Date.now() - silentSince <= this.#options.pingMs + this.#options.graceMs) return
+    this.#mute = true
+    this.#fail()
   }
 
   #fail(): void {
