@@ -29,7 +29,7 @@ export function AlarmList({ feed, project, now, nameOf, onOpen }: Props) {
         <h2 id="alarms" tabIndex={-1}>
           Alarms
         </h2>
-        <p class="quiet">{summary(feed.alarmsLoaded, active, open.length - active)}</p>
+        <p class="quiet">{feed.alarmsLoaded ? summary(ordered.length, active, open.length - active) : 'loading…'}</p>
       </div>
       {open.length > 0 && <ul>{open.map(item)}</ul>}
       {cleared.length > 0 && (
@@ -44,8 +44,8 @@ export function AlarmList({ feed, project, now, nameOf, onOpen }: Props) {
   )
 }
 
-function summary(loaded: boolean, active: number, pending: number): string {
-  if (!loaded) return 'loading…'
+function summary(all: number, active: number, pending: number): string {
+  if (all === 0) return 'no alarms so far'
   const words = active === 0 ? 'none active' : `${active.toLocaleString('en')} active`
   return pending === 0 ? words : `${words}, ${pending.toLocaleString('en')} pending`
 }
