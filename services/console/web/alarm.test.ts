@@ -1,0 +1,55 @@
+// Merging and ordering of alarms.
+import { expect, test } from 'vitest'
+import { type Alarm, announcement, mergeAlarms, orderAlarms } from './alarm.ts'
+
+function alarm(alarmId: string, change: Partial<Alarm> = {}): Alarm {
+  return {
+    alarmId,
+    rule: 'warm',
+    device: 'projects/p/devices/d',
+    labels: {},
+    state: 'active',
+    severity: 'warning',
+    since: '2026-01-01T00:00:00.000000Z',
+    message: `${alarmId} is warm`,
+    episode: 1,
+    version: 1,
+    acknowledgement: null,
+    ...change,
+  }
+}
+
+test('an older version that arrives late changes nothing', () => {
+  const { alarms } = mergeAlarms(new Map(), [alarm('a', { version: 3, state: 'cleared' })])
+  const merged = mergeAlarms(alarms, [alarm('a', { version: 2 })])
+  expect(merged.alarms.get('a')?.state).toBe('cleared')
+  expect(merged.raised).toEqual([])
+})
+
+test('an alarm is raised when it becomes active and in each new episode, not when it is acknowledged', () => {
+  const pending = mergeAlarms(new Map(), [alarm('a', { state: 'pending' })])
+  expect(pending.raised).toEqual([])
+  const active = mergeAlarms(pending.alarms, [alarm('a', { version: 2 })])
+  expect(active.raised.map(one => one.alarmId)).toEqual(['a'])
+  const acknowledged = mergeAlarms(active.alarms, [alarm('a', { version: 3, acknowledgement: { by: 'k', time: '', comment: '' } })])
+  expect(acknowledged.raised).toEqual([])
+  expect(mergeAlarms(acknowledged.alarms, [alarm('a', { version: 5, episode: 2 })]).raised).toHaveLength(1)
+})
+
+test('what needs a person comes first: active, then acknowledged, pending, cleared; the gravest first', () => {
+  const all = [
+    alarm('cleared', { state: 'cleared', severity: 'critical' }),
+    alarm('pending', { state: 'pending', severity: 'critical' }),
+    alarm('acknowledged', { severity: 'critical', acknowledgement: { by: 'k', time: '', comment: '' } }),
+    alarm('older', { since: '2025-01-01T00:00:00.000000Z' }),
+    alarm('newer'),
+    alarm('critical', { severity: 'critical' }),
+  ]
+  const order = orderAlarms(new Map(all.map(one => [one.alarmId, one]))).map(one => one.alarmId)
+  expect(order).toEqual(['critical', 'newer', 'older', 'acknowledged', 'pending', 'cleared'])
+})
+
+test('several alarms at once are announced as one sentence', () => {
+  expect(announcement([alarm('a')])).toBe('warning alarm: a is warm')
+  expect(announcement([alarm('a'), alarm('b')])).toBe('2 new alarms. First: warning alarm: a is warm')
+})

@@ -1,0 +1,160 @@
+// The signed-in page: header, alarms, devices, and the chart of the chosen device.
+import { useCallback, useEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
+import { AlarmList } from './alarm-list.tsx'
+import { type Session, signOut } from './api.ts'
+import { ChartPanel } from './chart.tsx'
+import { DeviceTable, focusDevice } from './device-table.tsx'
+import { Feed } from './feed.ts'
+import { FirstEvent } from './first-event.tsx'
+import { formatAge, formatNumber } from './format.ts'
+import { ThemeButton } from './theme.tsx'
+
+const TICK_MS = 1000
+
+type Props = {
+  readonly session: Session
+  readonly project: string
+  readonly onProject: (project: string) => void
+  readonly onSignedOut: (notice: string) => void
+}
+
+export function Console({ session, project, onProject, onSignedOut }: Props) {
+  const feed = useFeed(project, onSignedOut)
+  const [chosen, setChosen] = useState<string>()
+  const [themeVersion, themeChanged] = useReducer<number, void>(n => n + 1, 0)
+  const opener = useRef<Element | null>(null)
+  const close = useCallback(() => {
+    setChosen(undefined)
+    const back = opener.current
+    if (chosen !== undefined && !(back instanceof HTMLButtonElement && back.isConnected)) focusDevice(chosen)
+    else if (back instanceof HTMLButtonElement) back.focus()
+  }, [chosen])
+  if (!feed) return null
+  const open = (id: string) => {
+    if (!feed.fleet.row(id)) return
+    opener.current = document.activeElement
+    setChosen(id)
+  }
+  const now = feed.now()
+  const row = chosen === undefined ? undefined : feed.fleet.row(chosen)
+  const active = [...feed.alarms.values()].filter(alarm => alarm.state === 'active').length
+  const nameOf = (device: string) => feed.fleet.row(device)?.name ?? device
+  return (
+    <div class={row ? 'console with-chart' : 'console'}>
+      <Title active={active} />
+      <Header feed={feed} session={session} project={project} onProject={onProject} onSignedOut={onSignedOut} onTheme={themeChanged} />
+      <p class="spoken" aria-live="polite">
+        {feed.spoken}
+      </p>
+      <main>
+        {feed.problem !== '' && (
+          <p role="alert" class="problem">
+            Could not load everything: {feed.problem}
+          </p>
+        )}
+        <AlarmList feed={feed} project={project} now={now} nameOf={nameOf} onOpen={open} />
+        {feed.loaded && feed.fleet.size === 0 ? (
+          <FirstEvent project={project} keyId={session.keyId} />
+        ) : (
+          <DeviceTable fleet={feed.fleet} loaded={feed.loaded} now={now} chosen={chosen} onOpen={open} />
+        )}
+      </main>
+      {row && <ChartPanel key={row.id} feed={feed} project={project} row={row} now={now} themeVersion={themeVersion} onClose={close} />}
+    </div>
+  )
+}
+
+/** The feed of a project for as long as the page shows it; redraws when it changes and every second for the ages. */
+function useFeed(project: string, onSignedOut: Props['onSignedOut']): Feed | undefined {
+  const [, redraw] = useReducer<number, void>(n => n + 1, 0)
+  const feed = useRef<Feed | undefined>(undefined)
+  useEffect(() => {
+    const opened = new Feed({
+      project,
+      onChange: redraw,
+      onSignedOut: () => onSignedOut('Your session has ended. Sign in again.'),
+    })
+    feed.current = opened
+    redraw()
+    const tick = setInterval(redraw, TICK_MS)
+    return () => {
+      clearInterval(tick)
+      opened.close()
+    }
+  }, [project, onSignedOut])
+  return feed.current
+}
+
+/** A tab in the background still says how many alarms there were. */
+function Title({ active }: { active: number }) {
+  useEffect(() => {
+    document.title = active === 0 ? 'Telltale' : `(${active}) Telltale`
+  }, [active])
+  return null
+}
+
+type HeaderProps = Props & { readonly feed: Feed; readonly onTheme: () => void }
+
+function Header({ feed, session, project, onProject, onSignedOut, onTheme }: HeaderProps) {
+  const [problem, setProblem] = useState('')
+  const leave = () => {
+    signOut().then(
+      () => onSignedOut('You are signed out.'),
+      (error: Error) => setProblem(`Not signed out: ${error.message}`),
+    )
+  }
+  return (
+    <header>
+      <h1>Telltale</h1>
+      <Connection feed={feed} />
+      <span class="rate" title="Events per second, over the last five seconds">
+        <span data-rate>{formatNumber(Math.round(feed.rate() * 10) / 10)}</span> events/s
+      </span>
+      <span class="grow" />
+      <ProjectChoice session={session} project={project} onProject={onProject} />
+      <ThemeButton onChange={onTheme} />
+      <button type="button" class="plain" onClick={leave} title={`Signed in with key ${session.keyId}`}>
+        Sign out
+      </button>
+      {problem !== '' && (
+        <span role="alert" class="problem">
+          {problem}
+        </span>
+      )}
+    </header>
+  )
+}
+
+const WORDS = { live: 'Live', reconnecting: 'Reconnecting', offline: 'Offline' } as const
+
+// The seconds stand outside role="status": a screen reader should hear the change, not every second of it.
+function Connection({ feed }: { feed: Feed }) {
+  const { state, silentMs, everLive } = feed.link()
+  const word = state === 'reconnecting' && !everLive ? 'Connecting' : WORDS[state]
+  return (
+    <span class="connection" data-connection={state}>
+      <span class="dot" aria-hidden="true" />
+      <span role="status" data-connection={state}>
+        {word}
+      </span>
+      {state !== 'live' && everLive && <span class="quiet">, last data {formatAge(silentMs)} ago</span>}
+    </span>
+  )
+}
+
+function ProjectChoice({ session, project, onProject }: Pick<Props, 'session' | 'project' | 'onProject'>) {
+  const projects = useMemo(() => [...new Set([project, ...session.projects])].sort(), [project, session.projects])
+  if (projects.length === 1) return <span class="project">{project}</span>
+  return (
+    <label class="project">
+      <span class="spoken">Project</span>
+      <select value={project} onChange={event => onProject(event.currentTarget.value)}>
+        {projects.map(name => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
