@@ -116,9 +116,9 @@ function unknownKey(): Cached {
   return { caller: undefined, digest: randomBytes(32), readMs: performance.now() }
 }
 
-/** 256 random bits as text. */
+/** 256 random bits in hexadecimal: no character that a shell or an option parser would take for its own. */
 export function newSecret(): string {
-  return randomBytes(32).toString('base64url')
+  return randomBytes(32).toString('hex')
 }
 
 /** Whether the caller holds at least this role there. A project without any role is not found (hazard 36: tenants do not see each other). */

@@ -54,7 +54,7 @@ export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }:
 }
 
 function freshSecret(): string {
-  return `whsec_${Buffer.from(newSecret(), 'base64url').toString('base64')}`
+  return `whsec_${Buffer.from(newSecret(), 'hex').toString('base64')}`
 }
 
 function checkHeaders(headers: Readonly<Record<string, string>>): void {

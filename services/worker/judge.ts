@@ -5,7 +5,7 @@ import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import type { Rule } from '../../packages/core/rule.ts'
-import { type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
+import { FRESH, type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { alarmCommands } from '../../packages/state/alarm.ts'
@@ -129,7 +129,7 @@ export class Judge implements Consumer {
     const key = `${rule.name}\t${device.id}`
     const before = memory.states.get(key)
     const outcome = step(rule, before, input)
-    if (outcome.state !== before) {
+    if (outcome.state !== (before ?? FRESH)) {
       memory.states.set(key, outcome.state)
       judgement.states.set(key, { state: outcome.state, offsetUs })
     }

@@ -63,7 +63,7 @@ async function attempt(ports: NotifyPorts, { project, delivery: id }: DeliveryJo
   if (await ports.outbox.isBehind(project, delivery)) return { retry: true, afterMs: FIRST_RETRY_MS }
   const channel = await ports.channel(project, delivery.channel)
   const result: Attempt = channel
-    ? await ports.send(channel, id, delivery.entry as OutboxEntry)
+    ? await ports.send(channel, `${project}.${id}`, delivery.entry as OutboxEntry)
     : { outcome: 'refused', detail: 'the channel was deleted' }
   ports.attempted(result.outcome)
   const attempts = delivery.attempts + 1

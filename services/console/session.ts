@@ -1,0 +1,37 @@
+// Signing in to the console: a key and its secret once, then a cookie that scripts cannot read.
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { Failure } from '../../packages/core/failure.ts'
+import type { Caller, Identity } from '../../packages/identity/identity.ts'
+import { type HttpApp, SESSION_COOKIE } from '../../packages/runtime/http.ts'
+
+const Body = Type.Object(
+  { keyId: Type.String({ maxLength: 200 }), secret: Type.String({ maxLength: 500 }) },
+  { additionalProperties: false },
+)
+
+export function addSessionRoutes(app: HttpApp, identity: Identity): void {
+  app.get('/console/session', async request => toJson(signedIn(request.caller)))
+  app.post('/console/session', { config: { open: true }, schema: { body: Body } }, async (request, reply) => {
+    const { keyId, secret } = Value.Parse(Body, request.body)
+    const caller = signedIn(await identity.verify(keyId, secret))
+    const { token, seconds } = await identity.startSession(caller)
+    const secure = request.protocol === 'https'
+    return reply
+      .setCookie(SESSION_COOKIE, token, { httpOnly: true, sameSite: 'strict', secure, path: '/', maxAge: seconds })
+      .send(toJson(caller))
+  })
+  app.delete('/console/session', { config: { open: true } }, async (_request, reply) =>
+    reply.clearCookie(SESSION_COOKIE, { path: '/' }).send({}),
+  )
+}
+
+function signedIn(caller: Caller | undefined): Caller {
+  if (!caller) throw new Failure('unauthenticated', 'this key id and secret do not belong together')
+  return caller
+}
+
+function toJson({ keyId, roles }: Caller) {
+  const projects = Object.keys(roles)
+  return { keyId, project: projects[0] ?? '', projects }
+}

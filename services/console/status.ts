@@ -1,0 +1,52 @@
+// How the pipeline is doing, once a second as SSE: few frames to few people, so the plugin's stream does (libraries.md's wrapper
+// rules apply: iterate, end on close, no exception leaves the generator).
+import { setTimeout as pause } from 'node:timers/promises'
+import { FastifySSEPlugin } from 'fastify-sse-v2'
+import type { Log } from '../../packages/log/log.ts'
+import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+
+export type StatusPorts = {
+  readonly log: Log
+  readonly consumers: readonly string[]
+  devices(project: string): Promise<number>
+  nowMs(): number
+}
+
+const EVERY_MS = 1000
+
+type Route = { Params: { project: string } }
+
+export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise<void> {
+  await app.register(FastifySSEPlugin, { retryDelay: 2000 })
+  app.get<Route>('/v2/projects/:project/status', async request => {
+    callerIn(request, request.params.project)
+    return status(ports, request.params.project)
+  })
+  app.get<Route>('/v2/projects/:project/status::stream', (request, reply) => {
+    const { project } = request.params
+    callerIn(request, project)
+    const ended = new AbortController()
+    reply.raw.once('close', () => ended.abort())
+    reply.sse(frames(() => status(ports, project), ended.signal))
+  })
+}
+
+async function* frames(read: () => Promise<object>, signal: AbortSignal): AsyncGenerator<{ data: string }> {
+  while (!signal.aborted) {
+    const data = await read().catch((error: Error) => ({ error: { code: 503, message: error.message } }))
+    yield { data: JSON.stringify(data) }
+    await pause(EVERY_MS, undefined, { ref: false })
+  }
+}
+
+/** Size of the log, and how far each consumer is behind its newest entry. */
+async function status({ log, consumers, devices, nowMs }: StatusPorts, project: string) {
+  const [size, places, last, count] = await Promise.all([log.size(project), log.places(project), log.last(project), devices(project)])
+  const behind = consumers.map(async name => {
+    const place = places[name]?.split(' ', 1)[0] ?? '0-0'
+    if (place === last) return [name, { lagMs: 0 }] as const
+    const [oldest] = await log.read(project, place, 1)
+    return [name, { lagMs: oldest ? Math.max(0, nowMs() - Number(oldest.id.split('-', 1)[0])) : 0 }] as const
+  })
+  return { log: size, consumers: Object.fromEntries(await Promise.all(behind)), devices: count }
+}
