@@ -25,8 +25,9 @@ export type EventQuery = {
   readonly after?: EventPlace | undefined
 }
 
-export type EventPlace = { readonly timeUs: number; readonly eventId: string }
-export type EventRecord = EventPlace & { readonly frame: string }
+/** `eventType` tells apart two events of one device with one id at one time; without it the place is after both. */
+export type EventPlace = { readonly timeUs: number; readonly eventId: string; readonly eventType?: string | undefined }
+export type EventRecord = EventPlace & { readonly eventType: string; readonly frame: string }
 
 export type ReadingQuery = {
   readonly project: string
@@ -52,17 +53,29 @@ export type WindowReading = {
 /** What one write did: every event of the batch is in exactly one of the two counts. */
 export type WriteOutcome = { readonly stored: number; readonly duplicates: number }
 
+/** Why a write was refused for good: the rest of the batch may or may not be stored. */
+export class RefusedEvents extends Error {
+  readonly events: readonly StoreEvent[]
+
+  constructor(message: string, events: readonly StoreEvent[]) {
+    super(message)
+    this.name = 'RefusedEvents'
+    this.events = events
+  }
+}
+
 /**
  * Order: none required between batches of different projects; one writer per project at a time.
  * Repetition: an event (project, device, type, time, eventId) is stored once however often it is written, within a batch,
  * in later batches and after a crash; two events that differ only in eventId at the same time are both kept.
  * Failure: `write` resolves when the whole batch is durable and rejects (Failure `unavailable`) when the store cannot be
- * reached, in which case part of the batch may be stored and the same batch is written again later.
+ * reached, in which case part of the batch may be stored and the same batch is written again later. Events that can never be
+ * stored make it reject with Failure `invalid`, caused by `RefusedEvents`: write the batch again without them.
  * Hostile names (quotes, commas, spaces, line breaks, unicode) come back byte-equal and never reach a query as syntax.
  */
 export interface ReadingStore {
   write(batch: readonly StoreEvent[]): Promise<WriteOutcome>
-  /** Newest first; ties by eventId, descending. */
+  /** Newest first; ties by eventId, then event type, descending. */
   events(query: EventQuery): Promise<EventRecord[]>
   /** Oldest first; `limit` keeps the oldest ones. Ties by eventId, ascending. */
   readings(query: ReadingQuery): Promise<RawReading[]>
