@@ -72,6 +72,8 @@ export function startDrains(ports: QueuePorts, name: string, drain: (project: st
   const options = { ...WORKER_OPTIONS, connection: ports.redis, prefix: prefixOf(name) }
   const worker = new Worker<{ project: string }>(name, job => drain(job.data.project), options)
   worker.on('error', error => ports.log.debug({ queue: name, reason: error.message }, 'queue worker error'))
+  // The place stands where it was; the sweep or the next append wakes the consumer again.
+  worker.on('failed', (_job, error) => ports.log.warn({ queue: name, reason: error.message }, 'drain failed'))
   return { stop: () => worker.close() }
 }
 

@@ -13,6 +13,8 @@ export type Consumer = {
   take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]>
   /** Asked when the log is drained: effects that the passing of time has, if any. */
   idle?(project: string): Promise<CommitCommand[]>
+  /** What was taken is committed. */
+  committed?(project: string): Promise<void>
   /** What was taken was not committed: whatever is remembered of the project may be wrong. */
   forget(project: string): void
 }
@@ -59,6 +61,7 @@ async function drainSlice(ports: DrainPorts, consumer: Consumer, project: string
       return true
     }
     ports.committed(consumer.name, count(entries))
+    await consumer.committed?.(project)
     place = next
     if (performance.now() > endMs) return false
   }

@@ -35,6 +35,8 @@ export type JudgePorts = {
   listeningSinceUs(): Promise<number>
   nowUs(): number
   changed(kind: string): void
+  /** The outbox has something for a project. */
+  notify(project: string): Promise<void>
 }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
@@ -57,6 +59,8 @@ export class Judge implements Consumer {
   readonly name = 'judge'
   readonly #ports: JudgePorts
   readonly #memories = new Map<string, Memory>()
+  /** Projects whose commit under way has something for the outbox. */
+  readonly #toNotify = new Set<string>()
 
   constructor(ports: JudgePorts) {
     this.#ports = ports
@@ -64,6 +68,11 @@ export class Judge implements Consumer {
 
   forget(project: string): void {
     this.#memories.delete(project)
+    this.#toNotify.delete(project)
+  }
+
+  async committed(project: string): Promise<void> {
+    if (this.#toNotify.delete(project)) await this.#ports.notify(project)
   }
 
   async take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
@@ -211,7 +220,10 @@ export class Judge implements Consumer {
       const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
       current.set(id, { alarm, acknowledgement: before?.acknowledgement })
       commands.push(...alarmCommands(project, alarm, before?.acknowledgement))
-      if (isNotified(changed)) commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
+      if (isNotified(changed)) {
+        commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
+        this.#toNotify.add(project)
+      }
       this.#ports.changed(change.kind)
     }
     return commands

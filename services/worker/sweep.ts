@@ -13,14 +13,19 @@ export type SweepPorts = {
   lag(consumer: string, seconds: number): void
   logBytes(bytes: number): void
   nowMs(): number
+  /** Forgets stored readings. */
+  purge(project: string, beforeUs: number): Promise<void>
   readonly consumers: readonly string[]
+  /** Of readings; 0: for ever. */
   readonly retentionMs: number
+  readonly logRetentionMs: number
   readonly maxLogBytes: number
 }
 
 const ALARM_CHANGES_KEPT_MS = 7 * 86_400_000
 /** Looking at sizes and trimming is cheap, but not that cheap. */
 const TRIM_EVERY = 10
+const PURGE_EVERY = 3600
 
 export class Sweep {
   readonly #ports: SweepPorts
@@ -41,6 +46,8 @@ export class Sweep {
         await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
       await this.#wakeByTime(project)
       if (trims) bytes += await this.#trim(project, places)
+      if (this.#ports.retentionMs > 0 && this.#round % PURGE_EVERY === 1)
+        await this.#ports.purge(project, (this.#ports.nowMs() - this.#ports.retentionMs) * 1000)
     }
     for (const [consumer, seconds] of lags) this.#ports.lag(consumer, seconds)
     if (trims) this.#ports.logBytes(bytes)
@@ -66,7 +73,7 @@ export class Sweep {
 
   async #trim(project: string, places: Readonly<Record<string, string>>): Promise<number> {
     const { entries, bytes } = await this.#ports.log.size(project)
-    const cutMs = this.#ports.nowMs() - this.#ports.retentionMs
+    const cutMs = this.#ports.nowMs() - this.#ports.logRetentionMs
     await this.#trimTo(project, 'log', earliest(`${cutMs}-0`, this.#consumed(places)))
     if (bytes > this.#ports.maxLogBytes && entries > 1) {
       const keep = Math.floor((entries * this.#ports.maxLogBytes) / bytes)

@@ -1,0 +1,272 @@
+// One process of Telltale: opens what its roles stand on, starts them, and knows how to stop everything in reverse.
+import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Redis } from 'ioredis'
+import { Failure } from '../packages/core/failure.ts'
+import { Identity, newSecret } from '../packages/identity/identity.ts'
+import { follow } from '../packages/log/follow.ts'
+import { Log } from '../packages/log/log.ts'
+import { Outbound } from '../packages/outbound/outbound.ts'
+import { Wakes } from '../packages/queue/queue.ts'
+import { connectRedis, lockDirectory, type OpenRedis, openRedis, type Patience } from '../packages/redis/index.ts'
+import { type HttpApp, openHttp } from '../packages/runtime/http.ts'
+import { newId } from '../packages/runtime/id.ts'
+import { Lifecycle } from '../packages/runtime/lifecycle.ts'
+import type { Logger } from '../packages/runtime/logger.ts'
+import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
+import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
+import { Alarms } from '../packages/state/alarm.ts'
+import { Channels } from '../packages/state/channel.ts'
+import { Devices } from '../packages/state/device.ts'
+import { Projects } from '../packages/state/project.ts'
+import { Quarantine } from '../packages/state/quarantine.ts'
+import { Rules } from '../packages/state/rule.ts'
+import { openDuckStore } from '../packages/store/duckdb.ts'
+import { openInfluxStore } from '../packages/store/influx.ts'
+import type { ReadingStore } from '../packages/store/store.ts'
+import type { Config } from './config.ts'
+import { addConsole } from './console/console.ts'
+import { startGateway } from './gateway/gateway.ts'
+import { addStreamRoutes } from './stream/stream.ts'
+import { CONSUMERS, REPORT_DELAY_MS, startWorker, WOKEN } from './worker/worker.ts'
+
+export type App = {
+  readonly httpPort: number
+  readonly mqttPort: number | undefined
+  /** The first key, when this start made it. */
+  readonly newKey: AdminKey | undefined
+  /** Idempotent; drains and stops in reverse order. */
+  stop(): Promise<void>
+}
+
+export type AdminKey = { readonly keyId: string; readonly secret: string; readonly project: string }
+
+/** Several parts are stopped one after the other, and a service manager waits for 15 s. */
+const PART_STOP_MS = 5000
+
+/** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
+export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
+  const lifecycle = new Lifecycle(logger)
+  try {
+    return await start(config, logger, progress, lifecycle)
+  } catch (error) {
+    await lifecycle.stop(PART_STOP_MS)
+    throw error
+  }
+}
+
+async function start(config: Config, logger: Logger, progress: (text: string) => void, lifecycle: Lifecycle): Promise<App> {
+  const metrics = openMetrics()
+  const embedded = config.redisUrl === undefined || config.influx === undefined
+  if (embedded) {
+    const lock = await lockDirectory(config.dataDir)
+    lifecycle.started('data directory', () => lock.release())
+  }
+  const redis = await openRedis({
+    url: config.redisUrl,
+    dir: config.dataDir,
+    binary: config.redisBinary,
+    fsync: config.fsync,
+    maxMemoryBytes: config.redisMaxBytes,
+    log: logger,
+    progress,
+  })
+  lifecycle.started('redis', () => redis.close())
+  const connect = connector(redis, logger, lifecycle)
+  const quick = await connect('producer', 'producer')
+  const patient = await connect('worker', 'worker')
+  const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
+  const identity = new Identity(quick, secretKey)
+  const projects = new Projects(quick)
+  await projects.add(config.project)
+  const newKey = await firstKey(config, identity, embedded)
+  await agreeOnPartitions(quick, config.partitions)
+  const store = await openStore(config)
+  lifecycle.started('store', () => store.close())
+  const app = await openHttp(identity, logger)
+  let ready = false
+  addOperationRoutes(app, metrics, checksOf(quick, store), () => ready)
+  const wakes = new Wakes({ redis: patient, log: logger }, WOKEN, config.partitions)
+  await wakes.prepare()
+  lifecycle.started('wakes', () => wakes.close())
+  const outbound = new Outbound(config.allowPrivate)
+  lifecycle.started('outbound', () => outbound.close())
+  const parts: Parts = { config, logger, metrics, quick, patient, connect, identity, projects, store, wakes, outbound }
+  const mqttPort = await startRoles(parts, app, lifecycle)
+  const httpPort = await listen(app, config, lifecycle)
+  ready = true
+  return { httpPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
+}
+
+type Connect = (name: string, patience: Patience) => Promise<Redis>
+
+type Parts = {
+  readonly config: Config
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** Fails at once while Redis is away. */
+  readonly quick: Redis
+  /** Waits while Redis is away. */
+  readonly patient: Redis
+  readonly connect: Connect
+  readonly identity: Identity
+  readonly projects: Projects
+  readonly store: ReadingStore
+  readonly wakes: Wakes
+  readonly outbound: Outbound
+}
+
+async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<number | undefined> {
+  const { config, logger, metrics, quick, patient, connect, identity, projects, store, wakes, outbound } = parts
+  const log = new Log(quick, CONSUMERS)
+  const devices = new Devices(quick)
+  const alarms = new Alarms(quick)
+  const quarantine = new Quarantine(quick)
+  if (config.roles.has('worker')) {
+    const { partitions, retentionMs, logRetentionMs, logMaxBytes } = config
+    const worker = {
+      redis: patient,
+      log: new Log(patient, CONSUMERS),
+      wakes,
+      store,
+      projects: new Projects(patient),
+      identity,
+      outbound,
+      logger,
+      metrics,
+    }
+    await startWorker({ ...worker, partitions, retentionMs, logRetentionMs, logMaxBytes }, lifecycle)
+  }
+  if (config.roles.has('stream')) startStream(parts, app, devices, lifecycle)
+  if (config.roles.has('console')) {
+    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
+    await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
+  }
+  if (!config.roles.has('gateway')) return undefined
+  const gateway = {
+    redis: quick,
+    connect: (name: string) => connect(name, 'worker'),
+    log,
+    wakes,
+    projects,
+    devices,
+    alarms,
+    quarantine,
+    identity,
+    logger,
+    metrics,
+    wakeDelayMs: (consumer: string) => (consumer === 'report' ? REPORT_DELAY_MS : 0),
+  }
+  const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
+    portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
+  )
+  return door.port
+}
+
+function startStream({ config, logger, metrics, patient, connect }: Parts, app: HttpApp, devices: Devices, lifecycle: Lifecycle): void {
+  const log = new Log(patient, CONSUMERS)
+  const role = addStreamRoutes(app, {
+    log,
+    devices,
+    follow: (project, stream, arrived) =>
+      follow(
+        {
+          log,
+          connect: () => connect(`${stream}-${project}`, 'worker'),
+          arrived,
+          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+        },
+        project,
+        stream,
+      ),
+    opened: change => metrics.streams.inc(change),
+    delivered: frames => metrics.streamed.inc(frames),
+    nowUs: () => Date.now() * 1000,
+    newId: () => newId(),
+    maxAgeMs: config.streamMaxAgeMs,
+  })
+  lifecycle.started('streams', () => role.stop())
+}
+
+function connector(redis: OpenRedis, logger: Logger, lifecycle: Lifecycle): Connect {
+  return async (name, patience) => {
+    const client = await connectRedis(redis.target, { name, patience, log: logger })
+    lifecycle.started(`redis ${name}`, async () => client.disconnect())
+    // A Cluster client has the same commands; only its own management differs.
+    return client as Redis
+  }
+}
+
+async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {
+  lifecycle.started('http', () => app.close())
+  await app.listen({ host, port: httpPort }).catch(portTaken(httpPort, 'TELLTALE_HTTP_PORT'))
+  return (app.server.address() as { port: number }).port
+}
+
+function portTaken(port: number, setting: string): (error: NodeJS.ErrnoException) => never {
+  return error => {
+    if (error.code === 'EADDRINUSE')
+      throw new Failure('setup', `${setting}: port ${port} is in use by another program; stop that, or set ${setting} to a free one`)
+    if (error.code === 'EACCES')
+      throw new Failure('setup', `${setting}: port ${port} needs more rights than this user has; set ${setting} to one above 1023`)
+    if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
+      throw new Failure('setup', 'TELLTALE_HOST: this machine has no such address; 127.0.0.1 or 0.0.0.0 always work')
+    throw error
+  }
+}
+
+function checksOf(redis: Redis, store: ReadingStore): Check[] {
+  return [
+    { name: 'redis', vital: true, run: () => redis.ping() },
+    // While the store is away events are still accepted, judged and streamed; they are stored when it is back.
+    { name: 'store', vital: false, run: () => store.ping() },
+  ]
+}
+
+async function openStore({ influx, dataDir }: Config): Promise<ReadingStore> {
+  return influx ? openInfluxStore(influx) : openDuckStore({ path: join(dataDir, 'readings.duckdb') })
+}
+
+/** The key that seals secrets at rest, made once in the data directory. */
+async function ownSecretKey(dataDir: string): Promise<string> {
+  const path = join(dataDir, 'secret.key')
+  const known = await readFile(path, 'utf8').catch(absent)
+  if (known !== undefined) return known.trim()
+  const fresh = newSecret()
+  await writeFile(path, `${fresh}\n`, { mode: 0o600, flag: 'wx' })
+  return fresh
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
+  return undefined
+}
+
+/** Makes the first key where there is none; a secret in the settings always holds. */
+async function firstKey({ admin, project, dataDir }: Config, identity: Identity, embedded: boolean): Promise<AdminKey | undefined> {
+  if (admin.secret === undefined && (await identity.hasKeys())) return undefined
+  const key: AdminKey = {
+    keyId: admin.keyId ?? (admin.secret === undefined ? newId() : 'admin'),
+    secret: admin.secret ?? newSecret(),
+    project,
+  }
+  await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' })
+  if (embedded) await keepForCommandLine(dataDir, key)
+  return admin.secret === undefined ? key : undefined
+}
+
+/** For the command line on this machine: who can read the data directory could read the secret anyhow. */
+async function keepForCommandLine(dataDir: string, key: AdminKey): Promise<void> {
+  const path = join(dataDir, 'admin.json')
+  await writeFile(path, `${JSON.stringify(key)}\n`, { mode: 0o600 })
+  await chmod(path, 0o600)
+}
+
+/** Two processes that disagree would drain one project twice. */
+async function agreeOnPartitions(redis: Redis, partitions: number): Promise<void> {
+  const key = 't:partitions'
+  await redis.setnx(key, partitions)
+  const agreed = Number(await redis.get(key))
+  if (agreed !== partitions)
+    throw new Failure('setup', `TELLTALE_PARTITIONS: this installation was first started with ${agreed}; set it to that, got ${partitions}`)
+}

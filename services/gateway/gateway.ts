@@ -1,0 +1,149 @@
+// The gateway role: devices and programs talk to this; it accepts their events into the log.
+import type { Redis } from 'ioredis'
+import { Failure } from '../../packages/core/failure.ts'
+import type { Identity } from '../../packages/identity/identity.ts'
+import { follow } from '../../packages/log/follow.ts'
+import type { Log } from '../../packages/log/log.ts'
+import type { Wakes } from '../../packages/queue/queue.ts'
+import { translate } from '../../packages/redis/index.ts'
+import type { HttpApp } from '../../packages/runtime/http.ts'
+import { newId } from '../../packages/runtime/id.ts'
+import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
+import type { Logger } from '../../packages/runtime/logger.ts'
+import type { Metrics } from '../../packages/runtime/metric.ts'
+import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
+import type { Devices } from '../../packages/state/device.ts'
+import { Listening } from '../../packages/state/listening.ts'
+import type { Projects } from '../../packages/state/project.ts'
+import type { Quarantine } from '../../packages/state/quarantine.ts'
+import { Accept } from './accept.ts'
+import { addIngestRoutes } from './http.ts'
+import type { IngestPorts } from './ingest.ts'
+import { type MqttDoor, openMqtt } from './mqtt.ts'
+
+export type GatewayPorts = {
+  /** A connection that fails at once while Redis is away, so that senders are told to wait. */
+  readonly redis: Redis
+  /** A connection for reading that may block. */
+  connect(name: string): Promise<Redis>
+  readonly log: Log
+  readonly wakes: Wakes
+  readonly projects: Projects
+  readonly devices: Devices
+  readonly alarms: Alarms
+  readonly quarantine: Quarantine
+  readonly identity: Identity
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** How long after an append a consumer is woken. */
+  wakeDelayMs(consumer: string): number
+}
+
+const BEAT_MS = 1000
+/** Beyond this share of Redis' memory senders are told to wait (P6). */
+const FULL_SHARE = 0.9
+const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
+
+export async function startGateway(
+  ports: GatewayPorts,
+  app: HttpApp,
+  host: string,
+  mqttPort: number,
+  lifecycle: Lifecycle,
+): Promise<MqttDoor> {
+  const { metrics, logger } = ports
+  const accept = new Accept({
+    append: (project, batch) => ports.log.append(project, batch).catch(rethrow),
+    register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
+    wake: (project, consumer) => ports.wakes.wake(project, consumer, ports.wakeDelayMs(consumer)),
+    counted: (accepted, duplicates) => {
+      metrics.accepted.inc(accepted)
+      metrics.duplicates.inc(duplicates)
+    },
+    failed: error => logger.warn({ reason: (error as Error).message }, 'batch not accepted'),
+  })
+  const ingest: IngestPorts = {
+    accept,
+    quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
+    rejected: count => metrics.rejected.inc(count),
+  }
+  addIngestRoutes(app, { ...ingest, clock })
+  const door = await openMqtt({ ...ingest, identity: ports.identity, clock, log: logger }, host, mqttPort)
+  lifecycle.started('mqtt', async () => {
+    await accept.drain()
+    await door.close()
+  })
+  await announceAlarms(ports, door, lifecycle)
+  const beat = startBeat(ports, accept, door)
+  lifecycle.started('beat', beat.stop)
+  return door
+}
+
+function rethrow(error: unknown): never {
+  throw translate(error)
+}
+
+/** Once a second: says that events are being received, and looks whether there is room for more. */
+function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+  const listening = new Listening(redis)
+  let running: Promise<void> | undefined
+  const round = async () => {
+    try {
+      await listening.beat()
+      const full = await memoryShare(redis)
+      accept.refusal =
+        full < FULL_SHARE ? undefined : new Failure('unavailable', 'the log is full: consumers are behind', { retryAfterMs: 5000 })
+    } catch (error) {
+      logger.warn({ reason: (error as Error).message }, 'log not reachable')
+    }
+    metrics.connections.set(door.connections())
+    running = undefined
+  }
+  const timer = setInterval(() => {
+    running ??= round()
+  }, BEAT_MS)
+  running = round()
+  return {
+    stop: async () => {
+      clearInterval(timer)
+      await running
+    },
+  }
+}
+
+/** Used share of `maxmemory`; 0 when Redis has no limit. */
+async function memoryShare(redis: Redis): Promise<number> {
+  const info = await redis.info('memory')
+  const value = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
+  const max = value('maxmemory')
+  return max === 0 ? 0 : value('used_memory') / max
+}
+
+/** Alarms stand retained under `projects/{project}/alarms/{rule}/{device}`: all that there are, then each change. */
+async function announceAlarms(ports: GatewayPorts, door: MqttDoor, lifecycle: Lifecycle): Promise<void> {
+  const announce = (project: string, alarm: AlarmDocument) =>
+    door.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
+  for (const project of await ports.projects.list()) {
+    const from = await ports.log.last(project, 'alarmlog')
+    for (let after = ''; ; ) {
+      const page = await ports.alarms.list(project, undefined, after, 1000)
+      for (const alarm of page.alarms) await announce(project, alarm)
+      after = page.next
+      if (after === '') break
+    }
+    const followed = await follow(
+      {
+        log: ports.log,
+        connect: () => ports.connect(`alarms-${project}`),
+        arrived: async entries => {
+          for (const { events } of entries) for (const { frame } of events) await announce(project, JSON.parse(frame) as AlarmDocument)
+        },
+        troubled: error => ports.logger.debug({ project, reason: error.message }, 'alarms not followed'),
+      },
+      project,
+      'alarmlog',
+      from,
+    )
+    lifecycle.started('alarm announcements', () => followed.stop())
+  }
+}

@@ -1,0 +1,171 @@
+// The worker role: consumers of the log, each with a place of its own, woken by jobs (nobody talks to this).
+import type { Redis } from 'ioredis'
+import type { Identity } from '../../packages/identity/identity.ts'
+import type { Log } from '../../packages/log/log.ts'
+import type { Outbound } from '../../packages/outbound/outbound.ts'
+import { Leases } from '../../packages/queue/lease.ts'
+import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, type Wakes } from '../../packages/queue/queue.ts'
+import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
+import type { Logger } from '../../packages/runtime/logger.ts'
+import type { Metrics } from '../../packages/runtime/metric.ts'
+import { Alarms } from '../../packages/state/alarm.ts'
+import { Channels } from '../../packages/state/channel.ts'
+import { Devices, reportedKey } from '../../packages/state/device.ts'
+import { Judgements } from '../../packages/state/judgement.ts'
+import { Listening } from '../../packages/state/listening.ts'
+import { Outbox } from '../../packages/state/outbox.ts'
+import type { Projects } from '../../packages/state/project.ts'
+import { Quarantine } from '../../packages/state/quarantine.ts'
+import { Rules } from '../../packages/state/rule.ts'
+import type { ReadingStore } from '../../packages/store/store.ts'
+import { type Consumer, type DrainPorts, drain } from './drain.ts'
+import { Judge } from './judge.ts'
+import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
+import { postWebhook } from './notify/webhook.ts'
+import { type ReadReported, reportConsumer } from './report.ts'
+import { storeConsumer } from './store.ts'
+import { Sweep } from './sweep.ts'
+
+/** Consumers of the log, in the order in which they matter. */
+export const CONSUMERS = ['judge', 'store', 'report'] as const
+/** Everything that is woken per project. */
+export const WOKEN = [...CONSUMERS, 'notify'] as const
+
+export type WorkerPorts = {
+  /** A connection that waits while Redis is away. */
+  readonly redis: Redis
+  readonly log: Log
+  readonly wakes: Wakes
+  readonly store: ReadingStore
+  readonly projects: Projects
+  readonly identity: Identity
+  readonly outbound: Outbound
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly partitions: number
+  readonly retentionMs: number
+  readonly logRetentionMs: number
+  readonly logMaxBytes: number
+}
+
+const SWEEP_MS = 1000
+
+export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Promise<void> {
+  const { redis, log, wakes, logger } = ports
+  const queue: QueuePorts = { redis, log: logger }
+  const outbox = new Outbox(redis)
+  const deliveries = new Deliveries(queue)
+  lifecycle.started('deliveries', () => deliveries.close())
+  const notify = notifyPorts(ports, outbox, deliveries)
+  const notifying = startNotify(notify)
+  lifecycle.started('notify', () => notifying.stop())
+  const drains = drainsOf(ports, notify)
+  const names = WOKEN.flatMap(consumer => Array.from({ length: ports.partitions }, (_, i) => drainQueueName(consumer, i)))
+  const leases = new Leases(redis, logger, names, name =>
+    startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
+  )
+  await leases.start()
+  lifecycle.started('drains', () => leases.stop())
+  const judgements = new Judgements(redis)
+  const sweep = new Sweep({
+    log,
+    projects: () => ports.projects.list(),
+    nextDueUs: async project => (await judgements.due(project, Number.MAX_SAFE_INTEGER, 1))[0]?.dueUs,
+    hasOutbox: async project => !(await outbox.isEmpty(project)),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+    lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
+    logBytes: bytes => ports.metrics.logBytes.set(bytes),
+    nowMs: Date.now,
+    purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
+    consumers: CONSUMERS,
+    retentionMs: ports.retentionMs,
+    logRetentionMs: ports.logRetentionMs,
+    maxLogBytes: ports.logMaxBytes,
+  })
+  const sweeping = await startSweep(queue, SWEEP_MS, () => sweep.run())
+  lifecycle.started('sweep', () => sweeping.stop())
+}
+
+function unknown(name: string): (project: string) => Promise<void> {
+  throw new Error(`no consumer drains ${name}`)
+}
+
+function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project: string) => Promise<void>> {
+  const { redis, metrics, store } = ports
+  const drainPorts = drainPortsOf(ports)
+  const devices = new Devices(redis)
+  const judge = new Judge(judgePorts(ports, devices))
+  const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), reportConsumer(reportedReader(redis))]
+  const drains = new Map(consumers.map(consumer => [consumer.name, (project: string) => drain(drainPorts, consumer, project)]))
+  drains.set('notify', async project => {
+    await ports.log.clearWake(project, 'notify')
+    await drainOutbox(notify, project)
+  })
+  return drains
+}
+
+function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): DrainPorts {
+  const quarantine = new Quarantine(redis)
+  return {
+    log,
+    quarantine: (project, refused) => quarantine.add(project, refused),
+    wake: (project, consumer) => wakes.wake(project, consumer, consumer === 'report' ? REPORT_DELAY_MS : 0),
+    committed: (consumer, events) => metrics.consumed.inc({ consumer }, events),
+    poisoned: (consumer, event, error) => {
+      metrics.poison.inc({ consumer })
+      logger.error({ consumer, device: event.device, err: error }, 'event could not be digested')
+    },
+  }
+}
+
+/** What was reported last is written at most once a second. */
+export const REPORT_DELAY_MS = 1000
+
+function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
+  const rules = new Rules(redis)
+  const judgements = new Judgements(redis)
+  const alarms = new Alarms(redis)
+  const listening = new Listening(redis)
+  return {
+    devices,
+    rulesVersion: (project: string) => rules.version(project),
+    rules: (project: string) => rules.list(project),
+    states: judgements.states.bind(judgements),
+    newest: judgements.newest.bind(judgements),
+    due: judgements.due.bind(judgements),
+    orphans: judgements.orphans.bind(judgements),
+    alarms: alarms.get.bind(alarms),
+    acknowledgements: alarms.acknowledgements.bind(alarms),
+    listeningSinceUs: () => listening.sinceUs(),
+    nowUs: () => Date.now() * 1000,
+    changed: (kind: string) => metrics.alarmChanges.inc({ kind }),
+    notify: async (project: string) => {
+      if (await log.setWake(project, 'notify')) wakes.wake(project, 'notify')
+    },
+  }
+}
+
+function notifyPorts({ redis, identity, outbound, logger, metrics }: WorkerPorts, outbox: Outbox, deliveries: Deliveries): NotifyPorts {
+  const channels = new Channels(redis)
+  return {
+    outbox,
+    deliveries,
+    channel: (project, name) => channels.find(project, name),
+    send: (channel, id, entry) => postWebhook(outbound, channel, identity.unseal(channel.secret), id, entry, new Date()),
+    nowMs: Date.now,
+    random: Math.random,
+    attempted: outcome => metrics.deliveries.inc({ outcome }),
+    gaveUp: facts => logger.error(facts, 'notification given up'),
+  }
+}
+
+function reportedReader(redis: Redis): ReadReported {
+  return async (project, wanted) => {
+    const pipeline = redis.pipeline()
+    for (const [device, types] of wanted) pipeline.hmget(reportedKey(project, device), ...types)
+    return ((await pipeline.exec()) ?? []).map(([error, row]) => {
+      if (error) throw error
+      return row as (string | null)[]
+    })
+  }
+}
