@@ -1,3 +1,4 @@
+// Finding a server program: the path, a named one, and the real packages of Debian or Ubuntu.
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

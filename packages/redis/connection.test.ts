@@ -1,3 +1,4 @@
+// The connection policy against a real server that is stopped, killed, frozen and full.
 import { Queue, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -119,10 +120,11 @@ describe.skipIf(installed === undefined)('those that wait', () => {
   it('BullMQ works on a producer and a worker, through a kill -9 of Redis', async () => {
     const redis = await start(await newDirectory())
     const queue = new Queue('q', { connection: await connect(redis.path, 'producer') })
-    queue.on('error', () => {})
+    const complaints: Error[] = []
+    queue.on('error', error => complaints.push(error))
     const seen: unknown[] = []
     const worker = new Worker('q', async job => void seen.push(job.data), { connection: await connect(redis.path, 'worker') })
-    worker.on('error', () => {})
+    worker.on('error', error => complaints.push(error))
     onTestFinished(async () => {
       await worker.close(true)
       await queue.close()
@@ -132,5 +134,6 @@ describe.skipIf(installed === undefined)('those that wait', () => {
     send(redis, 'SIGKILL')
     await until('a job is accepted again', async () => (await failed(queue.add('a', 2))) === 'no failure', 3000)
     await until('it is done', () => seen.includes(2))
+    for (const complaint of complaints) expect(translate(complaint)).toMatchObject(UNAVAILABLE)
   })
 })

@@ -1,3 +1,4 @@
+// The embedded server through stops, kills, damage and the death of its owner.
 import { once } from 'node:events'
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -39,8 +39,8 @@ export async function fetchedCommand(dir: string): Promise<Command | undefined> 
 }
 
 /**
- * Only a good copy gets its name, by rename: an interrupted download
- * leaves a working directory that the next attempt removes. The caller holds the data directory's lock.
+ * Only a good copy gets its name, by rename: an interrupted download leaves a working directory that the next attempt removes.
+ * The caller holds the data directory's lock.
  */
 export async function fetchRedis(dir: string, progress: (text: string) => void, check: Check): Promise<Fetched> {
   await mkdir(dir, { recursive: true, mode: 0o700 })

@@ -1,3 +1,4 @@
+// The data directory's lock, with real processes that live, die and race.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readdir, stat, writeFile } from 'node:fs/promises'

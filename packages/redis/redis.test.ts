@@ -1,3 +1,4 @@
+// Opening Redis: our own, somebody else's, a Cluster.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'

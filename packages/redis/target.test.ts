@@ -1,3 +1,4 @@
+// TELLTALE_REDIS_URL as a table.
 import { describe, expect, it } from 'vitest'
 import { describeTarget, parseRedisUrl } from './target.ts'
 
