@@ -2,7 +2,7 @@
 import fastifyCookie from '@fastify/cookie'
 import fastifyHelmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { type FastifyError, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import type { Logger } from './logger.ts'
@@ -31,6 +31,14 @@ const STATUS: Readonly<Record<FailureCode, number>> = {
   setup: 500,
 }
 
+/** Verbs stand behind a colon in the last segment (`devices:stream`, `devices/d1:publish`); the router sees `/+stream`. */
+const VERB_URL = /^(\/v2\/[^?]+):(stream|publish|batchUpdate|acknowledge)(\?|$)/
+
+/** The route of a colon verb; `+` cannot stand in a name, so it meets no device. */
+export function verb(path: string, name: 'stream' | 'publish' | 'batchUpdate' | 'acknowledge'): string {
+  return `${path}/+${name}`
+}
+
 export const SESSION_COOKIE = 'telltale_session'
 const MAX_BODY_BYTES = 16 * 1024 * 1024
 /** A slow body is cut off (hazard 15). */
@@ -39,7 +47,8 @@ const REQUEST_TIMEOUT_MS = 30_000
 export async function openHttp(identity: Identity, log: Logger) {
   const app = fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
+    rewriteUrl: request => (request.url ?? '/').replace(VERB_URL, '$1/+$2$3'),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
@@ -82,7 +91,7 @@ const CSP = {
 
 /** The path without the query, which may hold a token (hazard 20). */
 function pathOf(request: FastifyRequest): string {
-  return request.url.split('?', 1)[0] as string
+  return request.originalUrl.split('?', 1)[0] as string
 }
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {

@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { invalid } from '../../packages/core/failure.ts'
 import { formatTime } from '../../packages/core/time.ts'
-import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { encodeToken, pageSize, pageToken, type Query, several } from '../../packages/runtime/page.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
 
@@ -33,7 +33,7 @@ export function addAlarmRoutes(app: HttpApp, { alarms, nowUs }: AlarmPorts): voi
     callerIn(request, project)
     return alarms.one(project, alarm)
   })
-  app.post<One>('/v2/projects/:project/alarms/:alarm::acknowledge', async request => {
+  app.post<One>(verb('/v2/projects/:project/alarms/:alarm', 'acknowledge'), async request => {
     const { project, alarm } = request.params
     const caller = callerIn(request, project, 'developer')
     if (!Value.Check(AcknowledgeBody, request.body ?? null))

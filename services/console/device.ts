@@ -4,7 +4,7 @@ import { Value } from 'typebox/value'
 import type { Device } from '../../packages/core/device.ts'
 import { checkDevice } from '../../packages/core/event.ts'
 import { Failure } from '../../packages/core/failure.ts'
-import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { encodeToken, pageSize, pageToken, type Query } from '../../packages/runtime/page.ts'
 import type { Devices, LabelChange, Reported } from '../../packages/state/device.ts'
 
@@ -65,22 +65,26 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
     await ports.labelsChanged(project, id, await devices.put(project, device))
     return present(devices, project, device)
   })
-  app.post<All & { Body: unknown }>('/v2/projects/:project/devices::batchUpdate', { schema: { body: BatchBody } }, async request => {
-    const { project } = request.params
-    callerIn(request, project, 'developer')
-    const { devices: names, addLabels, removeLabels } = Value.Parse(BatchBody, request.body)
-    if (!addLabels && !removeLabels) throw new Failure('invalid', 'addLabels: expected addLabels or removeLabels', { field: 'addLabels' })
-    const errors = []
-    for (const name of names) {
-      const failure = await relabel(ports, project, name, addLabels ?? {}, removeLabels ?? [])
-      if (failure)
-        errors.push({
-          device: name,
-          status: { code: failure.code === 'not_found' ? 'NOT_FOUND' : 'INVALID_ARGUMENT', message: failure.message },
-        })
-    }
-    return { batchErrors: errors }
-  })
+  app.post<All & { Body: unknown }>(
+    verb('/v2/projects/:project/devices', 'batchUpdate'),
+    { schema: { body: BatchBody } },
+    async request => {
+      const { project } = request.params
+      callerIn(request, project, 'developer')
+      const { devices: names, addLabels, removeLabels } = Value.Parse(BatchBody, request.body)
+      if (!addLabels && !removeLabels) throw new Failure('invalid', 'addLabels: expected addLabels or removeLabels', { field: 'addLabels' })
+      const errors = []
+      for (const name of names) {
+        const failure = await relabel(ports, project, name, addLabels ?? {}, removeLabels ?? [])
+        if (failure)
+          errors.push({
+            device: name,
+            status: { code: failure.code === 'not_found' ? 'NOT_FOUND' : 'INVALID_ARGUMENT', message: failure.message },
+          })
+      }
+      return { batchErrors: errors }
+    },
+  )
 }
 
 async function relabel(

@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
 import type { Log } from '../../packages/log/log.ts'
-import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 
 export type StatusPorts = {
   readonly log: Log
@@ -22,7 +22,7 @@ export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise
     callerIn(request, request.params.project)
     return status(ports, request.params.project)
   })
-  app.get<Route>('/v2/projects/:project/status::stream', (request, reply) => {
+  app.get<Route>(verb('/v2/projects/:project/status', 'stream'), (request, reply) => {
     const { project } = request.params
     callerIn(request, project)
     const ended = new AbortController()

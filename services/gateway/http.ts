@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
-import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { type Clock, type Decoded, decodeJson, decodeLines, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
 
@@ -19,7 +19,7 @@ export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
   app.post<EventsRoute>('/v2/projects/:project/events', { config: { raw: true } }, (request, reply) =>
     take(ports, request, reply, { project: request.params.project }),
   )
-  app.post<PublishRoute>('/v2/projects/:project/devices/:device::publish', { config: { raw: true } }, (request, reply) => {
+  app.post<PublishRoute>(verb('/v2/projects/:project/devices/:device', 'publish'), { config: { raw: true } }, (request, reply) => {
     const { project, device } = request.params
     return take(ports, request, reply, { project, device })
   })
@@ -47,7 +47,7 @@ function sourceOf(ports: HttpPorts, request: FastifyRequest, caller: Caller, pla
   const idempotencyKey = request.headers['idempotency-key']
   const deliveryKey = (index: number) =>
     idempotencyKey === undefined ? ports.clock.newId() : contentKey(`${caller.keyId}\t${String(idempotencyKey)}\t${index}`)
-  const source = `${request.method} ${request.url.split('?', 1)[0]}`
+  const source = `${request.method} ${request.originalUrl.split('?', 1)[0]}`
   return { project: place.project, source, keyId: caller.keyId, deliveryKey, redelivery: idempotencyKey !== undefined }
 }
 

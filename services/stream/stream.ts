@@ -4,7 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
-import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { parseStreamQuery, type StreamQuery } from './filter.ts'
 import { type Cursor, type Format, Frames, type Subject } from './frame.ts'
@@ -47,9 +47,9 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
     const from = startOf(request, frames, query)
     await run(ports, hub, frames, request, reply, query, from, leaving)
   }
-  app.get<Route>('/v2/projects/:project/devices::stream', serve('event'))
-  app.get<Route>('/v2/projects/:project/devices/:device::stream', serve('event'))
-  app.get<Route>('/v2/projects/:project/alarms::stream', serve('alarm'))
+  app.get<Route>(verb('/v2/projects/:project/devices', 'stream'), serve('event'))
+  app.get<Route>(verb('/v2/projects/:project/devices/:device', 'stream'), serve('event'))
+  app.get<Route>(verb('/v2/projects/:project/alarms', 'stream'), serve('alarm'))
   return {
     async stop() {
       for (const leave of leaving) leave()
