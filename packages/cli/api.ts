@@ -76,7 +76,8 @@ export function messageOf(body: unknown): string {
 
 export function unreachable(target: Target, error: unknown): Failure {
   const { name, cause, message } = error as Error
-  const why = name === 'TimeoutError' ? 'no answer in time' : ((cause as NodeJS.ErrnoException | undefined)?.code ?? message)
+  const inner = cause as NodeJS.ErrnoException | undefined
+  const why = name === 'TimeoutError' ? 'no answer in time' : (inner?.code ?? inner?.message ?? message)
   return new Failure('unavailable', `no Telltale server answers at ${target.httpUrl} (${why}): start it, or name it with --http`, {
     cause: error,
   })

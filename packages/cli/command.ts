@@ -1,4 +1,5 @@
 // The `telltale` command from its arguments to its exit code: 0 done, 1 failed, 2 wrong usage.
+import { setMaxListeners } from 'node:events'
 import { Command, CommanderError } from 'commander'
 import { Failure } from '../core/failure.ts'
 import { addPublish } from './publish.ts'
@@ -7,6 +8,8 @@ import { addTail } from './tail.ts'
 import { paletteOf, printable, type Terminal } from './terminal.ts'
 
 export async function runCommand(args: readonly string[], terminal: Terminal): Promise<0 | 1 | 2> {
+  // Every connection and every wait listens to it.
+  setMaxListeners(0, terminal.stopped)
   let succeeded = true
   const ended = (ok: boolean) => {
     succeeded = ok

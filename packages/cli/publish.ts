@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { checkDevice, checkEventId, checkEventType, type EventData, mainField } from '../core/event.ts'
 import { Failure, invalid } from '../core/failure.ts'
-import { deliver, isComplete } from './delivery.ts'
+import { deliver } from './delivery.ts'
 import { addLoginOptions, timeUs } from './option.ts'
 import { eventIdOf, outgoing } from './shape.ts'
 import { type Environment, resolveTarget, type Target, type TargetOptions } from './target.ts'
@@ -22,8 +22,12 @@ export function addPublish(command: Command, terminal: Terminal, ended: (ok: boo
     .argument('<device>', 'device id')
     .argument('<type>', 'event type, for example temperature')
     .argument('<value>', 'a number, a word such as OPEN, or JSON: {"value":21.5} or {"temperature":{"value":21.5}}')
-    .option('--http [url]', 'publish over HTTP (the default), at this address (else TELLTALE_HTTP_URL, else http://127.0.0.1:8080)')
-    .option('--mqtt [url]', 'publish over MQTT, at this address (else TELLTALE_MQTT_URL, else mqtt://127.0.0.1:1883)')
+    .option(
+      '--http [url]',
+      'publish over HTTP (the default), at this address (else TELLTALE_HTTP_URL, else http://127.0.0.1:8080)',
+      address('--http'),
+    )
+    .option('--mqtt [url]', 'publish over MQTT, at this address (else TELLTALE_MQTT_URL, else mqtt://127.0.0.1:1883)', address('--mqtt'))
     .option('--time <time>', 'when it was measured (default: now)', timeUs('--time'))
     .option('--event-id <id>', 'id of the event; the same id twice is one event (default: made from the event)')
     .option('--json', 'print the outcome as JSON')
@@ -40,9 +44,9 @@ async function publish(device: string, eventType: string, value: string, options
   const protocol = options.mqtt === undefined ? 'http' : 'mqtt'
   const plan = { protocol, qos: 1, connections: 1, maxBatch: 1, maxOutstanding: 2 } as const
   const delivery = await deliver(target, plan, terminal, undefined, async transport => {
-    await transport.send(outgoing(target.project, draft, eventId))
+    if (!terminal.stopped.aborted) await transport.send(outgoing(target.project, draft, eventId))
   })
-  const accepted = isComplete(delivery)
+  const accepted = delivery.acked === 1
   const reason = accepted ? undefined : printable(delivery.refusals[0]?.reason ?? delivery.failure ?? NO_ANSWER)
   const ms = delivery.worstAckMs
   if (options.json === true) await writeLine(terminal.out, JSON.stringify({ accepted, eventId, protocol, ms, reason }))
@@ -55,13 +59,15 @@ const NO_ANSWER = 'no answer in time; it may have arrived, and publishing it aga
 
 function targetOf({ http, mqtt, ...login }: PublishOptions, env: Environment): Target {
   if (http !== undefined && mqtt !== undefined) throw invalid('--mqtt', 'expected without --http')
-  for (const [flag, url] of [
-    ['--http', http],
-    ['--mqtt', mqtt],
-  ] as const)
-    if (typeof url === 'string' && !url.includes('://'))
-      throw invalid(flag, `expected a URL or nothing, got "${url}": put ${flag} after the arguments`)
   return resolveTarget({ ...login, http: http === true ? undefined : http, mqtt: mqtt === true ? undefined : mqtt }, env)
+}
+
+/** An option with an optional value would take the next argument for it. */
+function address(option: string): (text: string) => string {
+  return text => {
+    if (!text.includes('://')) throw invalid(option, `expected a URL or nothing, got "${text}": put ${option} after the arguments`)
+    return text
+  }
 }
 
 /** The fields below the event type: of `21.5`, `OPEN`, `{"value":21.5}` or `{"temperature":{"value":21.5}}`. */

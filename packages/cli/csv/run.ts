@@ -68,6 +68,7 @@ async function feed(
       firstUs ??= draft.timeUs
       const aheadMs = (draft.timeUs - firstUs) / 1000 / speed - (performance.now() - startMs)
       if (aheadMs >= 1) await untilDue(aheadMs, stopped)
+      if (stopped.aborted) return
       if (!(await hasRoom(transport, sendDraft(target, transport, draft), stopped))) return
     }
   }

@@ -1,4 +1,5 @@
 // Events over HTTP as NDJSON batches: one request at a time on each lane, retried until the server has answered for every event.
+import { setMaxListeners } from 'node:events'
 import { Failure } from '../../core/failure.ts'
 import { type Answer, call, isBusy, messageOf, refused } from '../api.ts'
 import { backoffMs, pause } from '../pace.ts'
@@ -21,6 +22,8 @@ class HttpTransport implements Transport {
   constructor(target: Target, plan: HttpPlan, ledger: Ledger) {
     this.ledger = ledger
     const { signal } = this.#closed
+    // Every lane listens to it.
+    setMaxListeners(0, signal)
     this.#lanes = Array.from({ length: plan.connections }, () => new Lane(target, plan.maxBatch, ledger, signal))
   }
 

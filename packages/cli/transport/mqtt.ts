@@ -24,12 +24,13 @@ const CONNECTS_AT_ONCE = 50
 export async function openMqtt(target: Target, plan: MqttPlan, ledger: Ledger, stopped: AbortSignal): Promise<Transport> {
   const run = randomBytes(4).toString('hex')
   const lanes: Lane[] = []
+  const stop = new Promise<void>(resolve => stopped.addEventListener('abort', () => resolve(), { once: true }))
   try {
     while (lanes.length < plan.connections && !stopped.aborted) {
       const some = Math.min(CONNECTS_AT_ONCE, plan.connections - lanes.length)
       const opening = Array.from({ length: some }, (_, i) => new Lane(target, `telltale-${run}-${lanes.length + i}`, plan, ledger))
       lanes.push(...opening)
-      await Promise.all(opening.map(lane => lane.opened(stopped)))
+      await Promise.race([Promise.all(opening.map(lane => lane.opened())), stop])
     }
   } catch (error) {
     await Promise.all(lanes.map(lane => lane.close()))
@@ -86,21 +87,28 @@ class Lane {
     this.#plan = plan
     this.#ledger = ledger
     this.#client = connect(target.mqttUrl, settings(target, clientId))
-    this.#client.on('connect', () => this.#connected())
+    this.#client.on('packetreceive', packet => {
+      if (packet.cmd === 'connack' && packet.returnCode === 0) this.#welcomed()
+    })
+    this.#client.on('connect', () => this.#pumpSoon())
     // Without a listener Node would throw. Lost connections are retried by the client; a refused login is for good.
     this.#client.on('error', error => {
       if (this.#connectedOnce && isRefusal(error) && error.code !== SERVER_UNAVAILABLE) ledger.fail(refusal(error, target))
     })
   }
 
-  opened(stopped: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: Error) => reject(isRefusal(error) ? refusal(error, this.#target) : unreachable(error, this.#target))
+  /** Resolves when connected; rejects with a Failure at the first sign that it will not be. */
+  async opened(): Promise<void> {
+    const answer = new Promise<void>((resolve, reject) => {
       this.#client.once('connect', () => resolve())
-      this.#client.once('error', fail)
-      this.#client.once('close', () => fail(new Error('the server closed the connection')))
-      stopped.addEventListener('abort', () => resolve(), { once: true })
+      this.#client.once('error', reject)
+      this.#client.once('close', () => reject(new Error('the server closed the connection')))
     })
+    try {
+      await answer
+    } catch (error) {
+      throw isRefusal(error as Error) ? refusal(error as Refusal, this.#target) : unreachable(error as Error, this.#target)
+    }
   }
 
   push(event: Outgoing): void {
@@ -118,14 +126,14 @@ class Lane {
     return this.#closing
   }
 
-  #connected(): void {
+  /** Not at `connect`: the client emits that after it has sent everything without an ack once more, and got the acks. */
+  #welcomed(): void {
     if (this.#connectedOnce) {
       this.#ledger.reconnects++
-      // The client sends what it has no ack for once more; it was given only what was published while connected.
+      // Only what was published while connected is in flight, so all of it goes out again.
       if (this.#plan.qos === 1) this.#ledger.retried += this.#eventsInFlight
     }
     this.#connectedOnce = true
-    this.#pumpSoon()
   }
 
   /** In the next turn of the loop, so that events sent in one go can share a publish. */
@@ -204,12 +212,14 @@ function payloadOf(batch: readonly Outgoing[]): string {
   return batch.length === 1 ? (batch[0] as Outgoing).frame : `[${batch.map(event => event.frame).join(',')}]`
 }
 
+type Refusal = Error & { readonly code: number }
+
 /** A CONNACK that says no ([MQTT-3.2.2-4]); other errors are the network's. */
-function isRefusal(error: Error): error is Error & { readonly code: number } {
+function isRefusal(error: Error): error is Refusal {
   return 'code' in error && typeof error.code === 'number'
 }
 
-function refusal(error: Error & { readonly code: number }, target: Target): Failure {
+function refusal(error: Refusal, target: Target): Failure {
   if (error.code === 4 || error.code === 5)
     return new Failure(
       'unauthenticated',
