@@ -34,7 +34,7 @@ export async function call(target: Target, method: string, path: string, stopped
 export type Body = { readonly type: 'application/json' | 'application/x-ndjson'; readonly text: string }
 
 /** The same, tried again while the server is busy; anything but success is a failure. */
-export async function request(target: Target, method: string, path: string, stopped: AbortSignal, body?: Body): Promise<unknown> {
+async function request(target: Target, method: string, path: string, stopped: AbortSignal, body?: Body): Promise<unknown> {
   for (let attempt = 1; ; attempt++) {
     const answer = await call(target, method, path, stopped, body)
     if (answer.status >= 200 && answer.status < 300) return answer.body

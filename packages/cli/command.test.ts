@@ -9,6 +9,7 @@ import Fastify from 'fastify'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { DeviceEvent } from '../core/event.ts'
 import { runCommand } from './command.ts'
+import { eventually } from './transport/contract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'telltale-command-'))
 let broker: Aedes
@@ -190,6 +191,17 @@ describe('simulate --replay', () => {
     const { code, out } = await telltale('simulate', '--replay', short, '--speed', '100', '--json')
     expect(code).toBe(0)
     expect(JSON.parse(out).seconds).toBeGreaterThanOrEqual(0.29)
+  })
+
+  test('interrupted, it says what it has not read', async () => {
+    const slow = join(folder, 'slow.csv')
+    writeFileSync(slow, 'time,a,b\n1078920000,1,2\n1078920000,3,4\n1078999999,5,6\n1079999999,7,8\n')
+    const running = telltale('simulate', '--replay', slow, '--speed', '1', '--json')
+    await eventually(() => overMqtt.length === 4)
+    stopping.abort()
+    const { code, out } = await running
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({ rows: 2, unreadRows: 2, values: 4, acked: 4, interrupted: true })
   })
 
   test('prints the account for people', async () => {

@@ -85,7 +85,7 @@ export function isComplete({ unacked, refused, failure }: Delivery): boolean {
   return unacked === 0 && refused === 0 && failure === undefined
 }
 
-/** Hands one event over; resolves at once when there is room. False: the run is over. */
+/** Waits for the room that `send` asked to wait for. False: the run is over. */
 export async function hasRoom(transport: Transport, room: Promise<void> | undefined, stopped: AbortSignal): Promise<boolean> {
   if (room !== undefined) await room
   return !stopped.aborted && transport.ledger.failure === undefined

@@ -6,14 +6,16 @@ import type { Ledger } from './transport/ledger.ts'
 export type Course = { readonly done: () => number; readonly total: number | undefined }
 
 const REDRAW_MS = 250
-const BAR_CHARS = 20
+const BAR_CHARS = 10
+/** Shorter spans say nothing about a rate. */
+const LEAST_S = 0.2
 
 /** Draws on a terminal only; elsewhere nothing is written. */
 export function startProgress(terminal: Terminal, ledger: Ledger, course: Course): { stop(): void } {
   if (terminal.err.isTTY !== true) return { stop() {} }
   const rate = rateOf(() => ledger.sent)
   const format = () => `${barOf(course)}${lineOf(ledger, rate())}`.slice(0, (terminal.err.columns ?? 120) - 1)
-  const bar = new SingleBar({ format, stream: terminal.err, hideCursor: true, clearOnComplete: true, fps: 20 })
+  const bar = new SingleBar({ format, stream: terminal.err, hideCursor: true, clearOnComplete: true, fps: 4 })
   bar.start(course.total ?? 0, 0)
   const timer = setInterval(() => bar.update(course.done()), REDRAW_MS)
   return {
@@ -51,7 +53,7 @@ export function rateOf(count: () => number): () => number {
   return () => {
     const now = { count: count(), atMs: performance.now() }
     const seconds = (now.atMs - before.atMs) / 1000
-    if (seconds <= 0) return rate ?? 0
+    if (seconds < LEAST_S) return rate ?? 0
     const latest = (now.count - before.count) / seconds
     const weight = rate === undefined ? 1 : 1 - Math.exp(-seconds / 3)
     rate = (rate ?? 0) + weight * (latest - (rate ?? 0))

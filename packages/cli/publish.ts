@@ -71,7 +71,7 @@ function address(option: string): (text: string) => string {
 }
 
 /** The fields below the event type: of `21.5`, `OPEN`, `{"value":21.5}` or `{"temperature":{"value":21.5}}`. */
-export function fieldsOf(eventType: string, text: string): EventData {
+function fieldsOf(eventType: string, text: string): EventData {
   const value = parsed(text)
   if (typeof value === 'string' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)))
     return { [mainField(eventType)]: value }

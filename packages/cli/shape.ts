@@ -8,7 +8,7 @@ import type { Outgoing } from './transport/transport.ts'
 const SAMPLED: ReadonlySet<string> = new Set(['temperature', 'humidity'])
 
 /** `{ value: 21.5 }` of `temperature` → `{ temperature: { value: 21.5, updateTime, samples, isBackfilled } }`. */
-export function dataOf(eventType: string, fields: EventData, timestamp: string): EventData {
+function dataOf(eventType: string, fields: EventData, timestamp: string): EventData {
   if (SAMPLED.has(eventType))
     return {
       [eventType]: { ...fields, samples: [{ ...fields, sampleTime: timestamp }], isBackfilled: false, updateTime: timestamp, ...fields },

@@ -7,7 +7,7 @@ import { parseMoment } from './moment.ts'
 
 /** One event per row: each cell becomes a field of it. */
 export type Series = { readonly device: string; readonly eventType: string; readonly cells: readonly Cell[] }
-export type Cell = { readonly column: number; readonly name: string; readonly field: string }
+type Cell = { readonly column: number; readonly name: string; readonly field: string }
 export type TimeColumns = { readonly date: number; readonly clock: number | undefined }
 
 export type Layout = {

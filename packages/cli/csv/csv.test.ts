@@ -8,7 +8,7 @@ import type { Draft } from '../fleet/fleet.ts'
 import { eventTypeOf, missingWhen, parseMapping, surveyFile } from './column.ts'
 import { delimiterOf } from './csv.ts'
 import { parseMoment, parseZone } from './moment.ts'
-import { type Account, draftsOf, openAccount } from './replay.ts'
+import { type Account, openAccount, timedRows } from './replay.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'telltale-csv-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -23,7 +23,7 @@ async function replayed(text: string, { missing = [], map = [], zone = 'Z' }: Op
   const layout = await surveyFile(path, delimiter, { mappings: map.map(parseMapping), missing: isMissing })
   const account: Account = openAccount()
   const drafts: Draft[] = []
-  for await (const some of draftsOf({ path, delimiter, layout, zone, missing: isMissing }, account)) drafts.push(...some)
+  for await (const row of timedRows({ path, delimiter, layout, zone, missing: isMissing }, account)) drafts.push(...row.take())
   return {
     drafts,
     account,

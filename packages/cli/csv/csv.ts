@@ -6,7 +6,7 @@ import { parse } from 'csv-parse/sync'
 import { invalid } from '../../core/failure.ts'
 
 export type Row = { readonly line: number; readonly cells: readonly string[]; readonly problem?: undefined } | Problem
-export type Problem = { readonly line: number; readonly problem: string }
+type Problem = { readonly line: number; readonly problem: string }
 
 const DELIMITERS = [',', ';', '\t', '|']
 const HEAD_BYTES = 64 * 1024

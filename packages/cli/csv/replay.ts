@@ -4,8 +4,9 @@ import { type Layout, type Missing, parseNumber, pointOf, type Series, timeOf } 
 import { readRows } from './csv.ts'
 
 const MAX_NOTED = 100
+const MAX_SHOWN = 40
 
-export type Malformed = { readonly line: number; readonly column?: string; readonly reason: string }
+type Malformed = { readonly line: number; readonly column?: string; readonly reason: string }
 
 /** What was read so far. `values` became part of an event; of `malformed` the first hundred are kept. */
 export type Account = {
@@ -36,37 +37,42 @@ export type Recording = {
   readonly missing: Missing
 }
 
-/** In the order of the file. Each row that is read is in the account before its drafts are. */
-export async function* draftsOf(recording: Recording, account: Account): AsyncGenerator<Draft[]> {
+/** A row that will be sent at its time. Only `take` puts it into the account: what is never taken counts as unread. */
+export type TimedRow = { readonly timeUs: number; take(): Draft[] }
+
+/** In the order of the file; empty and malformed rows are accounted for on the way. */
+export async function* timedRows(recording: Recording, account: Account): AsyncGenerator<TimedRow> {
   let header: readonly string[] | undefined
   for await (const row of readRows(recording.path, recording.delimiter)) {
     if (row.problem === undefined && header === undefined) {
       header = row.cells
       continue
     }
+    const timeUs = row.problem === undefined ? rowTime(recording, row.cells) : row.problem
+    if (typeof timeUs === 'number' && row.problem === undefined) {
+      yield { timeUs, take: () => takeRow(recording, account, row, timeUs) }
+      continue
+    }
     account.rows++
-    if (row.problem !== undefined) note(account, { line: row.line, reason: row.problem })
-    else yield rowDrafts(recording, account, row.line, row.cells)
+    if (timeUs === undefined) account.emptyRows++
+    else note(account, { line: row.line, reason: String(timeUs) })
   }
 }
 
-function rowDrafts(recording: Recording, account: Account, line: number, cells: readonly string[]): Draft[] {
-  const { layout, zone } = recording
-  if (cells.every(text => text === '')) {
-    account.emptyRows++
-    return []
-  }
-  if (cells.length !== layout.header.length) {
-    note(account, { line, reason: `expected ${layout.header.length} columns, found ${cells.length}` })
-    return []
-  }
-  const timeUs = timeOf(cells, layout.time, zone)
-  if (timeUs === undefined) {
-    const { date, clock } = layout.time
-    note(account, { line, reason: `not a time: "${[cells[date], clock === undefined ? '' : cells[clock]].join(' ').trim()}"` })
-    return []
-  }
-  return layout.series.map(series => draft(recording, account, line, cells, series, timeUs)).filter(made => made !== undefined)
+/** When the row was recorded, or why it cannot be used; undefined: it is empty. */
+function rowTime({ layout, zone }: Recording, cells: readonly string[]): number | string | undefined {
+  if (cells.every(text => text === '')) return undefined
+  if (cells.length !== layout.header.length) return `expected ${layout.header.length} columns, found ${cells.length}`
+  const { date, clock } = layout.time
+  const text = `${cells[date]} ${clock === undefined ? '' : cells[clock]}`.trim()
+  return timeOf(cells, layout.time, zone) ?? `not a time: "${text.slice(0, MAX_SHOWN)}"`
+}
+
+function takeRow(recording: Recording, account: Account, row: { line: number; cells: readonly string[] }, timeUs: number): Draft[] {
+  account.rows++
+  return recording.layout.series
+    .map(series => draft(recording, account, row.line, row.cells, series, timeUs))
+    .filter(made => made !== undefined)
 }
 
 function draft(
@@ -82,7 +88,7 @@ function draft(
     const text = cells[column] ?? ''
     const value = parseNumber(text, pointOf(recording.delimiter))
     if (recording.missing(text)) account.missing++
-    else if (value === undefined) note(account, { line, column: name, reason: `not a number: "${text.slice(0, 40)}"` })
+    else if (value === undefined) note(account, { line, column: name, reason: `not a number: "${text.slice(0, MAX_SHOWN)}"` })
     else {
       account.values++
       fields[field] = value

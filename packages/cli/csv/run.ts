@@ -1,6 +1,6 @@
 // The run of a replay: survey the file, send its values at their own pace or faster, account for every row.
 import { invalid } from '../../core/failure.ts'
-import { deliver, hasRoom, isComplete, type Plan } from '../delivery.ts'
+import { deliver, isComplete, type Plan } from '../delivery.ts'
 import type { Draft } from '../fleet/fleet.ts'
 import { createRandom } from '../fleet/random.ts'
 import { pause } from '../pace.ts'
@@ -14,7 +14,7 @@ import type { Transport } from '../transport/transport.ts'
 import { missingWhen, parseMapping, surveyFile } from './column.ts'
 import { delimiterOf } from './csv.ts'
 import { parseZone } from './moment.ts'
-import { type Account, draftsOf, openAccount, type Recording } from './replay.ts'
+import { type Account, openAccount, type Recording, timedRows } from './replay.ts'
 
 /** True when every row was read, well-formed, and every event of it acknowledged. */
 export async function replayFile(target: Target, options: SimulateOptions, plan: Plan, terminal: Terminal): Promise<boolean> {
@@ -63,14 +63,13 @@ async function feed(
 ): Promise<void> {
   const startMs = performance.now()
   let firstUs: number | undefined
-  for await (const drafts of draftsOf(recording, account)) {
-    for (const draft of drafts) {
-      firstUs ??= draft.timeUs
-      const aheadMs = (draft.timeUs - firstUs) / 1000 / speed - (performance.now() - startMs)
-      if (aheadMs >= 1) await untilDue(aheadMs, stopped)
-      if (stopped.aborted) return
-      if (!(await hasRoom(transport, sendDraft(target, transport, draft), stopped))) return
-    }
+  for await (const row of timedRows(recording, account)) {
+    firstUs ??= row.timeUs
+    const aheadMs = (row.timeUs - firstUs) / 1000 / speed - (performance.now() - startMs)
+    if (aheadMs >= 1) await untilDue(aheadMs, stopped)
+    if (stopped.aborted || transport.ledger.failure !== undefined) return
+    // A row that was taken is handed over whole, so that its values and events add up.
+    for (const draft of row.take()) await sendDraft(target, transport, draft)
   }
 }
 

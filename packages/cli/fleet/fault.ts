@@ -6,7 +6,7 @@ import { gauss, type Random } from './random.ts'
 
 /** Probability of each requested fault; the meaning of the number is in `FAULTS`. */
 export type Faults = { readonly [name in FaultName]?: number }
-export type FaultName = keyof typeof FAULTS
+type FaultName = keyof typeof FAULTS
 
 export const FAULTS = {
   'drop-outs': { usual: 0.01, meaning: 'chance per event that the device falls silent for its next 10 to 40 events' },

@@ -5,9 +5,9 @@ import { type Air, presence, type Room, warmth } from './room.ts'
 /** Fields below the event type, for example `{ value: 21.5 }`. */
 export type Fields = { readonly [field: string]: number | string }
 
-export type Moment = { readonly timeUs: number; readonly stepS: number; readonly room: Room; readonly air: Air }
+type Moment = { readonly timeUs: number; readonly stepS: number; readonly room: Room; readonly air: Air }
 export type Memory = { readonly [key: string]: number }
-export type Generated = { readonly fields: Fields; readonly memory: Memory }
+type Generated = { readonly fields: Fields; readonly memory: Memory }
 export type Generator = (at: Moment, memory: Memory, random: Random) => Generated
 
 const PER_HOUR = 1 / 3600

@@ -36,7 +36,7 @@ export function event(device: string, n: number): Outgoing {
 export async function eventually(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + 5000
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`not within 5 s: ${condition}`)
+    if (performance.now() > deadline) throw new Error(`not within 5 s: ${condition.toString()}`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }
 }

@@ -19,6 +19,7 @@ const WINDOW = 64
 const SERVER_UNAVAILABLE = 3
 const CONNECT_TIMEOUT_MS = 10_000
 const CONNECTS_AT_ONCE = 50
+const CLOSE_MS = 2000
 
 /** Resolves when every connection is up; rejects when the first answer shows that it never will be. */
 export async function openMqtt(target: Target, plan: MqttPlan, ledger: Ledger, stopped: AbortSignal): Promise<Transport> {
@@ -121,9 +122,16 @@ class Lane {
   }
 
   close(): Promise<void> {
-    // Forced: the command has waited for acks as long as it wanted to, and a half-open connection must not hold it.
-    this.#closing ??= this.#client.endAsync(this.#eventsInFlight > 0 || !this.#client.connected)
+    this.#closing ??= this.#end()
     return this.#closing
+  }
+
+  /** Forced where acks are missing: the command has waited for them as long as it wanted to. */
+  async #end(): Promise<void> {
+    // A server that does not hang up after DISCONNECT must not hold us.
+    const timer = setTimeout(() => this.#client.stream.destroy(), CLOSE_MS)
+    await this.#client.endAsync(this.#eventsInFlight > 0 || !this.#client.connected)
+    clearTimeout(timer)
   }
 
   /** Not at `connect`: the client emits that after it has sent everything without an ack once more, and got the acks. */
