@@ -135,7 +135,8 @@ describe('simulate', () => {
 
   test('ends with its account when it is interrupted, and with 0 when everything was acked', async () => {
     const running = telltale('simulate', '--rate', '200', '--json')
-    setTimeout(() => stopping.abort(), 300)
+    await eventually(() => overMqtt.length > 10)
+    stopping.abort()
     const { code, out } = await running
     expect(code).toBe(0)
     const { interrupted, offered, acked } = JSON.parse(out)
@@ -147,7 +148,8 @@ describe('simulate', () => {
   test('ends with 1 when acks stay away, after waiting five seconds for them', async () => {
     withholding = true
     const running = telltale('simulate', '--count', '3', '--rate', '1000', '--json')
-    setTimeout(() => stopping.abort(), 300)
+    await eventually(() => overMqtt.length === 3)
+    stopping.abort()
     const { code, out } = await running
     expect(code).toBe(1)
     expect(JSON.parse(out)).toMatchObject({ sent: 3, acked: 0, unacked: 3, interrupted: true })
