@@ -1,0 +1,32 @@
+// The `telltale` command from its arguments to its exit code: 0 done, 1 failed, 2 wrong usage.
+import { setMaxListeners } from 'node:events'
+import { Command, CommanderError } from 'commander'
+import { Failure } from '../core/failure.ts'
+import { addPublish } from './publish.ts'
+import { addSimulate } from './simulate.ts'
+import { addTail } from './tail.ts'
+import { paletteOf, printable, type Terminal } from './terminal.ts'
+
+export async function runCommand(args: readonly string[], terminal: Terminal): Promise<0 | 1 | 2> {
+  // Every connection and every wait listens to it.
+  setMaxListeners(0, terminal.stopped)
+  let succeeded = true
+  const ended = (ok: boolean) => {
+    succeeded = ok
+  }
+  const program = new Command('telltale').description('Telltale from the command line').exitOverride()
+  program.configureOutput({ writeOut: text => terminal.out.write(text), writeErr: text => terminal.err.write(text) })
+  addSimulate(program.command('simulate'), terminal, ended)
+  addPublish(program.command('publish'), terminal, ended)
+  addTail(program.command('tail'), terminal, ended)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return succeeded ? 0 : 1
+  } catch (error) {
+    // Commander has printed its own message; asking for help is no mistake.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    const message = error instanceof Failure ? error.message : `internal error: ${error instanceof Error ? error.message : String(error)}`
+    terminal.err.write(`${paletteOf(terminal.err, terminal.env).red('error:')} ${printable(message)}\n`)
+    return error instanceof Failure && error.code === 'invalid' ? 2 : 1
+  }
+}

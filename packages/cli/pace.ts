@@ -1,0 +1,37 @@
+// Waiting that ends early when it is told to.
+
+/** Resolves after `ms`, or as soon as the signal is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted || ms <= 0) return Promise.resolve()
+  return new Promise(resolve => {
+    const done = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+  })
+}
+
+/** Before attempt `attempt` (1, 2, …) of something that failed: 0.25 s doubling to 5 s, with half of it random. */
+export function backoffMs(attempt: number): number {
+  const ceilingMs = Math.min(5000, 250 * 2 ** (attempt - 1))
+  return ceilingMs * (0.5 + Math.random() / 2)
+}
+
+/** Runs `work` under a signal that is aborted with `stopped` or after `limitMs` (reason: TimeoutError). */
+export async function within<T>(limitMs: number, stopped: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  // Not AbortSignal.any: on Node 20 a timeout inside it can be collected before it fires.
+  const both = new AbortController()
+  const stop = () => both.abort(stopped.reason)
+  const timer = setTimeout(() => both.abort(new DOMException('timed out', 'TimeoutError')), limitMs)
+  if (stopped.aborted) stop()
+  stopped.addEventListener('abort', stop)
+  try {
+    return await work(both.signal)
+  } finally {
+    clearTimeout(timer)
+    stopped.removeEventListener('abort', stop)
+  }
+}

@@ -1,0 +1,171 @@
+// Following the stream of a real server that hangs up, falls silent, and sends hostile names.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { PassThrough } from 'node:stream'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { runCommand } from './command.ts'
+import { eventually } from './transport/contract.ts'
+
+type Serve = (response: ServerResponse, query: URLSearchParams) => void
+
+let server: Server
+let url: string
+let streams: Serve[]
+let queries: URLSearchParams[]
+let stopping: AbortController
+let out: PassThrough
+let err: PassThrough
+
+beforeEach(async () => {
+  streams = []
+  queries = []
+  stopping = new AbortController()
+  out = new PassThrough()
+  err = new PassThrough()
+  server = createServer(answer)
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
+})
+afterEach(async () => {
+  stopping.abort()
+  server.closeAllConnections()
+  await new Promise(resolve => server.close(resolve))
+})
+
+function answer(request: IncomingMessage, response: ServerResponse): void {
+  const { pathname, searchParams } = new URL(String(request.url), url)
+  if (pathname === '/v2/projects/default/devices:stream') {
+    queries.push(searchParams)
+    const serve = streams.shift()
+    if (serve === undefined) response.writeHead(200).flushHeaders()
+    else serve(response, searchParams)
+  } else
+    response.end(
+      JSON.stringify({ name: pathname, type: 'x', labels: pathname.endsWith('/d1') ? { name: 'Walk-in \u001b[31mfreezer' } : {} }),
+    )
+}
+
+function frame(device: string, value: number, cursor: string): string {
+  const data = { temperature: { value, updateTime: '2026-03-02T06:41:09.104000Z' } }
+  const event = {
+    eventId: cursor,
+    targetName: `projects/default/devices/${device}`,
+    eventType: 'temperature',
+    data,
+    timestamp: '2026-03-02T06:41:09.104000Z',
+  }
+  return `${JSON.stringify({ result: { event, cursor } })}\n`
+}
+
+const ping = `${JSON.stringify({ result: { event: { eventId: 'p', targetName: 'projects/default', eventType: 'ping', data: null, timestamp: '2026-03-02T06:41:09.104000Z' }, cursor: 'c-ping' } })}\n`
+
+function tail(...args: string[]): Promise<number> {
+  const env = { TELLTALE_HTTP_URL: url, TELLTALE_KEY_ID: 'k', TELLTALE_SECRET: 's' }
+  return runCommand(['tail', ...args], { out, err, env, stopped: stopping.signal })
+}
+
+function text(stream: PassThrough): string {
+  return String(stream.read() ?? '')
+}
+
+test('each event is a line with time, name, type and value, and control characters stay out of the terminal', async () => {
+  streams.push(response => response.write(ping + frame('d1', -18.4, 'c1') + frame('d2', 3, 'c2')))
+  expect(await tail('--count', '2')).toBe(0)
+  expect(
+    text(out)
+      .split('\n')
+      .map(line => line.trim().split(/ {2,}/)),
+  ).toEqual([
+    ['2026-03-02T06:41:09.104Z', 'Walk-in \ufffd[31mfreezer', 'temperature', '-18.4 °C'],
+    ['2026-03-02T06:41:09.104Z', 'd2', 'temperature', '3 °C'],
+    [''],
+  ])
+})
+
+test('filters are handed to the server', async () => {
+  streams.push(response => response.write(frame('d1', 1, 'c1')))
+  await tail(
+    '--device',
+    'd1',
+    '--device',
+    'd2',
+    '--type',
+    'temperature',
+    '--device-type',
+    't',
+    '--label',
+    'room=a',
+    '--label',
+    'x',
+    '--count',
+    '1',
+  )
+  expect(queries[0]?.toString()).toBe(
+    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x',
+  )
+})
+
+test('after a lost connection it goes on from the last cursor, and lines cut in two are whole again', async () => {
+  const [head, rest] = [frame('d1', 2, 'c2').slice(0, 40), frame('d1', 2, 'c2').slice(40)]
+  streams.push(
+    response => {
+      response.write(frame('d1', 1, 'c1') + head)
+      setTimeout(() => response.destroy(), 20)
+    },
+    response => {
+      response.write(head)
+      setTimeout(() => response.write(rest), 20)
+    },
+  )
+  expect(await tail('--count', '2', '--json')).toBe(0)
+  expect(text(out)).toBe(frame('d1', 1, 'c1') + frame('d1', 2, 'c2'))
+  expect(queries.map(query => query.get('cursor'))).toEqual([null, 'c1'])
+  expect(text(err)).toMatch(/^connection lost .*going on from the last event\n$/)
+})
+
+test('a silence longer than a ping and two seconds is a lost connection; the cursor of a ping counts', async () => {
+  streams.push(
+    response => response.write(ping),
+    response => response.write(frame('d1', 1, 'c1')),
+  )
+  const started = performance.now()
+  expect(await tail('--ping', '100ms', '--count', '1')).toBe(0)
+  expect(performance.now() - started).toBeGreaterThan(2000)
+  expect(queries[1]?.get('cursor')).toBe('c-ping')
+  expect(text(err)).toMatch(/was silent for 2100ms/)
+})
+
+test('a server that says 503 is asked again when it said', async () => {
+  streams.push(
+    response => response.writeHead(503, { 'retry-after': '1' }).end('{"error":{"message":"starting"}}'),
+    response => response.write(frame('d1', 1, 'c1')),
+  )
+  const started = performance.now()
+  expect(await tail('--count', '1')).toBe(0)
+  expect(performance.now() - started).toBeGreaterThan(990)
+})
+
+test('a closing frame is followed by another connection, a refusal by the end', async () => {
+  streams.push(
+    response => response.end(`${frame('d1', 1, 'c1')}{"error":{"code":408,"message":"closing stream"}}\n`),
+    response => response.end('{"error":{"code":403,"message":"no longer"}}\n'),
+  )
+  expect(await tail('--json')).toBe(1)
+  expect(text(err)).toMatch(/connection lost \(closing stream\).*\nerror: .* answered 403 .*no longer\n$/s)
+})
+
+test.each([
+  [401, '{"error":{"code":401,"message":"x"}}', /error: http:\S+ does not accept the key k and its secret\n/],
+  [404, '{"error":{"code":404,"message":"no project default"}}', /error: .* answered 404 to devices:stream: no project default\n/],
+])('a %i at the start is said once, with exit code 1', async (status, body, message) => {
+  streams.push(response => response.writeHead(status).end(body))
+  expect(await tail()).toBe(1)
+  expect(text(err)).toMatch(message)
+})
+
+test('Ctrl-C ends it with 0', async () => {
+  const running = tail()
+  await eventually(() => queries.length === 1)
+  stopping.abort()
+  expect(await running).toBe(0)
+})
