@@ -50,9 +50,12 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   app.get<Route>(verb('/v2/projects/:project/devices', 'stream'), serve('event'))
   app.get<Route>(verb('/v2/projects/:project/devices/:device', 'stream'), serve('event'))
   app.get<Route>(verb('/v2/projects/:project/alarms', 'stream'), serve('alarm'))
+  // Before the server cuts off whatever is still open: readers are told, and resume elsewhere or later.
+  app.addHook('preClose', async () => {
+    for (const leave of leaving) leave()
+  })
   return {
     async stop() {
-      for (const leave of leaving) leave()
       const opened = await Promise.all(hubs.values())
       await Promise.all(opened.map(({ hub }) => hub.stop()))
     },
