@@ -38,7 +38,11 @@ export async function openDuckStore({ path, memoryLimitMb = 512 }: DuckStoreSett
   }
 }
 
-type Waiting = { readonly batch: readonly StoreEvent[]; resolve(outcome: WriteOutcome): void; reject(cause: unknown): void }
+type Waiting = {
+  readonly batch: readonly StoreEvent[]
+  readonly resolve: (outcome: WriteOutcome) => void
+  readonly reject: (cause: unknown) => void
+}
 
 class DuckStore implements ReadingStore {
   readonly #open: () => Promise<DuckFile>
@@ -161,17 +165,16 @@ class DuckStore implements ReadingStore {
 
   async events({ project, device, eventTypes, fromUs, toUs, limit, after }: EventQuery): Promise<EventRecord[]> {
     if (eventTypes?.length === 0) return []
+    const types = eventTypes === undefined ? null : listValue([...eventTypes])
+    const { timeUs = toUs, eventId: afterId = '', eventType: afterType = '' } = after ?? {}
+    const place = { afterTime: timeParameter(timeUs), afterId, afterType }
     const rows = await this.#read(
       `select e.time, e.event_id, s.event_type, e.frame from entry e join series s on e.series = s.id
        where s.project = $project and s.device = $device and ($types is null or list_contains($types, s.event_type))
          and e.is_event and e.time >= $from and e.time < $to and e.time <= $afterTime
          and (e.time < $afterTime or e.event_id < $afterId or (e.event_id = $afterId and s.event_type < $afterType))
        order by e.time desc, e.event_id desc, s.event_type desc limit $limit`,
-      {
-        ...{ project, device, types: eventTypes === undefined ? null : listValue([...eventTypes]) },
-        ...{ from: timeParameter(fromUs), to: timeParameter(toUs), limit },
-        ...{ afterTime: timeParameter(after?.timeUs ?? toUs), afterId: after?.eventId ?? '', afterType: after?.eventType ?? '' },
-      },
+      { ...place, project, device, types, from: timeParameter(fromUs), to: timeParameter(toUs), limit },
     )
     return rows.map(([time, eventId, eventType, frame]) => ({ timeUs: Number(time), eventId, eventType, frame }) as EventRecord)
   }

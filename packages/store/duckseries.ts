@@ -4,6 +4,9 @@ import { BIGINT, INTEGER, LIST, listValue, VARCHAR } from '@duckdb/node-api'
 import { append } from './duckfile.ts'
 import type { StoreEvent } from './store.ts'
 
+// Far outside the years that a time can have, and within 64 bits.
+const MAX_US = 2 ** 60
+
 /** `newestUs`: no stored event of the series is newer. It may be too high (after a failed write), never too low. */
 export type Series = { readonly id: number; newestUs: number }
 
@@ -18,7 +21,7 @@ function eventKey(series: number, timeUs: number, eventId: string): string {
 
 /** Whole microseconds, rounded up: with `from ≤ time < to` that changes no answer. */
 export function timeParameter(timeUs: number): bigint {
-  return BigInt(Math.ceil(Math.min(Math.max(timeUs, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER)))
+  return BigInt(Math.ceil(Math.min(Math.max(timeUs, -MAX_US), MAX_US)))
 }
 
 /** Those of `unknown` that the file has. Their newest time is looked for from `oldestUs` on only: nothing older matters now. */
