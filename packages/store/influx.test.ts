@@ -28,7 +28,7 @@ describe.skipIf(!hasInfluxd())('with a real influxd', () => {
       JSON.parse(await ask('SHOW MEASUREMENTS'))
         .results[0].series[0].values.flat()
         .sort(),
-    ).toEqual([...['co2', 'contact', 'humidity', 'networkStatus', 'temperature']])
+    ).toEqual(['co2', 'contact', 'humidity', 'networkStatus', 'temperature'])
     expect(JSON.parse(await ask('SHOW TAG KEYS FROM "temperature"')).results[0].series[0].values.flat()).toEqual(['device', 'project'])
     const fields: [string, string][] = JSON.parse(await ask('SHOW FIELD KEYS FROM "temperature"')).results[0].series[0].values
     for (const [field, type] of fields) expect(type).toBe(field === '_id' || field === '_event' ? 'string' : 'float')
@@ -76,7 +76,8 @@ describe.skipIf(!hasInfluxd())('with a real influxd', () => {
   test('a database that was dropped is made again', async () => {
     const store = await openInfluxStore({ url: influxd.url, database: 'dropped' })
     await store.write([storeEvent({})])
-    await fetch(`${influxd.url}/query?q=${encodeURIComponent('DROP DATABASE "dropped"')}`, { method: 'POST' })
+    const dropped = await fetch(`${influxd.url}/query?q=${encodeURIComponent('DROP DATABASE "dropped"')}`, { method: 'POST' })
+    expect(JSON.parse(await dropped.text())).toEqual({ results: [{ statement_id: 0 }] })
     const event = storeEvent({ timeUs: 1_763_700_000_000_000 })
     await expect(store.write([event])).rejects.toMatchObject({ code: 'unavailable' })
     expect(await store.write([event])).toEqual({ stored: 1, duplicates: 0 })
