@@ -36,9 +36,13 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   let stopping = false
   const open = (project: string, subject: Subject) => {
     const key = `${project}/${subject}`
-    const known = hubs.get(key) ?? openHub(ports, project, subject)
-    hubs.set(key, known)
-    return known
+    const known = hubs.get(key)
+    if (known) return known
+    const opening = openHub(ports, project, subject)
+    hubs.set(key, opening)
+    // The next reader tries again.
+    opening.catch(() => hubs.delete(key))
+    return opening
   }
   const serve = (subject: Subject) => async (request: FastifyRequest<Route>, reply: FastifyReply) => {
     const { project, device } = request.params
@@ -56,8 +60,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
     async stop() {
       stopping = true
       for (const leave of leaving) leave()
-      const opened = await Promise.all(hubs.values())
-      await Promise.all(opened.map(({ hub }) => hub.stop()))
+      await Promise.all([...hubs.values()].map(async opening => (await opening).hub.stop()))
     },
   }
 }
