@@ -16,6 +16,7 @@ export type StreamPorts = {
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   opened(change: 1 | -1): void
+  troubled(error: unknown): void
   delivered(frames: number): void
   nowUs(): number
   newId(): string
@@ -76,6 +77,7 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
+    troubled: ports.troubled,
     gap: (sink, after, to) => sink.write(Buffer.from(frames.gap(sink.format, ports.newId(), ports.nowUs(), after, to))),
   })
   await hub.start()
