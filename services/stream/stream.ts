@@ -33,6 +33,7 @@ const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'ala
 export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   const hubs = new Map<string, Promise<Open>>()
   const leaving = new Set<() => void>()
+  let stopping = false
   const open = (project: string, subject: Subject) => {
     const key = `${project}/${subject}`
     const known = hubs.get(key) ?? openHub(ports, project, subject)
@@ -42,6 +43,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   const serve = (subject: Subject) => async (request: FastifyRequest<Route>, reply: FastifyReply) => {
     const { project, device } = request.params
     callerIn(request, project)
+    if (stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     const query = parseStreamQuery(request.query, device)
     const { hub, frames } = await open(project, subject)
     const from = startOf(request, frames, query)
@@ -52,6 +54,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   app.get<Route>(verb('/v2/projects/:project/alarms', 'stream'), serve('alarm'))
   return {
     async stop() {
+      stopping = true
       for (const leave of leaving) leave()
       const opened = await Promise.all(hubs.values())
       await Promise.all(opened.map(({ hub }) => hub.stop()))

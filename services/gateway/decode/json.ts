@@ -109,12 +109,13 @@ function toEvent(value: unknown, place: Place, clock: Clock): Incoming {
   const nowUs = clock.nowUs()
   const sentUs = sentTime(parts)
   const timeUs = sentUs ?? nowUs
-  const data = complete(parts.eventType, parts.data, timeUs)
   const content = `${parts.device}\t${parts.eventType}\t`
   const key = keyOf(content, parts, sentUs)
   const eventId = parts.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(parts.data)))
   const targetName = `projects/${place.project}/devices/${parts.device}`
-  const frame = asciiJson({ eventId, targetName, eventType: parts.eventType, data, timestamp: formatTime(timeUs) })
+  const timestamp = formatTime(timeUs)
+  const data = complete(parts.eventType, parts.data, timeUs, timestamp)
+  const frame = asciiJson({ eventId, targetName, eventType: parts.eventType, data, timestamp })
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
   return { project: place.project, device: parts.device, eventType: parts.eventType, timeUs, frame, key }
 }
@@ -260,10 +261,11 @@ function timeOf(value: unknown, field: string): number {
 }
 
 /** Fills what the stream's readers may rely on (contracts.md 1.a.5): the update time, samples of temperature and humidity. */
-function complete(eventType: string, data: EventData, timeUs: number): EventData {
+function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
   const inner = data[eventType] as Record<string, unknown>
-  const updateTime =
-    typeof inner['updateTime'] === 'string' ? formatTime(timeOf(inner['updateTime'], `data.${eventType}.updateTime`)) : formatTime(timeUs)
+  const own = inner['updateTime']
+  const ownUs = own === undefined ? timeUs : timeOf(own, `data.${eventType}.updateTime`)
+  const updateTime = ownUs === timeUs ? timestamp : formatTime(ownUs)
   if (eventType === 'temperature' && typeof inner['value'] === 'number')
     return { temperature: { samples: [{ value: inner['value'], sampleTime: updateTime }], isBackfilled: false, ...inner, updateTime } }
   if (eventType === 'humidity' && typeof inner['relativeHumidity'] === 'number')
