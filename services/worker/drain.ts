@@ -22,7 +22,8 @@ export type Consumer = {
 export type DrainPorts = {
   readonly log: Log
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
-  wake(project: string, consumer: string): void
+  /** Wakes the consumer once more, after the other projects. */
+  again(project: string, consumer: string): void
   committed(consumer: string, events: number): void
   poisoned(consumer: string, event: LogEvent, error: unknown): void
 }
@@ -43,7 +44,7 @@ export async function drain(ports: DrainPorts, consumer: Consumer, project: stri
     await ports.log.setWake(project, consumer.name, PAUSE_MS)
     throw error
   }
-  if (await ports.log.setWake(project, consumer.name)) ports.wake(project, consumer.name)
+  if (await ports.log.setWake(project, consumer.name)) ports.again(project, consumer.name)
 }
 
 /** True when nothing is left to do. */

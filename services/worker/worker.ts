@@ -28,8 +28,11 @@ import { Sweep } from './sweep.ts'
 
 /** Consumers of the log, in the order in which they matter. */
 export const CONSUMERS = ['judge', 'store', 'report'] as const
-/** Everything that is woken per project. */
-export const WOKEN = [...CONSUMERS, 'notify'] as const
+/**
+ * Everything that is woken per project, and how often at most: alarms should be prompt, a store's transaction wants a batch, what
+ * was reported last is only looked at by people.
+ */
+export const PACE_MS: Readonly<Record<string, number>> = { judge: 10, store: 50, report: 1000, notify: 0 }
 
 export type WorkerPorts = {
   /** A connection that waits while Redis is away. */
@@ -60,7 +63,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const notifying = startNotify(notify)
   lifecycle.started('notify', () => notifying.stop())
   const drains = drainsOf(ports, notify)
-  const names = WOKEN.flatMap(consumer => Array.from({ length: ports.partitions }, (_, i) => drainQueueName(consumer, i)))
+  const names = Object.keys(PACE_MS).flatMap(consumer => Array.from({ length: ports.partitions }, (_, i) => drainQueueName(consumer, i)))
   const leases = new Leases(redis, logger, names, name =>
     startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
   )
@@ -109,7 +112,7 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   return {
     log,
     quarantine: (project, refused) => quarantine.add(project, refused),
-    wake: (project, consumer) => wakes.wake(project, consumer, consumer === 'report' ? REPORT_DELAY_MS : 0),
+    again: (project, consumer) => wakes.again(project, consumer),
     committed: (consumer, events) => metrics.consumed.inc({ consumer }, events),
     poisoned: (consumer, event, error) => {
       metrics.poison.inc({ consumer })
@@ -117,9 +120,6 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
     },
   }
 }
-
-/** What was reported last is written at most once a second. */
-export const REPORT_DELAY_MS = 1000
 
 function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
