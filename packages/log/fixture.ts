@@ -47,7 +47,13 @@ export function freshProject(): string {
   return `p${randomUUID().slice(0, 8)}`
 }
 
-export type Sent = { readonly device: string; readonly eventType?: string; readonly timeUs: number; readonly data?: object; readonly id?: string }
+export type Sent = {
+  readonly device: string
+  readonly eventType?: string
+  readonly timeUs: number
+  readonly data?: object
+  readonly id?: string
+}
 
 /** A batch as the gateway makes it; each event is its own key unless it has an id. */
 export function batchOf(project: string, events: readonly Sent[], mode: 'c' | 'a' = 'c'): AppendBatch {
