@@ -18,7 +18,7 @@ import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
-import { type Consumer, type DrainPorts, drain } from './drain.ts'
+import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
 import { postWebhook } from './notify/webhook.ts'
@@ -63,7 +63,8 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const notifying = startNotify(notify)
   lifecycle.started('notify', () => notifying.stop())
   const drains = drainsOf(ports, notify)
-  const names = Object.keys(PACE_MS).flatMap(consumer => Array.from({ length: ports.partitions }, (_, i) => drainQueueName(consumer, i)))
+  // By partition: a process that holds a share of the names, from the front, holds some of each consumer.
+  const names = Array.from({ length: ports.partitions }, (_, i) => Object.keys(PACE_MS).map(consumer => drainQueueName(consumer, i))).flat()
   const leases = new Leases(redis, logger, names, name =>
     startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
   )
@@ -99,7 +100,12 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   const devices = new Devices(redis)
   const judge = new Judge(judgePorts(ports, devices))
   const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), reportConsumer(reportedReader(redis))]
-  const drains = new Map(consumers.map(consumer => [consumer.name, (project: string) => drain(drainPorts, consumer, project)]))
+  const drains = new Map(
+    consumers.map(consumer => {
+      const drain = new Drain(drainPorts, consumer)
+      return [consumer.name, (project: string) => drain.run(project)]
+    }),
+  )
   drains.set('notify', async project => {
     await ports.log.clearWake(project, 'notify')
     await drainOutbox(notify, project)
