@@ -173,6 +173,7 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
         project,
         stream,
       ),
+    troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
     nowUs: () => Date.now() * 1000,
