@@ -85,9 +85,6 @@ type Scripts = {
 /** One Redis command of a commit; the key stands apart because a Cluster wants to know it. */
 export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
 
-/** Lua's `unpack` takes some thousands of values; longer commands are split by the caller. */
-export const MAX_COMMAND_ARGS = 4000
-
 export class Log {
   readonly #redis: Redis & Scripts
   readonly #consumers: readonly string[]
