@@ -7,7 +7,7 @@ import { Leases } from '../../packages/queue/lease.ts'
 import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, type Wakes } from '../../packages/queue/queue.ts'
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import type { Metrics } from '../../packages/runtime/metric.ts'
+import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
 import { Channels } from '../../packages/state/channel.ts'
 import { Devices, reportedKey } from '../../packages/state/device.ts'
@@ -41,7 +41,7 @@ export type WorkerPorts = {
   readonly identity: Identity
   readonly outbound: Outbound
   readonly logger: Logger
-  readonly metrics: Metrics
+  readonly metrics: WorkerMetrics
   readonly partitions: number
   readonly retentionMs: number
   readonly logRetentionMs: number

@@ -115,9 +115,15 @@ function toEvent(value: unknown, place: Place, clock: Clock): Incoming {
   const targetName = `projects/${place.project}/devices/${parts.device}`
   const timestamp = formatTime(timeUs)
   const data = complete(parts.eventType, parts.data, timeUs, timestamp)
-  const frame = asciiJson({ eventId, targetName, eventType: parts.eventType, data, timestamp })
+  const frame = frameOf(eventId, targetName, parts.eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
   return { project: place.project, device: parts.device, eventType: parts.eventType, timeUs, frame, key }
+}
+
+/** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
+function frameOf(eventId: string, targetName: string, eventType: string, data: EventData, timestamp: string): string {
+  const named = `{"eventId":${asciiJson(eventId)},"targetName":${asciiJson(targetName)},"eventType":"${eventType}"`
+  return `${named},"data":${asciiJson(data)},"timestamp":"${timestamp}"}`
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
