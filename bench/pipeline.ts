@@ -5,7 +5,7 @@ import { generate, type Load } from './generator.ts'
 import { Histogram, type Latency, median } from './histogram.ts'
 import { Receiver, startProbes } from './probe.ts'
 import { spent, usageOf } from './process.ts'
-import { Server } from './server.ts'
+import type { Server } from './server.ts'
 import { monotonicUs, sentTimes } from './wire.ts'
 
 export type Size = {

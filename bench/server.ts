@@ -118,9 +118,7 @@ export class Server {
 
   /** The counters and gauges of `/metrics`, by name with labels. */
   async metrics(): Promise<Record<string, number>> {
-    const text = await (
-      await fetch(`http://127.0.0.1:${this.httpPort}/metrics`, { headers: { authorization: this.authorization } })
-    ).text()
+    const text = await (await fetch(`http://127.0.0.1:${this.httpPort}/metrics`, { headers: { authorization: this.authorization } })).text()
     return Object.fromEntries([...text.matchAll(/^(telltale_\S+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]))
   }
 
