@@ -89,12 +89,16 @@ describe('with a server that answers as told', () => {
   type Answer = { status: number; headers?: Record<string, string>; body?: string }
   const requests: { path: string; authorization: string | undefined; body: string }[] = []
   let answer: (path: string) => Answer = () => ({ status: 204 })
-  const server = createServer(async (request, response) => {
+  const server = createServer((request, response) => {
     let body = ''
-    for await (const part of request) body += part
-    requests.push({ path: request.url ?? '', authorization: request.headers.authorization, body })
-    const { status, headers = {}, body: text = '' } = answer(request.url ?? '')
-    response.writeHead(status, headers).end(text)
+    request.on('data', part => {
+      body += String(part)
+    })
+    request.on('end', () => {
+      requests.push({ path: request.url ?? '', authorization: request.headers.authorization, body })
+      const { status, headers = {}, body: text = '' } = answer(request.url ?? '')
+      response.writeHead(status, headers).end(text)
+    })
   })
   beforeAll(async () => {
     server.listen(0, '127.0.0.1')

@@ -34,7 +34,7 @@ export function decodeJson(payload: Buffer, place: Place, clock: Clock): Decoded
   const text = utf8(payload)
   const value = parseJson(text, place)
   if (Array.isArray(value) && place.eventType === undefined) return decodeArray(value, place, clock)
-  return [decodeOne(value, place, clock)]
+  return [decodeOne(value, place, clock, text)]
 }
 
 /** One event per line; an empty line is skipped. */
@@ -55,7 +55,7 @@ function decodeLine(line: string, place: Place, clock: Clock): Decoded {
   } catch (error) {
     return { failure: notJson(error), element: line }
   }
-  return decodeOne(value, place, clock)
+  return decodeOne(value, place, clock, line)
 }
 
 function decodeArray(values: readonly unknown[], place: Place, clock: Clock): Decoded[] {
@@ -93,11 +93,12 @@ function parseJson(text: string, place: Place): unknown {
   }
 }
 
-function decodeOne(value: unknown, place: Place, clock: Clock): Decoded {
+/** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
+function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: JSON.stringify(value) }
+    if (error instanceof Failure) return { failure: error, element: element ?? JSON.stringify(value) }
     throw error
   }
 }
