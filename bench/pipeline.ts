@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Follower } from './follower.ts'
 import { generate, type Load } from './generator.ts'
 import { Histogram, type Latency, median } from './histogram.ts'
-import { Receiver, startProbes } from './probe.ts'
+import { type Probed, Receiver, startProbes } from './probe.ts'
 import { spent, usageOf } from './process.ts'
 import type { Server } from './server.ts'
 import { monotonicUs, sentTimes } from './wire.ts'
@@ -28,12 +28,10 @@ export type Throughput = {
   readonly generatorCpuUs: number
 }
 
-export type Latencies = {
+export type Latencies = Probed & {
   readonly rate: number
   readonly ack: Latency
   readonly streamed: Latency
-  readonly stored: Latency
-  readonly webhook: Latency
   readonly cpuUs: Readonly<Record<string, number>>
 }
 

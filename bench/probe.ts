@@ -12,8 +12,16 @@ const SIREN_EVERY_MS = 100
 const MARKER_EVERY_MS = 200
 const POLL_MS = 2
 const MARKER_LIMIT_MS = 20_000
+const DELIVERY_LIMIT_MS = 10_000
 
-export type Probes = { stop(): Promise<{ stored: Latency; webhook: Latency }> }
+export type Probed = {
+  readonly stored: Latency
+  readonly webhook: Latency
+  /** Alarm changes that nobody was told of within the limit. */
+  readonly undelivered: number
+}
+
+export type Probes = { stop(): Promise<Probed> }
 
 /** The receiver of alarm changes: tells when each arrived. */
 export class Receiver {
@@ -60,41 +68,43 @@ export async function startProbes(server: Server, receiver: Receiver): Promise<P
   const stopping = new AbortController()
   const webhook = new Histogram()
   const stored = new Histogram()
-  const running = [sound(client, receiver, webhook, stopping.signal), mark(client, server, stored, stopping.signal)]
+  const running = Promise.all([sound(client, receiver, webhook, stopping.signal), mark(client, server, stored, stopping.signal)])
   return {
     async stop() {
       stopping.abort()
-      await Promise.all(running)
+      const [undelivered] = await running
       await client.endAsync()
-      return { stored: stored.summary(), webhook: webhook.summary() }
+      return { stored: stored.summary(), webhook: webhook.summary(), undelivered }
     },
   }
 }
 
 /** Too hot, well, too hot …: an alarm that becomes active and clears, ten times a second. */
-async function sound(client: MqttClient, receiver: Receiver, latencies: Histogram, stopping: AbortSignal): Promise<void> {
+async function sound(client: MqttClient, receiver: Receiver, latencies: Histogram, stopping: AbortSignal): Promise<number> {
   const sent = new Map<string, number>()
   receiver.onChange(updateTime => {
     const at = sent.get(updateTime)
     if (at !== undefined && sent.delete(updateTime)) latencies.add(monotonicUs() - at)
   })
-  for (let i = 0; !stopping.aborted; i++) {
+  // Ends with a clear one, so that the next run begins as this one did.
+  for (let i = 0; !stopping.aborted || i % 2 === 1; i++) {
     const timestamp = formatTime(Date.now() * 1000)
     sent.set(timestamp, monotonicUs())
     const event = { data: { temperature: { value: i % 2 === 0 ? 99 : 10 } }, timestamp }
     client.publish('projects/default/devices/siren/events/temperature', JSON.stringify(event), { qos: 1 })
     await pause(SIREN_EVERY_MS)
   }
-  const deadline = performance.now() + MARKER_LIMIT_MS
+  const deadline = performance.now() + DELIVERY_LIMIT_MS
   while (sent.size > 0 && performance.now() < deadline) await pause(POLL_MS)
-  if (sent.size > 0) throw new Error(`${sent.size} alarm changes were never delivered`)
+  return sent.size
 }
 
 /** One marker after the other: stored when the history API has it. */
 async function mark(client: MqttClient, server: Server, latencies: Histogram, stopping: AbortSignal): Promise<void> {
   const since = new Date().toISOString()
+  // Unique to this run: an id that the server has seen is a redelivery.
   for (let i = 0; !stopping.aborted; i++) {
-    const eventId = `marker-${i}`
+    const eventId = `marker-${since}-${i}`
     const at = monotonicUs()
     client.publish('projects/default/devices/marker/events/temperature', JSON.stringify({ eventId, value: 20 }), { qos: 1 })
     while ((await newest(server, since)) !== eventId) {

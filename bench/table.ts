@@ -50,6 +50,7 @@ export function renderReport({ machine: host, store, pipeline, peer, profile }: 
     aligned(rows),
     '',
     `The follower got ${whole(follower.frames)} of ${whole(follower.expected)} frames, resumed ${follower.resumes} times, ${follower.gaps} gaps.`,
+    ...(latency.undelivered > 0 ? [`${latency.undelivered} alarm changes were not delivered in time.`] : []),
     ...(profile ? ['', renderProfile(profile)] : []),
   ].join('\n')
 }
