@@ -319,7 +319,9 @@ describe('a slow reader', () => {
     await slow.have(1)
     slow.pause()
     for (let first = 1; first <= events; first += 100)
-      await publish(Array.from({ length: 100 }, (_, i) => eventOf(device, first + i, { data: { temperature: { value: first + i, filler } } })))
+      await publish(
+        Array.from({ length: 100 }, (_, i) => eventOf(device, first + i, { data: { temperature: { value: first + i, filler } } })),
+      )
     await healthy.have(events + 1)
     expect(healthy.events().map(temperatureOf)).toEqual(values)
     return { slow, healthy }

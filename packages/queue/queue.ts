@@ -137,6 +137,16 @@ export class Deliveries {
     await this.#queue.addBulk(jobs.map(({ id, data }) => ({ name: 'deliver', data, opts: { jobId: id, ...keep } })))
   }
 
+  /** Attempts a delayed delivery now; nothing happens to one that is not delayed. */
+  async hasten(id: string): Promise<void> {
+    const job = await this.#queue.getJob(id)
+    if (!job || !(await job.isDelayed())) return
+    await job.promote().catch(async (error: unknown) => {
+      // Its time may come between the question and the order.
+      if (await job.isDelayed()) throw error
+    })
+  }
+
   /**
    * Attempts deliveries, several at once. `attempt` resolves with undefined when the receiver has it, and with what to do
    * otherwise: waiting is done by a delayed job, so that a dead receiver holds no worker.
