@@ -28,7 +28,7 @@ import { startGateway } from './gateway/gateway.ts'
 import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { addStreamRoutes } from './stream/stream.ts'
 import { startWorkerThread } from './thread.ts'
-import { CONSUMERS, REPORT_DELAY_MS, WOKEN } from './worker/worker.ts'
+import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
 export type App = {
   readonly httpPort: number
@@ -80,7 +80,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
-  const wakes = new Wakes({ redis: await connect('wakes', 'worker'), log: logger }, WOKEN, config.partitions)
+  const wakes = new Wakes({ redis: await connect('wakes', 'worker'), log: logger }, PACE_MS, config.partitions)
   await wakes.prepare()
   lifecycle.started('wakes', () => wakes.close())
   const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
@@ -149,7 +149,6 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     identity,
     logger,
     metrics,
-    wakeDelayMs: (consumer: string) => (consumer === 'report' ? REPORT_DELAY_MS : 0),
   }
   const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),

@@ -14,7 +14,7 @@ import { openDuckStore } from '../packages/store/duckdb.ts'
 import { openInfluxStore } from '../packages/store/influx.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
-import { CONSUMERS, startWorker, WOKEN } from './worker/worker.ts'
+import { CONSUMERS, PACE_MS, startWorker } from './worker/worker.ts'
 
 /** What the worker role needs wherever it runs; everything in it can be handed to a thread. */
 export type WorkerSettings = { readonly config: Config; readonly target: RedisTarget; readonly secretKey: string }
@@ -30,7 +30,7 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
   const redis = await connector(target, logger, lifecycle)('worker', 'worker')
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const wakes = new Wakes({ redis, log: logger }, WOKEN, partitions)
+  const wakes = new Wakes({ redis, log: logger }, PACE_MS, partitions)
   lifecycle.started('wakes', () => wakes.close())
   const log = new Log(redis, CONSUMERS)
   const parts = {

@@ -134,8 +134,10 @@ describe('the image', () => {
     expect(last).toMatch(/^HEALTHCHECK [\s\S]*\/readyz/m)
   })
 
-  it('starts the server itself, so that signals reach it', () => {
-    expect(last).toMatch(/^ENTRYPOINT \["node", .*"dist\/services\/main.js"\]$/m)
+  it('starts the server itself, so that signals reach it, and as `npm start` does', () => {
+    const { scripts } = JSON.parse(text('package.json')) as { scripts: { start: string } }
+    const entry = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(last)?.[1] ?? '[]') as string[]
+    expect(entry.join(' ')).toBe(scripts.start.replace('exec ', ''))
     expect(last).not.toMatch(/^CMD/m)
   })
 

@@ -1,6 +1,6 @@
 // The log: one Redis Stream per project. Appending is what makes an event accepted; everything else reads from here.
 import type { Redis } from 'ioredis'
-import { compareIds, type LogEntry, parseEntry } from './entry.ts'
+import { acceptedUs, type LogEntry, parseEntry } from './entry.ts'
 import { projectKey } from './key.ts'
 
 /** What a project has as streams of entries: its events, and the changes of its alarms. */
@@ -77,25 +77,42 @@ while i <= #ARGV do
 end
 return 1`
 
+/** In one step, so that a reader sees either the entries or how far they are gone. */
+const TRIM = `
+local row = redis.call('XREVRANGE', KEYS[1], '(' .. ARGV[1], '-', 'COUNT', 1)[1]
+if not row then return 0 end
+redis.call('SET', KEYS[2], row[1])
+return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])`
+
 type Scripts = {
   telltaleAppend(keyCount: number, ...args: (string | number)[]): Promise<[string, number, ...number[]]>
   telltaleCommit(keyCount: number, ...args: (string | number)[]): Promise<number>
+  telltaleTrim(keyCount: number, log: string, trimmed: string, beforeId: string): Promise<number>
 }
 
-/** One Redis command of a commit; the key stands apart because a Cluster wants to know it. */
+/**
+ * One Redis command of a commit; the key stands apart because a Cluster wants to know it. Lua's `unpack` takes some thousands
+ * of values: longer commands are split by the caller.
+ */
 export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
 
-/** Lua's `unpack` takes some thousands of values; longer commands are split by the caller. */
-export const MAX_COMMAND_ARGS = 4000
+type Row = [id: string, fields: string[]]
 
 export class Log {
   readonly #redis: Redis & Scripts
   readonly #consumers: readonly string[]
 
-  /** @param consumers those woken by an append. */
-  constructor(redis: Redis, consumers: readonly string[]) {
+  readonly #seenLimit: number
+
+  /**
+   * @param consumers those woken by an append.
+   * @param seenLimit keys remembered per generation.
+   */
+  constructor(redis: Redis, consumers: readonly string[], seenLimit = SEEN_LIMIT) {
     redis.defineCommand('telltaleAppend', { lua: APPEND })
     redis.defineCommand('telltaleCommit', { lua: COMMIT })
+    redis.defineCommand('telltaleTrim', { lua: TRIM })
+    this.#seenLimit = seenLimit
     this.#redis = redis as Redis & Scripts
     this.#consumers = consumers
   }
@@ -113,7 +130,7 @@ export class Log {
       batch.frames.join('\n'),
       batch.modes,
       batch.keys.length,
-      SEEN_LIMIT,
+      this.#seenLimit,
       WAKE_MS,
       ...batch.keys,
     )
@@ -124,6 +141,19 @@ export class Log {
   async read(project: string, after: string, count: number, stream: Stream = 'log'): Promise<LogEntry[]> {
     const rows = await this.#redis.xrange(projectKey(project, stream), `(${after}`, '+', 'COUNT', count)
     return rows.map(([id, fields]) => parseEntry(id, fields))
+  }
+
+  /** As `read`, and how far the log was trimmed at that moment. */
+  async readFrom(project: string, after: string, count: number, stream: Stream = 'log'): Promise<{ entries: LogEntry[]; trimmed: string }> {
+    const transaction = this.#redis.multi()
+    transaction.xrange(projectKey(project, stream), `(${after}`, '+', 'COUNT', count)
+    transaction.get(projectKey(project, `trimmed:${stream}`))
+    const [[rowsError, rows], [trimmedError, trimmed]] = (await transaction.exec()) as [
+      [Error | null, Row[]],
+      [Error | null, string | null],
+    ]
+    if (rowsError ?? trimmedError) throw rowsError ?? trimmedError
+    return { entries: rows.map(([id, fields]) => parseEntry(id, fields)), trimmed: trimmed ?? '0-0' }
   }
 
   /** The entry with this id, if it is still there. */
@@ -138,10 +168,19 @@ export class Log {
     return row?.[0] ?? (await this.trimmed(project, stream))
   }
 
-  /** Id of the entry that has `count - 1` newer ones. */
-  async idFromEnd(project: string, count: number): Promise<string> {
-    const rows = await this.#redis.xrevrange(projectKey(project, 'log'), '+', '-', 'COUNT', Math.max(1, count))
-    return rows.at(-1)?.[0] ?? '0-0'
+  /**
+   * The id at this share of the time between the oldest and the newest entry, from 0 (the oldest) to 1. By time, because Redis
+   * counts entries only by reading them all.
+   */
+  async idAt(project: string, share: number, stream: Stream = 'log'): Promise<string> {
+    const key = projectKey(project, stream)
+    const [[oldest], [newest]] = await Promise.all([
+      this.#redis.xrange(key, '-', '+', 'COUNT', 1),
+      this.#redis.xrevrange(key, '+', '-', 'COUNT', 1),
+    ])
+    if (!oldest || !newest) return '0-0'
+    const [fromUs, toUs] = [acceptedUs(oldest[0]), acceptedUs(newest[0])]
+    return `${Math.floor((fromUs + (toUs - fromUs) * share) / 1000)}-0`
   }
 
   /** Everything up to this id is gone from the log (`0-0`: nothing is). */
@@ -186,16 +225,12 @@ export class Log {
 
   /** Drops entries before `beforeId`, and remembers how far, so that a reader who missed some is told. */
   async trim(project: string, beforeId: string, stream: Stream = 'log'): Promise<number> {
-    const [row] = await this.#redis.xrevrange(projectKey(project, stream), `(${beforeId}`, '-', 'COUNT', 1)
-    if (!row) return 0
-    const known = await this.trimmed(project, stream)
-    if (compareIds(row[0], known) > 0) await this.#redis.set(projectKey(project, `trimmed:${stream}`), row[0])
-    return this.#redis.xtrim(projectKey(project, stream), 'MINID', beforeId)
+    return this.#redis.telltaleTrim(2, projectKey(project, stream), projectKey(project, `trimmed:${stream}`), beforeId)
   }
 
   /** Entries and bytes (estimated by Redis from a sample). */
-  async size(project: string): Promise<{ entries: number; bytes: number }> {
-    const log = projectKey(project, 'log')
+  async size(project: string, stream: Stream = 'log'): Promise<{ entries: number; bytes: number }> {
+    const log = projectKey(project, stream)
     const [entries, bytes] = await Promise.all([this.#redis.xlen(log), this.#redis.memory('USAGE', log, 'SAMPLES', 5)])
     return { entries, bytes: Number(bytes ?? 0) }
   }

@@ -22,10 +22,10 @@ const REPLIES: Readonly<Record<string, Meaning>> = {
 // A reply starts with its code; inside an error of a script Redis before 7 repeats it as `…: -OOM …`.
 const REPLY = new RegExp(`(?:^|: -?)(${Object.keys(REPLIES).join('|')})\\b`)
 
-const NETWORK = new Set(
+const NETWORK: ReadonlySet<string> = new Set(
   'ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENOTFOUND EAI_AGAIN EAGAIN'.split(' '),
 )
-const CLIENT_ERRORS = new Set(['MaxRetriesPerRequestError', 'AbortError', 'ClusterAllFailedError'])
+const CLIENT_ERRORS: ReadonlySet<string> = new Set(['MaxRetriesPerRequestError', 'AbortError', 'ClusterAllFailedError'])
 // ioredis gives these as plain Errors: their words are all there is to know them by (pinned version; the tests run them all).
 const CLIENT_WORDS =
   /^(Connection is closed|Stream isn't writeable|Cluster isn't ready|None of startup nodes|Node is disconnected|Too many Cluster redirections|Cluster is (ended|disconnected|disconnecting))/

@@ -23,9 +23,9 @@ export type Sink = {
 export type HubPorts = {
   readonly frames: Frames
   readonly devices: DeviceCache
-  read(after: string, count: number): Promise<LogEntry[]>
+  /** Entries after one, and up to which entry the log was trimmed at that moment. */
+  read(after: string, count: number): Promise<{ readonly entries: readonly LogEntry[]; readonly trimmed: string }>
   entry(id: string): Promise<LogEntry | undefined>
-  trimmed(): Promise<string>
   follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   delivered(frames: number): void
   /** Tells a subscriber that everything after the entry `after`, up to and with `to`, is gone. */
@@ -93,16 +93,15 @@ export class Hub {
     const rest = from.index === LAST_INDEX ? undefined : await this.#ports.entry(from.entryId)
     if (rest) await this.#deliver([subscriber], [rest], from.index + 1)
     for (let after = from.entryId; !sink.closed; ) {
-      if (compareIds(after, this.#reached) >= 0) {
+      // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
+      const reached = this.#reached
+      if (compareIds(after, reached) >= 0) {
         subscriber.seen = after
         this.#live.add(subscriber)
         return
       }
-      const entries = await this.#ports.read(after, REPLAY_ENTRIES)
-      const trimmed = await this.#ports.trimmed()
+      const { entries, trimmed } = await this.#ports.read(after, REPLAY_ENTRIES)
       if (compareIds(after, trimmed) < 0) this.#ports.gap(sink, after, trimmed)
-      // Beyond this the live reader delivers; it has read those entries too, or is about to.
-      const reached = this.#reached
       const due = entries.filter(entry => compareIds(entry.id, reached) <= 0)
       await this.#deliver([subscriber], due)
       await sink.drained()

@@ -72,9 +72,8 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
   const hub = new Hub({
     frames,
     devices: new DeviceCache(ports.devices, project),
-    read: (after, count) => ports.log.read(project, after, count, stream),
+    read: (after, count) => ports.log.readFrom(project, after, count, stream),
     entry: id => ports.log.entry(project, id, stream),
-    trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
     troubled: ports.troubled,

@@ -2,27 +2,30 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { LogEntry, LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand, Log } from '../../packages/log/log.ts'
+import { translate } from '../../packages/redis/index.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
+import { withoutCulprits } from './culprit.ts'
 
 export type Consumer = {
   readonly name: string
   /**
    * The effects of these entries, to be committed with the place. Throws Failure `unavailable` to be asked again later; anything
-   * else it throws is held against the events, which are then given one by one.
+   * else it throws is held against one of the events: the same ones are then taken again in parts, each time after `forget`.
    */
   take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]>
   /** Asked when the log is drained: effects that the passing of time has, if any. */
   idle?(project: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
   committed?(project: string): Promise<void>
-  /** What was taken was not committed: whatever is remembered of the project may be wrong. */
+  /** What was taken was not committed, or others have committed since: whatever is remembered of the project may be wrong. */
   forget(project: string): void
 }
 
 export type DrainPorts = {
   readonly log: Log
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
-  wake(project: string, consumer: string): void
+  /** Wakes the consumer once more, after the other projects. */
+  again(project: string, consumer: string): void
   committed(consumer: string, events: number): void
   poisoned(consumer: string, event: LogEvent, error: unknown): void
 }
@@ -33,38 +36,98 @@ const READ_ENTRIES = 20
 /** A consumer whose store is away is not woken again for this long. */
 const PAUSE_MS = 1000
 
-/** Works until the log is drained or the slice is over. */
-export async function drain(ports: DrainPorts, consumer: Consumer, project: string): Promise<void> {
-  await ports.log.clearWake(project, consumer.name)
-  try {
-    if (await drainSlice(ports, consumer, project)) return
-  } catch (error) {
-    consumer.forget(project)
-    await ports.log.setWake(project, consumer.name, PAUSE_MS)
-    throw error
+/** Drains the log for one consumer, one project at a time; a project is drained by one worker at a time but for accidents. */
+export class Drain {
+  readonly #ports: DrainPorts
+  readonly #consumer: Consumer
+  /** Where our own last commit left each project: what the consumer remembers of a project is true there and nowhere else. */
+  readonly #left = new Map<string, string>()
+
+  constructor(ports: DrainPorts, consumer: Consumer) {
+    this.#ports = ports
+    this.#consumer = consumer
   }
-  if (await ports.log.setWake(project, consumer.name)) ports.wake(project, consumer.name)
+
+  /** Works until the log is drained or the slice is over. */
+  async run(project: string): Promise<void> {
+    const { log } = this.#ports
+    const { name } = this.#consumer
+    await log.clearWake(project, name)
+    try {
+      if (await this.#slice(project)) return
+    } catch (error) {
+      this.#forget(project)
+      await log.setWake(project, name, PAUSE_MS)
+      throw error
+    }
+    if (await log.setWake(project, name)) this.#ports.again(project, name)
+  }
+
+  /** True when nothing is left to do. */
+  async #slice(project: string): Promise<boolean> {
+    const { log } = this.#ports
+    const consumer = this.#consumer
+    const endMs = performance.now() + SLICE_MS
+    let place = await log.place(project, consumer.name)
+    // Another worker had the partition meanwhile.
+    if (place !== this.#left.get(project)) consumer.forget(project)
+    for (;;) {
+      const entries = await log.read(project, entryIdOf(place), READ_ENTRIES)
+      const commands = entries.length > 0 ? await this.#take(project, entries) : ((await consumer.idle?.(project)) ?? [])
+      if (entries.length === 0 && commands.length === 0) {
+        this.#left.set(project, place)
+        return true
+      }
+      const next = nextPlace(place, entries.at(-1)?.id)
+      if (!(await log.commit(project, consumer.name, place, next, commands))) {
+        // Another worker has the partition now; it does what is left.
+        this.#forget(project)
+        return true
+      }
+      this.#left.set(project, next)
+      this.#ports.committed(consumer.name, count(entries))
+      await consumer.committed?.(project)
+      place = next
+      if (performance.now() > endMs) return false
+    }
+  }
+
+  #forget(project: string): void {
+    this.#left.delete(project)
+    this.#consumer.forget(project)
+  }
+
+  async #take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+    try {
+      return await this.#consumer.take(project, entries)
+    } catch (error) {
+      if (isAway(error)) throw error
+      return this.#takeInnocent(project, entries)
+    }
+  }
+
+  /** Takes the culprits out alone: an event that cannot be digested goes to the quarantine, its neighbours go through together. */
+  async #takeInnocent(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+    const { quarantine, poisoned } = this.#ports
+    const consumer = this.#consumer
+    const take = (part: readonly LogEntry[]) => {
+      consumer.forget(project)
+      return consumer.take(project, part)
+    }
+    const { result, culprits } = await withoutCulprits(entries, take, isAway)
+    for (const { event, error } of culprits) poisoned(consumer.name, event, error)
+    await quarantine(
+      project,
+      culprits.map(({ event, error }) => poison(consumer.name, event, error)),
+    )
+    return result
+  }
 }
 
-/** True when nothing is left to do. */
-async function drainSlice(ports: DrainPorts, consumer: Consumer, project: string): Promise<boolean> {
-  const endMs = performance.now() + SLICE_MS
-  let place = await ports.log.place(project, consumer.name)
-  for (;;) {
-    const entries = await ports.log.read(project, entryIdOf(place), READ_ENTRIES)
-    const commands = entries.length > 0 ? await takeAll(ports, consumer, project, entries) : ((await consumer.idle?.(project)) ?? [])
-    if (entries.length === 0 && commands.length === 0) return true
-    const next = nextPlace(place, entries.at(-1)?.id)
-    if (!(await ports.log.commit(project, consumer.name, place, next, commands))) {
-      // Another worker has the partition now; it does what is left.
-      consumer.forget(project)
-      return true
-    }
-    ports.committed(consumer.name, count(entries))
-    await consumer.committed?.(project)
-    place = next
-    if (performance.now() > endMs) return false
-  }
+/** No event is to blame for an outage. */
+function isAway(error: unknown): boolean {
+  const known = translate(error)
+  return known instanceof Failure && known.code === 'unavailable'
 }
 
 /** A place is `{entry id} {number of the commit}`: the number tells two commits at one entry apart. */
@@ -78,31 +141,6 @@ function nextPlace(place: string, entryId: string | undefined): string {
 
 function count(entries: readonly LogEntry[]): number {
   return entries.reduce((sum, entry) => sum + entry.events.length, 0)
-}
-
-async function takeAll(ports: DrainPorts, consumer: Consumer, project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
-  try {
-    return await consumer.take(project, entries)
-  } catch (error) {
-    if (error instanceof Failure && error.code === 'unavailable') throw error
-    consumer.forget(project)
-    return takeSingly(ports, consumer, project, entries)
-  }
-}
-
-/** Takes the culprits out alone: its neighbours go through, an event that cannot be digested goes to the quarantine. */
-async function takeSingly(ports: DrainPorts, consumer: Consumer, project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
-  const commands: CommitCommand[] = []
-  for (const entry of entries)
-    for (const event of entry.events)
-      try {
-        commands.push(...(await consumer.take(project, [{ id: entry.id, events: [event] }])))
-      } catch (error) {
-        if (error instanceof Failure && error.code === 'unavailable') throw error
-        ports.poisoned(consumer.name, event, error)
-        await ports.quarantine(project, [poison(consumer.name, event, error)])
-      }
-  return commands
 }
 
 function poison(consumer: string, event: LogEvent, error: unknown): Refused {

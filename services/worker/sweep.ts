@@ -26,6 +26,9 @@ const ALARM_CHANGES_KEPT_MS = 7 * 86_400_000
 /** Looking at sizes and trimming is cheap, but not that cheap. */
 const TRIM_EVERY = 10
 const PURGE_EVERY = 3600
+const MAX_CUTS = 8
+/** Nobody keeps a place in the changes of alarms. */
+const NEWEST = `${Number.MAX_SAFE_INTEGER}-0`
 
 export class Sweep {
   readonly #ports: SweepPorts
@@ -72,15 +75,23 @@ export class Sweep {
   }
 
   async #trim(project: string, places: Readonly<Record<string, string>>): Promise<number> {
-    const { entries, bytes } = await this.#ports.log.size(project)
-    const cutMs = this.#ports.nowMs() - this.#ports.logRetentionMs
-    await this.#trimTo(project, 'log', earliest(`${cutMs}-0`, this.#consumed(places)))
-    if (bytes > this.#ports.maxLogBytes && entries > 1) {
-      const keep = Math.floor((entries * this.#ports.maxLogBytes) / bytes)
-      await this.#trimTo(project, 'log', earliest(await this.#ports.log.idFromEnd(project, keep), this.#consumed(places)))
+    const { nowMs, logRetentionMs } = this.#ports
+    const consumed = this.#consumed(places)
+    await this.#trimTo(project, 'log', earliest(`${nowMs() - logRetentionMs}-0`, consumed))
+    await this.#trimTo(project, 'alarmlog', `${nowMs() - ALARM_CHANGES_KEPT_MS}-0`)
+    await this.#trimBySize(project, 'alarmlog', NEWEST)
+    return this.#trimBySize(project, 'log', consumed)
+  }
+
+  /** Several cuts, because a share of the time is not the same share of the bytes. Returns what is left. */
+  async #trimBySize(project: string, stream: Stream, limit: string): Promise<number> {
+    const { log, maxLogBytes } = this.#ports
+    for (let cut = 0; ; cut++) {
+      const { bytes, entries } = await log.size(project, stream)
+      if (bytes <= maxLogBytes || entries <= 1 || cut === MAX_CUTS) return bytes
+      const id = earliest(await log.idAt(project, 1 - maxLogBytes / bytes, stream), limit)
+      if ((await this.#trimTo(project, stream, id)) === 0) return bytes
     }
-    await this.#trimTo(project, 'alarmlog', `${this.#ports.nowMs() - ALARM_CHANGES_KEPT_MS}-0`)
-    return bytes
   }
 
   /** The entry that the slowest consumer has reached: it and everything after it stays. */
@@ -88,8 +99,8 @@ export class Sweep {
     return this.#ports.consumers.map(consumer => entryIdOf(places[consumer] ?? '')).reduce(earliest)
   }
 
-  async #trimTo(project: string, stream: Stream, id: string): Promise<void> {
-    if (id !== '0-0') await this.#ports.log.trim(project, id, stream)
+  async #trimTo(project: string, stream: Stream, id: string): Promise<number> {
+    return id === '0-0' ? 0 : this.#ports.log.trim(project, id, stream)
   }
 }
 

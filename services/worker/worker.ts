@@ -18,7 +18,7 @@ import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
-import { type Consumer, type DrainPorts, drain } from './drain.ts'
+import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
 import { postWebhook } from './notify/webhook.ts'
@@ -28,8 +28,11 @@ import { Sweep } from './sweep.ts'
 
 /** Consumers of the log, in the order in which they matter. */
 export const CONSUMERS = ['judge', 'store', 'report'] as const
-/** Everything that is woken per project. */
-export const WOKEN = [...CONSUMERS, 'notify'] as const
+/**
+ * Everything that is woken per project, and how often at most: alarms should be prompt, a store's transaction wants a batch, what
+ * was reported last is only looked at by people.
+ */
+export const PACE_MS: Readonly<Record<string, number>> = { judge: 10, store: 50, report: 1000, notify: 0 }
 
 export type WorkerPorts = {
   /** A connection that waits while Redis is away. */
@@ -60,7 +63,8 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const notifying = startNotify(notify)
   lifecycle.started('notify', () => notifying.stop())
   const drains = drainsOf(ports, notify)
-  const names = WOKEN.flatMap(consumer => Array.from({ length: ports.partitions }, (_, i) => drainQueueName(consumer, i)))
+  // By partition: a process that holds a share of the names, from the front, holds some of each consumer.
+  const names = Array.from({ length: ports.partitions }, (_, i) => Object.keys(PACE_MS).map(consumer => drainQueueName(consumer, i))).flat()
   const leases = new Leases(redis, logger, names, name =>
     startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
   )
@@ -96,7 +100,12 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   const devices = new Devices(redis)
   const judge = new Judge(judgePorts(ports, devices))
   const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), reportConsumer(reportedReader(redis))]
-  const drains = new Map(consumers.map(consumer => [consumer.name, (project: string) => drain(drainPorts, consumer, project)]))
+  const drains = new Map(
+    consumers.map(consumer => {
+      const drain = new Drain(drainPorts, consumer)
+      return [consumer.name, (project: string) => drain.run(project)]
+    }),
+  )
   drains.set('notify', async project => {
     await ports.log.clearWake(project, 'notify')
     await drainOutbox(notify, project)
@@ -109,7 +118,7 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   return {
     log,
     quarantine: (project, refused) => quarantine.add(project, refused),
-    wake: (project, consumer) => wakes.wake(project, consumer, consumer === 'report' ? REPORT_DELAY_MS : 0),
+    again: (project, consumer) => wakes.again(project, consumer),
     committed: (consumer, events) => metrics.consumed.inc({ consumer }, events),
     poisoned: (consumer, event, error) => {
       metrics.poison.inc({ consumer })
@@ -117,9 +126,6 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
     },
   }
 }
-
-/** What was reported last is written at most once a second. */
-export const REPORT_DELAY_MS = 1000
 
 function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)

@@ -22,7 +22,10 @@ const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 10 * 60_000
 /** A delivery behind another one is hastened when that is done; this only makes up for a hastening that a crash or a race lost. */
 const BEHIND_RETRY_MS = 1000
-const CONCURRENCY = 20
+/** Deliveries wait for their receivers more than they work; a receiver that hangs keeps its own share of them and no more (P5). */
+const CONCURRENCY = 256
+const PER_CHANNEL = 32
+const SHARE_TAKEN_MS = 250
 
 /** Turns outbox entries into deliveries with jobs; repeating it changes nothing. */
 export async function drainOutbox({ outbox, deliveries }: NotifyPorts, project: string): Promise<void> {
@@ -56,13 +59,27 @@ function toDelivery(entry: OutboxEntry, channel: string): Delivery {
 }
 
 export function startNotify(ports: NotifyPorts): Running {
-  return ports.deliveries.start(job => attempt(ports, job), CONCURRENCY)
+  const shares = new Map<string, number>()
+  return ports.deliveries.start(job => shared(ports, shares, job), CONCURRENCY)
 }
 
-async function attempt(ports: NotifyPorts, { project, delivery: id }: DeliveryJob): Promise<DeliveryVerdict | undefined> {
+async function shared(ports: NotifyPorts, shares: Map<string, number>, { project, delivery: id }: DeliveryJob) {
   const delivery = await ports.outbox.delivery(project, id)
   if (delivery?.state !== 'open') return undefined
-  if (((await ports.outbox.firstInLine(project, delivery)) ?? id) !== id) return { retry: true, afterMs: BEHIND_RETRY_MS }
+  if (((await ports.outbox.firstInLine(project, delivery)) ?? id) !== id) return { retry: true, afterMs: BEHIND_RETRY_MS } as const
+  const share = `${project}/${delivery.channel}`
+  const taken = shares.get(share) ?? 0
+  if (taken >= PER_CHANNEL) return { retry: true, afterMs: SHARE_TAKEN_MS * (1 + ports.random()) } as const
+  shares.set(share, taken + 1)
+  return attempt(ports, project, delivery).finally(() => {
+    const left = (shares.get(share) ?? 1) - 1
+    if (left === 0) shares.delete(share)
+    else shares.set(share, left)
+  })
+}
+
+async function attempt(ports: NotifyPorts, project: string, delivery: Delivery): Promise<DeliveryVerdict | undefined> {
+  const { id } = delivery
   const channel = await ports.channel(project, delivery.channel)
   const result: Attempt = channel
     ? await ports.send(channel, `${project}.${id}`, delivery.entry as OutboxEntry)
