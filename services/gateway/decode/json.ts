@@ -34,7 +34,7 @@ export function decodeJson(payload: Buffer, place: Place, clock: Clock): Decoded
   const text = utf8(payload)
   const value = parseJson(text, place)
   if (Array.isArray(value) && place.eventType === undefined) return decodeArray(value, place, clock)
-  return [decodeOne(value, place, clock)]
+  return [decodeOne(value, place, clock, text)]
 }
 
 /** One event per line; an empty line is skipped. */
@@ -55,7 +55,7 @@ function decodeLine(line: string, place: Place, clock: Clock): Decoded {
   } catch (error) {
     return { failure: notJson(error), element: line }
   }
-  return decodeOne(value, place, clock)
+  return decodeOne(value, place, clock, line)
 }
 
 function decodeArray(values: readonly unknown[], place: Place, clock: Clock): Decoded[] {
@@ -93,11 +93,22 @@ function parseJson(text: string, place: Place): unknown {
   }
 }
 
-function decodeOne(value: unknown, place: Place, clock: Clock): Decoded {
+/** @param text what the value was parsed from, where it stood alone. */
+function decodeOne(value: unknown, place: Place, clock: Clock, text?: string): Decoded {
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: JSON.stringify(value) }
+    if (error instanceof Failure) return { failure: error, element: text ?? textOf(value) }
+    throw error
+  }
+}
+
+/** JSON.parse takes any depth and JSON.stringify does not: it runs out of stack after some thousand levels. */
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (error) {
+    if (error instanceof RangeError) return '"nested too deeply to be shown"'
     throw error
   }
 }
