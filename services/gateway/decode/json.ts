@@ -93,12 +93,22 @@ function parseJson(text: string, place: Place): unknown {
   }
 }
 
-/** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
-function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
+/** @param text what the value was parsed from, where it stood alone. */
+function decodeOne(value: unknown, place: Place, clock: Clock, text?: string): Decoded {
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: element ?? JSON.stringify(value) }
+    if (error instanceof Failure) return { failure: error, element: text ?? textOf(value) }
+    throw error
+  }
+}
+
+/** JSON.parse takes any depth and JSON.stringify does not: it runs out of stack after some thousand levels. */
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (error) {
+    if (error instanceof RangeError) return '"nested too deeply to be shown"'
     throw error
   }
 }
