@@ -46,7 +46,6 @@ const { seed } = values
 const say = (text: string) => (values.json ? undefined : console.log(text))
 say(`seed ${seed}`)
 const report = await crash({
-  run: 'dist',
   victims: victims(number('kills'), seed),
   seconds: number('seconds'),
   rate: number('rate'),

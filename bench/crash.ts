@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createRandom, type Random } from '../packages/cli/fleet/random.ts'
 import { Follower } from './follower.ts'
 import { KeepingPublisher, type Sent } from './publisher.ts'
-import { Server, type ServerOptions } from './server.ts'
+import { Server } from './server.ts'
 import { monotonicUs } from './wire.ts'
 
 /** `server`: all of Telltale's own process. `redis`: its Redis alone. `both`: as if the machine had stopped. */
@@ -14,7 +14,6 @@ export const VICTIMS = ['server', 'redis', 'both'] as const
 export type Victim = (typeof VICTIMS)[number]
 
 export type CrashOptions = {
-  readonly run: ServerOptions['run']
   readonly victims: readonly Victim[]
   /** How long the load lasts; the kills fall into it at random. */
   readonly seconds: number
@@ -61,7 +60,7 @@ type Found = {
 }
 
 export async function crash(options: CrashOptions): Promise<CrashReport> {
-  const server = await Server.start({ run: options.run, env: { TELLTALE_LOG_LEVEL: 'error' } })
+  const server = await Server.start({ env: { TELLTALE_LOG_LEVEL: 'error' } })
   const sinceUs = Date.now() * 1000
   const watch = new Watch()
   const streamed = new Tally()

@@ -59,7 +59,7 @@ async function telltale(
 ): Promise<{ pipeline: PipelineReport; profile: ProfileReport | undefined }> {
   const folder = await mkdtemp(join(tmpdir(), 'telltale-profile-'))
   const env: Record<string, string> = influxUrl ? { TELLTALE_INFLUX_URL: influxUrl, TELLTALE_INFLUX_DATABASE: 'bench' } : {}
-  const server = await Server.start({ run: 'dist', env, flags: values.profile ? profileFlags(folder) : [] })
+  const server = await Server.start({ env, flags: values.profile ? profileFlags(folder) : [] })
   try {
     const pipeline = await measurePipeline(server, size)
     await server.stop()

@@ -16,7 +16,7 @@ const all = ['packages', 'services', 'test', 'bench']
   .flatMap(folder => filesIn(folder))
   .map(read)
 /** What runs; tests and what they share may open anything. */
-const shipped = all.filter(({ path }) => /^(packages|services)\//.test(path) && !/(\.test|fixture|contract)\.tsx?$/.test(path))
+const shipped = all.filter(({ path }) => /^(packages|services)\//.test(path) && !/(\.test|fixture|contract|influxd)\.tsx?$/.test(path))
 /** The page is a program of its own, for browsers. */
 const server = shipped.filter(({ path }) => !path.startsWith('services/console/web/'))
 
@@ -102,7 +102,7 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
 const TYPES_ANYWHERE: ReadonlySet<string> = new Set(['fastify', 'ioredis'])
 
 /** Where a process starts and ends. */
-const MAINS: ReadonlySet<string> = new Set(['services/main.ts', 'packages/cli/main.ts'])
+const MAINS: ReadonlySet<string> = new Set(['services/main.ts', 'services/thread.ts', 'packages/cli/main.ts'])
 
 /** The counter of xids, by their definition, and the database files that this process holds open: no file may be opened twice. */
 const ONE_PER_PROCESS: ReadonlySet<string> = new Set(['packages/runtime/id.ts', 'packages/store/duckdb.ts'])
@@ -157,7 +157,7 @@ describe('imports', () => {
     // Understanding a failure of Redis is no choice of an adapter.
     const onlyTranslates = ({ text }: Source) =>
       !/\b(openRedis|connectRedis|startRedis|findRedis|openDuckStore|openInfluxStore)\b/.test(text)
-    const others = server.filter(file => !/^packages\/(store|redis)\/|^services\/app\.ts$/.test(file.path) && !onlyTranslates(file))
+    const others = server.filter(file => !/^packages\/(store|redis)\/|^services\/(app|part)\.ts$/.test(file.path) && !onlyTranslates(file))
     expect(imports(others, (_, { to }) => adapters.test(to))).toEqual([])
   })
 

@@ -7,7 +7,7 @@ const LIMIT_MS = 60_000
 
 test('what was acknowledged is stored once and streamed once, whoever is killed under load', { timeout: LIMIT_MS }, async () => {
   const seed = String(Date.now())
-  const options = { run: 'source', victims: VICTIMS, seconds: 9, rate: 2000, publishers: 4, seed } as const
+  const options = { victims: VICTIMS, seconds: 9, rate: 2000, publishers: 4, seed } as const
   const report = await crash({ ...options, say: text => console.log(text) })
   expect(report.acked).toBeGreaterThan(1000)
   expect(report.resent, 'publishes that a kill interrupted').toBeGreaterThan(0)
