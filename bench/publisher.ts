@@ -31,7 +31,8 @@ export class KeepingPublisher {
   readonly #options: PublisherOptions
   readonly #open = new Map<number, Open>()
   #socket: Socket | undefined
-  #connected = false
+  /** The same, while the server takes publishes on it. */
+  #ready: Socket | undefined
   #stopped = false
   #count = 0
   #packetId = 0
@@ -48,12 +49,13 @@ export class KeepingPublisher {
 
   /** Sends up to this many new events; fewer when too many are unacknowledged. */
   send(count: number): void {
-    for (let i = 0; i < count && this.#connected && this.#open.size < WINDOW; i++) {
+    const socket = this.#ready
+    for (let i = 0; socket && i < count && this.#open.size < WINDOW; i++) {
       const event = this.#next()
       this.#packetId = (this.#packetId % MAX_PACKET_ID) + 1
       const sending = { event, bytes: this.#encode(event), sentUs: monotonicUs() }
       this.#open.set(this.#packetId, sending)
-      this.#socket?.write(sending.bytes)
+      socket.write(sending.bytes)
     }
   }
 
@@ -87,7 +89,7 @@ export class KeepingPublisher {
     // `close` follows every error, and there it connects again.
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
-      this.#connected = false
+      this.#ready = undefined
       setTimeout(() => this.#connect(), RETRY_MS)
     })
     this.#socket = socket
@@ -98,7 +100,7 @@ export class KeepingPublisher {
       socket.destroy()
       return
     }
-    this.#connected = true
+    this.#ready = socket
     for (const open of this.#open.values()) {
       open.sentUs = monotonicUs()
       this.resent++
