@@ -8,7 +8,7 @@ import { follow } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
-import { connectRedis, lockDirectory, type OpenRedis, openRedis, type Patience } from '../packages/redis/index.ts'
+import { lockDirectory, openRedis } from '../packages/redis/index.ts'
 import { type HttpApp, openHttp } from '../packages/runtime/http.ts'
 import { newId } from '../packages/runtime/id.ts'
 import { Lifecycle } from '../packages/runtime/lifecycle.ts'
@@ -21,14 +21,14 @@ import { Devices } from '../packages/state/device.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
-import { openDuckStore } from '../packages/store/duckdb.ts'
-import { openInfluxStore } from '../packages/store/influx.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
+import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { addStreamRoutes } from './stream/stream.ts'
-import { CONSUMERS, REPORT_DELAY_MS, startWorker, WOKEN } from './worker/worker.ts'
+import { startWorkerThread } from './thread.ts'
+import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
 export type App = {
   readonly httpPort: number
@@ -72,33 +72,42 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
     progress,
   })
   lifecycle.started('redis', () => redis.close())
-  const connect = connector(redis, logger, lifecycle)
+  const connect = connector(redis.target, logger, lifecycle)
   const quick = await connect('producer', 'producer')
-  const patient = await connect('worker', 'worker')
   const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
   const identity = new Identity(quick, secretKey)
   const projects = new Projects(quick)
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
-  const store = await openStore(config)
-  lifecycle.started('store', () => store.close())
-  const app = await openHttp(identity, logger)
-  let ready = false
-  addOperationRoutes(app, metrics, checksOf(quick, store), () => ready)
-  const wakes = new Wakes({ redis: patient, log: logger }, WOKEN, config.partitions)
+  const wakes = new Wakes({ redis: await connect('wakes', 'worker'), log: logger }, PACE_MS, config.partitions)
   await wakes.prepare()
   lifecycle.started('wakes', () => wakes.close())
+  const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
+  const { store } = worker
+  const app = await openHttp(identity, logger)
+  let ready = false
+  addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const parts: Parts = { config, logger, metrics, quick, patient, connect, identity, projects, store, wakes, outbound }
-  const mqttPort = await startRoles(parts, app, lifecycle)
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
+  const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
+  // The first to stop: an open stream would keep the HTTP server from closing.
+  lifecycle.started('streams', endStreams)
   ready = true
   return { httpPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
 }
 
-type Connect = (name: string, patience: Patience) => Promise<Redis>
+/** The worker role, with the store it writes: on a thread of its own beside other roles. Without the role just the store. */
+async function openWorkerOrStore(settings: WorkerSettings, logger: Logger, lifecycle: Lifecycle): Promise<WorkerPart> {
+  const { roles } = settings.config
+  if (roles.has('worker') && roles.size > 1) return startWorkerThread(settings, logger, lifecycle)
+  if (roles.has('worker')) return openWorker(settings, logger, lifecycle)
+  const store = await openStore(settings.config)
+  lifecycle.started('store', () => store.close())
+  return { store, metrics: [] }
+}
 
 type Parts = {
   readonly config: Config
@@ -106,8 +115,6 @@ type Parts = {
   readonly metrics: Metrics
   /** Fails at once while Redis is away. */
   readonly quick: Redis
-  /** Waits while Redis is away. */
-  readonly patient: Redis
   readonly connect: Connect
   readonly identity: Identity
   readonly projects: Projects
@@ -116,33 +123,20 @@ type Parts = {
   readonly outbound: Outbound
 }
 
-async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<number | undefined> {
-  const { config, logger, metrics, quick, patient, connect, identity, projects, store, wakes, outbound } = parts
+type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
+
+async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick)
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
-  if (config.roles.has('worker')) {
-    const { partitions, retentionMs, logRetentionMs, logMaxBytes } = config
-    const worker = {
-      redis: patient,
-      log: new Log(patient, CONSUMERS),
-      wakes,
-      store,
-      projects: new Projects(patient),
-      identity,
-      outbound,
-      logger,
-      metrics,
-    }
-    await startWorker({ ...worker, partitions, retentionMs, logRetentionMs, logMaxBytes }, lifecycle)
-  }
-  if (config.roles.has('stream')) startStream(parts, app, devices, lifecycle)
+  const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
     const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
     await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
   }
-  if (!config.roles.has('gateway')) return undefined
+  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
     redis: quick,
     connect: (name: string) => connect(name, 'worker'),
@@ -155,16 +149,15 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     identity,
     logger,
     metrics,
-    wakeDelayMs: (consumer: string) => (consumer === 'report' ? REPORT_DELAY_MS : 0),
   }
   const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
   )
-  return door.port
+  return { mqttPort: door.port, endStreams }
 }
 
-function startStream({ config, logger, metrics, patient, connect }: Parts, app: HttpApp, devices: Devices, lifecycle: Lifecycle): void {
-  const log = new Log(patient, CONSUMERS)
+async function startStream({ config, logger, metrics, connect }: Parts, app: HttpApp, devices: Devices): Promise<() => Promise<void>> {
+  const log = new Log(await connect('streams', 'worker'), CONSUMERS)
   const role = addStreamRoutes(app, {
     log,
     devices,
@@ -179,22 +172,14 @@ function startStream({ config, logger, metrics, patient, connect }: Parts, app: 
         project,
         stream,
       ),
+    troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
     nowUs: () => Date.now() * 1000,
     newId: () => newId(),
     maxAgeMs: config.streamMaxAgeMs,
   })
-  lifecycle.started('streams', () => role.stop())
-}
-
-function connector(redis: OpenRedis, logger: Logger, lifecycle: Lifecycle): Connect {
-  return async (name, patience) => {
-    const client = await connectRedis(redis.target, { name, patience, log: logger })
-    lifecycle.started(`redis ${name}`, async () => client.disconnect())
-    // A Cluster client has the same commands; only its own management differs.
-    return client as Redis
-  }
+  return () => role.stop()
 }
 
 async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {
@@ -221,10 +206,6 @@ function checksOf(redis: Redis, store: ReadingStore): Check[] {
     // While the store is away events are still accepted, judged and streamed; they are stored when it is back.
     { name: 'store', vital: false, run: () => store.ping() },
   ]
-}
-
-async function openStore({ influx, dataDir }: Config): Promise<ReadingStore> {
-  return influx ? openInfluxStore(influx) : openDuckStore({ path: join(dataDir, 'readings.duckdb') })
 }
 
 /** The key that seals secrets at rest, made once in the data directory. */

@@ -230,11 +230,15 @@ function oneOf<T extends string>(text: string, values: readonly T[]): T {
   return found
 }
 
-/** The setting that was probably meant: most letters in common at the start and end. */
+/** The setting that was probably meant: most letters in common at the start and at the end. */
 function nearest(name: string): string {
-  const score = (other: string) =>
-    [...other].filter((letter, i) => letter === name[i]).length +
-    [...other].reverse().filter((letter, i) => letter === [...name].reverse()[i]).length
+  const common = (a: string, b: string) => {
+    let count = 0
+    while (count < a.length && a[count] === b[count]) count++
+    return count
+  }
+  const backwards = (text: string) => Array.from(text).reverse().join('')
+  const score = (other: string) => common(other, name) + common(backwards(other), backwards(name))
   const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
   return best ? `; did you mean ${best}?` : ''
 }

@@ -74,7 +74,7 @@ const MAIN_FIELDS: ReadonlyMap<string, string> = new Map([
 
 /**
  * The numeric readings in an event's data: dotted path below the event type, value. Arrays are not readings
- * (their newest value stands beside them), nor are strings, numbers that are not finite and fields with an empty name
+ * (their newest value stands beside them), nor are strings and fields with an empty name
  * (their path would be that of another field); `labelsChanged` has none.
  */
 export function readingsOf(eventType: string, data: EventData): [field: string, value: number][] {
@@ -85,7 +85,7 @@ export function readingsOf(eventType: string, data: EventData): [field: string, 
 }
 
 function collect(path: string, value: unknown, into: [string, number][]): void {
-  if (typeof value === 'number' && Number.isFinite(value)) into.push([path === '' ? 'value' : path, value])
+  if (typeof value === 'number') into.push([path === '' ? 'value' : path, value])
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
   for (const [key, inner] of Object.entries(value)) if (key !== '') collect(path === '' ? key : `${path}.${key}`, inner, into)
 }

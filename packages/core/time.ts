@@ -8,33 +8,86 @@ const MINUTE_US = 60_000_000
  * (years 1684 to 2255). Digits beyond the sixth are cut; a leap second (`:60`) is the first of the next minute.
  */
 export function parseTime(text: string): number | undefined {
-  const match = RFC3339.exec(text)
-  if (!match) return undefined
-  const [, year, month, day, hour, minute, second, fraction, zone] = match as unknown as string[]
-  const seconds = Number(second)
-  const offsetUs = zoneOffsetUs(zone as string)
-  if (Number(hour) > 23 || Number(minute) > 59 || seconds > 60 || offsetUs === undefined) return undefined
-  const dayMs = Date.UTC(Number(year), Number(month) - 1, Number(day))
-  // Date.UTC rolls 30 February over and takes the year 50 for 1950: only a date that comes back as written exists.
-  if (new Date(dayMs).toISOString().slice(0, 10) !== text.slice(0, 10)) return undefined
-  const micros = fraction === undefined ? 0 : Number(fraction.slice(0, 6).padEnd(6, '0'))
-  const timeUs = (dayMs / 1000 + Number(hour) * 3600 + Number(minute) * 60 + seconds) * 1_000_000 + micros - offsetUs
-  return Number.isSafeInteger(timeUs) ? timeUs : undefined
+  if (!RFC3339.test(text)) return undefined
+  const month = digits(text, 5, 2)
+  const day = digits(text, 8, 2)
+  const hour = digits(text, 11, 2)
+  const minute = digits(text, 14, 2)
+  const second = digits(text, 17, 2)
+  if (month < 1 || month > 12 || day < 1 || day > daysIn(month, digits(text, 0, 4))) return undefined
+  if (hour > 23 || minute > 59 || second > 60) return undefined
+  const zoneAt = text.length - (text.charCodeAt(text.length - 3) === COLON ? 6 : 1)
+  const offsetUs = zoneOffsetUs(text, zoneAt)
+  if (offsetUs === undefined) return undefined
+  const timeUs = (dayNumber(digits(text, 0, 4), month, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1_000_000
+  const exact = timeUs + fractionUs(text, 20, zoneAt) - offsetUs
+  return Number.isSafeInteger(exact) ? exact : undefined
 }
 
-function zoneOffsetUs(zone: string): number | undefined {
-  if (zone === 'Z' || zone === 'z') return 0
-  const hours = Number(zone.slice(1, 3))
-  const minutes = Number(zone.slice(4, 6))
-  if (hours > 23 || minutes > 59) return undefined
-  return (hours * 60 + minutes) * (zone[0] === '-' ? -MINUTE_US : MINUTE_US)
+const COLON = 58
+
+function digits(text: string, from: number, count: number): number {
+  let value = 0
+  for (let i = from; i < from + count; i++) value = value * 10 + text.charCodeAt(i) - 48
+  return value
 }
+
+function fractionUs(text: string, from: number, to: number): number {
+  let value = 0
+  for (let i = from; i < from + 6; i++) value = value * 10 + (i < to ? text.charCodeAt(i) - 48 : 0)
+  return value
+}
+
+function zoneOffsetUs(text: string, at: number): number | undefined {
+  if (text.length - at === 1) return 0
+  const hours = digits(text, at + 1, 2)
+  const minutes = digits(text, at + 4, 2)
+  if (hours > 23 || minutes > 59) return undefined
+  return (hours * 60 + minutes) * (text[at] === '-' ? -MINUTE_US : MINUTE_US)
+}
+
+function daysIn(month: number, year: number): number {
+  if (month === 2) return (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0 ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
+}
+
+/** Days since 1970-01-01 in the Gregorian calendar, counted in eras of 400 years that begin in March. */
+function dayNumber(year: number, month: number, day: number): number {
+  const shifted = month > 2 ? year : year - 1
+  const era = Math.floor(shifted / 400)
+  const yearOfEra = shifted - era * 400
+  const dayOfYear = Math.floor((153 * (month > 2 ? month - 3 : month + 9) + 2) / 5) + day - 1
+  return era * ERA_DAYS + yearOfEra * 365 + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100) + dayOfYear - EPOCH_DAY
+}
+
+const ERA_DAYS = 146_097
+const EPOCH_DAY = 719_468
+const TWO: readonly string[] = Array.from({ length: 100 }, (_, i) => String(i).padStart(2, '0'))
+const THREE: readonly string[] = Array.from({ length: 1000 }, (_, i) => String(i).padStart(3, '0'))
 
 /** RFC 3339, UTC, exactly six fractional digits: the only form Telltale writes. */
 export function formatTime(timeUs: number): string {
-  const ms = Math.floor(timeUs / 1000)
-  const micros = timeUs - ms * 1000
-  return `${new Date(ms).toISOString().slice(0, 23)}${String(micros).padStart(3, '0')}Z`
+  const seconds = Math.floor(timeUs / 1_000_000)
+  const micros = timeUs - seconds * 1_000_000
+  const day = Math.floor(seconds / 86_400)
+  const second = seconds - day * 86_400
+  const time = `${TWO[Math.floor(second / 3600)]}:${TWO[Math.floor(second / 60) % 60]}:${TWO[second % 60]}`
+  return `${formatDay(day)}T${time}.${THREE[Math.floor(micros / 1000)]}${THREE[micros % 1000]}Z`
+}
+
+/** The inverse of `dayNumber`. */
+function formatDay(day: number): string {
+  const shifted = day + EPOCH_DAY
+  const era = Math.floor(shifted / ERA_DAYS)
+  const dayOfEra = shifted - era * ERA_DAYS
+  const yearOfEra = Math.floor(
+    (dayOfEra - Math.floor(dayOfEra / 1460) + Math.floor(dayOfEra / 36_524) - Math.floor(dayOfEra / 146_096)) / 365,
+  )
+  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100))
+  const fromMarch = Math.floor((5 * dayOfYear + 2) / 153)
+  const month = fromMarch < 10 ? fromMarch + 3 : fromMarch - 9
+  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+  return `${year}-${TWO[month]}-${TWO[dayOfYear - Math.floor((153 * fromMarch + 2) / 5) + 1]}`
 }
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/

@@ -13,6 +13,7 @@ export type QueuePorts = {
 /** A killed worker's job is picked up within 2 to 3 s; the check must be as frequent on all workers. */
 const WORKER_OPTIONS = { lockDuration: 2000, stalledInterval: 1000, maxStalledCount: 1_000_000, concurrency: 1 } as const
 const DONE_AGE_SECONDS = 3600
+const MAX_PACED = 100_000
 
 /** The partition whose workers drain a project. */
 export function partitionOf(project: string, partitions: number): number {
@@ -37,13 +38,20 @@ export function drainQueueName(consumer: string, partition: number): string {
 /** Adds wake-ups: a job that means «drain this project's log from your place». */
 export class Wakes {
   readonly #queues = new Map<string, Queue>()
+  readonly #paceMs: Readonly<Record<string, number>>
   readonly #partitions: number
   readonly #log: Logger
+  readonly #wokenMs = new Map<string, number>()
 
-  constructor(ports: QueuePorts, consumers: readonly string[], partitions: number) {
+  /**
+   * @param paceMs consumer → least time between two wake-ups of one project: the first comes at once, under load each drain finds
+   * a batch that is worth its transaction.
+   */
+  constructor(ports: QueuePorts, paceMs: Readonly<Record<string, number>>, partitions: number) {
+    this.#paceMs = paceMs
     this.#partitions = partitions
     this.#log = ports.log
-    for (const consumer of consumers)
+    for (const consumer of Object.keys(paceMs))
       for (let i = 0; i < partitions; i++) this.#queues.set(drainQueueName(consumer, i), openQueue(ports, drainQueueName(consumer, i)))
   }
 
@@ -53,10 +61,25 @@ export class Wakes {
   }
 
   /** A wake that cannot be added is made up for by the next append or the sweep, so it is noted and not retried here. */
-  wake(project: string, consumer: string, delayMs = 0): void {
+  wake(project: string, consumer: string): void {
+    const key = `${consumer}\t${project}`
+    const nowMs = performance.now()
+    const dueMs = Math.max(nowMs, (this.#wokenMs.get(key) ?? 0) + (this.#paceMs[consumer] ?? 0))
+    if (this.#wokenMs.size > MAX_PACED) this.#wokenMs.clear()
+    this.#wokenMs.set(key, dueMs)
+    this.#add(project, consumer, Math.ceil(dueMs - nowMs))
+  }
+
+  /** There is more to do: to the back of the line, without a pause. */
+  again(project: string, consumer: string): void {
+    this.#add(project, consumer, 0)
+  }
+
+  #add(project: string, consumer: string, delayMs: number): void {
     const queue = this.#queues.get(drainQueueName(consumer, partitionOf(project, this.#partitions)))
+    const options = { removeOnComplete: true, removeOnFail: true, ...(delayMs > 0 ? { delay: delayMs } : {}) }
     queue
-      ?.add('drain', { project }, { removeOnComplete: true, removeOnFail: true, ...(delayMs > 0 ? { delay: delayMs } : {}) })
+      ?.add('drain', { project }, options)
       .catch((error: Error) => this.#log.warn({ project, consumer, reason: error.message }, 'wake not queued'))
   }
 
@@ -112,6 +135,16 @@ export class Deliveries {
   async add(jobs: readonly { readonly id: string; readonly data: DeliveryJob }[]): Promise<void> {
     const keep = { removeOnComplete: { age: DONE_AGE_SECONDS }, removeOnFail: { age: DONE_AGE_SECONDS } }
     await this.#queue.addBulk(jobs.map(({ id, data }) => ({ name: 'deliver', data, opts: { jobId: id, ...keep } })))
+  }
+
+  /** Attempts a delayed delivery now; nothing happens to one that is not delayed. */
+  async hasten(id: string): Promise<void> {
+    const job = await this.#queue.getJob(id)
+    if (!job || !(await job.isDelayed())) return
+    await job.promote().catch(async (error: unknown) => {
+      // Its time may come between the question and the order.
+      if (await job.isDelayed()) throw error
+    })
   }
 
   /**

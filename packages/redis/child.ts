@@ -70,9 +70,8 @@ function endOf(child: ChildProcess, lastWords: string[]): Promise<ChildEnd> {
       lastWords.push(String(error))
       if (child.pid === undefined) resolve({ exitCode: null, signal: null, lastWords })
     })
-    child.once('exit', async (exitCode, signal) => {
-      await Promise.race([closed, delay(LAST_WORDS_MS, undefined, { ref: false })])
-      resolve({ exitCode, signal, lastWords })
+    child.once('exit', (exitCode, signal) => {
+      resolve(Promise.race([closed, delay(LAST_WORDS_MS, undefined, { ref: false })]).then(() => ({ exitCode, signal, lastWords })))
     })
   })
 }

@@ -52,7 +52,7 @@ export async function openHttp(identity: Identity, log: Logger) {
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
-    forceCloseConnections: true,
+    forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 512 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -140,8 +140,8 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   const [problem] = error.validation ?? []
   if (problem) {
     const where = [error.validationContext ?? 'body', ...problem.instancePath.split('/').filter(part => part !== '')].join('.')
-    const extra = problem.params['additionalProperty'] ?? problem.params['missingProperty']
-    return invalid(extra === undefined ? where : `${where}.${String(extra)}`, problem.message ?? 'not valid')
+    const extra: unknown = problem.params['additionalProperty'] ?? problem.params['missingProperty']
+    return invalid(typeof extra === 'string' ? `${where}.${extra}` : where, problem.message ?? 'not valid')
   }
   if (error.statusCode === 413) return new Failure('too_large', `body: at most ${MAX_BODY_BYTES} bytes`)
   if (error.statusCode === 415) return new Failure('unsupported', error.message)

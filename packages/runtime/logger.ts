@@ -7,6 +7,7 @@ export type Logger = PinoLogger
 export function openLogger(level: string): Logger {
   return pino(
     { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, redact: ['*.authorization', '*.cookie', '*.secret'] },
-    process.stderr,
+    // Not process.stderr: on another thread that is a pipe to the first one.
+    pino.destination({ fd: 2, sync: true }),
   )
 }

@@ -1,6 +1,6 @@
 // For whoever operates it: /healthz (the process lives), /readyz (it can do its work), /metrics (Prometheus).
+import { Registry } from 'prom-client'
 import type { HttpApp } from './http.ts'
-import type { Metrics } from './metric.ts'
 
 export type Check = {
   readonly name: string
@@ -12,7 +12,12 @@ export type Check = {
 
 const CHECK_MS = 2000
 
-export function addOperationRoutes(app: HttpApp, metrics: Metrics, checks: readonly Check[], started: () => boolean): void {
+export function addOperationRoutes(
+  app: HttpApp,
+  metrics: readonly (() => Promise<string>)[],
+  checks: readonly Check[],
+  started: () => boolean,
+): void {
   app.get('/healthz', { config: { open: true } }, async () => ({ status: 'ok' }))
   app.get('/readyz', { config: { open: true } }, async (_request, reply) => {
     const results = await Promise.all(checks.map(async check => [check, await verdict(check)] as const))
@@ -20,9 +25,10 @@ export function addOperationRoutes(app: HttpApp, metrics: Metrics, checks: reado
     const body = { status: ready ? 'ready' : 'not ready', ...Object.fromEntries(results.map(([{ name }, found]) => [name, found])) }
     return reply.status(ready ? 200 : 503).send(body)
   })
-  app.get('/metrics', { config: { open: true } }, async (_request, reply) =>
-    reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
-  )
+  app.get('/metrics', { config: { open: true } }, async (_request, reply) => {
+    const texts = await Promise.all(metrics.map(read => read()))
+    return reply.type(Registry.PROMETHEUS_CONTENT_TYPE).send(texts.join('\n'))
+  })
 }
 
 async function verdict(check: Check): Promise<string> {

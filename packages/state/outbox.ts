@@ -99,10 +99,9 @@ export class Outbox {
     }
   }
 
-  /** Whether an earlier change of the same alarm has not reached the same channel yet. */
-  async isBehind(project: string, delivery: Delivery): Promise<boolean> {
-    const first = await this.#redis.lindex(lineKey(project, delivery), 0)
-    return first !== null && first !== delivery.id
+  /** The oldest open delivery of the same alarm to the same channel: the later ones wait for it. */
+  async firstInLine(project: string, delivery: Delivery): Promise<string | undefined> {
+    return (await this.#redis.lindex(lineKey(project, delivery), 0)) ?? undefined
   }
 
   async record(project: string, delivery: Delivery): Promise<void> {

@@ -231,9 +231,13 @@ class DuckStore implements ReadingStore {
   }
 
   async #reopen(): Promise<DuckFile> {
-    await closeDuckFile(this.#file)
-    this.#file = await this.#open()
-    return this.#file
+    try {
+      await closeDuckFile(this.#file)
+      this.#file = await this.#open()
+      return this.#file
+    } catch (cause) {
+      throw new Failure('unavailable', 'the reading store broke and cannot be opened again', { cause })
+    }
   }
 
   close(): Promise<void> {
@@ -246,6 +250,8 @@ class DuckStore implements ReadingStore {
       await this.#writing
       await this.#reopening
       await closeDuckFile(this.#file)
+    } catch (cause) {
+      throw translated(this.#file, cause)
     } finally {
       this.#closed()
     }

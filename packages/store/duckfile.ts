@@ -18,7 +18,7 @@ export type DuckFile = {
   readonly instance: DuckDBInstance
   readonly writer: Lane
   readonly readers: readonly Lane[]
-  /** After a fatal error (a full disk during a checkpoint) DuckDB answers nothing more until the file is opened again. */
+  /** It must be opened again: after a failed commit or checkpoint (a full disk) DuckDB takes no more writes. */
   broken: boolean
   released: boolean
 }
@@ -29,6 +29,8 @@ export async function openDuckFile(path: string, memoryLimitMb: number): Promise
     const options = { threads: '1', memory_limit: `${memoryLimitMb}MB`, checkpoint_threshold: CHECKPOINT_THRESHOLD }
     const instance = await DuckDBInstance.create(path, { ...options, enable_external_access: 'false' })
     const writer = new Lane(await instance.connect())
+    // `closeDuckFile` does that, off the main thread.
+    await writer.run(connection => connection.run('pragma disable_checkpoint_on_shutdown'))
     await writer.run(connection => connection.run(SCHEMA))
     const readers: Lane[] = []
     for (let i = 0; i < READERS; i++) readers.push(new Lane(await instance.connect()))
@@ -38,13 +40,16 @@ export async function openDuckFile(path: string, memoryLimitMb: number): Promise
   }
 }
 
+/** Rejects when the log could not be merged into the file, for want of space: nothing is lost by that, the next start reads it. */
 export async function closeDuckFile(file: DuckFile): Promise<void> {
   if (file.released) return
   file.released = true
-  // Closing checkpoints too, but on the main thread.
-  if (!file.broken) await file.writer.run(connection => connection.run('checkpoint'))
-  for (const lane of [...file.readers, file.writer]) await lane.close()
-  file.instance.closeSync()
+  try {
+    if (!file.broken) await file.writer.run(connection => connection.run('checkpoint'))
+  } finally {
+    for (const lane of [...file.readers, file.writer]) await lane.close()
+    file.instance.closeSync()
+  }
 }
 
 export function inUse(path: string, cause?: unknown): Failure {
@@ -80,21 +85,29 @@ export class Lane {
   }
 }
 
-/** Commits what `work` did, or nothing of it. Marks the file as broken when not even that can be done. */
+/** Commits what `work` did, or nothing of it. */
 export function transact<T>(file: DuckFile, work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
   return file.writer.run(async connection => {
+    await connection.run('begin')
     try {
-      await connection.run('begin')
       const result = await work(connection)
-      await connection.run('commit')
+      await commit(file, connection)
       return result
     } catch (cause) {
-      await connection.run('rollback').catch(() => {
-        file.broken = true
-      })
+      if (!file.broken) await connection.run('rollback')
       throw cause
     }
   })
+}
+
+async function commit(file: DuckFile, connection: DuckDBConnection): Promise<void> {
+  try {
+    await connection.run('commit')
+  } catch (cause) {
+    // After a full disk every further commit fails too, also when there is space again.
+    file.broken = true
+    throw cause
+  }
 }
 
 /** Appends to a table within the running transaction. */

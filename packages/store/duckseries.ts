@@ -29,19 +29,32 @@ export async function storedSeries(
   connection: DuckDBConnection,
   unknown: ReadonlyMap<string, StoreEvent>,
   oldestUs: number,
-): Promise<[string, Series][]> {
+): Promise<Map<string, Series>> {
   const devices = [...new Set(Array.from(unknown.values(), ({ device }) => device))]
   const found = await connection.runAndReadAll(
-    `select s.id, s.project, s.device, s.event_type, max(e.time) from series s
-     left join entry e on e.series = s.id and e.time >= $oldest
-     where s.device in (select unnest($devices)) group by all`,
-    { devices: listValue(devices), oldest: timeParameter(oldestUs) },
-    { devices: LIST(VARCHAR), oldest: BIGINT },
+    'select id, project, device, event_type from series where device in (select unnest($devices))',
+    { devices: listValue(devices) },
+    { devices: LIST(VARCHAR) },
   )
-  return (found.getRows() as [number, string, string, string, bigint | null][]).map(([id, project, device, eventType, newest]) => [
-    seriesKey({ project, device, eventType }),
-    { id, newestUs: newest === null ? oldestUs - 1 : Number(newest) },
-  ])
+  const stored = new Map<string, Series>()
+  for (const [id, project, device, eventType] of found.getRows() as [number, string, string, string][]) {
+    const key = seriesKey({ project, device, eventType })
+    if (unknown.has(key)) stored.set(key, { id, newestUs: oldestUs - 1 })
+  }
+  const newest = await newestTimes(connection, [...stored.values()], oldestUs)
+  for (const series of stored.values()) series.newestUs = newest.get(series.id) ?? series.newestUs
+  return stored
+}
+
+// Not one query with the above: joined to the left of it, DuckDB reads all entries.
+async function newestTimes(connection: DuckDBConnection, series: readonly Series[], fromUs: number): Promise<Map<number, number>> {
+  if (series.length === 0) return new Map()
+  const found = await connection.runAndReadAll(
+    'select series, max(time) from entry where series in (select unnest($ids)) and time >= $from group by series',
+    { ids: listValue(series.map(({ id }) => id)), from: timeParameter(fromUs) },
+    { ids: LIST(INTEGER), from: BIGINT },
+  )
+  return new Map((found.getRows() as [number, bigint][]).map(([id, time]) => [id, Number(time)]))
 }
 
 export async function numberSeries(connection: DuckDBConnection, unnumbered: ReadonlyMap<string, StoreEvent>): Promise<[string, Series][]> {

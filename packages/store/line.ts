@@ -7,7 +7,6 @@ export const SLOTS = 1000
 // Quotes and backslashes would be legal but need another escape in each place; InfluxDB 1 cannot keep a line break or a final backslash.
 const UNSAFE_IN_NAME = new RegExp(`[\\u0000-\\u001f\\u007f"'\\\\%]|${LONE_SURROGATE}`, 'g')
 const SEPARATORS = /[ ,=]/g
-const QUOTES = /["\\]/g
 // `_id` and `_event` are ours, a field with the name of a tag hides the tag, and InfluxDB drops a field named `time`.
 const RESERVED = /^(?:_|device$|project$|time$)/i
 const SLOT_TEXT = Array.from({ length: SLOTS }, (_, slot) => String(slot).padStart(3, '0'))
@@ -20,7 +19,7 @@ export function linePrefix({ project, device, eventType }: StoreEvent): string {
 
 /** Numbers become floats, the only other fields are `_id` and `_event`: so no field can ever change its type. */
 export function lineOf(prefix: string, event: StoreEvent, slot: number): string {
-  let fields = `_id="${event.eventId.replace(QUOTES, '\\$&')}",_event="${event.frame.replace(QUOTES, '\\$&')}"`
+  let fields = `_id=${text(event.eventId)},_event=${text(event.frame)}`
   for (const [field, value] of storableReadings(event)) fields += `,${escaped(fieldKey(field))}=${value}`
   return `${prefix}${fields} ${nanoseconds(event.timeUs, slot)}`
 }
@@ -62,6 +61,12 @@ export function literal(text: string): string {
 /** A name with nothing in it that could end a quoted one. */
 export function safeName(name: string): string {
   return escapeName(name, UNSAFE_IN_NAME)
+}
+
+// Twice as fast as one pattern for both, and frames are full of quotes.
+function text(value: string): string {
+  const slashed = value.includes('\\') ? value.replaceAll('\\', '\\\\') : value
+  return `"${slashed.replaceAll('"', '\\"')}"`
 }
 
 function fieldKey(field: string): string {

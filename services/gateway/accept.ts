@@ -145,6 +145,8 @@ function dropRepeats(batch: Batch): void {
   const keep = batch.keys.map((key, i) => !(batch.modes[i] === 'c' && seen.has(key)) && seen.add(key) !== undefined)
   batch.index = batch.index.filter((_, i) => keep[i])
   batch.frames = batch.frames.filter((_, i) => keep[i])
-  batch.modes = [...batch.modes].filter((_, i) => keep[i]).join('')
+  batch.modes = Array.from(batch.modes)
+    .filter((_, i) => keep[i])
+    .join('')
   batch.keys = batch.keys.filter((_, i) => keep[i])
 }

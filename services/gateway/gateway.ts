@@ -35,8 +35,6 @@ export type GatewayPorts = {
   readonly identity: Identity
   readonly logger: Logger
   readonly metrics: Metrics
-  /** How long after an append a consumer is woken. */
-  wakeDelayMs(consumer: string): number
 }
 
 const BEAT_MS = 1000
@@ -55,7 +53,7 @@ export async function startGateway(
   const accept = new Accept({
     append: (project, batch) => ports.log.append(project, batch).catch(rethrow),
     register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
-    wake: (project, consumer) => ports.wakes.wake(project, consumer, ports.wakeDelayMs(consumer)),
+    wake: (project, consumer) => ports.wakes.wake(project, consumer),
     counted: (accepted, duplicates) => {
       metrics.accepted.inc(accepted)
       metrics.duplicates.inc(duplicates)

@@ -37,7 +37,7 @@ async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyRep
     )
     throw decoded
   }
-  const outcomes = await new Promise<Outcome[]>((resolve, reject) =>
+  const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
     ingest(ports, decoded, from, (failure, each) => (failure ? reject(failure) : resolve(each))),
   )
   return answer(reply, outcomes, place)

@@ -2,7 +2,7 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
-import type { Decoded } from './decode/json.ts'
+import type { Decoded, Incoming } from './decode/json.ts'
 
 export type IngestPorts = {
   readonly accept: Accept
@@ -32,8 +32,13 @@ export function ingest(
   ports: IngestPorts,
   decoded: readonly Decoded[],
   from: Source,
-  settled: (failure: Failure | undefined, outcomes: Outcome[]) => void,
+  settled: (failure: Failure | undefined, outcomes: readonly Outcome[]) => void,
 ): void {
+  const [only] = decoded
+  if (only && decoded.length === 1 && 'event' in only) {
+    take(ports, only.event, 0, from, failure => settled(failure, ACCEPTED))
+    return
+  }
   const outcomes: Outcome[] = new Array<Outcome>(decoded.length).fill(undefined)
   const refused: Refused[] = []
   let open = decoded.length
@@ -44,8 +49,7 @@ export function ingest(
   }
   for (const [i, one] of decoded.entries()) {
     if ('event' in one) {
-      const { key } = one.event
-      ports.accept.add(one.event, key ?? from.deliveryKey(i), key !== undefined || from.redelivery, done)
+      take(ports, one.event, i, from, done)
     } else {
       outcomes[i] = one.failure
       refused.push(refusal(from, one.failure, Buffer.from(one.element)))
@@ -54,6 +58,14 @@ export function ingest(
   if (refused.length === 0) return
   open -= refused.length - 1
   setAside(ports, from.project, refused, done)
+}
+
+/** The usual case, one good event. */
+const ACCEPTED: readonly Outcome[] = [undefined]
+
+function take({ accept }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+  const { key } = event
+  accept.add(event, key ?? from.deliveryKey(index), key !== undefined || from.redelivery, done)
 }
 
 export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure, payload: Buffer): Refused {

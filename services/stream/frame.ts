@@ -12,7 +12,7 @@ export type Subject = 'event' | 'alarm'
 export type Cursor = { readonly entryId: string; readonly index: number }
 
 /** Behind every event of an entry. */
-const LAST_INDEX = 999_999
+export const LAST_INDEX = 999_999
 
 function tagOf(scope: string): string {
   return hash(scope)[0].toString(36)

@@ -5,15 +5,18 @@ import { compareIds } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { DeviceCache } from '../../packages/state/device.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
-import type { Cursor, Format, Frames } from './frame.ts'
+import { type Cursor, type Format, type Frames, LAST_INDEX } from './frame.ts'
 
 /** Where a subscriber's frames go. */
 export type Sink = {
   readonly format: Format
-  /** Takes bytes at once; the sink bounds its own buffer and ends the subscription when it overflows. */
   write(chunk: Buffer): void
-  /** Resolves when the bytes written so far are on their way. */
+  /** More is unread than a live subscriber may leave: it goes on from the log, at its own pace. */
+  readonly full: boolean
+  /** Resolves when what was written is on its way; a reader that has stopped reading is ended instead. */
   drained(): Promise<void>
+  /** Ends the stream with an error frame. */
+  end(code: number, status: string, message: string): void
   readonly closed: boolean
 }
 
@@ -27,6 +30,7 @@ export type HubPorts = {
   delivered(frames: number): void
   /** Tells a subscriber that everything after the entry `after`, up to and with `to`, is gone. */
   gap(sink: Sink, after: string, to: string): void
+  troubled(error: unknown): void
 }
 
 type Subscriber = {
@@ -70,9 +74,23 @@ export class Hub {
     return () => this.#live.delete(subscriber)
   }
 
+  /** The log is the buffer of a slow reader: it costs no memory here, and nobody else waits for it (P5). */
+  #fallBehind(subscriber: Subscriber, after: string): void {
+    this.#live.delete(subscriber)
+    const { sink } = subscriber
+    const catchUp = async () => {
+      await sink.drained()
+      await this.#replay(subscriber, { entryId: after, index: LAST_INDEX })
+    }
+    catchUp().catch((error: unknown) => {
+      this.#ports.troubled(error)
+      sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+    })
+  }
+
   async #replay(subscriber: Subscriber, from: Cursor): Promise<void> {
     const { sink } = subscriber
-    const rest = await this.#ports.entry(from.entryId)
+    const rest = from.index === LAST_INDEX ? undefined : await this.#ports.entry(from.entryId)
     if (rest) await this.#deliver([subscriber], [rest], from.index + 1)
     for (let after = from.entryId; !sink.closed; ) {
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
@@ -106,6 +124,7 @@ export class Hub {
       const part = this.#partFor(subscriber, rendered)
       frames += part.frames
       if (part.frames > 0) subscriber.sink.write(part.bytes)
+      if (subscribers === this.#live && subscriber.sink.full) this.#fallBehind(subscriber, rendered.lastId)
     }
     this.#ports.delivered(frames)
   }

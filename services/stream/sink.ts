@@ -1,44 +1,33 @@
 // One subscriber's socket: bounded, so that a reader who stops reading harms nobody else (P5).
 import type { ServerResponse } from 'node:http'
-import type { Format, Frames } from './frame.ts'
-import { errorFrame } from './frame.ts'
+import { errorFrame, type Format, type Frames } from './frame.ts'
 import type { Sink } from './hub.ts'
 
-/** What a reader may leave unread before it is cut off; it may resume from its last frame. */
-const MAX_UNREAD_BYTES = 1024 * 1024
+/** What a live reader may leave unread; beyond it goes on from the log. */
+const MAX_UNREAD_BYTES = 256 * 1024
+/** A reader that takes nothing for this long is cut off; it may resume from its last frame. */
+const STALLED_MS = 10_000
 /** A reader that was cut off has this long to take the last frames. */
 const LINGER_MS = 5000
 
-export type SocketSink = Sink & {
-  /** Ends the stream with an error frame. */
-  end(code: number, status: string, message: string): void
-}
-
 /** Writes frames to an HTTP response whose head has been sent. */
-export function socketSink(response: ServerResponse, format: Format): SocketSink {
+export function socketSink(response: ServerResponse, format: Format): Sink {
   let ended = false
-  const sink: SocketSink = {
+  const sink: Sink = {
     format,
     get closed() {
       return ended || response.destroyed || response.writableEnded
     },
+    get full() {
+      return response.writableLength > MAX_UNREAD_BYTES
+    },
     write(chunk) {
-      if (sink.closed) return
-      response.write(chunk)
-      if (response.writableLength > MAX_UNREAD_BYTES)
-        sink.end(408, 'Request Timeout', 'too slow: too much is unread; resume from the last frame')
+      if (!sink.closed) response.write(chunk)
     },
     async drained() {
       if (sink.closed || !response.writableNeedDrain) return
-      await new Promise<void>(resolve => {
-        const done = () => {
-          response.off('drain', done)
-          response.off('close', done)
-          resolve()
-        }
-        response.on('drain', done)
-        response.on('close', done)
-      })
+      if (!(await drainOrClose(response)))
+        sink.end(408, 'Request Timeout', 'too slow: nothing was read for a while; resume from the last frame')
     },
     end(code, status, message) {
       if (sink.closed) return
@@ -48,6 +37,22 @@ export function socketSink(response: ServerResponse, format: Format): SocketSink
     },
   }
   return sink
+}
+
+/** False when neither happened in time. */
+function drainOrClose(response: ServerResponse): Promise<boolean> {
+  return new Promise(resolve => {
+    const done = (inTime: boolean) => {
+      clearTimeout(timer)
+      response.off('drain', onEvent)
+      response.off('close', onEvent)
+      resolve(inTime)
+    }
+    const onEvent = () => done(true)
+    const timer = setTimeout(() => done(false), STALLED_MS)
+    response.on('drain', onEvent)
+    response.on('close', onEvent)
+  })
 }
 
 /** Pings at once and then at the client's interval (contracts.md 1.b.4); stops with the returned function. */

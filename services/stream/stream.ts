@@ -16,6 +16,7 @@ export type StreamPorts = {
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   opened(change: 1 | -1): void
+  troubled(error: unknown): void
   delivered(frames: number): void
   nowUs(): number
   newId(): string
@@ -33,15 +34,21 @@ const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'ala
 export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   const hubs = new Map<string, Promise<Open>>()
   const leaving = new Set<() => void>()
+  let stopping = false
   const open = (project: string, subject: Subject) => {
     const key = `${project}/${subject}`
-    const known = hubs.get(key) ?? openHub(ports, project, subject)
-    hubs.set(key, known)
-    return known
+    const known = hubs.get(key)
+    if (known) return known
+    const opening = openHub(ports, project, subject)
+    hubs.set(key, opening)
+    // The next reader tries again.
+    opening.catch(() => hubs.delete(key))
+    return opening
   }
   const serve = (subject: Subject) => async (request: FastifyRequest<Route>, reply: FastifyReply) => {
     const { project, device } = request.params
     callerIn(request, project)
+    if (stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     const query = parseStreamQuery(request.query, device)
     const { hub, frames } = await open(project, subject)
     const from = startOf(request, frames, query)
@@ -52,9 +59,9 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   app.get<Route>(verb('/v2/projects/:project/alarms', 'stream'), serve('alarm'))
   return {
     async stop() {
+      stopping = true
       for (const leave of leaving) leave()
-      const opened = await Promise.all(hubs.values())
-      await Promise.all(opened.map(({ hub }) => hub.stop()))
+      await Promise.all([...hubs.values()].map(async opening => (await opening).hub.stop()))
     },
   }
 }
@@ -69,6 +76,7 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
     entry: id => ports.log.entry(project, id, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
+    troubled: ports.troubled,
     gap: (sink, after, to) => sink.write(Buffer.from(frames.gap(sink.format, ports.newId(), ports.nowUs(), after, to))),
   })
   await hub.start()

@@ -58,7 +58,7 @@ describe.skipIf(installed === undefined)('draining', () => {
           seen.reasons.push(reason)
         }
       },
-      wake: () => void seen.wakes++,
+      again: () => void seen.wakes++,
       committed: (_, events) => {
         seen.consumed += events
       },

@@ -24,7 +24,8 @@ export type Consumer = {
 export type DrainPorts = {
   readonly log: Log
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
-  wake(project: string, consumer: string): void
+  /** Wakes the consumer once more, after the other projects. */
+  again(project: string, consumer: string): void
   committed(consumer: string, events: number): void
   poisoned(consumer: string, event: LogEvent, error: unknown): void
 }
@@ -59,7 +60,7 @@ export class Drain {
       await log.setWake(project, name, PAUSE_MS)
       throw error
     }
-    if (await log.setWake(project, name)) this.#ports.wake(project, name)
+    if (await log.setWake(project, name)) this.#ports.again(project, name)
   }
 
   /** True when nothing is left to do. */

@@ -7,7 +7,7 @@ import { Leases } from '../../packages/queue/lease.ts'
 import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, type Wakes } from '../../packages/queue/queue.ts'
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import type { Metrics } from '../../packages/runtime/metric.ts'
+import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
 import { Channels } from '../../packages/state/channel.ts'
 import { Devices, reportedKey } from '../../packages/state/device.ts'
@@ -28,8 +28,11 @@ import { Sweep } from './sweep.ts'
 
 /** Consumers of the log, in the order in which they matter. */
 export const CONSUMERS = ['judge', 'store', 'report'] as const
-/** Everything that is woken per project. */
-export const WOKEN = [...CONSUMERS, 'notify'] as const
+/**
+ * Everything that is woken per project, and how often at most: alarms should be prompt, a store's transaction wants a batch, what
+ * was reported last is only looked at by people.
+ */
+export const PACE_MS: Readonly<Record<string, number>> = { judge: 10, store: 50, report: 1000, notify: 0 }
 
 export type WorkerPorts = {
   /** A connection that waits while Redis is away. */
@@ -41,7 +44,7 @@ export type WorkerPorts = {
   readonly identity: Identity
   readonly outbound: Outbound
   readonly logger: Logger
-  readonly metrics: Metrics
+  readonly metrics: WorkerMetrics
   readonly partitions: number
   readonly retentionMs: number
   readonly logRetentionMs: number
@@ -61,7 +64,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   lifecycle.started('notify', () => notifying.stop())
   const drains = drainsOf(ports, notify)
   // By partition: a process that holds a share of the names, from the front, holds some of each consumer.
-  const names = Array.from({ length: ports.partitions }, (_, i) => WOKEN.map(consumer => drainQueueName(consumer, i))).flat()
+  const names = Array.from({ length: ports.partitions }, (_, i) => Object.keys(PACE_MS).map(consumer => drainQueueName(consumer, i))).flat()
   const leases = new Leases(redis, logger, names, name =>
     startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
   )
@@ -115,7 +118,7 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   return {
     log,
     quarantine: (project, refused) => quarantine.add(project, refused),
-    wake: (project, consumer) => wakes.wake(project, consumer, consumer === 'report' ? REPORT_DELAY_MS : 0),
+    again: (project, consumer) => wakes.again(project, consumer),
     committed: (consumer, events) => metrics.consumed.inc({ consumer }, events),
     poisoned: (consumer, event, error) => {
       metrics.poison.inc({ consumer })
@@ -123,9 +126,6 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
     },
   }
 }
-
-/** What was reported last is written at most once a second. */
-export const REPORT_DELAY_MS = 1000
 
 function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)

@@ -93,12 +93,12 @@ function parseJson(text: string, place: Place): unknown {
   }
 }
 
-/** @param text what the value was parsed from, where it stood alone. */
-function decodeOne(value: unknown, place: Place, clock: Clock, text?: string): Decoded {
+/** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
+function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: text ?? textOf(value) }
+    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value) }
     throw error
   }
 }
@@ -120,14 +120,21 @@ function toEvent(value: unknown, place: Place, clock: Clock): Incoming {
   const nowUs = clock.nowUs()
   const sentUs = sentTime(parts)
   const timeUs = sentUs ?? nowUs
-  const data = complete(parts.eventType, parts.data, timeUs)
   const content = `${parts.device}\t${parts.eventType}\t`
   const key = keyOf(content, parts, sentUs)
   const eventId = parts.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(parts.data)))
   const targetName = `projects/${place.project}/devices/${parts.device}`
-  const frame = asciiJson({ eventId, targetName, eventType: parts.eventType, data, timestamp: formatTime(timeUs) })
+  const timestamp = formatTime(timeUs)
+  const data = complete(parts.eventType, parts.data, timeUs, timestamp)
+  const frame = frameOf(eventId, targetName, parts.eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
   return { project: place.project, device: parts.device, eventType: parts.eventType, timeUs, frame, key }
+}
+
+/** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
+function frameOf(eventId: string, targetName: string, eventType: string, data: EventData, timestamp: string): string {
+  const named = `{"eventId":${asciiJson(eventId)},"targetName":${asciiJson(targetName)},"eventType":"${eventType}"`
+  return `${named},"data":${asciiJson(data)},"timestamp":"${timestamp}"}`
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
@@ -271,10 +278,11 @@ function timeOf(value: unknown, field: string): number {
 }
 
 /** Fills what the stream's readers may rely on (contracts.md 1.a.5): the update time, samples of temperature and humidity. */
-function complete(eventType: string, data: EventData, timeUs: number): EventData {
+function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
   const inner = data[eventType] as Record<string, unknown>
-  const updateTime =
-    typeof inner['updateTime'] === 'string' ? formatTime(timeOf(inner['updateTime'], `data.${eventType}.updateTime`)) : formatTime(timeUs)
+  const own = inner['updateTime']
+  const ownUs = own === undefined ? timeUs : timeOf(own, `data.${eventType}.updateTime`)
+  const updateTime = ownUs === timeUs ? timestamp : formatTime(ownUs)
   if (eventType === 'temperature' && typeof inner['value'] === 'number')
     return { temperature: { samples: [{ value: inner['value'], sampleTime: updateTime }], isBackfilled: false, ...inner, updateTime } }
   if (eventType === 'humidity' && typeof inner['relativeHumidity'] === 'number')

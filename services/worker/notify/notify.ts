@@ -20,7 +20,12 @@ export type NotifyPorts = {
 const GIVE_UP_MS = 24 * 3600_000
 const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 10 * 60_000
-const CONCURRENCY = 20
+/** A delivery behind another one is hastened when that is done; this only makes up for a hastening that a crash or a race lost. */
+const BEHIND_RETRY_MS = 1000
+/** Deliveries wait for their receivers more than they work; a receiver that hangs keeps its own share of them and no more (P5). */
+const CONCURRENCY = 256
+const PER_CHANNEL = 32
+const SHARE_TAKEN_MS = 250
 
 /** Turns outbox entries into deliveries with jobs; repeating it changes nothing. */
 export async function drainOutbox({ outbox, deliveries }: NotifyPorts, project: string): Promise<void> {
@@ -31,7 +36,7 @@ export async function drainOutbox({ outbox, deliveries }: NotifyPorts, project: 
       (entry as OutboxEntry).channels.map(channel => toDelivery(entry as OutboxEntry, channel)),
     )
     const open = await outbox.create(project, created)
-    await deliveries.add(open.map(({ id }) => ({ id: `${project}~${id}`, data: { project, delivery: id } })))
+    await deliveries.add(open.map(({ id }) => ({ id: jobIdOf(project, id), data: { project, delivery: id } })))
     await outbox.done(
       project,
       entries.map(({ id }) => id),
@@ -54,13 +59,27 @@ function toDelivery(entry: OutboxEntry, channel: string): Delivery {
 }
 
 export function startNotify(ports: NotifyPorts): Running {
-  return ports.deliveries.start(job => attempt(ports, job), CONCURRENCY)
+  const shares = new Map<string, number>()
+  return ports.deliveries.start(job => shared(ports, shares, job), CONCURRENCY)
 }
 
-async function attempt(ports: NotifyPorts, { project, delivery: id }: DeliveryJob): Promise<DeliveryVerdict | undefined> {
+async function shared(ports: NotifyPorts, shares: Map<string, number>, { project, delivery: id }: DeliveryJob) {
   const delivery = await ports.outbox.delivery(project, id)
   if (delivery?.state !== 'open') return undefined
-  if (await ports.outbox.isBehind(project, delivery)) return { retry: true, afterMs: FIRST_RETRY_MS }
+  if (((await ports.outbox.firstInLine(project, delivery)) ?? id) !== id) return { retry: true, afterMs: BEHIND_RETRY_MS } as const
+  const share = `${project}/${delivery.channel}`
+  const taken = shares.get(share) ?? 0
+  if (taken >= PER_CHANNEL) return { retry: true, afterMs: SHARE_TAKEN_MS * (1 + ports.random()) } as const
+  shares.set(share, taken + 1)
+  return attempt(ports, project, delivery).finally(() => {
+    const left = (shares.get(share) ?? 1) - 1
+    if (left === 0) shares.delete(share)
+    else shares.set(share, left)
+  })
+}
+
+async function attempt(ports: NotifyPorts, project: string, delivery: Delivery): Promise<DeliveryVerdict | undefined> {
+  const { id } = delivery
   const channel = await ports.channel(project, delivery.channel)
   const result: Attempt = channel
     ? await ports.send(channel, `${project}.${id}`, delivery.entry as OutboxEntry)
@@ -69,11 +88,22 @@ async function attempt(ports: NotifyPorts, { project, delivery: id }: DeliveryJo
   const attempts = delivery.attempts + 1
   const state = stateAfter(ports, delivery, result)
   await ports.outbox.record(project, { ...delivery, state, attempts, detail: result.detail, changedMs: ports.nowMs() })
+  if (state !== 'open') await hastenNext(ports, project, delivery)
   if (state === 'delivered') return undefined
   if (state === 'open')
     return { retry: true, afterMs: backoffMs(attempts, ports.random(), result.outcome === 'retry' ? result.afterMs : undefined) }
   ports.gaveUp({ project, delivery: id, detail: result.detail })
   return { retry: false, reason: result.detail }
+}
+
+/** Without this a line would move by one each time its jobs look again, and an alarm that changes faster would never catch up. */
+async function hastenNext({ outbox, deliveries }: NotifyPorts, project: string, delivery: Delivery): Promise<void> {
+  const next = await outbox.firstInLine(project, delivery)
+  if (next !== undefined) await deliveries.hasten(jobIdOf(project, next))
+}
+
+function jobIdOf(project: string, delivery: string): string {
+  return `${project}~${delivery}`
 }
 
 function stateAfter(ports: NotifyPorts, delivery: Delivery, result: Attempt): Delivery['state'] {

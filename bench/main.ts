@@ -1,0 +1,77 @@
+// `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
+// `npm run bench -- stages`: the steps alone. Options: --quick, --json, --store influx, --profile.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { measurePeer } from './peer.ts'
+import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
+import { type ProfileReport, profileFlags, readProfile } from './profile.ts'
+import { Server } from './server.ts'
+import { measureStages, renderStages } from './stage.ts'
+import { machine, type Report, renderReport } from './table.ts'
+
+const FULL = { warmUp: 50_000, total: 200_000, runs: 3, rate: 10_000, seconds: 15, peerTotal: 3000, peerRuns: 3 }
+const QUICK = { warmUp: 30_000, total: 100_000, runs: 1, rate: 10_000, seconds: 6, peerTotal: 1000, peerRuns: 1 }
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+    store: { type: 'string', default: 'duckdb' },
+  },
+})
+
+async function main(): Promise<void> {
+  if (positionals[0] === 'stages') {
+    const stages = await measureStages(values.quick ? 1 : 3)
+    console.log(values.json ? JSON.stringify({ machine: machine(), stages }, null, 2) : renderStages(stages))
+    return
+  }
+  if (positionals.length > 0 || (values.store !== 'duckdb' && values.store !== 'influx'))
+    throw new Error('usage: npm run bench -- [stages] [--quick] [--json] [--profile] [--store duckdb|influx]')
+  const report = await benchmark(values.quick ? QUICK : FULL)
+  console.log(values.json ? JSON.stringify(report, null, 2) : renderReport(report))
+}
+
+async function benchmark(size: typeof FULL): Promise<Report> {
+  const influx = values.store === 'influx' ? await startOwnInflux() : undefined
+  try {
+    const measured = await telltale(size, influx?.url)
+    const peer = await measurePeer(influx?.url, size.peerTotal, size.peerRuns)
+    return { machine: machine(), store: values.store, ...measured, peer }
+  } finally {
+    await influx?.stop()
+  }
+}
+
+async function startOwnInflux(): Promise<Influxd> {
+  if (!hasInfluxd()) throw new Error('--store influx needs influxd')
+  return startInfluxd()
+}
+
+async function telltale(
+  size: Size,
+  influxUrl: string | undefined,
+): Promise<{ pipeline: PipelineReport; profile: ProfileReport | undefined }> {
+  const folder = await mkdtemp(join(tmpdir(), 'telltale-profile-'))
+  const env: Record<string, string> = influxUrl ? { TELLTALE_INFLUX_URL: influxUrl, TELLTALE_INFLUX_DATABASE: 'bench' } : {}
+  const server = await Server.start({ run: 'dist', env, flags: values.profile ? profileFlags(folder) : [] })
+  try {
+    const pipeline = await measurePipeline(server, size)
+    await server.stop()
+    const events = size.warmUp + size.total * size.runs + size.rate * size.seconds
+    return { pipeline, profile: values.profile ? await readProfile(folder, events) : undefined }
+  } catch (error) {
+    console.error(server.state)
+    throw error
+  } finally {
+    await server.stop()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+await main()

@@ -1,0 +1,147 @@
+// The steps of the path alone, in this process: what each could do if it had the machine to itself.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseRule } from '../packages/core/rule.ts'
+import { type RuleState, type StepInput, step } from '../packages/core/step.ts'
+import { Log } from '../packages/log/log.ts'
+import { connectRedis, openRedis } from '../packages/redis/index.ts'
+import { openLogger } from '../packages/runtime/logger.ts'
+import { Accept } from '../services/gateway/accept.ts'
+import { decodeJson, type Incoming } from '../services/gateway/decode/json.ts'
+import { measureFanOut } from './fanout.ts'
+import { median } from './histogram.ts'
+import { aligned, whole } from './table.ts'
+
+export type Stage = { readonly name: string; readonly perSecond: number; readonly perCpuSecond: number; readonly note: string }
+
+const DEVICES = 10_000
+
+export async function measureStages(runs: number): Promise<Stage[]> {
+  return [
+    await repeated(runs, 'judge: one threshold on one event', `${whole(DEVICES)} devices, state in a map`, judge),
+    await repeated(runs, 'decode: one whole event of 190 bytes', 'JSON to a valid event and its frame', decode),
+    await repeated(runs, 'accept: to an entry on disk', 'Redis with appendfsync always; CPU of this process only', accept),
+    await measureFanOut(1000, 1000, 5),
+  ]
+}
+
+export function renderStages(stages: readonly Stage[]): string {
+  const rows = stages.map(({ name, perSecond, perCpuSecond, note }) => [name, whole(perSecond), whole(perCpuSecond), note])
+  return aligned([['', 'a second', 'a CPU second', ''], ...rows])
+}
+
+type Work = () => Promise<number> | number
+
+async function repeated(runs: number, name: string, note: string, work: Work): Promise<Stage> {
+  const perSecond: number[] = []
+  const perCpuSecond: number[] = []
+  // One more than asked: the first one warms up.
+  for (let i = 0; i <= runs; i++) {
+    const cpu = process.cpuUsage()
+    const started = performance.now()
+    const count = await work()
+    const seconds = (performance.now() - started) / 1000
+    const { user, system } = process.cpuUsage(cpu)
+    if (i === 0) continue
+    perSecond.push(count / seconds)
+    perCpuSecond.push((count / (user + system)) * 1e6)
+  }
+  return { name, perSecond: median(perSecond), perCpuSecond: median(perCpuSecond), note }
+}
+
+function judge(): number {
+  const rule = parseRule({ name: 'hot', when: { threshold: { field: 'temperature.value', above: 30 } }, for: '10s' })
+  const states = new Map<string, RuleState | undefined>()
+  const count = 2_000_000
+  for (let i = 0; i < count; i++) {
+    const key = `hot\tdevice-${i % DEVICES}`
+    const timeUs = 1_700_000_000_000_000 + i
+    const input: StepInput = {
+      kind: 'event',
+      eventType: 'temperature',
+      data: { temperature: { value: 20 + ((i * 7919) % 1200) / 100 } },
+      timeUs,
+      eventId: 'e',
+      newestUs: timeUs,
+      listeningSinceUs: 0,
+    }
+    states.set(key, step(rule, states.get(key), input).state)
+  }
+  return count
+}
+
+const clock = { nowUs: () => Date.now() * 1000, newId: () => 'id' }
+const place = { project: 'default' }
+
+function payload(i: number): Buffer {
+  const timestamp = new Date(1_700_000_000_000 + i).toISOString()
+  const data = { temperature: { value: 20 + (i % 1000) / 100, updateTime: timestamp } }
+  const targetName = `projects/default/devices/d${i % DEVICES}`
+  return Buffer.from(JSON.stringify({ eventId: `event-${i}`, targetName, eventType: 'temperature', data, timestamp }))
+}
+
+function decode(): number {
+  const payloads = Array.from({ length: 1000 }, (_, i) => payload(i))
+  const rounds = 200
+  for (let round = 0; round < rounds; round++) for (const one of payloads) decodeJson(one, place, clock)
+  return payloads.length * rounds
+}
+
+let appended = 0
+
+async function accept(): Promise<number> {
+  const dir = await mkdtemp(join(tmpdir(), 'telltale-stage-'))
+  const log = openLogger('error')
+  const redis = await openRedis({
+    url: undefined,
+    dir,
+    binary: undefined,
+    fsync: 'always',
+    maxMemoryBytes: 1024 ** 3,
+    log,
+    progress: text => process.stderr.write(text),
+  })
+  try {
+    const client = await connectRedis(redis.target, { name: 'bench', patience: 'producer', log })
+    const count = 100_000
+    const events = Array.from({ length: count }, () => incoming(appended++))
+    await acceptAll(new Log(client as ConstructorParameters<typeof Log>[0], []), events)
+    client.disconnect()
+    return count
+  } finally {
+    await redis.close()
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+function incoming(i: number): Incoming {
+  const [decoded] = decodeJson(payload(i), place, clock)
+  if (!decoded || !('event' in decoded)) throw new Error('the event was refused')
+  return decoded.event
+}
+
+/** As publishers with open windows do: 2,500 events wait for their acknowledgement at any time. */
+function acceptAll(log: Log, events: readonly Incoming[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let next = 0
+    let settled = 0
+    const one = () => {
+      const event = events[next++]
+      if (event)
+        accepting.add(event, event.key ?? '', true, failure => {
+          if (failure) reject(failure)
+          if (++settled === events.length) resolve()
+          one()
+        })
+    }
+    const accepting = new Accept({
+      append: (project, batch) => log.append(project, batch),
+      register: async () => {},
+      wake: () => {},
+      counted: () => {},
+      failed: reject,
+    })
+    for (let i = 0; i < 2500; i++) one()
+  })
+}

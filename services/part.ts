@@ -1,0 +1,64 @@
+// What roles stand on: connections, the reading store, and the worker role itself, on whichever thread.
+import { join } from 'node:path'
+import type { Redis } from 'ioredis'
+import { Identity } from '../packages/identity/identity.ts'
+import { Log } from '../packages/log/log.ts'
+import { Outbound } from '../packages/outbound/outbound.ts'
+import { Wakes } from '../packages/queue/queue.ts'
+import { connectRedis, type Patience, type RedisTarget } from '../packages/redis/index.ts'
+import type { Lifecycle } from '../packages/runtime/lifecycle.ts'
+import type { Logger } from '../packages/runtime/logger.ts'
+import { openWorkerMetrics } from '../packages/runtime/metric.ts'
+import { Projects } from '../packages/state/project.ts'
+import { openDuckStore } from '../packages/store/duckdb.ts'
+import { openInfluxStore } from '../packages/store/influx.ts'
+import type { ReadingStore } from '../packages/store/store.ts'
+import type { Config } from './config.ts'
+import { CONSUMERS, PACE_MS, startWorker } from './worker/worker.ts'
+
+/** What the worker role needs wherever it runs; everything in it can be handed to a thread. */
+export type WorkerSettings = { readonly config: Config; readonly target: RedisTarget; readonly secretKey: string }
+
+export type WorkerPart = { readonly store: ReadingStore; readonly metrics: readonly (() => Promise<string>)[] }
+
+/** The worker role on this thread. */
+export async function openWorker({ config, target, secretKey }: WorkerSettings, logger: Logger, lifecycle: Lifecycle): Promise<WorkerPart> {
+  const { partitions, retentionMs, logRetentionMs, logMaxBytes } = config
+  const metrics = openWorkerMetrics()
+  const store = await openStore(config)
+  lifecycle.started('store', () => store.close())
+  const redis = await connector(target, logger, lifecycle)('worker', 'worker')
+  const outbound = new Outbound(config.allowPrivate)
+  lifecycle.started('outbound', () => outbound.close())
+  const wakes = new Wakes({ redis, log: logger }, PACE_MS, partitions)
+  lifecycle.started('wakes', () => wakes.close())
+  const log = new Log(redis, CONSUMERS)
+  const parts = {
+    redis,
+    log,
+    wakes,
+    store,
+    projects: new Projects(redis),
+    identity: new Identity(redis, secretKey),
+    outbound,
+    logger,
+    metrics,
+  }
+  await startWorker({ ...parts, partitions, retentionMs, logRetentionMs, logMaxBytes }, lifecycle)
+  return { store, metrics: [() => metrics.registry.metrics()] }
+}
+
+export type Connect = (name: string, patience: Patience) => Promise<Redis>
+
+export function connector(target: RedisTarget, logger: Logger, lifecycle: Lifecycle): Connect {
+  return async (name, patience) => {
+    const client = await connectRedis(target, { name, patience, log: logger })
+    lifecycle.started(`redis ${name}`, async () => client.disconnect())
+    // A Cluster client has the same commands; only its own management differs.
+    return client as Redis
+  }
+}
+
+export async function openStore({ influx, dataDir }: Config): Promise<ReadingStore> {
+  return influx ? openInfluxStore(influx) : openDuckStore({ path: join(dataDir, 'readings.duckdb') })
+}
