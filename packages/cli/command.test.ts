@@ -153,7 +153,7 @@ describe('simulate', () => {
     const { code, out } = await running
     expect(code).toBe(1)
     expect(JSON.parse(out)).toMatchObject({ sent: 3, acked: 0, unacked: 3, interrupted: true })
-    expect(JSON.parse(out).seconds).toBeGreaterThan(5)
+    expect(JSON.parse(out).seconds).toBeGreaterThan(4.9)
   })
 
   test('says how many events its drop-outs withheld', async () => {
