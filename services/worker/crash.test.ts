@@ -95,7 +95,7 @@ describe.skipIf(installed === undefined)('accidents', () => {
     const quarantine = async (_: string, refused: readonly unknown[]) => {
       if (refused.length > 0) throw new Error('nothing is poison here')
     }
-    return new Drain({ log, quarantine, wake: () => {}, committed: () => {}, poisoned: () => {} }, judge)
+    return new Drain({ log, quarantine, again: () => {}, committed: () => {}, poisoned: () => {} }, judge)
   }
 
   async function outcome(project: string) {

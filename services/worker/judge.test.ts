@@ -62,7 +62,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
   }
 
   function workerOf(change: Partial<JudgePorts> = {}): Drain {
-    return new Drain({ log, quarantine: refuse, wake: () => {}, committed: () => {}, poisoned: () => {} }, judgeOf(change))
+    return new Drain({ log, quarantine: refuse, again: () => {}, committed: () => {}, poisoned: () => {} }, judgeOf(change))
   }
 
   const refuse = (_: string, refused: readonly unknown[]) =>

@@ -192,10 +192,10 @@ describe('refused is', () => {
     ['deep nesting', `{"a":${deep(17)}}`, typed, /nested deeper than 16 levels$/],
     ['too long a frame', { note: { text: 'x'.repeat(70_000) } }, device, /^too_large event: at most 65536 characters, got /],
   ] satisfies [string, unknown, Place, string | RegExp][])('%s', (_, payload, place, message) => {
-    expect(refusal(payload, place)).toMatch(message instanceof RegExp ? message : new RegExp(`^${escape(message)}$`))
+    expect(refusal(payload, place)).toMatch(message instanceof RegExp ? message : new RegExp(`^${escaped(message)}$`))
   })
 
-  const escape = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
+  const escaped = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
 
   it('what is not UTF-8', () => {
     for (const bytes of [[0xff], [0x22, 0xc0, 0x80, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22]])

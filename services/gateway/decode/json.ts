@@ -93,12 +93,12 @@ function parseJson(text: string, place: Place): unknown {
   }
 }
 
-/** @param text what the value was parsed from, where it stood alone. */
-function decodeOne(value: unknown, place: Place, clock: Clock, text?: string): Decoded {
+/** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
+function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: text ?? textOf(value) }
+    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value) }
     throw error
   }
 }
