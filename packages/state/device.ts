@@ -156,24 +156,27 @@ const MAX_CACHED = 200_000
 export class DeviceCache {
   readonly #devices: Devices
   readonly #project: string
-  #known = new Map<string, Device | undefined>()
+  readonly #maxCached: number
+  #known = new Map<string, Device>()
 
-  constructor(devices: Devices, project: string) {
+  constructor(devices: Devices, project: string, maxCached = MAX_CACHED) {
     this.#devices = devices
     this.#project = project
+    this.#maxCached = maxCached
   }
 
-  /** Loads the missing ones in one round trip; afterwards `get` knows them all. */
+  /** Loads the missing ones in one round trip; afterwards `get` knows all of these that exist. */
   async load(ids: Iterable<string>): Promise<void> {
-    const missing = [...new Set(ids)].filter(id => !this.#known.has(id))
+    const wanted = new Set(ids)
+    let missing = [...wanted].filter(id => !this.#known.has(id))
     if (missing.length === 0) return
-    if (this.#known.size + missing.length > MAX_CACHED) this.#known = new Map()
+    if (this.#known.size + missing.length > this.#maxCached) {
+      this.#known = new Map()
+      missing = [...wanted]
+    }
     const found = await this.#devices.get(this.#project, missing)
-    for (const [i, id] of missing.entries()) this.#known.set(id, found[i])
-  }
-
-  has(id: string): boolean {
-    return this.#known.has(id)
+    // One that does not exist may do so soon.
+    for (const device of found) if (device) this.#known.set(device.id, device)
   }
 
   get(id: string): Device | undefined {

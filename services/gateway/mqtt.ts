@@ -8,7 +8,7 @@ import { type Caller, type Identity, requireRole } from '../../packages/identity
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
-import { ingestPlace, mayPublish, maySubscribe } from './topic.ts'
+import { fullTopic, ingestPlace, mayPublish, maySubscribe } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
@@ -97,23 +97,24 @@ function suspectsOf(client: Client, endedCleanly: Set<string>): number {
 }
 
 function allowed(session: Session, subscription: Subscription): boolean {
-  return maySubscribe(session.caller, session.project, subscription.topic)
+  return maySubscribe(session.caller, subscription.topic)
 }
 
 function publish(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void {
-  const place = ingestPlace(packet.topic, session.project)
+  const { topic } = packet
+  const place = ingestPlace(topic, session.project)
   if (place === undefined) {
-    if (mayPublish(session.caller, packet.topic)) done(null)
-    else done(new Error(`topic ${packet.topic.slice(0, 100)} is not this key's to publish to`))
+    if (mayPublish(session.caller, topic)) done(null)
+    else done(new Error(`topic ${topic.slice(0, 100)} is not this key's to publish to`))
     return
   }
   const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
   const from = {
     project: place.project,
-    source: packet.topic,
+    source: topic,
     keyId: session.caller.keyId,
     deliveryKey: (index: number) =>
-      contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${index}\t${packet.topic}\t${payload.toString('latin1')}`),
+      contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${index}\t${topic}\t${payload.toString('latin1')}`),
     redelivery: packet.dup || session.published++ < session.suspects,
   }
   const settled = (failure: Failure | undefined) => done(failure ?? null)
@@ -125,7 +126,7 @@ function publish(ports: MqttPorts, client: Client, session: Session, packet: Pub
     setAside(ports, project, [refusal(from, decoded, payload)], settled)
     return
   }
-  if (decoded.some(one => 'failure' in one)) packet.topic = NOWHERE
+  packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
   ingest(ports, decoded, from, settled)
 }
 

@@ -19,17 +19,22 @@ export function ingestPlace(topic: string, home: string): Place | undefined {
 
 /** Ordinary broker traffic: not the broker's own `$` topics, not what Telltale announces, not another project. */
 export function mayPublish(caller: Caller, topic: string): boolean {
-  if (topic.startsWith('$') || topic.startsWith('d/')) return false
-  if (!topic.startsWith('projects/')) return Object.values(caller.roles).includes('admin')
-  const [, project, kind] = topic.split('/')
+  const [root, project, kind] = topic.split('/')
+  if (root === 'd' || root?.startsWith('$')) return false
+  if (root !== 'projects') return Object.values(caller.roles).includes('admin')
   return kind !== 'alarms' && roleIn(caller, project) !== undefined && roleIn(caller, project) !== 'user'
 }
 
+/** The short form means another project for each key; this is where subscribers find the event, whoever sent it. */
+export function fullTopic({ project, device, eventType }: Place): string {
+  const events = `projects/${project}/devices/${device}/events`
+  return eventType === undefined ? events : `${events}/${eventType}`
+}
+
 /** A filter is granted only when everything it can match is: a wildcard in place of the project would be wider. */
-export function maySubscribe(caller: Caller, home: string, filter: string): boolean {
+export function maySubscribe(caller: Caller, filter: string): boolean {
   const [root, project] = filter.split('/')
-  if (root === undefined || root === '' || root.startsWith('$') || root.includes('#') || root.includes('+')) return false
-  if (root === 'd') return roleIn(caller, home) !== undefined
+  if (root === undefined || root === '' || root === 'd' || root.startsWith('$') || root.includes('#') || root.includes('+')) return false
   if (root === 'projects') return roleIn(caller, project) !== undefined
   return Object.values(caller.roles).includes('admin')
 }

@@ -26,6 +26,8 @@ export type HubPorts = {
   /** Entries after one, and up to which entry the log was trimmed at that moment. */
   read(after: string, count: number): Promise<{ readonly entries: readonly LogEntry[]; readonly trimmed: string }>
   entry(id: string): Promise<LogEntry | undefined>
+  /** Up to which entry the log is trimmed. */
+  trimmed(): Promise<string>
   follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   delivered(frames: number): void
   /** Tells a subscriber that everything after the entry `after`, up to and with `to`, is gone. */
@@ -54,8 +56,20 @@ export class Hub {
   }
 
   async start(): Promise<void> {
-    this.#follow = await this.#ports.follow(entries => this.#deliver(this.#live, entries))
+    this.#follow = await this.#ports.follow(entries => this.#arrived(entries))
     this.#reached = this.#follow.position()
+  }
+
+  async #arrived(entries: readonly LogEntry[]): Promise<void> {
+    const trimmed = await this.#ports.trimmed()
+    const [first] = entries
+    // This process was frozen, or cut off from Redis, for longer than the log is kept.
+    if (first && compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) {
+      const reached = this.#reached
+      this.#reached = trimmed
+      for (const { sink, seen = reached } of this.#live) if (compareIds(seen, trimmed) < 0) this.#ports.gap(sink, seen, trimmed)
+    }
+    await this.#deliver(this.#live, entries)
   }
 
   async stop(): Promise<void> {
@@ -124,7 +138,8 @@ export class Hub {
       const part = this.#partFor(subscriber, rendered)
       frames += part.frames
       if (part.frames > 0) subscriber.sink.write(part.bytes)
-      if (subscribers === this.#live && subscriber.sink.full) this.#fallBehind(subscriber, rendered.lastId)
+      // What it has seen through another process may be ahead of this read.
+      if (subscribers === this.#live && subscriber.sink.full) this.#fallBehind(subscriber, subscriber.seen ?? rendered.lastId)
     }
     this.#ports.delivered(frames)
   }

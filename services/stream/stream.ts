@@ -74,6 +74,7 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
     devices: new DeviceCache(ports.devices, project),
     read: (after, count) => ports.log.readFrom(project, after, count, stream),
     entry: id => ports.log.entry(project, id, stream),
+    trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
     troubled: ports.troubled,

@@ -79,9 +79,14 @@ export class Judge implements Consumer {
     const memory = await this.#recall(project)
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement)
-    const wanted = await this.#select(project, memory, entries)
     const listeningSinceUs = await this.#ports.listeningSinceUs()
-    for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
+    for (const { relabelled, arrived } of spansOf(memory, entries)) {
+      for (const device of relabelled) {
+        memory.devices.forget(device)
+        memory.rules.forget(device)
+      }
+      for (const one of await this.#select(project, memory, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
+    }
     return this.#commands(project, judgement)
   }
 
@@ -98,12 +103,17 @@ export class Judge implements Consumer {
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
     await memory.devices.load(due.map(({ device }) => device))
-    const pairs = due.map(({ rule, device }) => [rule, device] as const)
-    await this.#loadStates(project, memory, pairs)
+    const living = due.filter(({ rule }) => memory.rules.byName.has(rule))
+    await this.#loadStates(
+      project,
+      memory,
+      living.map(({ rule, device }) => [rule, device] as const),
+    )
     for (const { rule: name, device: id, dueUs } of due) {
       const rule = memory.rules.byName.get(name)
       const state = memory.states.get(`${name}\t${id}`)
-      if (!rule || state?.dueUs === undefined) judgement.states.set(`${name}\t${id}`, { state, offsetUs: 0 })
+      // A timer that nothing waits for any more.
+      if (!rule || state?.dueUs === undefined) judgement.states.set(`${name}\t${id}`, { state: undefined, offsetUs: 0 })
       else {
         // How far the device's clock is behind the server's: by this the timer was put into server time.
         const offsetUs = dueUs - state.dueUs
@@ -147,7 +157,7 @@ export class Judge implements Consumer {
 
   async #recall(project: string): Promise<Memory> {
     const known = this.#memories.get(project)
-    if (known && known.states.size + known.newest.size < MAX_REMEMBERED) return known
+    if (known && known.states.size + known.newest.size + known.rules.remembered < MAX_REMEMBERED) return known
     const rules = new RuleSet('', [])
     const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), states: new Map(), newest: new Map() }
     this.#memories.set(project, memory)
@@ -172,14 +182,14 @@ export class Judge implements Consumer {
   }
 
   /** Which events meet which rules, with everything loaded that judging them needs. */
-  async #select(project: string, memory: Memory, entries: readonly LogEntry[]): Promise<Wanted[]> {
-    const read = entries.flatMap(entry => readable(memory, entry))
-    await memory.devices.load(read.map(({ event }) => event.device))
+  async #select(project: string, memory: Memory, arrived: readonly Arrived[]): Promise<Wanted[]> {
+    await memory.devices.load(arrived.map(({ event }) => event.device))
     const wanted: Wanted[] = []
     const pairs = new Map<string, readonly [string, string]>()
-    for (const { event, acceptedUs: arrivedUs } of read) {
-      const device = memory.devices.get(event.device) ?? unknownDevice(event.device)
-      const rules = memory.rules.rulesFor(device, event.eventType)
+    for (const { event, acceptedUs: arrivedUs } of arrived) {
+      const known = memory.devices.get(event.device)
+      const device = known ?? unknownDevice(event.device)
+      const rules = known ? memory.rules.rulesFor(known, event.eventType) : memory.rules.choose(device, event.eventType)
       if (rules.length > 0) wanted.push({ event, device, rules, acceptedUs: arrivedUs })
       for (const rule of rules) {
         const key = `${rule.name}\t${device.id}`
@@ -238,16 +248,23 @@ type Wanted = { readonly event: LogEvent; readonly device: Device; readonly rule
 
 type Arrived = Pick<Wanted, 'event' | 'acceptedUs'>
 
-/** The events of an entry that any rule reads; a change of labels is noted on the way, in the order of the log. */
-function readable(memory: Memory, entry: LogEntry): Arrived[] {
-  const found: Arrived[] = []
-  for (const event of entry.events) {
-    if (event.eventType === 'labelsChanged') {
-      memory.devices.forget(event.device)
-      memory.rules.forget(event.device)
-    } else if (memory.rules.reads(event.eventType)) found.push({ event, acceptedUs: acceptedUs(entry.id) })
-  }
-  return found
+/** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
+type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
+
+/** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
+function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
+  const spans: Span[] = []
+  let span: Span = { relabelled: [], arrived: [] }
+  for (const entry of entries)
+    for (const event of entry.events)
+      if (event.eventType === 'labelsChanged') {
+        if (span.arrived.length > 0) {
+          spans.push(span)
+          span = { relabelled: [], arrived: [] }
+        }
+        span.relabelled.push(event.device)
+      } else if (memory.rules.reads(event.eventType)) span.arrived.push({ event, acceptedUs: acceptedUs(entry.id) })
+  return [...spans, span]
 }
 
 /** People are told of what is active or was; pending is nobody's business yet. */

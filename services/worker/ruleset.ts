@@ -31,11 +31,21 @@ export class RuleSet {
   rulesFor(device: Device, eventType: string): readonly Rule[] {
     const known = this.#chosen.get(device.id)?.get(eventType)
     if (known) return known
-    const rules = this.#byType.get(eventType)?.filter(rule => selects(rule, device)) ?? NONE
+    const rules = this.choose(device, eventType)
     const types = this.#chosen.get(device.id) ?? new Map<string, readonly Rule[]>()
     types.set(eventType, rules)
     this.#chosen.set(device.id, types)
     return rules
+  }
+
+  /** As above, and not remembered. */
+  choose(device: Device, eventType: string): readonly Rule[] {
+    return this.#byType.get(eventType)?.filter(rule => selects(rule, device)) ?? NONE
+  }
+
+  /** How many devices are remembered. */
+  get remembered(): number {
+    return this.#chosen.size
   }
 
   /** Its type or labels changed. */

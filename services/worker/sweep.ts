@@ -77,8 +77,8 @@ export class Sweep {
   async #trim(project: string, places: Readonly<Record<string, string>>): Promise<number> {
     const { nowMs, logRetentionMs } = this.#ports
     const consumed = this.#consumed(places)
-    await this.#trimTo(project, 'log', earliest(`${nowMs() - logRetentionMs}-0`, consumed))
-    await this.#trimTo(project, 'alarmlog', `${nowMs() - ALARM_CHANGES_KEPT_MS}-0`)
+    await this.#trimTo(project, 'log', earliest(idAt(nowMs() - logRetentionMs), consumed))
+    await this.#trimTo(project, 'alarmlog', idAt(nowMs() - ALARM_CHANGES_KEPT_MS))
     await this.#trimBySize(project, 'alarmlog', NEWEST)
     return this.#trimBySize(project, 'log', consumed)
   }
@@ -106,6 +106,11 @@ export class Sweep {
 
 function earliest(a: string, b: string): string {
   return compareIds(a, b) < 0 ? a : b
+}
+
+/** Redis takes no id before 1970, which a long retention asks for. */
+function idAt(ms: number): string {
+  return `${Math.max(0, ms)}-0`
 }
 
 function msOf(entryId: string): number {

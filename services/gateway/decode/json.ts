@@ -98,7 +98,17 @@ function decodeOne(value: unknown, place: Place, clock: Clock, element?: string)
   try {
     return { event: toEvent(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: element ?? JSON.stringify(value) }
+    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value) }
+    throw error
+  }
+}
+
+/** JSON.parse takes any depth and JSON.stringify does not: it runs out of stack after some thousand levels. */
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (error) {
+    if (error instanceof RangeError) return '"nested too deeply to be shown"'
     throw error
   }
 }

@@ -1,0 +1,113 @@
+// Topics: which are ingest, and what a key may publish and subscribe to (hazards 5-8, 11).
+import { describe, expect, it } from 'vitest'
+import type { Caller } from '../../packages/identity/identity.ts'
+import { fullTopic, ingestPlace, mayPublish, maySubscribe } from './topic.ts'
+
+const caller = (roles: Caller['roles']): Caller => ({ keyId: 'k', account: 'a', roles })
+const user = caller({ home: 'user' })
+const developer = caller({ home: 'developer' })
+const admin = caller({ home: 'admin' })
+
+describe('an ingest topic', () => {
+  it.each([
+    ['d/door 1/contact', { project: 'home', device: 'door 1', eventType: 'contact' }],
+    ['projects/p/devices/door/events/contact', { project: 'p', device: 'door', eventType: 'contact' }],
+    ['projects/p/devices/door/events', { project: 'p', device: 'door', eventType: undefined }],
+    // Refused by the decoder, with a reason that can be read in the quarantine.
+    ['d//contact', { project: 'home', device: '', eventType: 'contact' }],
+    ['projects//devices/door/events', { project: '', device: 'door', eventType: undefined }],
+  ])('%s says where the event belongs', (topic, place) => {
+    expect(ingestPlace(topic, 'home')).toEqual(place)
+  })
+
+  it.each([
+    'd',
+    'd/door',
+    'd/door/contact/more',
+    'D/door/contact',
+    '/d/door/contact',
+    'projects/p/devices/door',
+    'projects/p/devices/door/state',
+    'projects/p/devices/door/events/contact/more',
+    'projects/p/alarms/hot/door',
+    'sensors/door',
+    '',
+  ])('is not %j', topic => {
+    expect(ingestPlace(topic, 'home')).toBeUndefined()
+  })
+
+  it('in short is spelt out for those who subscribe, so that projects do not meet', () => {
+    expect(fullTopic({ project: 'home', device: 'door 1', eventType: 'contact' })).toBe('projects/home/devices/door 1/events/contact')
+    expect(fullTopic({ project: 'home', device: 'door', eventType: undefined })).toBe('projects/home/devices/door/events')
+  })
+})
+
+describe('publishing', () => {
+  it.each([
+    ['$SYS/x/new/clients', false],
+    ['$share/g/x', false],
+    ['$telltale/refused', false],
+    ['d/door', false],
+    ['projects/home/alarms/hot/door', false],
+    ['projects/home/alarms', false],
+    ['projects/home/devices/door/state', true],
+    ['projects/home', true],
+    ['projects/other/devices/door/state', false],
+    ['projects/__proto__/x', false],
+    ['projects/constructor/x', false],
+    ['projects', false],
+    ['projects/', false],
+    ['sensors/door', true],
+    ['', true],
+  ])('to %j by an admin of its project: %s', (topic, may) => {
+    expect(mayPublish(admin, topic)).toBe(may)
+  })
+
+  it('outside of projects is for admins, inside for developers', () => {
+    expect([user, developer].map(one => mayPublish(one, 'sensors/door'))).toEqual([false, false])
+    expect([user, developer].map(one => mayPublish(one, 'projects/home/x'))).toEqual([false, true])
+  })
+})
+
+describe('subscribing', () => {
+  it.each([
+    'projects/home/#',
+    'projects/home/alarms/+/+',
+    'projects/home/devices/+/events/temperature',
+    'projects/home',
+    'sensors/#',
+    'sensors/+/x',
+  ])('to %s is granted to an admin of home', filter => {
+    expect(maySubscribe(admin, filter)).toBe(true)
+  })
+
+  it.each([
+    '#',
+    '+',
+    '+/home/#',
+    '+/+',
+    '/#',
+    '$SYS/#',
+    '$share/g/#',
+    '$share/g/projects/home/#',
+    'projects',
+    'projects/#',
+    'projects/+/alarms/#',
+    'projects/+/#',
+    'projects/other/#',
+    'projects/ho+/x',
+    'projects/__proto__/#',
+    'projects/constructor/#',
+    'd/#',
+    'd/door/contact',
+    '',
+  ])('to %j is granted to nobody', filter => {
+    expect(maySubscribe(admin, filter)).toBe(false)
+  })
+
+  it('needs some role in the project', () => {
+    expect(maySubscribe(user, 'projects/home/#')).toBe(true)
+    expect(maySubscribe(caller({}), 'projects/home/#')).toBe(false)
+    expect(maySubscribe(developer, 'sensors/#')).toBe(false)
+  })
+})

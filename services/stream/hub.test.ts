@@ -1,0 +1,245 @@
+// The hub on a real log: whoever joins when and from where gets each of its events once and in order (P4).
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import type { LogEntry } from '../../packages/log/entry.ts'
+import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
+import { follow } from '../../packages/log/follow.ts'
+import { Log } from '../../packages/log/log.ts'
+import { DeviceCache, Devices } from '../../packages/state/device.ts'
+import type { Filter } from './filter.ts'
+import { Frames } from './frame.ts'
+import { Hub, type HubPorts, type Sink } from './hub.ts'
+
+type Line = { readonly result: { readonly event: { readonly eventId: string; readonly eventType: string }; readonly cursor?: string } }
+
+/** Keeps what it is given; a slow one is full at random and drains a little later. */
+class KeepingSink implements Sink {
+  readonly format = 'ndjson' as const
+  readonly lines: Line[] = []
+  closed = false
+  full = false
+
+  write(chunk: Buffer): void {
+    const lines = chunk.toString().trim().split('\n')
+    if (!this.closed) this.lines.push(...lines.map(line => JSON.parse(line) as Line))
+  }
+
+  async drained(): Promise<void> {
+    await new Promise(resolve => setImmediate(resolve))
+    this.full = false
+  }
+
+  end(): void {
+    this.closed = true
+  }
+
+  get events(): string[] {
+    return this.lines.map(({ result }) => result.event.eventId)
+  }
+
+  get cursor(): string | undefined {
+    return this.lines.findLast(({ result }) => result.cursor !== undefined)?.result.cursor
+  }
+}
+
+/** mulberry32. */
+function dice(seed: number): (sides: number) => number {
+  let state = seed
+  return sides => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % sides
+  }
+}
+
+const everything: Filter = {
+  deviceIds: undefined,
+  deviceTypes: undefined,
+  eventTypes: undefined,
+  productNumbers: undefined,
+  labels: [],
+}
+
+describe.skipIf(installed === undefined)('a hub', () => {
+  let server: TestRedis
+  let log: Log
+  let devices: Devices
+  let project: string
+  beforeAll(async () => {
+    server = await openTestRedis()
+    log = new Log(server.redis, [])
+    devices = new Devices(server.redis)
+  })
+  beforeEach(() => {
+    project = freshProject()
+  })
+  afterAll(() => server.stop())
+
+  async function openHub(change: Partial<HubPorts> = {}) {
+    const frames = new Frames(project, 'event')
+    const hub = new Hub({
+      frames,
+      devices: new DeviceCache(devices, project),
+      read: (after, count) => log.readFrom(project, after, count),
+      entry: id => log.entry(project, id),
+      trimmed: () => log.trimmed(project),
+      follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
+      delivered: () => {},
+      troubled: error => {
+        throw error
+      },
+      gap: (sink, after, to) => sink.write(Buffer.from(frames.gap('ndjson', `gap ${after} ${to}`, 0, after, to))),
+      ...change,
+    })
+    await hub.start()
+    onTestFinished(() => hub.stop())
+    return { hub, frames }
+  }
+
+  /** Events `n.0`, `n.1` … of devices a, b, c in turn. */
+  const append = async (name: string, count: number) => {
+    const events = Array.from({ length: count }, (_, i) => ({ device: 'abc'[i % 3] as string, timeUs: 1, id: `${name}.${i}` }))
+    const { entryId } = await log.append(project, batchOf(project, events))
+    return { ids: events.map(({ id }) => id), entryId: entryId as string }
+  }
+
+  it.each([1, 2, 3, 4])('gives each subscriber its events once, in order, however it comes and goes, with seed %i', async seed => {
+    const roll = dice(seed)
+    await devices.register(
+      project,
+      [...'abc'].map(id => [id, 'temperature'] as const),
+    )
+    // Two processes that serve the same project and are not equally quick.
+    const hubs = await Promise.all([openHub(), openHub()])
+    const sent: string[] = []
+    const filters: (Filter | undefined)[] = [
+      undefined,
+      { ...everything, deviceIds: new Set(['b']) },
+      { ...everything, deviceTypes: new Set(['temperature']) },
+    ]
+    type Reader = { sink: KeepingSink; got: string[]; filter: Filter | undefined; last: string | undefined; leave: () => void }
+    const readers: Reader[] = []
+    const connect = async (reader: Pick<Reader, 'got' | 'filter'>, cursor: string | undefined) => {
+      const { hub, frames } = hubs[roll(2)] as (typeof hubs)[number]
+      const sink = new KeepingSink()
+      const leave = await hub.join(sink, reader.filter, cursor === undefined ? { entryId: '0-0', index: -1 } : frames.parseCursor(cursor))
+      return { ...reader, sink, last: cursor, leave }
+    }
+    for (let i = 0; i < 120; i++) {
+      const before = append(`${i}`, 1 + roll(6)).then(({ ids }) => void sent.push(...ids))
+      if (roll(3) === 0) await before
+      if (roll(6) === 0) readers.push(await connect({ got: [], filter: filters[roll(3)] }, undefined))
+      const one = readers[roll(readers.length + 1)]
+      if (one && roll(3) === 0) one.sink.full = true
+      if (one && roll(3) === 0) {
+        one.sink.closed = true
+        one.leave()
+        const { cursor, events } = one.sink
+        Object.assign(one, await connect({ got: [...one.got, ...events], filter: one.filter }, cursor ?? one.last))
+      }
+      await before
+    }
+    for (const { sink, got, filter } of readers) {
+      const due = sent.filter(id => filter?.deviceIds === undefined || Number(id.split('.')[1]) % 3 === 1)
+      const all = () => [...got, ...sink.events]
+      await until(`${due.length} events`, () => all().length >= due.length)
+      expect(all()).toEqual(due)
+    }
+    expect(readers.length).toBeGreaterThan(5)
+  })
+
+  it('repeats nothing to a subscriber whose cursor is ahead of its own reading', async () => {
+    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
+    const { hub, frames } = await openHub({
+      follow: async taker => {
+        arrived = taker
+        return { position: () => '0-0', stop: async () => {} }
+      },
+    })
+    const [first, second, third] = [await append('1', 3), await append('2', 3), await append('3', 3)]
+    const sink = new KeepingSink()
+    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(second.entryId, 1)))
+    expect(sink.events).toEqual(['2.2'])
+    sink.full = true
+    for (const { entryId } of [first, second, third])
+      await arrived(await log.read(project, '0-0', 10).then(all => all.filter(({ id }) => id === entryId)))
+    await until('the third', () => sink.events.length >= 4)
+    expect(sink.events).toEqual(['2.2', '3.0', '3.1', '3.2'])
+  })
+
+  it('says what is gone to whoever comes back too late, and goes on after it', async () => {
+    const [first, , third, fourth] = [await append('1', 1), await append('2', 1), await append('3', 1), await append('4', 1)]
+    await log.trim(project, fourth.entryId)
+    const { hub, frames } = await openHub()
+    const sink = new KeepingSink()
+    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    expect(sink.events).toEqual([`gap ${first.entryId} ${third.entryId}`, '4.0'])
+  })
+
+  it('loses nothing that comes while it reads a log of which all is gone', async () => {
+    const [first, second] = [await append('1', 1), await append('2', 1)]
+    let late: string | undefined
+    const { hub, frames } = await openHub({
+      read: async (after, count) => {
+        const answer = await log.readFrom(project, after, count)
+        if (late === undefined) {
+          late = (await append('3', 1)).entryId
+          await until('live delivery', () => watcher.events.includes('3.0'))
+        }
+        return answer
+      },
+    })
+    await log.trim(project, '99999999999999-0')
+    const watcher = new KeepingSink()
+    await hub.join(watcher, undefined, undefined)
+    const sink = new KeepingSink()
+    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    await until('the new one', () => sink.events.includes('3.0'))
+    expect(sink.events).toEqual([`gap ${first.entryId} ${second.entryId}`, '3.0'])
+  })
+
+  it('says to live subscribers what it missed while it was frozen', async () => {
+    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
+    const first = await append('1', 1)
+    const { hub } = await openHub({
+      follow: async taker => {
+        arrived = taker
+        return { position: () => first.entryId, stop: async () => {} }
+      },
+    })
+    const sink = new KeepingSink()
+    await hub.join(sink, undefined, undefined)
+    const missed = await append('2', 1)
+    const next = await append('3', 1)
+    await log.trim(project, next.entryId)
+    await arrived(await log.read(project, first.entryId, 10))
+    expect(sink.events).toEqual([`gap ${first.entryId} ${missed.entryId}`, '3.0'])
+  })
+
+  it('sends the same bytes to all who want everything', async () => {
+    const { hub } = await openHub()
+    const chunks: Buffer[] = []
+    for (let i = 0; i < 3; i++) {
+      const sink = new KeepingSink()
+      sink.write = chunk => void chunks.push(chunk)
+      await hub.join(sink, undefined, undefined)
+    }
+    await append('1', 5)
+    await until('all three', () => chunks.length === 3)
+    expect(chunks[1]).toBe(chunks[0])
+    expect(chunks[2]).toBe(chunks[0])
+  })
+
+  it('has those who left and those who are closed in nobody’s way', async () => {
+    const { hub } = await openHub()
+    const [gone, closed, there] = [new KeepingSink(), new KeepingSink(), new KeepingSink()]
+    const leave = await hub.join(gone, undefined, undefined)
+    await hub.join(closed, undefined, undefined)
+    await hub.join(there, undefined, undefined)
+    leave()
+    closed.end()
+    await append('1', 2)
+    await until('the one that is there', () => there.events.length === 2)
+    expect([gone.events, closed.events]).toEqual([[], []])
+  })
+})
