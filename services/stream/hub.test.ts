@@ -107,7 +107,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const roll = dice(seed)
     await devices.register(
       project,
-      [...'abc'].map(id => [id, 'temperature'] as const),
+      ['a', 'b', 'c'].map(id => [id, 'temperature'] as const),
     )
     // Two processes that serve the same project and are not equally quick.
     const hubs = await Promise.all([openHub(), openHub()])
