@@ -79,6 +79,10 @@ export class Server {
     const command = [...(await startFlags()), ...(this.#options.flags ?? []), 'dist/services/main.js']
     const child = spawn(process.execPath, command, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
+    // A server must not outlive a benchmark that failed.
+    const last = () => void child.kill('SIGKILL')
+    process.once('exit', last)
+    child.once('exit', () => process.off('exit', last))
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', part => {
         this.#words = `${this.#words}${part}`.slice(-LAST_WORDS)

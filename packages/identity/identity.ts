@@ -41,7 +41,7 @@ export class Identity {
     return (await this.#redis.hlen(KEYS)) > 0
   }
 
-  /** Creates or replaces a key. False: `onlyFirst` and there are keys already (another process was quicker). */
+  /** Creates or replaces a key. */
   async put(keyId: string, secret: string, account: string, roles: Record<string, Role>): Promise<void> {
     const stored: StoredKey = { account, roles, secret: this.seal(secret) }
     await this.#redis.hset(KEYS, keyId, JSON.stringify(stored))
@@ -101,9 +101,10 @@ export class Identity {
 
   unseal(sealed: string): string {
     const bytes = Buffer.from(sealed, 'base64url')
-    const decipher = createDecipheriv('aes-256-gcm', this.#sealing, bytes.subarray(0, 12))
-    decipher.setAuthTag(bytes.subarray(12, 28))
     try {
+      // Without the length a tag cut to four bytes would do.
+      const decipher = createDecipheriv('aes-256-gcm', this.#sealing, bytes.subarray(0, 12), { authTagLength: 16 })
+      decipher.setAuthTag(bytes.subarray(12, 28))
       return decipher.update(bytes.subarray(28), undefined, 'utf8') + decipher.final('utf8')
     } catch (error) {
       throw new Failure('setup', 'TELLTALE_SECRET_KEY is not the one with which the stored secrets were sealed', { cause: error })

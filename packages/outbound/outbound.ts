@@ -15,19 +15,21 @@ const MAX_BODY_BYTES = 64 * 1024
 
 export class Outbound {
   readonly #allowed: Allowed
+  readonly #timeoutMs: number
   readonly #agent: Agent
 
-  constructor(allowed: Allowed) {
+  constructor(allowed: Allowed, timeoutMs = TIMEOUT_MS) {
     this.#allowed = allowed
+    this.#timeoutMs = timeoutMs
     // The address is checked where it is used: what a name resolves to at this moment is what is connected to (rebinding).
     this.#agent = new Agent({
       connect: {
-        timeout: TIMEOUT_MS,
+        timeout: timeoutMs,
         lookup: (host, options, done) =>
           lookup(host, { ...options, all: true }, (error, found) => this.#choose(host, error, found, options.all === true, done)),
       },
-      headersTimeout: TIMEOUT_MS,
-      bodyTimeout: TIMEOUT_MS,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
       pipelining: 1,
     })
   }
@@ -47,14 +49,15 @@ export class Outbound {
   async post(url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<Answer> {
     this.checkUrl(url.href, 'url')
     const started = performance.now()
+    const signal = AbortSignal.timeout(this.#timeoutMs)
     const answer = await request(url, {
       method: 'POST',
       headers: { ...headers, 'content-type': 'application/json' },
       body,
       dispatcher: this.#agent,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal,
     })
-    const text = await readBounded(answer.body)
+    const text = await readBounded(answer.body, signal)
     const after = Number(answer.headers['retry-after'])
     return {
       status: answer.statusCode,
@@ -71,7 +74,7 @@ export class Outbound {
   #permits(address: string): boolean {
     if (this.#allowed === 'all') return true
     const parsed = ipaddr.process(address)
-    if (parsed.range() === 'unicast') return true
+    if (parsed.range() === 'unicast' && !isFourInSix(parsed)) return true
     return this.#allowed.some(network => {
       const [base, bits] = ipaddr.parseCIDR(network)
       return base.kind() === parsed.kind() && parsed.match([base, bits])
@@ -88,6 +91,11 @@ export class Outbound {
   }
 }
 
+/** `::127.0.0.1`: an old spelling of IPv4 addresses, in which no public server has ever been. */
+function isFourInSix(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  return address.kind() === 'ipv6' && address.match(ipaddr.parseCIDR('::/96'))
+}
+
 type Found = string | { address: string; family: number }[]
 type Done = (error: Error | null, address: string | { address: string; family: number }[], family?: number) => void
 
@@ -95,13 +103,18 @@ function refusal(host: string): string {
   return `${host} is not a public address; TELLTALE_WEBHOOK_ALLOW_PRIVATE can allow it (true, or a list of networks)`
 }
 
-async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
+/** What came in time of as much as we care to read: the status has been said, so a body that does not end changes nothing. */
+async function readBounded(body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string> {
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of body) {
-    chunks.push(chunk)
-    size += chunk.length
-    if (size > MAX_BODY_BYTES) break
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size > MAX_BODY_BYTES) break
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
   }
   return Buffer.concat(chunks).toString('utf8').slice(0, MAX_BODY_BYTES)
 }

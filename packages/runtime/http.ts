@@ -5,6 +5,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
+import { translate } from '../redis/index.ts'
 import type { Logger } from './logger.ts'
 
 declare module 'fastify' {
@@ -55,6 +56,8 @@ export async function openHttp(identity: Identity, log: Logger) {
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 512 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+    // A URL that no route can be looked up for.
+    frameworkErrors: (error, request, reply) => sendFailure(toFailure(error, request), request, reply),
   }).withTypeProvider<TypeBoxTypeProvider>()
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
@@ -136,7 +139,8 @@ export function callerIn(request: FastifyRequest, project: string, role: Role = 
 }
 
 function toFailure(error: FastifyError, request: FastifyRequest): Failure {
-  if (error instanceof Failure) return error
+  const known = translate(error)
+  if (known instanceof Failure) return known
   const [problem] = error.validation ?? []
   if (problem) {
     const where = [error.validationContext ?? 'body', ...problem.instancePath.split('/').filter(part => part !== '')].join('.')

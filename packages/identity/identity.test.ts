@@ -1,0 +1,166 @@
+// Keys, sessions and what is sealed: who is let in, and that nothing else is.
+import { createHmac } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Failure } from '../core/failure.ts'
+import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
+import { type Caller, Identity, newSecret, requireRole } from './identity.ts'
+
+const KEY = 'k'.repeat(40)
+
+describe.skipIf(installed === undefined)('identity', () => {
+  let server: TestRedis
+  let identity: Identity
+  beforeAll(async () => {
+    server = await openTestRedis()
+    identity = new Identity(server.redis, KEY)
+  })
+  afterAll(() => server.stop())
+
+  it('seals a text so that it reads back, and twice not the same', () => {
+    for (const text of ['', 'x', 'æ 😀\n', 'y'.repeat(10_000)]) {
+      const sealed = identity.seal(text)
+      expect(identity.unseal(sealed)).toBe(text)
+      expect(identity.seal(text)).not.toBe(sealed)
+      expect(new Identity(server.redis, KEY).unseal(sealed)).toBe(text)
+    }
+  })
+
+  it('unseals nothing with another key, and nothing that was changed or cut', () => {
+    const sealed = identity.seal('secret')
+    const message = 'TELLTALE_SECRET_KEY is not the one with which the stored secrets were sealed'
+    expect(() => new Identity(server.redis, `${KEY}x`).unseal(sealed)).toThrow(message)
+    const bytes = Buffer.from(sealed, 'base64url')
+    for (const at of [0, 12, 28, bytes.length - 1]) {
+      const changed = Buffer.from(bytes)
+      changed.writeUInt8(changed.readUInt8(at) ^ 1, at)
+      expect(() => identity.unseal(changed.toString('base64url'))).toThrow(message)
+    }
+    for (const text of ['', 'x', sealed.slice(0, 20), sealed.slice(0, -4)]) expect(() => identity.unseal(text)).toThrow(message)
+  })
+
+  it('keeps no secret as text', async () => {
+    const secret = newSecret()
+    await identity.put('sealed', secret, 'a', {})
+    expect(JSON.stringify(await server.redis.hgetall('t:accounts:keys'))).not.toContain(secret)
+    expect(secret).toMatch(/^[0-9a-f]{64}$/)
+  })
+
+  it('knows a key by its secret, and nobody else', async () => {
+    await identity.put('one', 'secret', 'me', { home: 'user' })
+    expect(await identity.verify('one', 'secret')).toEqual({ keyId: 'one', account: 'me', roles: { home: 'user' } })
+    for (const [keyId, secret] of [
+      ['one', 'Secret'],
+      ['one', ''],
+      ['one', 'secret '],
+      ['two', 'secret'],
+      ['__proto__', ''],
+      ['', ''],
+    ] as const)
+      expect(await identity.verify(keyId, secret)).toBeUndefined()
+  })
+
+  it('forgets a revoked key within a second', async () => {
+    await identity.put('brief', 'secret', 'me', {})
+    const other = new Identity(server.redis, KEY)
+    expect(await other.verify('brief', 'secret')).toBeDefined()
+    await server.redis.hdel('t:accounts:keys', 'brief')
+    await expect.poll(() => other.verify('brief', 'secret'), { timeout: 1500, interval: 50 }).toBeUndefined()
+  })
+
+  it('takes a new secret at once where it was given', async () => {
+    await identity.put('turned', 'old', 'me', {})
+    await identity.verify('turned', 'old')
+    await identity.put('turned', 'new', 'me', {})
+    expect([await identity.verify('turned', 'old'), await identity.verify('turned', 'new')]).toEqual([undefined, expect.anything()])
+  })
+
+  describe('a session', () => {
+    const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    const nowSeconds = Math.floor(Date.now() / 1000)
+    const claims = { sub: 'guest', aud: 'console', iat: nowSeconds, exp: nowSeconds + 60 }
+    const forged = (header: object, payload: object, key: string) => {
+      const body = `${encode(header)}.${encode(payload)}`
+      return `${body}.${createHmac('sha256', key).update(body).digest('base64url')}`
+    }
+    let caller: Caller
+    beforeAll(async () => {
+      await identity.put('guest', 'secret', 'me', { home: 'admin' })
+      caller = (await identity.verify('guest', 'secret')) as Caller
+    })
+
+    it('is resumed as its caller for twelve hours', async () => {
+      const { token, seconds } = await identity.startSession(caller)
+      expect(seconds).toBe(12 * 3600)
+      expect(await identity.resumeSession(token)).toEqual(caller)
+      const { exp, iat } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+      expect(exp - iat).toBe(seconds)
+    })
+
+    it('ends with its key', async () => {
+      await identity.put('leaver', 'secret', 'me', {})
+      const { token } = await identity.startSession((await identity.verify('leaver', 'secret')) as Caller)
+      await server.redis.hdel('t:accounts:keys', 'leaver')
+      expect(await new Identity(server.redis, KEY).resumeSession(token)).toBeUndefined()
+    })
+
+    it('is not what somebody else signed, or nobody', async () => {
+      const { token } = await identity.startSession(caller)
+      const [header, payload, signature] = token.split('.') as [string, string, string]
+      const tokens = [
+        '',
+        'a.b.c',
+        `${header}.${payload}.`,
+        `${header}.${encode({ ...claims, sub: 'one' })}.${signature}`,
+        `${encode({ alg: 'none' })}.${payload}.`,
+        `${encode({ alg: 'none' })}.${payload}.${signature}`,
+        forged({ alg: 'HS256' }, claims, KEY),
+        forged({ alg: 'HS512' }, claims, KEY),
+        forged({ alg: 'HS256', kid: '../../dev/null' }, claims, ''),
+        `\n${token}`,
+        'x'.repeat(100_000),
+      ]
+      for (const text of tokens) expect(await identity.resumeSession(text)).toBeUndefined()
+      expect(await new Identity(server.redis, `${KEY}x`).resumeSession(token)).toBeUndefined()
+    })
+
+    it('is over when its time is, and is for the console alone', async () => {
+      const { SignJWT } = await import('jose')
+      const { hkdfSync } = await import('node:crypto')
+      const signing = Buffer.from(hkdfSync('sha256', KEY, '', 'telltale console sessions', 32))
+      const sign = (audience: string, end: number, extra: object = {}) =>
+        new SignJWT({})
+          .setProtectedHeader({ alg: 'HS256', ...extra })
+          .setSubject('guest')
+          .setAudience(audience)
+          .setExpirationTime(end)
+          .sign(signing)
+      expect(await identity.resumeSession(await sign('console', nowSeconds + 60))).toBeDefined()
+      expect(await identity.resumeSession(await sign('console', nowSeconds - 60))).toBeUndefined()
+      expect(await identity.resumeSession(await sign('api', nowSeconds + 60))).toBeUndefined()
+    })
+  })
+})
+
+describe('a role', () => {
+  const caller: Caller = { keyId: 'k', account: 'a', roles: { home: 'developer' } }
+  const codeOf = (act: () => void) => {
+    try {
+      act()
+    } catch (error) {
+      return error instanceof Failure ? error.code : 'other'
+    }
+    return 'granted'
+  }
+
+  it.each([
+    ['home', 'user', 'granted'],
+    ['home', 'developer', 'granted'],
+    ['home', 'admin', 'forbidden'],
+    ['other', 'user', 'not_found'],
+    ['__proto__', 'user', 'not_found'],
+    ['constructor', 'user', 'not_found'],
+    ['', 'user', 'not_found'],
+  ] as const)('in %s as %s is %s', (project, role, outcome) => {
+    expect(codeOf(() => requireRole(caller, project, role))).toBe(outcome)
+  })
+})

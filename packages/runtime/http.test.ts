@@ -1,0 +1,195 @@
+// HTTP as every role has it: who is let in, what a body may be, and every failure in its shape, without a socket.
+import type { Redis } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Failure } from '../core/failure.ts'
+import { Identity } from '../identity/identity.ts'
+import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
+import { callerIn, type HttpApp, openHttp, SESSION_COOKIE, verb } from './http.ts'
+import { openLogger } from './logger.ts'
+
+const KEY = 'x'.repeat(32)
+const basic = (keyId: string, secret: string) => `Basic ${Buffer.from(`${keyId}:${secret}`).toString('base64')}`
+const mine = { authorization: basic('key', 'secret-of-key') }
+
+describe.skipIf(installed === undefined)('http', () => {
+  let server: TestRedis
+  let identity: Identity
+  let app: HttpApp
+  let quick: Redis
+  beforeAll(async () => {
+    server = await openTestRedis()
+    identity = new Identity(await server.connect('producer'), KEY)
+    await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
+    app = await openHttp(identity, openLogger('silent'))
+    app.get('/open', { config: { open: true } }, async () => ({ ok: true }))
+    app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', async request => {
+      callerIn(request, request.params.project)
+      return request.params
+    })
+    app.post('/v2/echo', async request => ({ got: request.body ?? null }))
+    app.post('/v2/raw', { config: { raw: true } }, async request => ({ bytes: Buffer.isBuffer(request.body) ? request.body.length : 0 }))
+    app.get(verb('/v2/projects/:project/devices', 'stream'), async () => {
+      throw new Failure('invalid', 'cursor: no', { field: 'cursor' })
+    })
+    app.get('/v2/fail/:code', async request => {
+      const { code } = request.params as { code: string }
+      if (code === 'unavailable') throw new Failure('unavailable', 'later', { retryAfterMs: 4200 })
+      if (code === 'internal') throw new Error('secret detail')
+      throw new Failure(code as 'invalid', 'no')
+    })
+    quick = await server.connect('producer')
+    app.get('/v2/store', () => quick.ping())
+  })
+  afterAll(async () => {
+    await app.close()
+    await server.stop()
+  })
+
+  const get = (url: string, headers: Record<string, string> = mine) => app.inject({ method: 'GET', url, headers })
+  const post = (url: string, payload: string | Buffer, headers: Record<string, string> = {}) =>
+    app.inject({ method: 'POST', url, payload, headers: { ...mine, ...headers } })
+
+  it('lets in whoever has a key and its secret', async () => {
+    expect((await get('/v2/projects/home/devices/a')).json()).toEqual({ project: 'home', device: 'a' })
+    expect((await get('/open', {})).statusCode).toBe(200)
+  })
+
+  it.each([
+    ['nobody', {}],
+    ['an unknown key', { authorization: basic('other', 'secret-of-key') }],
+    ['a wrong secret', { authorization: basic('key', 'wrong') }],
+    ['a prototype', { authorization: basic('__proto__', '') }],
+    ['no colon', { authorization: `Basic ${Buffer.from('key').toString('base64')}` }],
+    ['another scheme', { authorization: 'Bearer x' }],
+    ['no base64', { authorization: 'Basic %%%' }],
+    ['a hundred kilobytes', { authorization: `Basic ${'A'.repeat(100_000)}` }],
+  ])('refuses %s with 401', async (_, headers) => {
+    const answer = await get('/v2/projects/home/devices/a', headers)
+    expect(answer.statusCode).toBe(401)
+    expect(answer.headers['www-authenticate']).toBe('Basic realm="telltale"')
+    expect(answer.json()).toEqual({
+      error: 'credentials missing or wrong: send HTTP Basic with a key id and its secret',
+      code: 401,
+      help: 'https://www.rfc-editor.org/rfc/rfc9110#status.401',
+    })
+  })
+
+  it('knows no project in which the caller has no role', async () => {
+    for (const project of ['other', '__proto__', 'constructor', '-']) {
+      const answer = await get(`/v2/projects/${project}/devices/a`)
+      expect([answer.statusCode, answer.json().error]).toEqual([404, `project ${project} does not exist`])
+    }
+  })
+
+  it.each([
+    ['invalid', 400],
+    ['forbidden', 403],
+    ['not_found', 404],
+    ['conflict', 409],
+    ['too_large', 413],
+    ['unsupported', 415],
+    ['unavailable', 503],
+  ])('answers a failure that is %s with %i', async (code, status) => {
+    const answer = await get(`/v2/fail/${code}`)
+    expect([answer.statusCode, answer.json().code]).toEqual([status, status])
+    expect(answer.headers['retry-after']).toBe(status === 503 ? '5' : undefined)
+  })
+
+  it('keeps what is internal to itself', async () => {
+    const answer = await get('/v2/fail/internal')
+    expect([answer.statusCode, answer.json().error]).toEqual([500, 'internal error'])
+    expect(answer.body).not.toContain('secret detail')
+  })
+
+  it('answers streams with an object, because their clients read one', async () => {
+    const answer = await get('/v2/projects/home/devices:stream?cursor=x')
+    expect([answer.statusCode, answer.json()]).toEqual([
+      400,
+      {
+        error: { code: 400, message: 'cursor: no', details: [] },
+        code: 400,
+        help: 'https://www.rfc-editor.org/rfc/rfc9110#status.400',
+      },
+    ])
+    expect((await get('/v2/projects/home/devices:stream', {})).json().error).toMatchObject({ code: 401 })
+  })
+
+  it('names a route that is not there without its query, which may hold a token', async () => {
+    expect((await get('/v2/nothing?token=abc')).json().error).toBe('no route GET /v2/nothing')
+  })
+
+  it.each([
+    '/v2/projects/home/devices/%E0%A4%A',
+    '/v2/projects/home/devices/%',
+    '/v2/projects/home/devices/%00',
+    '/v2/projects/%2e%2e/devices/a',
+    `/v2/projects/home/devices/${'a'.repeat(10_000)}`,
+    `/${'a/'.repeat(5000)}`,
+    '/v2/projects/home/devices/a?x=1&x=2&__proto__=3',
+    '/v2/projects/home/devices/a?%E0%A4%A',
+    '//v2//projects',
+    '/v2/projects/home/devices/:stream',
+    '/v2/:stream',
+  ])('answers a URL out of shape with no more than a refusal in the usual one, %#', async url => {
+    const answer = await get(url)
+    expect(answer.statusCode).toBeLessThan(500)
+    if (answer.statusCode >= 400) expect(answer.json()).toMatchObject({ code: answer.statusCode, error: expect.anything() })
+  })
+
+  it('takes JSON whatever the content type says, and nothing at all', async () => {
+    for (const type of ['application/json', 'application/x-www-form-urlencoded', 'text/plain', 'Application/Json ; charset=x'])
+      expect((await post('/v2/echo', '{"a":1}', { 'content-type': type })).json()).toEqual({ got: { a: 1 } })
+    expect((await post('/v2/echo', '', { 'content-type': 'application/json' })).json()).toEqual({ got: null })
+  })
+
+  it.each([
+    ['{"a":', /^body: not JSON: /],
+    ['{"__proto__":{"a":1}}', 'body: not JSON: "__proto__" is not a field name'],
+    ['{"a":{"__proto__":1}}', 'body: not JSON: "__proto__" is not a field name'],
+    ['['.repeat(100_000), /^body: not JSON: /],
+    [`${'['.repeat(100_000)}${']'.repeat(100_000)}`, /^body: not JSON: /],
+  ])('refuses a body that is no good JSON, %#', async (body, message) => {
+    const answer = await post('/v2/echo', body, { 'content-type': 'application/json' })
+    expect([answer.statusCode, answer.json().field]).toEqual([400, 'body'])
+    expect(answer.json().error).toMatch(message)
+  })
+
+  it('refuses a body of 17 MB with 413', async () => {
+    const answer = await post('/v2/raw', Buffer.alloc(17 * 1024 * 1024))
+    expect([answer.statusCode, answer.json().error]).toEqual([413, 'body: at most 16777216 bytes'])
+  })
+
+  describe('with a session', () => {
+    let cookie: string
+    beforeAll(async () => {
+      const caller = await identity.verify('key', 'secret-of-key')
+      if (!caller) throw new Error('no caller')
+      cookie = `${SESSION_COOKIE}=${(await identity.startSession(caller)).token}`
+    })
+
+    it('reads like with a key', async () => {
+      expect((await get('/v2/projects/home/devices/a', { cookie })).statusCode).toBe(200)
+    })
+
+    it('changes things only with the header that other sites cannot send', async () => {
+      const send = (headers: Record<string, string>) => app.inject({ method: 'POST', url: '/v2/echo', payload: '{}', headers })
+      expect((await send({ cookie })).statusCode).toBe(403)
+      expect((await send({ cookie, 'x-telltale-console': '1' })).statusCode).toBe(200)
+    })
+
+    it('does not stand in for credentials that are wrong', async () => {
+      expect((await get('/v2/projects/home/devices/a', { cookie, authorization: basic('key', 'wrong') })).statusCode).toBe(401)
+    })
+
+    it.each(['', 'x', 'a.b.c', 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJrZXkiLCJhdWQiOiJjb25zb2xlIn0.'])('is not %j', async token => {
+      expect((await get('/v2/projects/home/devices/a', { cookie: `${SESSION_COOKIE}=${token}` })).statusCode).toBe(401)
+    })
+  })
+
+  it('tells callers to wait while Redis is away, and when', async () => {
+    quick.disconnect()
+    const answer = await get('/v2/store')
+    expect([answer.statusCode, answer.json().error]).toEqual([503, 'Redis cannot be reached'])
+    expect(answer.headers['retry-after']).toBe('1')
+  })
+})

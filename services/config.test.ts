@@ -1,0 +1,138 @@
+// Settings: their defaults, and every mistake at once.
+import { describe, expect, it } from 'vitest'
+import { Failure } from '../packages/core/failure.ts'
+import { parseConfig, SETTINGS } from './config.ts'
+
+function problems(env: Record<string, string>, ...args: string[]): string[] {
+  try {
+    parseConfig(env, args)
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'setup') return error.message.split('\n')
+    throw error
+  }
+  return []
+}
+
+describe('settings', () => {
+  it('have defaults with which a first start works', () => {
+    const config = parseConfig({ PATH: '/bin', HOME: '/root' }, [])
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      httpPort: 8080,
+      mqttPort: 1883,
+      dataDir: './data',
+      redisUrl: undefined,
+      influx: undefined,
+      project: 'default',
+      allowPrivate: [],
+      partitions: 4,
+      retentionMs: 0,
+      logRetentionMs: 86_400_000,
+      logMaxBytes: 256 * 1024 ** 2,
+      streamMaxAgeMs: 3_600_000,
+      fsync: 'always',
+      logLevel: 'info',
+    })
+    expect([...config.roles]).toEqual(['gateway', 'worker', 'stream', 'console'])
+    expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it('are named once each, with a meaning', () => {
+    expect(new Set(SETTINGS.map(({ name }) => name)).size).toBe(SETTINGS.length)
+    for (const { name, meaning } of SETTINGS)
+      expect([name, meaning]).toEqual([expect.stringMatching(/^TELLTALE_[A-Z_]+$/), expect.stringMatching(/.{5}/)])
+  })
+
+  it('that are empty or blank are as if not set', () => {
+    expect(parseConfig({ TELLTALE_HTTP_PORT: '', TELLTALE_PROJECT: '  ' }, [])).toMatchObject({ httpPort: 8080, project: 'default' })
+  })
+
+  it('may have white space around them', () => {
+    expect(parseConfig({ TELLTALE_HTTP_PORT: ' 9000\n' }, []).httpPort).toBe(9000)
+  })
+
+  it('are all read', () => {
+    const config = parseConfig(
+      {
+        TELLTALE_HOST: '::',
+        TELLTALE_MQTT_PORT: '0',
+        TELLTALE_REDIS_URL: 'redis://r:6379',
+        TELLTALE_REDIS_MAX_MEMORY: '2GB',
+        TELLTALE_INFLUX_URL: 'http://i:8086',
+        TELLTALE_INFLUX_DATABASE: 'db',
+        TELLTALE_ADMIN_SECRET: 's'.repeat(16),
+        TELLTALE_SECRET_KEY: 'k'.repeat(32),
+        TELLTALE_WEBHOOK_ALLOW_PRIVATE: '10.0.0.0/8',
+        TELLTALE_RETENTION: '90d',
+        TELLTALE_LOG_RETENTION: '1.5h',
+        TELLTALE_FSYNC: 'everysec',
+        TELLTALE_KEY_ID: 'for the command line',
+      },
+      ['worker', 'gateway', 'worker'],
+    )
+    expect(config).toMatchObject({
+      redisMaxBytes: 2 * 1024 ** 3,
+      influx: { url: 'http://i:8086', database: 'db', token: undefined },
+      allowPrivate: ['10.0.0.0/8'],
+      retentionMs: 90 * 86_400_000,
+      logRetentionMs: 5_400_000,
+    })
+    expect([...config.roles]).toEqual(['gateway', 'worker'])
+  })
+
+  it('tell all mistakes at once', () => {
+    expect(
+      problems(
+        {
+          TELLTALE_HTTP_PORT: 'x',
+          TELLTALE_MQTT_PORT: '70000',
+          TELLTALE_PARTITIONS: '0',
+          TELLTALE_RETENTION: '90',
+          TELLTALE_LOG_MAX_SIZE: '1tb',
+          TELLTALE_FSYNC: 'never',
+          TELLTALE_PROJECT: 'A',
+          TELLTALE_WEBHOOK_ALLOW_PRIVATE: 'yes',
+          TELLTALE_HTP_PORT: '1',
+        },
+        'wroker',
+      ),
+    ).toEqual([
+      'TELLTALE_HTP_PORT: unknown setting; did you mean TELLTALE_HTTP_PORT?',
+      'role wroker: expected some of gateway, worker, stream, console, or none for all',
+      'TELLTALE_HTTP_PORT: expected a whole number from 0 to 65535, got "x"',
+      'TELLTALE_MQTT_PORT: expected a whole number from 0 to 65535, got "70000"',
+      'TELLTALE_PROJECT: expected 1 to 63 of a-z 0-9 _ - that start with a letter or digit',
+      'TELLTALE_WEBHOOK_ALLOW_PRIVATE: expected true, false or networks such as 10.0.0.0/8, got yes',
+      'TELLTALE_PARTITIONS: expected a whole number from 1 to 64, got "0"',
+      'TELLTALE_RETENTION: expected a duration such as 90s, 5m, 24h or 30d, got "90"',
+      'TELLTALE_LOG_MAX_SIZE: expected a size such as 512mb or 2gb, got "1tb"',
+      'TELLTALE_FSYNC: expected always, everysec, got "never"',
+    ])
+  })
+
+  it.each([
+    ['TELLTALE_ADMIN_SECRET', 'short'],
+    ['TELLTALE_SECRET_KEY', 'too short a key'],
+  ])('never show what %s is', (name, value) => {
+    expect(problems({ [name]: value })).toEqual([expect.stringContaining(name)])
+    expect(problems({ [name]: value })[0]).not.toContain(value)
+  })
+
+  it.each([
+    ['TELLTALE_PARTITION', 'TELLTALE_PARTITIONS'],
+    ['TELLTALE_REDISURL', 'TELLTALE_REDIS_URL'],
+    ['TELLTALE_LOGLEVEL', 'TELLTALE_LOG_LEVEL'],
+    ['TELLTALE_INFLUX_DB', 'TELLTALE_INFLUX_DATABASE'],
+  ])('know what %s was meant to be', (wrong, right) => {
+    expect(problems({ [wrong]: '1' })).toEqual([`${wrong}: unknown setting; did you mean ${right}?`])
+  })
+
+  it('that contradict each other are refused', () => {
+    expect(problems({}, 'gateway')).toEqual([
+      expect.stringMatching(/^TELLTALE_REDIS_URL: several/),
+      expect.stringMatching(/^TELLTALE_INFLUX_URL: DuckDB/),
+    ])
+    expect(problems({ TELLTALE_REDIS_URL: 'redis://x' })).toEqual([expect.stringMatching(/^TELLTALE_SECRET_KEY: processes on a shared/)])
+    expect(problems({ TELLTALE_INFLUX_URL: 'localhost:8086' })).toEqual([expect.stringMatching(/^TELLTALE_INFLUX_URL: expected a URL/)])
+  })
+})
