@@ -123,6 +123,7 @@ export class Accept {
       this.#ports.counted(accepted, batch.settled.length - accepted)
       for (const consumer of outcome.wake) this.#ports.wake(project, consumer)
     } catch (error) {
+      this.#ports.failed(error)
       failure =
         error instanceof Failure ? error : new Failure('unavailable', 'the log cannot be written', { retryAfterMs: 1000, cause: error })
     }
