@@ -13,7 +13,7 @@ type Readers = { readonly port: number; readonly authorization: string; readonly
 const NEWLINE = 10
 
 export async function measureFanOut(readers: number, rate: number, seconds: number): Promise<Stage> {
-  const server = await Server.start({ run: 'dist' })
+  const server = await Server.start({})
   const { httpPort: port, authorization, mqttPort, login } = server
   const work = { port: mqttPort, login, project: 'default', connections: 10, devices: 100, window: 50 }
   await generate({ ...work, total: 2000 })

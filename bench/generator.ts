@@ -80,7 +80,7 @@ class Publisher {
       this.#next = (this.#next + 1) % PACKET_IDS
       this.#sentUs[id] = nowUs
       const sequence = this.#run.take()
-      this.#packet.write(bytes, i * length, id + 1, Math.imul(sequence, 7919) % this.#load.devices, sequence, nowUs)
+      this.#packet.write(bytes, i * length, id + 1, (sequence * 7919) % this.#load.devices, sequence, nowUs)
     }
     this.#open += count
     this.#socket.write(bytes)

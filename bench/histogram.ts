@@ -13,7 +13,7 @@ export class Histogram {
   add(us: number): void {
     this.#count++
     if (us > this.#maxUs) this.#maxUs = us
-    const bucket = Math.min(BUCKETS - 1, Math.floor(Math.log(us < 1 ? 1 : us) * STEPS_PER_E))
+    const bucket = Math.min(BUCKETS - 1, Math.floor(Math.log(Math.max(us, 1)) * STEPS_PER_E))
     this.#buckets[bucket] = (this.#buckets[bucket] as number) + 1
   }
 

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
 import { measurePeer } from './peer.ts'
 import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
-import { type ProfileReport, profileFlags, readProfile } from './profile.ts'
+import { type ProfileReport, profileFlags, readProfiles } from './profile.ts'
 import { Server } from './server.ts'
 import { measureStages, renderStages } from './stage.ts'
 import { machine, type Report, renderReport } from './table.ts'
@@ -53,18 +53,15 @@ async function startOwnInflux(): Promise<Influxd> {
   return startInfluxd()
 }
 
-async function telltale(
-  size: Size,
-  influxUrl: string | undefined,
-): Promise<{ pipeline: PipelineReport; profile: ProfileReport | undefined }> {
+async function telltale(size: Size, influxUrl: string | undefined): Promise<{ pipeline: PipelineReport; profiles: ProfileReport[] }> {
   const folder = await mkdtemp(join(tmpdir(), 'telltale-profile-'))
   const env: Record<string, string> = influxUrl ? { TELLTALE_INFLUX_URL: influxUrl, TELLTALE_INFLUX_DATABASE: 'bench' } : {}
-  const server = await Server.start({ run: 'dist', env, flags: values.profile ? profileFlags(folder) : [] })
+  const server = await Server.start({ env, flags: values.profile ? profileFlags(folder) : [] })
   try {
     const pipeline = await measurePipeline(server, size)
     await server.stop()
     const events = size.warmUp + size.total * size.runs + size.rate * size.seconds
-    return { pipeline, profile: values.profile ? await readProfile(folder, events) : undefined }
+    return { pipeline, profiles: values.profile ? await readProfiles(folder, events) : [] }
   } catch (error) {
     console.error(server.state)
     throw error

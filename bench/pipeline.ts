@@ -4,7 +4,7 @@ import { Follower } from './follower.ts'
 import { generate, type Load } from './generator.ts'
 import { Histogram, type Latency, median } from './histogram.ts'
 import { type Probed, Receiver, startProbes } from './probe.ts'
-import { spent, usageOf } from './process.ts'
+import { busySeconds, spent, usageOf } from './process.ts'
 import type { Server } from './server.ts'
 import { monotonicUs, sentTimes } from './wire.ts'
 
@@ -26,6 +26,8 @@ export type Throughput = {
   readonly cpuUs: Readonly<Record<string, number>>
   readonly rssMb: number
   readonly generatorCpuUs: number
+  /** Cores that programs which are no part of this were using meanwhile: above 0.1 or so the run says little. */
+  readonly othersCores: number
 }
 
 export type Latencies = Probed & {
@@ -123,15 +125,22 @@ async function run(server: Server, work: Load, stream: Streamed) {
 
 async function measureThroughput(server: Server, total: number, stream: Streamed): Promise<Throughput> {
   const before = usageOf(server.pid)
+  const own = process.cpuUsage()
+  const busy = busySeconds()
   const { result, doneUs } = await run(server, load(server, total), stream)
   const after = usageOf(server.pid)
+  const { user, system } = process.cpuUsage(own)
+  const used = spent(before, after)
+  const ours = Object.values(used).reduce((sum, one) => sum + one, (user + system) / 1e6 + result.cpuSeconds)
+  const seconds = (doneUs - result.startedUs) / 1e6
   return {
     ackedPerSecond: Math.round((total / (result.ackedUs - result.startedUs)) * 1e6),
     sustainedPerSecond: Math.round((total / (doneUs - result.startedUs)) * 1e6),
     ack: result.ack,
-    cpuUs: perEvent(spent(before, after), total),
+    cpuUs: perEvent(used, total),
     rssMb: Math.round(after.reduce((sum, { rssMb }) => sum + rssMb, 0)),
     generatorCpuUs: Math.round((result.cpuSeconds / total) * 1e7) / 10,
+    othersCores: Math.max(0, Math.round(((busySeconds() - busy - ours) / seconds) * 100) / 100),
   }
 }
 

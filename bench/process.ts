@@ -33,6 +33,13 @@ function read(pid: number): Row | undefined {
   return { pid, name, parent: field(4), cpuSeconds: (field(14) + field(15)) / TICKS_PER_SECOND, rssMb: field(24) * PAGE_MB }
 }
 
+/** CPU seconds that this machine has spent on anything since it started. */
+export function busySeconds(): number {
+  const [, ...fields] = readIfThere('/proc/stat').split('\n', 1)[0]?.trim().split(/\s+/) ?? []
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = fields.map(Number)
+  return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
+}
+
 /** Processes end while they are listed. */
 function readIfThere(path: string): string {
   try {

@@ -1,4 +1,4 @@
-// Where the server's main thread spends its time: a V8 CPU profile, added up by file of ours and by library.
+// Where the server's threads spend their time: V8 CPU profiles, added up by file of ours and by library.
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -16,13 +16,11 @@ export function profileFlags(folder: string): string[] {
   return ['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=500']
 }
 
-/** @param events what the server did in its life; `us` is per event. */
-export async function readProfile(folder: string, events: number): Promise<ProfileReport | undefined> {
+/** One report per thread, the busiest first. @param events what the server did in its life; `us` is per event. */
+export async function readProfiles(folder: string, events: number): Promise<ProfileReport[]> {
   const files = (await readdir(folder)).filter(name => name.endsWith('.cpuprofile'))
   const texts = await Promise.all(files.map(name => readFile(join(folder, name), 'utf8')))
-  // Several when worker threads have one each; the largest is the main thread's.
-  const text = texts.sort((a, b) => b.length - a.length)[0]
-  return text === undefined ? undefined : addUp(JSON.parse(text) as CpuProfile, events)
+  return texts.map(text => addUp(JSON.parse(text) as CpuProfile, events)).sort((a, b) => b.busySeconds - a.busySeconds)
 }
 
 function addUp({ nodes, samples, timeDeltas }: CpuProfile, events: number): ProfileReport {

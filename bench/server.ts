@@ -8,8 +8,6 @@ import { fileURLToPath } from 'node:url'
 import type { Login } from './wire.ts'
 
 export type ServerOptions = {
-  /** `dist`: what `npm start` runs, with its flags. `source`: nothing needs to be built. */
-  readonly run: 'dist' | 'source'
   readonly env?: Readonly<Record<string, string>>
   /** More flags for node, such as `--cpu-prof`. */
   readonly flags?: readonly string[]
@@ -78,9 +76,13 @@ export class Server {
       ...this.#options.env,
     }
     this.#words = ''
-    const command = [...(await commandOf(this.#options.run)), ...(this.#options.flags ?? [])]
-    const child = spawn(process.execPath, [...command, mainOf(this.#options.run)], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const command = [...(await startFlags()), ...(this.#options.flags ?? []), 'dist/services/main.js']
+    const child = spawn(process.execPath, command, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
+    // A server must not outlive a benchmark that failed.
+    const last = () => void child.kill('SIGKILL')
+    process.once('exit', last)
+    child.once('exit', () => process.off('exit', last))
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', part => {
         this.#words = `${this.#words}${part}`.slice(-LAST_WORDS)
@@ -144,13 +146,8 @@ export class Server {
   }
 }
 
-function mainOf(run: ServerOptions['run']): string {
-  return run === 'dist' ? 'dist/services/main.js' : 'services/main.ts'
-}
-
 /** The flags of `npm start`, so that what is measured is what people run. */
-async function commandOf(run: ServerOptions['run']): Promise<string[]> {
-  if (run === 'source') return ['--import', 'tsx']
+async function startFlags(): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
   return (scripts['start'] ?? '').split(' ').filter(word => word.startsWith('--'))
 }

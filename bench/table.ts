@@ -10,15 +10,16 @@ export type Report = {
   readonly store: string
   readonly pipeline: PipelineReport
   readonly peer: PeerReport | undefined
-  readonly profile: ProfileReport | undefined
+  readonly profiles: readonly ProfileReport[]
 }
 
 export function machine(): Report['machine'] {
   return { cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(), node: process.version }
 }
 
-export function renderReport({ machine: host, store, pipeline, peer, profile }: Report): string {
+export function renderReport({ machine: host, store, pipeline, peer, profiles }: Report): string {
   const { latency, throughput, median, follower } = pipeline
+  const others = Math.max(...throughput.map(({ othersCores }) => othersCores))
   const first = throughput[0]
   const rows: string[][] = [['', 'Telltale', 'mosquitto + script', 'ratio']]
   rows.push([
@@ -50,8 +51,9 @@ export function renderReport({ machine: host, store, pipeline, peer, profile }: 
     aligned(rows),
     '',
     `The follower got ${whole(follower.frames)} of ${whole(follower.expected)} frames, resumed ${follower.resumes} times, ${follower.gaps} gaps.`,
+    ...(others > 0.1 ? [`Other programs used ${others} cores meanwhile: measure again on a quiet machine.`] : []),
     ...(latency.undelivered > 0 ? [`${latency.undelivered} alarm changes were not delivered in time.`] : []),
-    ...(profile ? ['', renderProfile(profile)] : []),
+    ...profiles.flatMap(profile => ['', renderProfile(profile)]),
   ].join('\n')
 }
 
@@ -61,7 +63,7 @@ function renderProfile({ busySeconds, areas, functions }: ProfileReport): string
     ...shares.map(({ name, share, us }) => `  ${(share * 100).toFixed(1).padStart(5)} %  ${us.toFixed(2).padStart(6)} µs  ${name}`),
   ]
   return [
-    `main thread of the server, busy for ${busySeconds.toFixed(1)} s:`,
+    `a thread of the server, busy for ${busySeconds.toFixed(1)} s:`,
     ...lines('by file', areas),
     ...lines('by function', functions),
   ].join('\n')

@@ -1,6 +1,6 @@
-// Run once before all tests: what every Telltale that they start needs, a Redis server program and the built page.
+// Run once before all tests: what every Telltale that they start needs, the built program and a Redis server program.
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,7 @@ declare module 'vitest' {
   }
 }
 
+const BUILT = 'dist/services/main.js'
 /** Kept from run to run: a fetched copy is a few megabytes. */
 const KEPT = join(tmpdir(), `telltale-test-redis-${process.getuid?.() ?? 'any'}`)
 
@@ -24,12 +25,18 @@ export default async function setup(project: TestProject): Promise<void> {
   project.provide('redisBinary', command.length === 1 ? command[0] : await oneProgram(command))
 }
 
-/** `npm run check` has built before; a bare `vitest run` in a fresh checkout has not. */
+/** What is tested is what is shipped. `npm run check` has built before; after an edit, or in a fresh checkout, it is done here. */
 function build(): void {
-  if (existsSync('dist/services/main.js') && existsSync('dist/services/console/web/index.html')) return
-  console.warn('nothing is built yet: npm run build')
-  const { status } = spawnSync('npm', ['run', 'build'], { stdio: 'inherit' })
-  if (status !== 0) throw new Error('npm run build failed')
+  if (existsSync(BUILT) && statSync(BUILT).mtimeMs > newestSourceMs()) return
+  const { status, stderr } = spawnSync('npm', ['run', 'build'], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`npm run build failed:\n${stderr}`)
+}
+
+function newestSourceMs(): number {
+  const sources = ['packages', 'services'].flatMap(folder =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(name => join(folder, name)),
+  )
+  return Math.max(...sources.filter(path => /\.(ts|tsx|css|html)$/.test(path)).map(path => statSync(path).mtimeMs))
 }
 
 /** A fetched server is run through its own loader: the setting names one program, so this one says the whole command. */

@@ -1,4 +1,4 @@
-// The words in which the promises are written: a Telltale of one's own (the real program, from its sources), and waiting for what it does.
+// The words in which the promises are written: a Telltale of one's own (the real program, as it is shipped), and waiting for what it does.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -22,7 +22,7 @@ export type Answer = { readonly status: number; readonly headers: Headers; reado
 export type Ask = { readonly method?: string; readonly body?: string | Buffer; readonly headers?: Readonly<Record<string, string>> }
 export type Key = { readonly keyId: string; readonly secret: string }
 
-/** One running process of `services/main.ts`; it remembers everything it says. */
+/** One running process of Telltale; it remembers everything it says. */
 export type Program = {
   readonly pid: number
   said(): string
@@ -94,9 +94,8 @@ function environment(dir: string, env: Readonly<Record<string, string>> = {}): N
 
 /** Starts the program and does not wait for it. */
 export function run(dir: string, { env, roles = [] }: Pick<Start, 'env' | 'roles'> = {}): Program {
-  const main = join(ROOT, 'services/main.ts')
   return watch(
-    spawn(process.execPath, ['--import', 'tsx', main, ...roles], {
+    spawn(process.execPath, ['--enable-source-maps', 'dist/services/main.js', ...roles], {
       cwd: ROOT,
       env: environment(dir, env),
       detached: true,

@@ -153,7 +153,7 @@ describe('simulate', () => {
     const { code, out } = await running
     expect(code).toBe(1)
     expect(JSON.parse(out)).toMatchObject({ sent: 3, acked: 0, unacked: 3, interrupted: true })
-    expect(JSON.parse(out).seconds).toBeGreaterThan(5)
+    expect(JSON.parse(out).seconds).toBeGreaterThan(4.9)
   })
 
   test('says how many events its drop-outs withheld', async () => {
@@ -264,7 +264,7 @@ describe('wrong usage is one line that names the option, and exit code 2', () =>
     [['simulate', '--nonsense'], "unknown option '--nonsense'"],
     [
       ['publish', 'a/b', 'temperature', '1'],
-      'DEVICE: expected 1 to 128 characters without control characters, "/", "+" or "#", and not "-"',
+      'DEVICE: expected 1 to 128 characters without control characters, "/", "+" or "#", and not "-", "." or ".."',
     ],
     [['publish', 'a', 'temperature', '{'], 'VALUE: expected JSON, got "{"'],
     [['publish', 'a', 'temperature', '1e999'], 'VALUE: expected a number, a word or a JSON object, got "1e999"'],

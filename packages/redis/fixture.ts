@@ -69,7 +69,8 @@ export type Parent = {
 export function startParent(dir: string, leash?: Leash): Parent {
   const here = import.meta.url
   const code = `
-    const { connectRedis, findRedis, lockDirectory, startRedis } = await import(new URL('./index.ts', ${JSON.stringify(here)}))
+    const { connectRedis, findRedis, lockDirectory } = await import(new URL('./index.ts', ${JSON.stringify(here)}))
+    const { startRedis } = await import(new URL('./embedded.ts', ${JSON.stringify(here)}))
     const log = { info() {}, warn() {}, error() {} }
     const dir = ${JSON.stringify(dir)}
     const lock = await lockDirectory(dir)

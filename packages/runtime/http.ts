@@ -157,8 +157,14 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
 function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const status = STATUS[failure.code]
   if (failure.code === 'unavailable') reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
-  if (failure.code === 'unauthenticated') reply.header('www-authenticate', 'Basic realm="telltale"')
+  if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
   return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
+}
+
+/** A browser asks its user for Basic credentials, in a dialog of its own, even when it was a script of our page that was refused. */
+function schemeFor({ headers }: FastifyRequest): 'Basic' | 'Session' {
+  const script = headers['user-agent']?.startsWith('Mozilla/') === true && headers.accept?.includes('text/html') !== true
+  return script ? 'Session' : 'Basic'
 }
 
 /** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */

@@ -1,6 +1,9 @@
 // What /metrics tells (Prometheus). Counted once per batch, never per event. Each thread has a registry of its own.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
+/** Content type of the text that the registries write. */
+export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
+
 export type Metrics = ReturnType<typeof openMetrics>
 export type WorkerMetrics = ReturnType<typeof openWorkerMetrics>
 

@@ -1,6 +1,6 @@
 // For whoever operates it: /healthz (the process lives), /readyz (it can do its work), /metrics (Prometheus).
-import { Registry } from 'prom-client'
 import type { HttpApp } from './http.ts'
+import { METRICS_TYPE } from './metric.ts'
 
 export type Check = {
   readonly name: string
@@ -27,7 +27,7 @@ export function addOperationRoutes(
   })
   app.get('/metrics', { config: { open: true } }, async (_request, reply) => {
     const texts = await Promise.all(metrics.map(read => read()))
-    return reply.type(Registry.PROMETHEUS_CONTENT_TYPE).send(texts.join('\n'))
+    return reply.type(METRICS_TYPE).send(texts.join('\n'))
   })
 }
 

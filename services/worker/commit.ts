@@ -6,12 +6,13 @@ import type { Change, ChangeKind, RuleState } from '../../packages/core/step.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
+import { Pairs } from './pairs.ts'
 
 export type Judgement = {
   /** `{rule}\t{device}` → the new state, and how far the device's clock is behind the server's. */
   readonly states: Map<string, { readonly state: RuleState | undefined; readonly offsetUs: number }>
-  /** `{device}\t{event type}` → newest judged time. */
-  readonly newest: Map<string, number>
+  /** Newest judged time by event type and device. */
+  readonly newest: Pairs<number>
   readonly changes: Changed[]
   /** Rules that are gone or disabled, with the devices that had states. */
   readonly retired: { readonly rule: string; readonly devices: readonly string[] }[]
@@ -37,7 +38,7 @@ export type OutboxEntry = {
 const PAIRS = 1000
 
 export function newJudgement(): Judgement {
-  return { states: new Map(), newest: new Map(), changes: [], retired: [] }
+  return { states: new Map(), newest: new Pairs(), changes: [], retired: [] }
 }
 
 export function stateCommands(project: string, { states, newest, retired }: Judgement): CommitCommand[] {
@@ -50,13 +51,15 @@ export function stateCommands(project: string, { states, newest, retired }: Judg
     if (state?.dueUs === undefined || !Number.isFinite(state.dueUs)) stopped.push(key)
     else timers.push(state.dueUs + offsetUs, key)
   }
+  const newestTimes: (string | number)[] = []
+  for (const [eventType, device, timeUs] of newest) newestTimes.push(`${device}\t${eventType}`, timeUs)
   const timerKey = projectKey(project, 'timers')
   return [
     ...[...saved].flatMap(([rule, pairs]) => chunked('HSET', stateKey(project, rule), pairs)),
     ...(saved.size > 0 ? [['SADD', projectKey(project, 'ruleStates'), ...saved.keys()] as const] : []),
     ...chunked('ZADD', timerKey, timers),
     ...chunked('ZREM', timerKey, stopped),
-    ...chunked('HSET', projectKey(project, 'newest'), [...newest].flat()),
+    ...chunked('HSET', projectKey(project, 'newest'), newestTimes),
     ...retired.flatMap(({ rule, devices }) => retireCommands(project, rule, devices)),
   ]
 }

@@ -12,6 +12,7 @@ import { alarmCommands } from '../../packages/state/alarm.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
 import type { Consumer } from './drain.ts'
+import { Pairs } from './pairs.ts'
 import { RuleSet } from './ruleset.ts'
 
 /** A timer in server time. */
@@ -47,10 +48,10 @@ const DUE_LIMIT = 1000
 type Memory = {
   rules: RuleSet
   readonly devices: DeviceCache
-  /** `{rule}\t{device}` → state; undefined: there is none. */
-  readonly states: Map<string, RuleState | undefined>
-  /** `{device}\t{event type}` → newest judged time; Number.NEGATIVE_INFINITY: none. */
-  readonly newest: Map<string, number>
+  /** By rule and device; undefined: there is none. */
+  readonly states: Pairs<RuleState | undefined>
+  /** Newest judged time by event type and device; Number.NEGATIVE_INFINITY: none. */
+  readonly newest: Pairs<number>
 }
 
 const MAX_REMEMBERED = 2_000_000
@@ -111,7 +112,7 @@ export class Judge implements Consumer {
     )
     for (const { rule: name, device: id, dueUs } of due) {
       const rule = memory.rules.byName.get(name)
-      const state = memory.states.get(`${name}\t${id}`)
+      const state = memory.states.get(name, id)
       // A timer that nothing waits for any more.
       if (!rule || state?.dueUs === undefined) judgement.states.set(`${name}\t${id}`, { state: undefined, offsetUs: 0 })
       else {
@@ -126,8 +127,7 @@ export class Judge implements Consumer {
   #judge(memory: Memory, judgement: Judgement, { event, device, rules, acceptedUs: arrivedUs }: Wanted, listeningSinceUs: number): void {
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const offsetUs = arrivedUs - timeUs
-    const series = `${event.device}\t${event.eventType}`
-    const before = memory.newest.get(series) ?? Number.NEGATIVE_INFINITY
+    const before = memory.newest.get(event.eventType, device.id) ?? Number.NEGATIVE_INFINITY
     const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
     const input: StepInput = {
       kind: 'event',
@@ -140,17 +140,16 @@ export class Judge implements Consumer {
     }
     for (const rule of rules) this.#step(memory, judgement, rule, device, input, offsetUs)
     if (timeUs < before) return
-    memory.newest.set(series, timeUs)
-    judgement.newest.set(series, timeUs)
+    memory.newest.set(event.eventType, device.id, timeUs)
+    judgement.newest.set(event.eventType, device.id, timeUs)
   }
 
   #step(memory: Memory, judgement: Judgement, rule: Rule, device: Device, input: StepInput, offsetUs: number): void {
-    const key = `${rule.name}\t${device.id}`
-    const before = memory.states.get(key)
+    const before = memory.states.get(rule.name, device.id)
     const outcome = step(rule, before, input)
     if (outcome.state !== (before ?? FRESH)) {
-      memory.states.set(key, outcome.state)
-      judgement.states.set(key, { state: outcome.state, offsetUs })
+      memory.states.set(rule.name, device.id, outcome.state)
+      judgement.states.set(`${rule.name}\t${device.id}`, { state: outcome.state, offsetUs })
     }
     for (const change of outcome.changes) judgement.changes.push({ rule, device, change, quiet: false })
   }
@@ -159,7 +158,7 @@ export class Judge implements Consumer {
     const known = this.#memories.get(project)
     if (known && known.states.size + known.newest.size + known.rules.remembered < MAX_REMEMBERED) return known
     const rules = new RuleSet('', [])
-    const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), states: new Map(), newest: new Map() }
+    const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), states: new Pairs(), newest: new Pairs() }
     this.#memories.set(project, memory)
     return memory
   }
@@ -172,7 +171,7 @@ export class Judge implements Consumer {
     for (const { rule, states } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
       await memory.devices.load(states.keys())
       for (const [id, state] of states) {
-        memory.states.delete(`${rule.name}\t${id}`)
+        memory.states.delete(rule.name, id)
         const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
         for (const change of retire(rule, state, this.#ports.nowUs(), reason).changes)
           judgement.changes.push({ rule, device: memory.devices.get(id) ?? unknownDevice(id), change, quiet: true })
@@ -191,10 +190,8 @@ export class Judge implements Consumer {
       const device = known ?? unknownDevice(event.device)
       const rules = known ? memory.rules.rulesFor(known, event.eventType) : memory.rules.choose(device, event.eventType)
       if (rules.length > 0) wanted.push({ event, device, rules, acceptedUs: arrivedUs })
-      for (const rule of rules) {
-        const key = `${rule.name}\t${device.id}`
-        if (!memory.states.has(key)) pairs.set(key, [rule.name, device.id])
-      }
+      for (const rule of rules)
+        if (!memory.states.has(rule.name, device.id)) pairs.set(`${rule.name}\t${device.id}`, [rule.name, device.id])
     }
     await this.#loadStates(project, memory, [...pairs.values()])
     await this.#loadNewest(project, memory, wanted)
@@ -202,19 +199,20 @@ export class Judge implements Consumer {
   }
 
   async #loadStates(project: string, memory: Memory, pairs: readonly (readonly [string, string])[]): Promise<void> {
-    const missing = pairs.filter(([rule, device]) => !memory.states.has(`${rule}\t${device}`))
+    const missing = pairs.filter(([rule, device]) => !memory.states.has(rule, device))
     if (missing.length === 0) return
     const found = await this.#ports.states(project, missing)
-    for (const [i, [rule, device]] of missing.entries()) memory.states.set(`${rule}\t${device}`, found[i])
+    for (const [i, [rule, device]] of missing.entries()) memory.states.set(rule, device, found[i])
   }
 
   async #loadNewest(project: string, memory: Memory, wanted: readonly Wanted[]): Promise<void> {
-    const missing = [...new Set(wanted.map(({ event }) => `${event.device}\t${event.eventType}`))].filter(
-      series => !memory.newest.has(series),
-    )
-    if (missing.length === 0) return
-    const found = await this.#ports.newest(project, missing)
-    for (const [i, series] of missing.entries()) memory.newest.set(series, found[i] ?? Number.NEGATIVE_INFINITY)
+    const missing = new Map<string, LogEvent>()
+    for (const { event } of wanted)
+      if (!memory.newest.has(event.eventType, event.device)) missing.set(`${event.device}\t${event.eventType}`, event)
+    if (missing.size === 0) return
+    const found = await this.#ports.newest(project, [...missing.keys()])
+    for (const [i, { eventType, device }] of [...missing.values()].entries())
+      memory.newest.set(eventType, device, found[i] ?? Number.NEGATIVE_INFINITY)
   }
 
   async #commands(project: string, { changes, ...judgement }: Judgement): Promise<CommitCommand[]> {

@@ -15,7 +15,7 @@ import { type Draft, Fleet } from './fleet.ts'
 import { createRandom, type Random } from './random.ts'
 
 const REGISTERED_AT_ONCE = 8
-/** After a stall the schedule is caught up by at most this much, so that a server that comes back is not met by a flood. */
+/** After a stall the schedule is caught up by at most this much, so that a server that comes back is not met by a flood; a run may end that much late. */
 const CATCH_UP_MS = 1000
 
 /** True when everything was acknowledged. */
@@ -70,7 +70,7 @@ class Sending {
     const fromUs = this.#options.from ?? Date.now() * 1000
     let dueMs = startMs
     let goOn = true
-    for (; goOn && this.taken < this.limit && performance.now() - startMs < duration; this.taken++) {
+    for (; goOn && this.taken < this.limit && performance.now() - startMs < duration + CATCH_UP_MS; this.taken++) {
       const aheadMs = dueMs - performance.now()
       if (aheadMs >= 1) await pause(aheadMs, stopped)
       if (stopped.aborted || transport.ledger.failure !== undefined) break

@@ -192,10 +192,10 @@ describe('refused is', () => {
     ['deep nesting', `{"a":${deep(17)}}`, typed, /nested deeper than 16 levels$/],
     ['too long a frame', { note: { text: 'x'.repeat(70_000) } }, device, /^too_large event: at most 65536 characters, got /],
   ] satisfies [string, unknown, Place, string | RegExp][])('%s', (_, payload, place, message) => {
-    expect(refusal(payload, place)).toMatch(message instanceof RegExp ? message : new RegExp(`^${escape(message)}$`))
+    expect(refusal(payload, place)).toMatch(message instanceof RegExp ? message : new RegExp(`^${escaped(message)}$`))
   })
 
-  const escape = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
+  const escaped = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
 
   it('no line at all', () => {
     for (const text of ['\n', ' \r\n\n'])

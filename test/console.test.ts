@@ -1,0 +1,179 @@
+// The page in a real browser: live, by keyboard, through a restart, and what devices are called stays text.
+import { existsSync } from 'node:fs'
+import { type Browser, chromium, type Locator, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, removeDirectories, startTelltale, type Telltale } from './world.ts'
+
+const PROJECT = '/v2/projects/default'
+const HOSTILE = '<img src=x onerror=alert(1)>'
+const BROWSER = [process.env['CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
+  path => path !== undefined && existsSync(path),
+)
+const QUIET = ['--disable-background-networking', '--no-first-run', '--disable-component-update', '--disable-sync']
+
+/** Says so when the page is not tested, and fails the run when it is one of CI. */
+function hasBrowser(): boolean {
+  if (BROWSER !== undefined) return true
+  const message = 'no Chromium (CHROMIUM=/path/to/it): the tests of the page are skipped (apt-get install chromium)'
+  if (process.env['CI'] === 'true') throw new Error(message)
+  console.warn(message)
+  return false
+}
+
+describe.skipIf(!hasBrowser())('the console', () => {
+  let telltale: Telltale
+  let browser: Browser
+  let page: Page
+  const complaints: string[] = []
+  const asked = new Set<string>()
+
+  beforeAll(async () => {
+    telltale = await startTelltale()
+    const args = ['--headless=new', '--no-sandbox', '--disable-gpu', ...QUIET]
+    browser = await chromium.launch({ executablePath: BROWSER ?? '', args })
+    page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: 'light' })
+    // Below the limit of a test, so that what was waited for is said.
+    page.setDefaultTimeout(8000)
+    page.on('console', message => {
+      if (message.type() === 'error') complaints.push(`${message.text()} ${message.location().url}`)
+    })
+    page.on('pageerror', error => void complaints.push(`uncaught: ${error.message}`))
+    page.on('dialog', dialog => {
+      complaints.push(`dialog: ${dialog.message()}`)
+      return dialog.dismiss()
+    })
+    page.on('request', request => void asked.add(new URL(request.url()).origin))
+    await page.goto(telltale.url())
+  })
+  afterAll(async () => {
+    await browser.close()
+    await telltale.remove()
+    await removeDirectories()
+  })
+
+  const row = (device: string) => page.locator(`tr[data-device="${device}"]`)
+  const text = (locator: Locator, expected: string | RegExp) =>
+    eventually(async () => expect(await locator.textContent()).toMatch(expected))
+  const link = () => page.locator('[role=status][data-connection]').getAttribute('data-connection')
+
+  async function reading(device: string, value: number): Promise<void> {
+    const { status } = await telltale.send('POST', `${PROJECT}/devices/${device}:publish`, { temperature: { value } })
+    expect(status).toBe(200)
+  }
+
+  test('a wrong secret is refused in words, the right one signs in and goes live', async () => {
+    await page.getByLabel('Key id').fill(telltale.key.keyId)
+    await page.getByLabel('Secret').fill('wrong')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await text(page.getByRole('alert'), /^Not signed in: this key id and secret do not belong together/)
+    await page.getByLabel('Secret').fill(telltale.key.secret)
+    await page.keyboard.press('Enter')
+    await eventually(async () => expect(await link()).toBe('live'))
+    const [cookie] = await page.context().cookies()
+    expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict' })
+  })
+
+  test('a device appears with its first event, and its value moves with the next', async () => {
+    await reading('live', 21.5)
+    await text(row('live').locator('td.value'), /21\.5/)
+    await reading('live', 22.5)
+    await text(row('live').locator('td.value'), /22\.5/)
+    await text(row('live').locator('td.type'), /^temperature$/)
+    await text(row('live').locator('td.age'), /\d/)
+  })
+
+  test('what a device is called, and what its labels say, is text and nothing else', async () => {
+    const labels = { name: HOSTILE, room: '"><script>alert(2)</script>' }
+    await telltale.send('PUT', `${PROJECT}/devices/hostile`, { type: 'temperature', labels })
+    await reading('hostile', 1)
+    await text(row('hostile').getByRole('button'), HOSTILE)
+    await text(row('hostile').locator('td.labels'), /<script>alert\(2\)<\/script>/)
+    expect(await page.locator('main img, main script').count()).toBe(0)
+  })
+
+  test('the filter leaves the devices that match', async () => {
+    const filter = page.getByRole('searchbox', { name: 'Filter devices' })
+    await filter.fill('live')
+    await eventually(async () => expect(await page.locator('tr[data-device]').count()).toBe(1))
+    await filter.fill('')
+    await eventually(async () => expect(await page.locator('tr[data-device]').count()).toBe(2))
+  })
+
+  test('the chart opens and closes by keyboard, shows history and follows', async () => {
+    const button = row('live').getByRole('button')
+    await button.focus()
+    await page.keyboard.press('Enter')
+    const chart = page.locator('section.chart')
+    await text(chart.locator('[data-value]'), /22\.5/)
+    await eventually(async () => expect(await chart.locator('canvas').count()).toBeGreaterThan(0))
+    await text(chart.locator('[data-readout]'), /\d/)
+    await reading('live', 23.5)
+    await text(chart.locator('[data-value]'), /23\.5/)
+    await page.keyboard.press('Escape')
+    await eventually(async () => expect(await chart.count()).toBe(0))
+    expect(await button.evaluate(element => element === element.ownerDocument.activeElement)).toBe(true)
+  })
+
+  test('an alarm shows by itself and is acknowledged with a comment', async () => {
+    const when = { threshold: { field: 'temperature.value', above: 30 } }
+    await telltale.send('PUT', `${PROJECT}/rules/hot`, {
+      when,
+      select: { devices: ['live'] },
+      severity: 'critical',
+      message: 'too hot: {{value}}',
+    })
+    await reading('live', 31)
+    const alarm = page.locator('li[data-alarm][data-state=active]')
+    await text(alarm, /too hot: 31/)
+    expect(await alarm.getAttribute('data-acknowledged')).toBe('false')
+    await alarm.getByRole('button', { name: 'Acknowledge' }).click()
+    await page.getByLabel('Comment (optional)').fill(HOSTILE)
+    await page.getByRole('button', { name: 'Confirm' }).click()
+    await eventually(async () => expect(await alarm.getAttribute('data-acknowledged')).toBe('true'))
+    await text(alarm, /Acknowledged by admin@localhost/)
+    const { json } = await telltale.http(`${PROJECT}/alarms`)
+    expect(json['alarms']).toMatchObject([{ acknowledgement: { comment: HOSTILE } }])
+    expect(await page.title()).toBe('(1) Telltale')
+  })
+
+  test('the server is restarted while the page is open: it says so, comes back by itself and shows what it missed', async () => {
+    await telltale.stop()
+    await eventually(async () => expect(await link()).toBe('reconnecting'))
+    await telltale.restart()
+    await reading('live', 20.25)
+    await reading('newcomer', 19.75)
+    await eventually(async () => expect(await link()).toBe('live'), 20_000)
+    await text(row('live').locator('td.value'), /20\.25/)
+    await text(row('newcomer').locator('td.value'), /19\.75/)
+    await eventually(async () => expect(await page.locator('li[data-alarm][data-state=active]').count()).toBe(0))
+    // What a browser itself says of a connection that is gone.
+    for (const complaint of complaints.splice(0))
+      expect(complaint).toMatch(/net::ERR_(CONNECTION|INCOMPLETE|EMPTY)|401 .*\/console\/session/)
+  }, 40_000)
+
+  test.each(['light', 'dark'] as const)('in %s it is readable, also on a narrow screen', async scheme => {
+    await page.emulateMedia({ colorScheme: scheme })
+    await page.setViewportSize({ width: 375, height: 700 })
+    const colours = await row('live').evaluate(element => {
+      const view = element.ownerDocument.defaultView
+      const { body } = element.ownerDocument
+      return { text: view?.getComputedStyle(element).color ?? '', page: view?.getComputedStyle(body).backgroundColor ?? '' }
+    })
+    const [ink, paper] = [brightness(colours.text), brightness(colours.page)]
+    expect(Math.abs(ink - paper), JSON.stringify(colours)).toBeGreaterThan(0.5)
+    expect(paper > ink).toBe(scheme === 'light')
+    const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
+    expect(overflow).toBeLessThanOrEqual(0)
+  })
+
+  test('the browser complains of nothing, and talks to nobody else', () => {
+    expect(complaints).toEqual([])
+    expect([...asked]).toEqual([telltale.url()])
+  })
+})
+
+/** 0 to 1, of `rgb(r, g, b)`. */
+function brightness(colour: string): number {
+  const [red = 0, green = 0, blue = 0] = (colour.match(/[\d.]+/g) ?? []).map(Number)
+  return (0.299 * red + 0.587 * green + 0.114 * blue) / 255
+}
