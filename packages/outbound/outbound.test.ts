@@ -117,7 +117,7 @@ describe('a call', () => {
       })
       request.on('end', () => {
         response.writeHead(202, { 'retry-after': '7' })
-        response.end(`${request.method} ${request.headers['x-a']} ${request.headers['content-type']} ${body}`)
+        response.end(`${request.method} ${String(request.headers['x-a'])} ${request.headers['content-type']} ${body}`)
       })
     })
     const answer = await open('all').post(new URL(`http://127.0.0.1:${port}/`), { 'x-a': 'b' }, '{}')

@@ -57,7 +57,9 @@ export async function openHttp(identity: Identity, log: Logger) {
     routerOptions: { maxParamLength: 512 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     // A URL that no route can be looked up for.
-    frameworkErrors: (error, request, reply) => sendFailure(toFailure(error, request), request, reply),
+    frameworkErrors: (error, request, reply) => {
+      void sendFailure(toFailure(error, request), request, reply)
+    },
   }).withTypeProvider<TypeBoxTypeProvider>()
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
