@@ -244,7 +244,7 @@ describe('going on where one was', () => {
     await publish(series('cursor', 0, 1))
     await reader.have(1)
     const cursor = reader.cursor()
-    for (const wrong of ['x', '1-1', `${cursor}0`, cursor.replace(/\.\w+$/, '.abc'), `${cursor}%0d%0a`, '%F0%9F%94%A5']) {
+    for (const wrong of ['x', '1-1', `9${cursor}`, `${cursor}0`, cursor.replace(/\.\w+$/, '.abc'), `${cursor}%0d%0a`, '%F0%9F%94%A5']) {
       const { status, json } = await telltale.http(`${PROJECT}/devices:stream?cursor=${wrong}`)
       expect([status, json['error']], wrong).toEqual([400, expect.objectContaining({ message: expect.stringMatching(/^cursor: /) })])
     }
