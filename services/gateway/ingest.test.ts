@@ -10,7 +10,7 @@ const good = (device: string, key?: string): Decoded => ({
   event: { project: 'p', device, eventType: 't', timeUs: 1, frame: '{}', key },
 })
 const bad = (field: string): Decoded => ({ failure: new Failure('invalid', `${field}: no`, { field }), element: `"${field}"` })
-const from = { project: 'p', source: 'POST /x', keyId: 'k', deliveryKey: (index: number) => `delivery ${index}`, redelivery: false }
+const from = { project: 'p', source: 'POST /x', keyId: 'k', deliveryKey: (index: number) => `delivery ${index}`, mayRepeat: () => false }
 
 function run(decoded: readonly Decoded[], change: { append?: Error; quarantine?: Error } = {}) {
   const seen = { keys: [] as string[], modes: '', refused: [] as Refused[], rejected: 0, settled: 0 }
