@@ -1,5 +1,4 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
-import { randomUUID } from 'node:crypto'
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
@@ -28,8 +27,6 @@ export type Config = {
   readonly streamMaxAgeMs: number
   readonly fsync: 'always' | 'everysec'
   readonly logLevel: string
-  /** One name per process. */
-  readonly node: string
 }
 
 export type Influx = {
@@ -143,7 +140,6 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
-    node: randomUUID(),
   }
 }
 

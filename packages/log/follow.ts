@@ -21,7 +21,7 @@ export type FollowPorts = {
 }
 
 const BLOCK_MS = 2000
-const READ_ENTRIES = 50
+const READ_ENTRIES = 10
 const RETRY_MS = 200
 
 /** Follows from the newest entry at the time of the call, or from the entry after `from`. */

@@ -68,13 +68,13 @@ return reply`
 const COMMIT = `
 local place = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if place ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 local i = 4
 while i <= #ARGV do
   local n = tonumber(ARGV[i])
   redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
   i = i + n + 1
 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1`
 
 /** In one step, so that a reader sees either the entries or how far they are gone. */

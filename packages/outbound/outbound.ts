@@ -58,10 +58,9 @@ export class Outbound {
       signal,
     })
     const text = await readBounded(answer.body, signal)
-    const after = Number(answer.headers['retry-after'])
     return {
       status: answer.statusCode,
-      retryAfterMs: Number.isFinite(after) ? after * 1000 : undefined,
+      retryAfterMs: retryAfter(answer.headers['retry-after']),
       body: text,
       ms: performance.now() - started,
     }
@@ -128,4 +127,11 @@ export function parseAllowed(text: string): Allowed {
     if (!ipaddr.isValidCIDR(network))
       throw new Failure('setup', `TELLTALE_WEBHOOK_ALLOW_PRIVATE: expected true, false or networks such as 10.0.0.0/8, got ${network}`)
   return networks
+}
+
+/** Seconds, or a date (RFC 9110 §10.2.3). */
+function retryAfter(value: string | string[] | undefined): number | undefined {
+  if (typeof value !== 'string') return undefined
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
 }

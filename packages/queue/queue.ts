@@ -13,6 +13,7 @@ export type QueuePorts = {
 /** A killed worker's job is picked up within 2 to 3 s; the check must be as frequent on all workers. */
 const WORKER_OPTIONS = { lockDuration: 2000, stalledInterval: 1000, maxStalledCount: 1_000_000, concurrency: 1 } as const
 const DONE_AGE_SECONDS = 3600
+const BROKEN_RETRY_MS = 5000
 const MAX_PACED = 100_000
 
 /** The partition whose workers drain a project. */
@@ -152,8 +153,8 @@ export class Deliveries {
    * otherwise: waiting is done by a delayed job, so that a dead receiver holds no worker.
    */
   start(attempt: (job: DeliveryJob) => Promise<DeliveryVerdict | undefined>, concurrency: number): Running {
-    const options = { ...WORKER_OPTIONS, concurrency, lockDuration: 30_000, connection: this.#ports.redis, prefix: prefixOf('deliver') }
-    const worker = new Worker<DeliveryJob>('deliver', (job, token) => run(job, token, attempt), options)
+    const options = { ...WORKER_OPTIONS, concurrency, connection: this.#ports.redis, prefix: prefixOf('deliver') }
+    const worker = new Worker<DeliveryJob>('deliver', (job, token) => run(job, token, attempt, this.#ports.log), options)
     worker.on('error', error => this.#ports.log.debug({ queue: 'deliver', reason: error.message }, 'queue worker error'))
     return { stop: () => worker.close() }
   }
@@ -167,8 +168,13 @@ async function run(
   job: Job<DeliveryJob>,
   token: string | undefined,
   attempt: (job: DeliveryJob) => Promise<DeliveryVerdict | undefined>,
+  log: Logger,
 ): Promise<void> {
-  const verdict = await attempt(job.data)
+  const verdict = await attempt(job.data).catch((error: unknown): DeliveryVerdict => {
+    // A delivery is given up by its verdict only: a job that failed would leave it open, and those behind it waiting for ever.
+    log.error({ err: error, delivery: job.data.delivery }, 'delivery could not be attempted')
+    return { retry: true, afterMs: BROKEN_RETRY_MS }
+  })
   if (verdict === undefined) return
   if (!verdict.retry) throw new UnrecoverableError(verdict.reason)
   await job.moveToDelayed(Date.now() + (verdict.afterMs ?? 1000), token)

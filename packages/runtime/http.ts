@@ -41,7 +41,9 @@ export function verb(path: string, name: 'stream' | 'publish' | 'batchUpdate' | 
 }
 
 export const SESSION_COOKIE = 'telltale_session'
-const MAX_BODY_BYTES = 16 * 1024 * 1024
+/** Of routes that take events; others need far less, and parse it in one piece. */
+export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
+const MAX_BODY_BYTES = 1024 * 1024
 /** A slow body is cut off (hazard 15). */
 const REQUEST_TIMEOUT_MS = 30_000
 
@@ -149,7 +151,7 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
     const extra: unknown = problem.params['additionalProperty'] ?? problem.params['missingProperty']
     return invalid(typeof extra === 'string' ? `${where}.${extra}` : where, problem.message ?? 'not valid')
   }
-  if (error.statusCode === 413) return new Failure('too_large', `body: at most ${MAX_BODY_BYTES} bytes`)
+  if (error.statusCode === 413) return new Failure('too_large', `body: at most ${request.routeOptions.bodyLimit ?? MAX_BODY_BYTES} bytes`)
   if (error.statusCode === 415) return new Failure('unsupported', error.message)
   if (error.statusCode !== undefined && error.statusCode < 500) return new Failure('invalid', error.message)
   request.log.error({ err: error, method: request.method, path: pathOf(request) }, 'request failed')

@@ -7,7 +7,9 @@ export type Channel = {
   readonly name: string
   readonly type: 'webhook'
   readonly url: string
-  readonly headers: Readonly<Record<string, string>>
+  readonly headerNames: readonly string[]
+  /** Own headers as JSON, sealed: they may hold tokens. */
+  readonly headers: string
   /** Sealed; see packages/identity. */
   readonly secret: string
 }

@@ -40,6 +40,14 @@ export class Quarantine {
     for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error
   }
 
+  /** Lets go of the oldest beyond this much memory, estimated by Redis from a sample. */
+  async trim(project: string, maxBytes: number): Promise<void> {
+    const key = projectKey(project, 'quarantine')
+    const bytes = Number((await this.#redis.memory('USAGE', key, 'SAMPLES', 50)) ?? 0)
+    if (bytes <= maxBytes) return
+    await this.#redis.xtrim(key, 'MAXLEN', Math.floor(((await this.#redis.xlen(key)) * maxBytes) / bytes))
+  }
+
   /** Newest first; `before` is the id of the last record of the page before. */
   async list(project: string, before: string, limit: number): Promise<QuarantineRecord[]> {
     const rows = await this.#redis.xrevrangeBuffer(

@@ -11,9 +11,12 @@ return redis.call('INCR', KEYS[2])`
 const REMOVE = `
 local document = redis.call('HGET', KEYS[1], ARGV[1])
 if not document then return 0 end
-redis.call('HSET', KEYS[3], ARGV[1], document)
+if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then redis.call('HSET', KEYS[3], ARGV[1], document) end
 redis.call('HDEL', KEYS[1], ARGV[1])
 return redis.call('INCR', KEYS[2])`
+
+const REMOVAL_LOOK_MS = 50
+const REMOVAL_LIMIT_MS = 3000
 
 type Scripts = {
   telltaleSaveRule(keys: number, ...args: string[]): Promise<number>
@@ -44,6 +47,7 @@ export class Rules {
 
   /** Creates or replaces; the version grows by one with each save. `onlyNew`: conflict when it exists. */
   async save(project: string, rule: Rule, onlyNew: boolean): Promise<Rule> {
+    await this.#awaitRemoval(project, rule.name)
     const row = await this.#redis.hget(projectKey(project, 'rules'), rule.name)
     if (row !== null && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
     const version = row === null ? 1 : parseRule(JSON.parse(row), rule.name).version + 1
@@ -52,8 +56,24 @@ export class Rules {
     return saved
   }
 
+  /** A rule made again under the name of a removed one would inherit its alarms: those are cleared first, which takes a moment. */
+  async #awaitRemoval(project: string, name: string): Promise<void> {
+    for (let waitedMs = 0; (await this.#redis.hexists(projectKey(project, 'removedRules'), name)) === 1; waitedMs += REMOVAL_LOOK_MS) {
+      if (waitedMs > REMOVAL_LIMIT_MS)
+        throw new Failure('conflict', `rule ${name} is being removed, with its alarms: try again in a moment`)
+      await new Promise(resolve => setTimeout(resolve, REMOVAL_LOOK_MS))
+    }
+  }
+
   async remove(project: string, name: string): Promise<void> {
-    if ((await this.#redis.telltaleRemoveRule(3, ...this.#keys(project), projectKey(project, 'removedRules'), name)) === 0)
+    if (
+      (await this.#redis.telltaleRemoveRule(
+        4,
+        ...this.#keys(project),
+        ...['removedRules', 'ruleStates'].map(key => projectKey(project, key)),
+        name,
+      )) === 0
+    )
       throw new Failure('not_found', `rule ${name} does not exist in project ${project}`, { field: 'rule' })
   }
 

@@ -41,7 +41,8 @@ export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }:
     outbound.checkUrl(url, 'url')
     if (!SECRET.test(secret)) throw invalid('secret', 'expected whsec_ and 24 to 64 bytes in base64; leave it out to get one')
     checkHeaders(headers)
-    const channel: Channel = { name, type: 'webhook', url, headers, secret: identity.seal(secret) }
+    const sealed = { headers: identity.seal(JSON.stringify(headers)), secret: identity.seal(secret) }
+    const channel: Channel = { name, type: 'webhook', url, headerNames: Object.keys(headers), ...sealed }
     await channels.save(project, channel)
     return { ...toJson(project, channel), secret }
   })
@@ -57,22 +58,34 @@ function freshSecret(): string {
   return `whsec_${Buffer.from(newSecret(), 'hex').toString('base64')}`
 }
 
+/** Set by us, or of the connection and not of the request. */
+const OWN_HEADERS: ReadonlySet<string> = new Set([
+  'content-type',
+  'content-length',
+  'host',
+  'user-agent',
+  'connection',
+  'keep-alive',
+  'transfer-encoding',
+  'te',
+  'trailer',
+  'upgrade',
+  'expect',
+])
+
 function checkHeaders(headers: Readonly<Record<string, string>>): void {
+  const seen = new Set<string>()
   for (const [name, value] of Object.entries(headers)) {
     const lower = name.toLowerCase()
-    if (
-      !HEADER_NAME.test(name) ||
-      lower.startsWith('webhook-') ||
-      lower === 'content-type' ||
-      lower === 'content-length' ||
-      lower === 'host'
-    )
+    const twice = seen.has(lower)
+    seen.add(lower)
+    if (!HEADER_NAME.test(name) || lower.startsWith('webhook-') || lower.startsWith('proxy-') || OWN_HEADERS.has(lower) || twice)
       throw invalid(`headers.${name}`, 'not a header that may be set here')
     if (!HEADER_VALUE.test(value)) throw invalid(`headers.${name}`, 'expected at most 1000 printable ASCII characters')
   }
 }
 
 /** Secrets are shown once, when they are made; headers may hold some, so only their names are shown. */
-function toJson(project: string, { name, type, url, headers }: Channel): object {
-  return { name, resource: `projects/${project}/channels/${name}`, type, url, headers: Object.keys(headers) }
+function toJson(project: string, { name, type, url, headerNames }: Channel): object {
+  return { name, resource: `projects/${project}/channels/${name}`, type, url, headers: headerNames }
 }

@@ -26,7 +26,7 @@ export function addHistoryRoutes(app: HttpApp, { store, nowUs }: HistoryPorts): 
     const last = found.length === limit ? found.at(-1) : undefined
     return {
       events: found.map(({ frame }) => JSON.parse(frame) as unknown),
-      nextPageToken: last ? encodeToken(`${last.timeUs} ${last.eventId}`) : '',
+      nextPageToken: last ? encodeToken(`${last.timeUs} ${last.eventType} ${last.eventId}`) : '',
     }
   })
   app.get<Route>('/v2/projects/:project/devices/:device/readings', async request => {
@@ -116,8 +116,9 @@ function timeOf(query: Query, name: string): number | undefined {
 
 function placeOf(token: string | undefined): EventPlace | undefined {
   if (token === undefined) return undefined
-  const at = token.indexOf(' ')
-  const timeUs = Number(token.slice(0, at))
-  if (at < 1 || !Number.isSafeInteger(timeUs)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
-  return { timeUs, eventId: token.slice(at + 1) }
+  const [time, eventType, eventId] = token.split(' ')
+  const timeUs = Number(time)
+  if (time === '' || eventType === undefined || eventId === undefined || !Number.isSafeInteger(timeUs))
+    throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
+  return { timeUs, eventType, eventId }
 }

@@ -10,9 +10,12 @@ const Body = Type.Object(
   { additionalProperties: false },
 )
 
+/** Anybody may send one. */
+const MAX_LOGIN_BYTES = 4096
+
 export function addSessionRoutes(app: HttpApp, identity: Identity): void {
   app.get('/console/session', async request => toJson(signedIn(request.caller)))
-  app.post('/console/session', { config: { open: true }, schema: { body: Body } }, async (request, reply) => {
+  app.post('/console/session', { config: { open: true }, bodyLimit: MAX_LOGIN_BYTES, schema: { body: Body } }, async (request, reply) => {
     const { keyId, secret } = Value.Parse(Body, request.body)
     const caller = signedIn(await identity.verify(keyId, secret))
     const { token, seconds } = await identity.startSession(caller)

@@ -18,6 +18,10 @@ type Route = { Params: { project: string } }
 
 export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise<void> {
   await app.register(FastifySSEPlugin, { retryDelay: 2000 })
+  const open = new Set<AbortController>()
+  app.addHook('preClose', async () => {
+    for (const ended of open) ended.abort()
+  })
   app.get<Route>('/v2/projects/:project/status', async request => {
     callerIn(request, request.params.project)
     return status(ports, request.params.project)
@@ -26,16 +30,21 @@ export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise
     const { project } = request.params
     callerIn(request, project)
     const ended = new AbortController()
-    reply.raw.once('close', () => ended.abort())
+    open.add(ended)
+    reply.raw.once('close', () => {
+      open.delete(ended)
+      ended.abort()
+    })
     reply.sse(frames(() => status(ports, project), ended.signal))
   })
 }
 
 async function* frames(read: () => Promise<object>, signal: AbortSignal): AsyncGenerator<{ data: string }> {
+  const aborted = new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
   while (!signal.aborted) {
     const data = await read().catch((error: Error) => ({ error: { code: 503, message: error.message } }))
     yield { data: JSON.stringify(data) }
-    await pause(EVERY_MS, undefined, { ref: false })
+    await Promise.race([pause(EVERY_MS, undefined, { ref: false }), aborted])
   }
 }
 

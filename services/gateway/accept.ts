@@ -52,7 +52,11 @@ export class Accept {
     this.#ports = ports
   }
 
-  /** While set, everything is refused with it: the log is over its budget, or the service stops. */
+  get refusal(): Failure | undefined {
+    return this.#refusal
+  }
+
+  /** While set, everything is refused with it: Redis is nearly full. */
   set refusal(failure: Failure | undefined) {
     this.#refusal = failure
   }

@@ -90,7 +90,9 @@ function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, doo
       await listening.beat()
       const full = await memoryShare(redis)
       accept.refusal =
-        full < FULL_SHARE ? undefined : new Failure('unavailable', 'the log is full: consumers are behind', { retryAfterMs: 5000 })
+        full < FULL_SHARE
+          ? undefined
+          : new Failure('unavailable', 'the log has no room: consumers are behind, or other data fills Redis', { retryAfterMs: 5000 })
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }

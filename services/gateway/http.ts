@@ -3,11 +3,13 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
-import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
+import { callerIn, type HttpApp, MAX_EVENTS_BYTES, verb } from '../../packages/runtime/http.ts'
 import { type Clock, type Decoded, decodeJson, decodeLines, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
 
 export type HttpPorts = IngestPorts & { readonly clock: Clock }
+
+const RAW = { config: { raw: true }, bodyLimit: MAX_EVENTS_BYTES }
 
 type EventsRoute = { Params: { project: string } }
 type PublishRoute = { Params: { project: string; device: string } }
@@ -16,10 +18,10 @@ const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)$/
 const JSON_TYPES: ReadonlySet<string> = new Set(['application/json', 'application/x-www-form-urlencoded', 'text/plain', ''])
 
 export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
-  app.post<EventsRoute>('/v2/projects/:project/events', { config: { raw: true } }, (request, reply) =>
+  app.post<EventsRoute>('/v2/projects/:project/events', RAW, (request, reply) =>
     take(ports, request, reply, { project: request.params.project }),
   )
-  app.post<PublishRoute>(verb('/v2/projects/:project/devices/:device', 'publish'), { config: { raw: true } }, (request, reply) => {
+  app.post<PublishRoute>(verb('/v2/projects/:project/devices/:device', 'publish'), RAW, (request, reply) => {
     const { project, device } = request.params
     return take(ports, request, reply, { project, device })
   })

@@ -78,6 +78,11 @@ export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure
 
 /** Puts refusals on disk, then settles. */
 export function setAside(ports: IngestPorts, project: string, refused: readonly Refused[], settled: Settled): void {
+  // What is refused takes as much room as what is accepted.
+  if (ports.accept.refusal) {
+    settled(ports.accept.refusal)
+    return
+  }
   ports.rejected(refused.length)
   ports.quarantine(project, refused).then(
     () => settled(),

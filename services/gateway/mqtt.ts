@@ -1,6 +1,6 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
-import { createServer, type Server } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
@@ -32,6 +32,10 @@ const NOT_AUTHORISED = 5
 const SERVER_UNAVAILABLE = 3
 /** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
 const QUEUE_LIMIT = 1000
+/** A socket that says nothing holds its place no longer (hazard 3). */
+const CONNECT_TIMEOUT_MS = 10_000
+/** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
+const DRAIN_TIMEOUT_MS = 1000
 
 type Session = { readonly caller: Caller; readonly project: string; readonly deliveries: Deliveries }
 
@@ -40,6 +44,8 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const redeliveries = new Redeliveries(Date.now)
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    drainTimeout: DRAIN_TIMEOUT_MS,
     authenticate: (client, username, password, done) => {
       login(ports, username, password).then(
         caller => {
@@ -60,13 +66,18 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     },
   })
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
-  const server = createServer({ noDelay: true }, broker.handle)
+  const sockets = new Set<Socket>()
+  const server = createServer({ noDelay: true }, socket => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    broker.handle(socket)
+  })
   await listen(server, host, port)
   return {
     port: (server.address() as { port: number }).port,
     announce: (topic, payload) => announce(broker, topic, payload),
     connections: () => broker.connectedClients,
-    close: () => close(server, broker),
+    close: () => close(server, broker, sockets),
   }
 }
 
@@ -161,8 +172,10 @@ function announce(broker: Aedes, topic: string, payload: string): Promise<void> 
   })
 }
 
-async function close(server: Server, broker: Aedes): Promise<void> {
+async function close(server: Server, broker: Aedes, sockets: ReadonlySet<Socket>): Promise<void> {
   const closed = new Promise<void>(resolve => server.close(() => resolve()))
   await new Promise<void>(resolve => broker.close(() => resolve()))
+  // Those that never sent a CONNECT are not the broker's clients.
+  for (const socket of sockets) socket.destroy()
   await closed
 }

@@ -42,7 +42,8 @@ type Subscriber = {
   seen?: string | undefined
 }
 
-const REPLAY_ENTRIES = 20
+/** Of up to 1 MiB each, and they are written one by one. */
+const REPLAY_ENTRIES = 5
 
 export class Hub {
   readonly #ports: HubPorts
@@ -106,6 +107,8 @@ export class Hub {
     const { sink } = subscriber
     const rest = from.index === LAST_INDEX ? undefined : await this.#ports.entry(from.entryId)
     if (rest) await this.#deliver([subscriber], [rest], from.index + 1)
+    // The cursor stood inside an entry that is gone: how much of it is missing nobody knows.
+    let halfRead = rest === undefined && from.index !== LAST_INDEX && from.index >= 0
     for (let after = from.entryId; !sink.closed; ) {
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
       const reached = this.#reached
@@ -115,10 +118,13 @@ export class Hub {
         return
       }
       const { entries, trimmed } = await this.#ports.read(after, REPLAY_ENTRIES)
-      if (compareIds(after, trimmed) < 0) this.#ports.gap(sink, after, trimmed)
+      if (compareIds(after, trimmed) < 0 || (halfRead && after === trimmed)) this.#ports.gap(sink, after, trimmed)
+      halfRead = false
       const due = entries.filter(entry => compareIds(entry.id, reached) <= 0)
-      await this.#deliver([subscriber], due)
-      await sink.drained()
+      for (const entry of due) {
+        await this.#deliver([subscriber], [entry])
+        await sink.drained()
+      }
       after = due.at(-1)?.id ?? reached
     }
   }

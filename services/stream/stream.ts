@@ -71,7 +71,8 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
   const stream = STREAM_OF[subject]
   const hub = new Hub({
     frames,
-    devices: new DeviceCache(ports.devices, project),
+    // The alarm log does not say when labels change, so there each is looked up anew.
+    devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
     read: (after, count) => ports.log.readFrom(project, after, count, stream),
     entry: id => ports.log.entry(project, id, stream),
     trimmed: () => ports.log.trimmed(project, stream),

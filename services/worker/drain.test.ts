@@ -1,11 +1,14 @@
 // Draining a real log with consumers made for it: the place moves with the effects, and accidents change nothing twice.
+
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis } from '../../packages/log/fixture.ts'
 import { projectKey } from '../../packages/log/key.ts'
 import { type CommitCommand, Log } from '../../packages/log/log.ts'
+import type { ReadingStore } from '../../packages/store/store.ts'
 import { type Consumer, Drain, type DrainPorts, entryIdOf } from './drain.ts'
+import { storeConsumer } from './store.ts'
 
 describe.skipIf(installed === undefined)('draining', () => {
   let server: TestRedis
@@ -139,6 +142,20 @@ describe.skipIf(installed === undefined)('draining', () => {
     expect(seen.quarantined).toEqual([])
     expect(consumer.forgotten).toBeGreaterThan(0)
     expect((await append('b')).wake).toEqual([])
+  })
+
+  it('blames no event for a store that refuses our credentials', async () => {
+    await append('a')
+    const { ports, seen } = portsOf()
+    const store = { write: () => Promise.reject(new Failure('setup', 'TELLTALE_INFLUX_TOKEN: refused')) } as unknown as ReadingStore
+    await expect(
+      new Drain(
+        ports,
+        storeConsumer(store, () => {}),
+      ).run(project),
+    ).rejects.toThrow('refused')
+    expect(seen.quarantined).toEqual([])
+    expect(await log.place(project, 'store')).toBe('')
   })
 
   it('blames no event for an outage of Redis', async () => {

@@ -127,7 +127,7 @@ export class Drain {
 /** No event is to blame for an outage. */
 function isAway(error: unknown): boolean {
   const known = translate(error)
-  return known instanceof Failure && known.code === 'unavailable'
+  return known instanceof Failure && (known.code === 'unavailable' || known.code === 'setup')
 }
 
 /** A place is `{entry id} {number of the commit}`: the number tells two commits at one entry apart. */

@@ -167,6 +167,46 @@ describe.skipIf(installed === undefined)('the judge', () => {
     ])
   })
 
+  it('clears the alarms of a deleted rule before another takes its name', async () => {
+    await save(hot)
+    const worker = workerOf()
+    await append(project, sent('a', 1, 35))
+    await worker.run(project)
+    await rules.remove(project, 'hot')
+    const saving = save({ ...hot, when: { threshold: { field: 'temperature.value', above: 1000 } } })
+    await worker.run(project)
+    expect((await saving).version).toBe(1)
+    await worker.run(project)
+    expect((await history(project)).map(({ state, reason }) => [state, reason.slice(0, 12)])).toEqual([
+      ['active', 'temperature.'],
+      ['cleared', 'rule deleted'],
+    ])
+  })
+
+  it('clears the alarm of a device that its rule no longer selects, and fires nothing for it', async () => {
+    await save({ ...hot, select: { labels: ['zone=cold'] } })
+    await rules.save(
+      project,
+      parseRule({ name: 'gone', select: { labels: ['zone=cold'] }, when: { absent: { eventType: 'temperature', for: '10s' } } }),
+      true,
+    )
+    await devices.put(project, { id: 'a', type: 'temperature', labels: { zone: 'cold' }, productNumber: '' })
+    let nowUs = T0
+    const worker = workerOf({ nowUs: () => nowUs })
+    await append(project, sent('a', 1, 35))
+    await worker.run(project)
+    await devices.relabel(project, 'a', {}, ['zone'])
+    const frame = JSON.stringify({ eventId: 'x', targetName: '', eventType: 'labelsChanged', data: {} })
+    await log.append(project, { index: [indexLine('a', 'labelsChanged', T0)], frames: [frame], keys: ['x'], modes: 'a' })
+    await worker.run(project)
+    nowUs = Date.now() * 1000 + 3600 * SECOND
+    await worker.run(project)
+    expect((await history(project)).map(({ rule, state, reason }) => [rule, state, reason.slice(0, 18)])).toEqual([
+      ['hot', 'active', 'temperature.value '],
+      ['hot', 'cleared', 'the rule no longer'],
+    ])
+  })
+
   it('remembers nothing of a rule that was deleted while its timer was due, and made again', async () => {
     const slow = { ...hot, for: '10s' }
     await save(slow)

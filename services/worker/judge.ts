@@ -4,7 +4,7 @@ import { type Acknowledgement, type Alarm, alarmIdOf, alarmToJson, changeIdOf, n
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
-import type { Rule } from '../../packages/core/rule.ts'
+import { type Rule, selects } from '../../packages/core/rule.ts'
 import { FRESH, type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
@@ -86,6 +86,7 @@ export class Judge implements Consumer {
         memory.devices.forget(device)
         memory.rules.forget(device)
       }
+      await this.#deselect(project, memory, judgement, relabelled)
       for (const one of await this.#select(project, memory, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
     }
     return this.#commands(project, judgement)
@@ -119,9 +120,37 @@ export class Judge implements Consumer {
         // How far the device's clock is behind the server's: by this the timer was put into server time.
         const offsetUs = dueUs - state.dueUs
         const input = { kind: 'time', timeUs: state.dueUs, listeningSinceUs: listeningSinceUs - offsetUs } as const
-        this.#step(memory, judgement, rule, memory.devices.get(id) ?? unknownDevice(id), input, offsetUs)
+        const device = memory.devices.get(id) ?? unknownDevice(id)
+        if (selects(rule, device)) this.#step(memory, judgement, rule, device, input, offsetUs)
+        else this.#release(memory, judgement, rule, device)
       }
     }
+  }
+
+  /** Relabelled devices leave the rules that do not select them any more, with their alarms. */
+  async #deselect(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    await memory.devices.load(ids)
+    const left = ids.flatMap(id => {
+      const device = memory.devices.get(id) ?? unknownDevice(id)
+      return [...memory.rules.byName.values()].filter(rule => !selects(rule, device)).map(rule => ({ rule, device }))
+    })
+    await this.#loadStates(
+      project,
+      memory,
+      left.map(({ rule, device }) => [rule.name, device.id] as const),
+    )
+    for (const { rule, device } of left) this.#release(memory, judgement, rule, device)
+  }
+
+  #release(memory: Memory, judgement: Judgement, rule: Rule, device: Device): void {
+    const state = memory.states.get(rule.name, device.id)
+    if (state === undefined) return
+    for (const change of retire(rule, state, this.#ports.nowUs(), 'the rule no longer selects the device').changes)
+      judgement.changes.push({ rule, device, change, quiet: true })
+    // Selected again, it begins anew.
+    memory.states.set(rule.name, device.id, FRESH)
+    judgement.states.set(`${rule.name}\t${device.id}`, { state: FRESH, offsetUs: 0 })
   }
 
   #judge(memory: Memory, judgement: Judgement, { event, device, rules, acceptedUs: arrivedUs }: Wanted, listeningSinceUs: number): void {

@@ -23,7 +23,7 @@ export function storeConsumer(store: ReadingStore, stored: (count: number) => vo
 
 /** Only what the store refuses is an event's fault; anything else it throws must not send good events to the quarantine. */
 function blameStore(error: unknown): never {
-  if (error instanceof Failure) throw error
+  if (error instanceof Failure && error.code === 'invalid') throw error
   throw new Failure('unavailable', `the reading store failed: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
 }
 

@@ -28,6 +28,7 @@ describe.skipIf(installed === undefined)('the sweep', () => {
       wake: (_, consumer) => void seen.woken.push(consumer),
       lag: (consumer, seconds) => void seen.lags.set(consumer, seconds),
       logBytes: () => {},
+      trimQuarantine: async () => {},
       nowMs: Date.now,
       purge: async (_, beforeUs) => void seen.purged.push(beforeUs),
       consumers: ['judge', 'store'],

@@ -13,6 +13,8 @@ export type SweepPorts = {
   lag(consumer: string, seconds: number): void
   logBytes(bytes: number): void
   nowMs(): number
+  /** Bounds what refused input may take. */
+  trimQuarantine(project: string): Promise<void>
   /** Forgets stored readings. */
   purge(project: string, beforeUs: number): Promise<void>
   readonly consumers: readonly string[]
@@ -49,6 +51,7 @@ export class Sweep {
         await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
       await this.#wakeByTime(project)
       if (trims) bytes += await this.#trim(project, places)
+      if (trims) await this.#ports.trimQuarantine(project)
       if (this.#ports.retentionMs > 0 && this.#round % PURGE_EVERY === 1)
         await this.#ports.purge(project, (this.#ports.nowMs() - this.#ports.retentionMs) * 1000)
     }

@@ -9,7 +9,7 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
-import { Channels } from '../../packages/state/channel.ts'
+import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Devices, reportedKey } from '../../packages/state/device.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
@@ -21,7 +21,7 @@ import type { ReadingStore } from '../../packages/store/store.ts'
 import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
-import { postWebhook } from './notify/webhook.ts'
+import { postWebhook, type Target } from './notify/webhook.ts'
 import { type ReadReported, reportConsumer } from './report.ts'
 import { storeConsumer } from './store.ts'
 import { Sweep } from './sweep.ts'
@@ -52,6 +52,8 @@ export type WorkerPorts = {
 }
 
 const SWEEP_MS = 1000
+/** Of one project: a fraction of what the embedded Redis has. */
+const MAX_QUARANTINE_BYTES = 64 * 1024 * 1024
 
 export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Promise<void> {
   const { redis, log, wakes, logger } = ports
@@ -71,6 +73,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   await leases.start()
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
+  const quarantine = new Quarantine(redis)
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
@@ -80,6 +83,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
+    trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
     retentionMs: ports.retentionMs,
@@ -157,12 +161,16 @@ function notifyPorts({ redis, identity, outbound, logger, metrics }: WorkerPorts
     outbox,
     deliveries,
     channel: (project, name) => channels.find(project, name),
-    send: (channel, id, entry) => postWebhook(outbound, channel, identity.unseal(channel.secret), id, entry, new Date()),
+    send: (channel, id, entry) => postWebhook(outbound, opened(identity, channel), id, entry, new Date()),
     nowMs: Date.now,
     random: Math.random,
     attempted: outcome => metrics.deliveries.inc({ outcome }),
     gaveUp: facts => logger.error(facts, 'notification given up'),
   }
+}
+
+function opened(identity: Identity, { url, secret, headers }: Channel): Target {
+  return { url, secret: identity.unseal(secret), headers: JSON.parse(identity.unseal(headers)) as Target['headers'] }
 }
 
 function reportedReader(redis: Redis): ReadReported {

@@ -21,7 +21,7 @@ const GIVE_UP_MS = 24 * 3600_000
 const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 10 * 60_000
 /** A delivery behind another one is hastened when that is done; this only makes up for a hastening that a crash or a race lost. */
-const BEHIND_RETRY_MS = 1000
+const BEHIND_RETRY_MS = 15_000
 /** Deliveries wait for their receivers more than they work; a receiver that hangs keeps its own share of them and no more (P5). */
 const CONCURRENCY = 256
 const PER_CHANNEL = 32

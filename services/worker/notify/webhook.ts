@@ -2,7 +2,6 @@
 import { Webhook } from 'standardwebhooks'
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
-import type { Channel } from '../../../packages/state/channel.ts'
 import type { OutboxEntry } from '../commit.ts'
 
 /** `delivered`: the receiver has it. `retry`: it may work later. `refused`: it never will. */
@@ -16,25 +15,27 @@ export function webhookBody(entry: OutboxEntry): string {
   return JSON.stringify({ type: `alarm.${entry.kind}`, timestamp: entry.alarm.updateTime, data: entry.alarm })
 }
 
-/** @param secret `whsec_…`, unsealed. The id is the same for every attempt of one change on one channel. */
+/** A channel with what was sealed of it opened: `secret` is `whsec_…`. */
+export type Target = { readonly url: string; readonly secret: string; readonly headers: Readonly<Record<string, string>> }
+
+/** The id is the same for every attempt of one change on one channel. */
 export async function postWebhook(
   outbound: Outbound,
-  channel: Channel,
-  secret: string,
+  { url, secret, headers: own }: Target,
   id: string,
   entry: OutboxEntry,
   now: Date,
 ): Promise<Attempt> {
   const body = webhookBody(entry)
   const headers = {
-    ...channel.headers,
+    ...own,
     'webhook-id': id,
     'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
     'webhook-signature': new Webhook(secret).sign(id, now, body),
     'user-agent': 'telltale',
   }
   try {
-    const { status, retryAfterMs, ms } = await outbound.post(new URL(channel.url), headers, body)
+    const { status, retryAfterMs, ms } = await outbound.post(new URL(url), headers, body)
     const detail = `status ${status} after ${Math.round(ms)} ms`
     if (status >= 200 && status < 300) return { outcome: 'delivered', detail }
     // 410: the receiver does not want this any more. Everything else may be a mistake that somebody mends within the day.
