@@ -19,7 +19,7 @@ export function machine(): Report['machine'] {
 
 export function renderReport({ machine: host, store, pipeline, peer, profiles }: Report): string {
   const { latency, throughput, median, follower } = pipeline
-  const others = Math.max(...throughput.map(({ othersCores }) => othersCores))
+  const others = Math.max(latency.othersCores, ...throughput.map(({ othersCores }) => othersCores))
   const first = throughput[0]
   const rows: string[][] = [['', 'Telltale', 'mosquitto + script', 'ratio']]
   rows.push([
