@@ -134,6 +134,8 @@ describe.skipIf(installed === undefined)('those that wait', () => {
     send(redis, 'SIGKILL')
     await until('a job is accepted again', async () => (await failed(queue.add('a', 2))) === 'no failure', 3000)
     await until('it is done', () => seen.includes(2))
-    for (const complaint of complaints) expect(translate(complaint)).toMatchObject(UNAVAILABLE)
+    // A worker whose answer came after its lock had run out is told so: the job runs once more, as BullMQ promises.
+    const others = complaints.filter(({ message }) => !message.startsWith('Missing lock for job'))
+    for (const complaint of others) expect(translate(complaint)).toMatchObject(UNAVAILABLE)
   })
 })

@@ -30,7 +30,9 @@ if redis.call('HSETNX', KEYS[1], 'record', ARGV[1]) == 1 then
 end
 return redis.call('HGET', KEYS[1], 'state')`
 
+/** What is delivered or given up stays so: an attempt that hung may end after another one has succeeded. */
 const RECORD = `
+if redis.call('HGET', KEYS[1], 'state') ~= 'open' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'attempts', ARGV[3], 'detail', ARGV[4], 'changedMs', ARGV[5])
 if ARGV[2] ~= 'open' then
   redis.call('LREM', KEYS[2], 1, ARGV[1])

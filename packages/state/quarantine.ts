@@ -20,8 +20,8 @@ export type QuarantineRecord = Omit<Refused, 'payload'> & {
 }
 
 /** The oldest go when a project has more refusals than this. */
-const MAX_RECORDS = 100_000
-const MAX_BYTES = 64 * 1024
+const MAX_RECORDS = 10_000
+const MAX_BYTES = 16 * 1024
 
 export class Quarantine {
   readonly #redis: Redis
@@ -30,7 +30,7 @@ export class Quarantine {
     this.#redis = redis
   }
 
-  /** Resolves when Redis has it on disk. Payloads beyond 64 KiB are kept up to there. */
+  /** Resolves when Redis has it on disk. Payloads beyond 16 KiB are kept up to there. */
   async add(project: string, refused: readonly Refused[]): Promise<void> {
     const pipeline = this.#redis.pipeline()
     for (const { source, keyId, field, reason, payload } of refused) {

@@ -48,7 +48,7 @@ function sourceOf(ports: HttpPorts, request: FastifyRequest, caller: Caller, pla
   const deliveryKey = (index: number) =>
     idempotencyKey === undefined ? ports.clock.newId() : contentKey(`${caller.keyId}\t${String(idempotencyKey)}\t${index}`)
   const source = `${request.method} ${request.originalUrl.split('?', 1)[0]}`
-  return { project: place.project, source, keyId: caller.keyId, deliveryKey, redelivery: idempotencyKey !== undefined }
+  return { project: place.project, source, keyId: caller.keyId, deliveryKey, mayRepeat: () => idempotencyKey !== undefined }
 }
 
 function decode(ports: HttpPorts, request: FastifyRequest, place: Place, payload: Buffer): Decoded[] | Failure {

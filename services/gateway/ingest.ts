@@ -20,8 +20,8 @@ export type Source = {
   readonly keyId: string
   /** Key for events that carry neither id nor time of their own, by their place in the payload. */
   deliveryKey(index: number): string
-  /** True when a delivery with the same key may be a redelivery of an earlier one. */
-  readonly redelivery: boolean
+  /** Whether a delivery with this key may be a repeat, so that it is dropped if the key was seen before. */
+  mayRepeat(key: string): boolean
 }
 
 /**
@@ -64,8 +64,12 @@ export function ingest(
 const ACCEPTED: readonly Outcome[] = [undefined]
 
 function take({ accept }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
-  const { key } = event
-  accept.add(event, key ?? from.deliveryKey(index), key !== undefined || from.redelivery, done)
+  if (event.key !== undefined) {
+    accept.add(event, event.key, true, done)
+    return
+  }
+  const key = from.deliveryKey(index)
+  accept.add(event, key, from.mayRepeat(key), done)
 }
 
 export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure, payload: Buffer): Refused {

@@ -8,6 +8,7 @@ import { type Caller, type Identity, requireRole } from '../../packages/identity
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { fullTopic, ingestPlace, mayPublish, maySubscribe } from './topic.ts'
 
 export type MqttDoor = {
@@ -29,23 +30,20 @@ export type MqttPorts = IngestPorts & {
 const NOWHERE = '$telltale/refused'
 const NOT_AUTHORISED = 5
 const SERVER_UNAVAILABLE = 3
-/** Publishes at the start of a connection that may be redeliveries of the one before. */
-const SUSPECT_FIRST = 100
-const MAX_REMEMBERED = 100_000
 /** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
 const QUEUE_LIMIT = 1000
 
-type Session = { readonly caller: Caller; readonly project: string; published: number; suspects: number }
+type Session = { readonly caller: Caller; readonly project: string; readonly deliveries: Deliveries }
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
-  const endedCleanly = new Set<string>()
+  const redeliveries = new Redeliveries(Date.now)
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     authenticate: (client, username, password, done) => {
       login(ports, username, password).then(
         caller => {
-          sessions.set(client, { caller, project: homeOf(caller), published: 0, suspects: suspectsOf(client, endedCleanly) })
+          sessions.set(client, { caller, project: homeOf(caller), deliveries: redeliveries.connect(client.id, !client.clean) })
           done(null, true)
         },
         (error: unknown) => done(loginRefusal(error), false),
@@ -61,7 +59,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
       done(null, session && allowed(session, subscription) ? subscription : null)
     },
   })
-  watch(broker, ports.log, endedCleanly)
+  watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
   const server = createServer({ noDelay: true }, broker.handle)
   await listen(server, host, port)
   return {
@@ -89,13 +87,6 @@ function homeOf(caller: Caller): string {
   return Object.keys(caller.roles)[0] ?? ''
 }
 
-/** A client that said goodbye has its acknowledgements; one that kept its session and was cut off may send again [MQTT-4.4.0-1]. */
-function suspectsOf(client: Client, endedCleanly: Set<string>): number {
-  const resumes = !client.clean && !endedCleanly.has(client.id)
-  endedCleanly.delete(client.id)
-  return resumes ? SUSPECT_FIRST : 0
-}
-
 function allowed(session: Session, subscription: Subscription): boolean {
   return maySubscribe(session.caller, subscription.topic)
 }
@@ -115,7 +106,7 @@ function publish(ports: MqttPorts, client: Client, session: Session, packet: Pub
     keyId: session.caller.keyId,
     deliveryKey: (index: number) =>
       contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${index}\t${topic}\t${payload.toString('latin1')}`),
-    redelivery: packet.dup || session.published++ < session.suspects,
+    mayRepeat: (key: string) => packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup),
   }
   const settled = (failure: Failure | undefined) => done(failure ?? null)
   const decoded = decode(ports, session, place, payload)
@@ -140,7 +131,7 @@ function decode(ports: MqttPorts, session: Session, place: Place, payload: Buffe
   }
 }
 
-function watch(broker: Aedes, log: Logger, endedCleanly: Set<string>): void {
+function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void): void {
   const noted = new WeakSet<Client>()
   broker.on('clientError', (client, error) => {
     if (noted.has(client)) return
@@ -150,9 +141,7 @@ function watch(broker: Aedes, log: Logger, endedCleanly: Set<string>): void {
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {
     // aedes tells us of every end alike; `disconnected` is set only by a DISCONNECT packet.
-    if (!(client as Client & { _disconnected?: boolean })._disconnected) return
-    if (endedCleanly.size >= MAX_REMEMBERED) endedCleanly.clear()
-    endedCleanly.add(client.id)
+    if ((client as Client & { _disconnected?: boolean })._disconnected) saidGoodbye(client)
   })
   // Not in aedes' types: persistence failing while a message is queued for an offline client.
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))

@@ -60,6 +60,11 @@ const everything: Filter = {
   labels: [],
 }
 
+/** Every third event is of device b, the only one that a filter names. */
+function wantedOf(sent: readonly string[], filter: Filter | undefined): string[] {
+  return sent.filter(id => filter?.deviceIds === undefined || Number(id.split('.')[1]) % 3 === 1)
+}
+
 describe.skipIf(installed === undefined)('a hub', () => {
   let server: TestRedis
   let log: Log
@@ -125,22 +130,24 @@ describe.skipIf(installed === undefined)('a hub', () => {
       const leave = await hub.join(sink, reader.filter, cursor === undefined ? { entryId: '0-0', index: -1 } : frames.parseCursor(cursor))
       return { ...reader, sink, last: cursor, leave }
     }
+    const disturb = async (reader: Reader) => {
+      if (roll(3) === 0) reader.sink.full = true
+      if (roll(3) !== 0) return
+      reader.sink.closed = true
+      reader.leave()
+      const { cursor, events } = reader.sink
+      Object.assign(reader, await connect({ got: [...reader.got, ...events], filter: reader.filter }, cursor ?? reader.last))
+    }
     for (let i = 0; i < 120; i++) {
-      const before = append(`${i}`, 1 + roll(6)).then(({ ids }) => void sent.push(...ids))
-      if (roll(3) === 0) await before
+      const appended = append(`${i}`, 1 + roll(6)).then(({ ids }) => void sent.push(...ids))
+      if (roll(3) === 0) await appended
       if (roll(6) === 0) readers.push(await connect({ got: [], filter: filters[roll(3)] }, undefined))
       const one = readers[roll(readers.length + 1)]
-      if (one && roll(3) === 0) one.sink.full = true
-      if (one && roll(3) === 0) {
-        one.sink.closed = true
-        one.leave()
-        const { cursor, events } = one.sink
-        Object.assign(one, await connect({ got: [...one.got, ...events], filter: one.filter }, cursor ?? one.last))
-      }
-      await before
+      if (one) await disturb(one)
+      await appended
     }
     for (const { sink, got, filter } of readers) {
-      const due = sent.filter(id => filter?.deviceIds === undefined || Number(id.split('.')[1]) % 3 === 1)
+      const due = wantedOf(sent, filter)
       const all = () => [...got, ...sink.events]
       await until(`${due.length} events`, () => all().length >= due.length)
       expect(all()).toEqual(due)

@@ -1,7 +1,7 @@
 // The stream role: `devices:stream` and `alarms:stream`. It follows the log directly; no worker stands between.
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Failure } from '../../packages/core/failure.ts'
-import type { LogEntry } from '../../packages/log/entry.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
+import { compareIds, type LogEntry } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
@@ -51,7 +51,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
     if (stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     const query = parseStreamQuery(request.query, device)
     const { hub, frames } = await open(project, subject)
-    const from = startOf(request, frames, query)
+    const from = await startOf(ports, project, STREAM_OF[subject], request, frames, query)
     await run(ports, hub, frames, request, reply, query, from, leaving)
   }
   app.get<Route>(verb('/v2/projects/:project/devices', 'stream'), serve('event'))
@@ -85,13 +85,25 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
 }
 
 /** Where to go on: the id that an SSE client resends, a cursor, a time, or now. */
-function startOf(request: FastifyRequest, frames: Frames, query: StreamQuery): Cursor | undefined {
+async function startOf(
+  { log, nowUs }: StreamPorts,
+  project: string,
+  stream: Stream,
+  request: FastifyRequest,
+  frames: Frames,
+  { cursor, sinceUs }: StreamQuery,
+): Promise<Cursor | undefined> {
   const lastId = request.headers['last-event-id']
-  if (typeof lastId === 'string' && lastId !== '') return frames.parseCursor(lastId)
-  if (query.cursor !== undefined) return frames.parseCursor(query.cursor)
-  if (query.sinceUs === undefined) return undefined
-  if (query.sinceUs < 0) throw new Failure('invalid', 'since: expected a time after 1970', { field: 'since' })
-  return { entryId: `${Math.floor(query.sinceUs / 1000)}-0`, index: -1 }
+  const text = typeof lastId === 'string' && lastId !== '' ? lastId : cursor
+  if (text !== undefined) {
+    const from = frames.parseCursor(text)
+    // A log that was put back from a backup is behind its readers: they would hear nothing until it has caught up with them.
+    if (compareIds(from.entryId, await log.last(project, stream)) <= 0) return from
+    throw invalid('cursor', 'it lies ahead of everything in the log: begin again without one')
+  }
+  if (sinceUs === undefined || sinceUs > nowUs()) return undefined
+  if (sinceUs < 0) throw invalid('since', 'expected a time after 1970')
+  return { entryId: `${Math.floor(sinceUs / 1000)}-0`, index: -1 }
 }
 
 /** Anything that does not ask for SSE gets NDJSON; the header value is exact because some clients compare it (contracts.md 1.a.4). */

@@ -31,8 +31,12 @@ test('an alarm is raised when it becomes active and in each new episode, not whe
   expect(pending.raised).toEqual([])
   const active = mergeAlarms(pending.alarms, [alarm('a', { version: 2 })])
   expect(active.raised.map(one => one.alarmId)).toEqual(['a'])
-  const acknowledged = mergeAlarms(active.alarms, [alarm('a', { version: 3, acknowledgement: { by: 'k', time: '', comment: '' } })])
+  const acknowledged = mergeAlarms(active.alarms, [
+    alarm('a', { version: 2, acknowledgement: { by: 'k', time: '2026-01-01T00:01:00.000000Z', comment: '' } }),
+  ])
   expect(acknowledged.raised).toEqual([])
+  expect(acknowledged.alarms.get('a')?.acknowledgement?.by).toBe('k')
+  expect(mergeAlarms(acknowledged.alarms, [alarm('a', { version: 2 })]).alarms.get('a')?.acknowledgement?.by).toBe('k')
   expect(mergeAlarms(acknowledged.alarms, [alarm('a', { version: 5, episode: 2 })]).raised).toHaveLength(1)
 })
 

@@ -29,11 +29,17 @@ export function mergeAlarms(known: Alarms, changes: readonly Alarm[]): { alarms:
   const raised: Alarm[] = []
   for (const alarm of changes) {
     const before = alarms.get(alarm.alarmId)
-    if (before && before.version >= alarm.version) continue
+    if (before && !isNewer(alarm, before)) continue
     alarms.set(alarm.alarmId, alarm)
     if (alarm.state === 'active' && !(before?.state === 'active' && before.episode === alarm.episode)) raised.push(alarm)
   }
   return { alarms, raised }
+}
+
+/** An acknowledgement is not a version: it stands beside the alarm, and a later one replaces it. */
+function isNewer(alarm: Alarm, before: Alarm): boolean {
+  if (alarm.version !== before.version) return alarm.version > before.version
+  return (alarm.acknowledgement?.time ?? '') > (before.acknowledgement?.time ?? '')
 }
 
 const SEVERITIES: Readonly<Record<Severity, number>> = { critical: 0, warning: 1, info: 2 }

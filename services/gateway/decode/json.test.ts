@@ -197,6 +197,11 @@ describe('refused is', () => {
 
   const escaped = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
 
+  it('no line at all', () => {
+    for (const text of ['\n', ' \r\n\n'])
+      expect(() => decodeLines(json(text), open, clock)).toThrow('events: expected at least one event, got no line')
+  })
+
   it('what is not UTF-8', () => {
     for (const bytes of [[0xff], [0x22, 0xc0, 0x80, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22]])
       expect(() => decodeJson(Buffer.from(bytes), typed, clock)).toThrow('payload: not UTF-8 text')

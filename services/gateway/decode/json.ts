@@ -45,6 +45,7 @@ export function decodeLines(payload: Buffer, place: Place, clock: Clock): Decode
     if (decoded.length === MAX_BATCH) throw tooMany()
     decoded.push(decodeLine(line, place, clock))
   }
+  if (decoded.length === 0) throw invalid('events', 'expected at least one event, got no line')
   return decoded
 }
 

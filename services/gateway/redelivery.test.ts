@@ -1,0 +1,57 @@
+// Which deliveries may be repeats of earlier ones of the same client.
+import { describe, expect, it } from 'vitest'
+import { Redeliveries } from './redelivery.ts'
+
+const HOUR_MS = 3_600_000
+
+function afterAnHour() {
+  let nowMs = 0
+  const redeliveries = new Redeliveries(() => nowMs)
+  nowMs = HOUR_MS
+  return redeliveries
+}
+
+describe('a delivery without id or time', () => {
+  it('may repeat one of the last of a client that kept its session and was cut off', () => {
+    const redeliveries = afterAnHour()
+    const first = redeliveries.connect('c', true)
+    expect(['a', 'b'].map(key => first.mayRepeat(key, false))).toEqual([false, false])
+    const again = redeliveries.connect('c', true)
+    expect(['b', 'new', 'a'].map(key => again.mayRepeat(key, false))).toEqual([true, false, true])
+  })
+
+  it.each([
+    ['said goodbye', true, true],
+    ['does not keep its session', false, false],
+  ])('is new when its client %s', (_, keepsSession, goodbye) => {
+    const redeliveries = afterAnHour()
+    const first = redeliveries.connect('c', keepsSession)
+    first.mayRepeat('a', false)
+    if (goodbye) first.endedCleanly()
+    expect(redeliveries.connect('c', keepsSession).mayRepeat('a', false)).toBe(false)
+  })
+
+  it('is not held against another client, nor against what is long acknowledged', () => {
+    const redeliveries = afterAnHour()
+    const first = redeliveries.connect('c', true)
+    for (const key of ['old', ...Array.from({ length: 100 }, (_, i) => `k${i}`)]) first.mayRepeat(key, false)
+    expect(redeliveries.connect('other', true).mayRepeat('k99', false)).toBe(false)
+    const again = redeliveries.connect('c', true)
+    expect(['old', 'k0', 'k99'].map(key => again.mayRepeat(key, false))).toEqual([false, true, true])
+  })
+
+  it('is suspected among the first of a connection only', () => {
+    const redeliveries = afterAnHour()
+    redeliveries.connect('c', true).mayRepeat('a', false)
+    const again = redeliveries.connect('c', true)
+    for (let i = 0; i < 100; i++) again.mayRepeat(`k${i}`, false)
+    expect(again.mayRepeat('a', false)).toBe(false)
+  })
+
+  it('is suspected with DUP, and after a restart of the gateway that remembers nobody', () => {
+    expect(afterAnHour().connect('c', false).mayRepeat('a', true)).toBe(true)
+    const restarted = new Redeliveries(() => 0)
+    expect(restarted.connect('c', true).mayRepeat('a', false)).toBe(true)
+    expect(restarted.connect('c', false).mayRepeat('a', false)).toBe(false)
+  })
+})

@@ -1,0 +1,63 @@
+// Which MQTT publishes may be repeats: for events that carry neither id nor time there is only the delivery itself to go by.
+
+/** The keys of the deliveries that a client made last, oldest first. */
+type Recent = string[]
+
+/** One connection's view of what came before it. */
+export type Deliveries = {
+  /** Whether a delivery with this key may be one of before; remembers it in any case. */
+  mayRepeat(key: string, dup: boolean): boolean
+  /** The client said goodbye, so it has all its acknowledgements [MQTT-3.14.4-1]. */
+  endedCleanly(): void
+}
+
+/** A client keeps at most so much in flight; what it sent before that it knows to be acknowledged. */
+const KEPT = 100
+const MAX_CLIENTS = 50_000
+/** After a restart nothing is remembered; clients that were cut off by it are back within this time. */
+const BLIND_MS = 10 * 60_000
+
+/**
+ * A client that keeps its session and was cut off sends again what it has no PUBACK for [MQTT-4.4.0-1], some without DUP. So the
+ * first publishes of such a connection are held against the last ones of that client, and against nobody else's: a sensor that
+ * wakes and sends the same value under the same packet id again and again is no repeat.
+ */
+export class Redeliveries {
+  readonly #clients = new Map<string, Recent>()
+  readonly #startedMs: number
+  readonly #nowMs: () => number
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs
+    this.#startedMs = nowMs()
+  }
+
+  connect(clientId: string, keepsSession: boolean): Deliveries {
+    const before = this.#clients.get(clientId)
+    const blind = before === undefined && this.#nowMs() - this.#startedMs < BLIND_MS
+    const suspects = new Set(keepsSession ? before : [])
+    const recent: Recent = []
+    let first = keepsSession ? KEPT : 0
+    if (keepsSession) this.#keep(clientId, recent)
+    else this.#clients.delete(clientId)
+    return {
+      mayRepeat(key, dup) {
+        recent.push(key)
+        if (recent.length > KEPT) recent.shift()
+        if (dup) return true
+        return first-- > 0 && (blind || suspects.has(key))
+      },
+      endedCleanly: () => {
+        recent.length = 0
+      },
+    }
+  }
+
+  #keep(clientId: string, recent: Recent): void {
+    this.#clients.delete(clientId)
+    this.#clients.set(clientId, recent)
+    if (this.#clients.size <= MAX_CLIENTS) return
+    const [oldest] = this.#clients.keys()
+    if (oldest !== undefined) this.#clients.delete(oldest)
+  }
+}
