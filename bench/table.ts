@@ -36,7 +36,7 @@ export function renderReport({ machine: host, store, pipeline, peer, profiles }:
     '',
   ])
   rows.push(['CPU per event, µs', String(median.cpuUs), String(peer?.cpuUs['total'] ?? '-'), times(peer?.cpuUs['total'], median.cpuUs)])
-  rows.push(['  by program', programs(first?.cpuUs), programs(peer?.cpuUs), ''])
+  rows.push(['  by program, first run', programs(first?.cpuUs), programs(peer?.cpuUs), ''])
   rows.push(['memory, MB', whole(first?.rssMb), '', ''])
   rows.push([`at ${whole(latency.rate)}/s, p50 / p99 ms`, '', peer ? `at ${whole(peer.atHalf.rate)}/s` : '', ''])
   rows.push(['  publish → acknowledged', shown(latency.ack), shown(peer?.atHalf.ack), ''])
