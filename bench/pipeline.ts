@@ -35,6 +35,7 @@ export type Latencies = Probed & {
   readonly ack: Latency
   readonly streamed: Latency
   readonly cpuUs: Readonly<Record<string, number>>
+  readonly othersCores: number
 }
 
 export type PipelineReport = {
@@ -124,33 +125,40 @@ async function run(server: Server, work: Load, stream: Streamed) {
 }
 
 async function measureThroughput(server: Server, total: number, stream: Streamed): Promise<Throughput> {
-  const before = usageOf(server.pid)
-  const own = process.cpuUsage()
-  const busy = busySeconds()
-  const { result, doneUs } = await run(server, load(server, total), stream)
-  const after = usageOf(server.pid)
-  const { user, system } = process.cpuUsage(own)
-  const used = spent(before, after)
-  const ours = Object.values(used).reduce((sum, one) => sum + one, (user + system) / 1e6 + result.cpuSeconds)
-  const seconds = (doneUs - result.startedUs) / 1e6
+  const { result, doneUs, used, othersCores } = await account(server, () => run(server, load(server, total), stream))
   return {
     ackedPerSecond: Math.round((total / (result.ackedUs - result.startedUs)) * 1e6),
     sustainedPerSecond: Math.round((total / (doneUs - result.startedUs)) * 1e6),
     ack: result.ack,
     cpuUs: perEvent(used, total),
-    rssMb: Math.round(after.reduce((sum, { rssMb }) => sum + rssMb, 0)),
+    rssMb: Math.round(usageOf(server.pid).reduce((sum, { rssMb }) => sum + rssMb, 0)),
     generatorCpuUs: Math.round((result.cpuSeconds / total) * 1e7) / 10,
-    othersCores: Math.max(0, Math.round(((busySeconds() - busy - ours) / seconds) * 100) / 100),
+    othersCores,
   }
 }
 
 async function measureLatency(server: Server, receiver: Receiver, { rate, seconds }: Size, stream: Streamed): Promise<Latencies> {
   const probes = await startProbes(server, receiver)
-  const before = usageOf(server.pid)
-  const { result } = await run(server, load(server, rate * seconds, rate), stream)
-  const cpuUs = perEvent(spent(before, usageOf(server.pid)), rate * seconds)
+  const { result, used, othersCores } = await account(server, () => run(server, load(server, rate * seconds, rate), stream))
   const probed = await probes.stop()
-  return { rate, ack: result.ack, streamed: stream.latencies.summary(), ...probed, cpuUs }
+  const cpuUs = perEvent(used, rate * seconds)
+  return { rate, ack: result.ack, streamed: stream.latencies.summary(), ...probed, cpuUs, othersCores }
+}
+
+type Ran = Awaited<ReturnType<typeof run>>
+
+/** Whose CPU time it was while that ran: the server's by program, and what neither it nor the benchmark used. */
+async function account(server: Server, work: () => Promise<Ran>) {
+  const before = usageOf(server.pid)
+  const own = process.cpuUsage()
+  const busy = busySeconds()
+  const startedMs = performance.now()
+  const ran = await work()
+  const used = spent(before, usageOf(server.pid))
+  const { user, system } = process.cpuUsage(own)
+  const ours = Object.values(used).reduce((sum, one) => sum + one, (user + system) / 1e6 + ran.result.cpuSeconds)
+  const seconds = (performance.now() - startedMs) / 1000
+  return { ...ran, used, othersCores: Math.max(0, Math.round(((busySeconds() - busy - ours) / seconds) * 100) / 100) }
 }
 
 export function perEvent(used: Readonly<Record<string, number>>, events: number): Record<string, number> {

@@ -19,7 +19,7 @@ export function machine(): Report['machine'] {
 
 export function renderReport({ machine: host, store, pipeline, peer, profiles }: Report): string {
   const { latency, throughput, median, follower } = pipeline
-  const others = Math.max(...throughput.map(({ othersCores }) => othersCores))
+  const others = Math.max(latency.othersCores, ...throughput.map(({ othersCores }) => othersCores))
   const first = throughput[0]
   const rows: string[][] = [['', 'Telltale', 'mosquitto + script', 'ratio']]
   rows.push([
@@ -36,7 +36,7 @@ export function renderReport({ machine: host, store, pipeline, peer, profiles }:
     '',
   ])
   rows.push(['CPU per event, µs', String(median.cpuUs), String(peer?.cpuUs['total'] ?? '-'), times(peer?.cpuUs['total'], median.cpuUs)])
-  rows.push(['  by program', programs(first?.cpuUs), programs(peer?.cpuUs), ''])
+  rows.push(['  by program, first run', programs(first?.cpuUs), programs(peer?.cpuUs), ''])
   rows.push(['memory, MB', whole(first?.rssMb), '', ''])
   rows.push([`at ${whole(latency.rate)}/s, p50 / p99 ms`, '', peer ? `at ${whole(peer.atHalf.rate)}/s` : '', ''])
   rows.push(['  publish → acknowledged', shown(latency.ack), shown(peer?.atHalf.ack), ''])

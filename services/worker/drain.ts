@@ -71,8 +71,12 @@ export class Drain {
     let place = await log.place(project, consumer.name)
     // Another worker had the partition meanwhile.
     if (place !== this.#left.get(project)) consumer.forget(project)
+    let atEnd = false
     for (;;) {
-      const entries = await log.read(project, entryIdOf(place), READ_ENTRIES)
+      // A short read has reached the end of the log. What was appended since wakes us again, at its pace: reading on at once would find
+      // one small entry after the other, each with a transaction of its own.
+      const entries: readonly LogEntry[] = atEnd ? [] : await log.read(project, entryIdOf(place), READ_ENTRIES)
+      atEnd ||= entries.length < READ_ENTRIES
       const commands = entries.length > 0 ? await this.#take(project, entries) : ((await consumer.idle?.(project)) ?? [])
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
