@@ -6,7 +6,7 @@ import type { Sink } from './hub.ts'
 /** What a live reader may leave unread; beyond it goes on from the log. */
 const MAX_UNREAD_BYTES = 256 * 1024
 /** A reader that takes nothing for this long is cut off; it may resume from its last frame. */
-const STALLED_MS = 30_000
+const STALLED_MS = 10_000
 /** A reader that was cut off has this long to take the last frames. */
 const LINGER_MS = 5000
 
