@@ -26,6 +26,7 @@ export type MqttPorts = IngestPorts & {
   readonly log: Logger
 }
 
+const MAX_PLACES = 50
 /** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
 const NOWHERE = '$telltale/refused'
 const NOT_AUTHORISED = 5
@@ -37,7 +38,12 @@ const CONNECT_TIMEOUT_MS = 10_000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
 
-type Session = { readonly caller: Caller; readonly project: string; readonly deliveries: Deliveries }
+type Session = {
+  readonly caller: Caller
+  readonly project: string
+  readonly deliveries: Deliveries
+  readonly places: Map<string, Place | undefined>
+}
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
@@ -49,7 +55,12 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     authenticate: (client, username, password, done) => {
       login(ports, username, password).then(
         caller => {
-          sessions.set(client, { caller, project: homeOf(caller), deliveries: redeliveries.connect(client.id, !client.clean) })
+          sessions.set(client, {
+            caller,
+            project: homeOf(caller),
+            deliveries: redeliveries.connect(client.id, !client.clean),
+            places: new Map(),
+          })
           done(null, true)
         },
         (error: unknown) => done(loginRefusal(error), false),
@@ -104,7 +115,7 @@ function allowed(session: Session, subscription: Subscription): boolean {
 
 function publish(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void {
   const { topic } = packet
-  const place = ingestPlace(topic, session.project)
+  const place = placeOf(session, topic)
   if (place === undefined) {
     if (mayPublish(session.caller, topic)) done(null)
     else done(new Error(`topic ${topic.slice(0, 100)} is not this key's to publish to`))
@@ -130,6 +141,14 @@ function publish(ports: MqttPorts, client: Client, session: Session, packet: Pub
   }
   packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
   ingest(ports, decoded, from, settled)
+}
+
+/** A client publishes to the same few topics again and again. */
+function placeOf({ places, project }: Session, topic: string): Place | undefined {
+  if (places.has(topic)) return places.get(topic)
+  const place = ingestPlace(topic, project)
+  if (places.size < MAX_PLACES) places.set(topic, place)
+  return place
 }
 
 function decode(ports: MqttPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
