@@ -1,7 +1,7 @@
 // Finding a server program: the path, a named one, and the real packages of Debian or Ubuntu.
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { findRedis } from './binary.ts'
@@ -53,7 +53,8 @@ describe('finding a Redis server', () => {
     const dir = join(await newDirectory(), 'with a space')
     await mkdir(join(dir, 'fetching-left-by-a-crash'), { recursive: true })
     const said: string[] = []
-    const binary = await findRedis({ dir, path: '', progress: text => said.push(text) })
+    // The default data directory is `./data`.
+    const binary = await findRedis({ dir: relative('', dir), path: '', progress: text => said.push(text) })
     expect(said).toHaveLength(1)
     expect(binary.command.at(-1)).toContain(dir)
     expect(await readdir(dir)).toEqual(['redis-server'])

@@ -1,6 +1,6 @@
 // Finds a Redis server program for embedded mode: the one named, the PATH, a copy fetched earlier, the distribution's own package.
 import { execFile } from 'node:child_process'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { Failure } from '../core/failure.ts'
 import { fetchedCommand, fetchRedis } from './fetch.ts'
@@ -35,7 +35,9 @@ const REMEDIES = `Install one, then start again:
 or set TELLTALE_REDIS_URL to a Redis server that is already running.`
 
 /** Rejects with a `setup` failure that names the way out on each platform. */
-export async function findRedis({ dir, binary, path, progress }: RedisSearch): Promise<RedisBinary> {
+export async function findRedis({ dir: given, binary, path, progress }: RedisSearch): Promise<RedisBinary> {
+  // What is fetched runs in other directories than this process.
+  const dir = resolve(given)
   if (binary !== undefined) return demand(await examine([binary]))
   const unfit: string[] = []
   for (const command of [...onPath(path), await fetchedCommand(dir)]) {
