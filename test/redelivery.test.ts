@@ -67,6 +67,13 @@ describe('what is sent twice', () => {
     expect(await stored(telltale, 'twice-content')).toHaveLength(2)
   })
 
+  test('a packet of thousands of events without id or time does not hold the server up', async () => {
+    const events = JSON.stringify(Array.from({ length: 5000 }, (_, i) => temperature('many', i)))
+    await client.publishAsync(`${target('many')}/events`, events, { qos: 1 })
+    await client.publishAsync(`d/many-end/temperature`, '0', { qos: 1 })
+    await eventually(async () => expect(await stored(telltale, 'many')).toHaveLength(5000))
+  })
+
   test('an Idempotency-Key makes a retry harmless, and only a retry', async () => {
     const post = (key: string) => telltale.send('POST', EVENTS, temperature('retried', 1), { 'idempotency-key': key })
     for (const key of ['first', 'first', 'first', 'second']) expect((await post(key)).status).toBe(200)

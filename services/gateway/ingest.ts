@@ -20,8 +20,8 @@ export type Source = {
   readonly keyId: string
   /** Key for events that carry neither id nor time of their own, by their place in the payload. */
   deliveryKey(index: number): string
-  /** Whether a delivery with this key may be a repeat, so that it is dropped if the key was seen before. */
-  mayRepeat(key: string): boolean
+  /** Whether the delivery may be a repeat, so that what of it was seen before is dropped. */
+  mayRepeat(): boolean
 }
 
 /**
@@ -69,7 +69,7 @@ function take({ accept }: IngestPorts, event: Incoming, index: number, from: Sou
     return
   }
   const key = from.deliveryKey(index)
-  accept.add(event, key, from.mayRepeat(key), done)
+  accept.add(event, key, from.mayRepeat(), done)
 }
 
 export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure, payload: Buffer): Refused {

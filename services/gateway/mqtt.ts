@@ -122,13 +122,18 @@ function publish(ports: MqttPorts, client: Client, session: Session, packet: Pub
     return
   }
   const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
+  // Once per packet and only when asked for: a payload may hold thousands of events.
+  let delivery: Delivery | undefined
+  const ofDelivery = () => {
+    delivery ??= deliveryOf(ports, client, session, packet, topic, payload)
+    return delivery
+  }
   const from = {
     project: place.project,
     source: topic,
     keyId: session.caller.keyId,
-    deliveryKey: (index: number) =>
-      contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${index}\t${topic}\t${payload.toString('latin1')}`),
-    mayRepeat: (key: string) => packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup),
+    deliveryKey: (index: number) => `${ofDelivery().key}.${index}`,
+    mayRepeat: () => ofDelivery().mayRepeat,
   }
   const settled = (failure: Failure | undefined) => done(failure ?? null)
   const decoded = decode(ports, session, place, payload)
@@ -141,6 +146,13 @@ function publish(ports: MqttPorts, client: Client, session: Session, packet: Pub
   }
   packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
   ingest(ports, decoded, from, settled)
+}
+
+type Delivery = { readonly key: string; readonly mayRepeat: boolean }
+
+function deliveryOf(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, topic: string, payload: Buffer): Delivery {
+  const key = contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${topic}\t${payload.toString('latin1')}`)
+  return { key, mayRepeat: packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup) }
 }
 
 /** A client publishes to the same few topics again and again. */

@@ -36,7 +36,7 @@ export function SignIn({ notice, onSignedIn }: { notice: string; onSignedIn: (se
           {busy ? 'Signing in…' : 'Sign in'}
         </button>
       </form>
-      <p class="quiet">The first start of Telltale printed a key id and a secret, with an address that signs you in directly.</p>
+      <p class="quiet">The first start of Telltale printed a key id and a secret.</p>
     </main>
   )
 }

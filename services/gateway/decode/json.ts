@@ -157,7 +157,9 @@ function isWhole(value: Record<string, unknown>, place: Place): boolean {
 
 /** `{"temperature":{"value":21.5}}` names its own type where the place does not. */
 function withType(value: unknown, place: Place): Place {
-  return place.eventType === undefined && isObject(value) ? { ...place, eventType: onlyKey(value) } : place
+  if (place.eventType !== undefined || !isObject(value)) return place
+  const eventType = onlyKey(value)
+  return eventType !== undefined && isObject(value[eventType]) ? { ...place, eventType } : place
 }
 
 function wholeParts(value: Record<string, unknown>, place: Place): Parts {
