@@ -1,5 +1,5 @@
 // `telltale simulate`: its options, and which of them go together. The runs are in fleet/run.ts and csv/run.ts.
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { invalid } from '../core/failure.ts'
 import { replayFile } from './csv/run.ts'
 import type { Plan } from './delivery.ts'
@@ -70,7 +70,11 @@ export function addSimulate(command: Command, terminal: Terminal, ended: (ok: bo
     .option('--fault <names>', 'faults, each with an optional =value, see below', parseFaults)
     .option('--no-register', "do not set the devices' types and labels over HTTP first")
     .option('--replay <file.csv>', 'replay this recording instead of a simulated fleet')
-    .option('--speed <n|max>', 'replay: this many times as fast as recorded', speed, Number.POSITIVE_INFINITY)
+    .addOption(
+      new Option('--speed <n|max>', 'replay: this many times as fast as recorded')
+        .argParser(speed)
+        .default(Number.POSITIVE_INFINITY, 'max'),
+    )
     .option('--missing <value>', 'replay: a cell with this value means "missing"; can be repeated', collect)
     .option('--map <mapping>', 'replay: COLUMN=device:eventType[.field]; can be repeated', collect)
     .option('--device <id>', 'replay: the device of the columns without --map (default: named after the file)')
