@@ -4,9 +4,19 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DeviceEvent } from '../packages/core/event.ts'
 import type { Reader } from './reader.ts'
 import { openWire } from './wire.ts'
-import { eventually, removeDirectories, startTelltale, stored, type Telltale, temperatureOf, until } from './world.ts'
+import {
+  EVENTS,
+  eventually,
+  removeDirectories,
+  startTelltale,
+  stored,
+  type Telltale,
+  target,
+  temperature,
+  temperatureOf,
+  until,
+} from './world.ts'
 
-const EVENTS = '/v2/projects/default/events'
 const TIME = '2026-03-02T06:41:09.104000Z'
 const NDJSON = { 'content-type': 'application/x-ndjson' }
 
@@ -24,14 +34,6 @@ afterAll(async () => {
   reader.close()
   await telltale.remove()
   await removeDirectories()
-})
-
-const target = (device: string) => `projects/default/devices/${device}`
-const temperature = (device: string, value: unknown, more: object = {}) => ({
-  targetName: target(device),
-  eventType: 'temperature',
-  data: { temperature: { value } },
-  ...more,
 })
 
 /** What the stream brings of a device, once it has brought that many. */
@@ -286,6 +288,11 @@ describe('what is refused', () => {
 })
 
 describe('who may', () => {
+  test('nobody sends more than a few kilobytes without a key', async () => {
+    const { status } = await telltale.send('POST', '/console/session', { keyId: 'k', secret: 'x'.repeat(5000) })
+    expect(status).toBe(413)
+  })
+
   test('wrong or missing credentials are CONNACK 5', async () => {
     await expect(telltale.mqtt({ password: 'wrong' })).rejects.toMatchObject({ code: 5 })
     await expect(telltale.mqtt({ username: 'nobody' })).rejects.toMatchObject({ code: 5 })

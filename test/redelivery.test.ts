@@ -5,9 +5,20 @@ import type { DeviceEvent } from '../packages/core/event.ts'
 import { publishOn } from './load.ts'
 import type { Reader } from './reader.ts'
 import { openWire } from './wire.ts'
-import { eventually, redisPid, removeDirectories, startTelltale, stored, type Telltale, temperatureOf, until } from './world.ts'
+import {
+  EVENTS,
+  eventually,
+  redisPid,
+  removeDirectories,
+  startTelltale,
+  stored,
+  type Telltale,
+  target,
+  temperature,
+  temperatureOf,
+  until,
+} from './world.ts'
 
-const EVENTS = '/v2/projects/default/events'
 const TIME = '2026-03-02T06:41:09.104000Z'
 
 let telltale: Telltale
@@ -24,14 +35,6 @@ afterAll(async () => {
   reader.close()
   await telltale.remove()
   await removeDirectories()
-})
-
-const target = (device: string) => `projects/default/devices/${device}`
-const temperature = (device: string, value: unknown, more: object = {}) => ({
-  targetName: target(device),
-  eventType: 'temperature',
-  data: { temperature: { value } },
-  ...more,
 })
 
 /** What the stream brings of a device, once it has brought that many. */

@@ -235,3 +235,15 @@ export async function stored(telltale: Telltale, device: string): Promise<Device
 export function temperatureOf({ data }: DeviceEvent): unknown {
   return (data as { temperature?: { value?: unknown } }).temperature?.value
 }
+
+export const EVENTS = '/v2/projects/default/events'
+
+export const target = (device: string) => `projects/default/devices/${device}`
+
+/** A whole event, as a device sends it. */
+export const temperature = (device: string, value: unknown, more: object = {}) => ({
+  targetName: target(device),
+  eventType: 'temperature',
+  data: { temperature: { value } },
+  ...more,
+})
