@@ -152,18 +152,16 @@ function pathOf(request: FastifyRequest): string {
 }
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
+  const { authorization } = request.headers
   const { token } = request.query as { readonly token?: unknown }
-  const session = request.headers.authorization === undefined ? request.cookies[SESSION_COOKIE] : undefined
-  const caller = await identity.authenticate({
-    authorization: request.headers.authorization,
-    token: typeof token === 'string' ? token : undefined,
-    session,
-  })
+  // One that is repeated is no token, and no reason to look at the cookie either.
+  const session = authorization === undefined && token === undefined ? request.cookies[SESSION_COOKIE] : undefined
+  const caller = await identity.authenticate({ authorization, token: typeof token === 'string' ? token : undefined, session })
   if (!caller)
     throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
   const changes = request.method !== 'GET' && request.method !== 'HEAD'
-  if (session !== undefined && token === undefined && changes && request.headers['x-telltale-console'] === undefined)
+  if (session !== undefined && changes && request.headers['x-telltale-console'] === undefined)
     throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
   return caller
 }
