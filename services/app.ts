@@ -19,6 +19,7 @@ import { VERSION } from '../packages/runtime/version.ts'
 import { Alarms } from '../packages/state/alarm.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
+import { DeviceLists } from '../packages/state/devicelist.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
@@ -44,6 +45,8 @@ export type AdminKey = { readonly keyId: string; readonly secret: string; readon
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
+
+const nowUs = () => Date.now() * 1000
 
 /** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
 export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
@@ -129,12 +132,12 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick)
+  const devices = new Devices(quick, { consumers: CONSUMERS, nowUs, newId: () => newId(), wake: (project, consumer) => wakes.wake(project, consumer) })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
+    const state = { devices, lists: new DeviceLists(quick, devices), alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
     await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
@@ -176,7 +179,7 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
-    nowUs: () => Date.now() * 1000,
+    nowUs,
     newId: () => newId(),
     maxAgeMs: config.streamMaxAgeMs,
   })

@@ -12,8 +12,8 @@ export type Listed = { readonly device: Device; readonly place: Place }
 
 export type Page = {
   readonly found: readonly Listed[]
-  /** Where the next page begins: `end` after the last device, `start` when nothing could be looked at yet. */
-  readonly next: Place | 'start' | 'end'
+  /** Where the next page begins; `again`: where this one did, because an index is still being built. */
+  readonly next: Place | 'again' | 'end'
 }
 
 /** Where a page begins: after a place, or with it. */
@@ -49,13 +49,13 @@ export class DeviceLists {
   async list(project: string, filter: DeviceFilter, order: Order, from: From, limit: number): Promise<Page> {
     const total = await this.#redis.zcard(projectKey(project, 'deviceIndex'))
     const small = total <= MAX_EXAMINED || filter.ids !== undefined
-    if (!small && usesFacets(filter, order) && !(await this.#indexes.facetsReady(project))) return { found: [], next: from?.place ?? 'start' }
+    if (!small && usesFacets(filter, order) && !(await this.#indexes.facetsReady(project))) return AGAIN
     const driver = small ? whole(project, filter, total) : await this.#driver(project, filter, total)
     if (order.by === 'name' && driver.ranges && !filter.ids)
       return this.#walk(project, filter, this.#idWay(driver.ranges, order.descending), from, limit)
     if (driver.count <= MAX_EXAMINED || filter.ids) return this.#sorted(project, filter, order, driver, from, limit)
     if (order.by === 'name') return this.#walk(project, filter, this.#idWay([all(project)], order.descending), from, limit)
-    if ('reported' in order.by && !(await this.#indexes.reportedReady(project, order.by.reported))) return { found: [], next: from?.place ?? 'start' }
+    if ('reported' in order.by && !(await this.#indexes.reportedReady(project, order.by.reported))) return AGAIN
     return this.#ordered(project, filter, order, driver, from, limit, total)
   }
 
@@ -110,7 +110,7 @@ export class DeviceLists {
       from = { place: places.at(-1) as Place, inclusive: false }
       examined += places.length
     }
-    return { found, next: from?.place ?? 'start' }
+    return { found, next: from?.place ?? 'end' }
   }
 
   /** Along the index of the order, then along the devices that are not in it. */
@@ -129,7 +129,7 @@ export class DeviceLists {
     if (page.next !== 'end' || (await this.#redis.zcard(key)) >= total) return page
     if (page.found.length === limit) return { ...page, next: NOT_FOUND_YET }
     const rest = await this.#without(project, filter, order, driver, from?.place.without && from.place.id !== '' ? from : undefined, limit - page.found.length)
-    return { found: [...page.found, ...rest.found], next: rest.next === 'start' ? NOT_FOUND_YET : rest.next }
+    return { ...rest, found: [...page.found, ...rest.found] }
   }
 
   async #without(project: string, filter: DeviceFilter, order: Order, driver: Driver, from: From, limit: number): Promise<Page> {
@@ -146,7 +146,7 @@ export class DeviceLists {
       more: async (at, count) => {
         const places = await way.more(at, count)
         if (places.length === 0) return places
-        const scores = await this.#redis.zmscore(key, ...places.map(({ id }) => id))
+        const scores = await this.#redis.zmscore(key, places.map(({ id }) => id))
         for (const [i, score] of scores.entries()) if (score !== null) known.add((places[i] as Place).id)
         return places
       },
@@ -171,7 +171,7 @@ export class DeviceLists {
   }
 
   async #idsOf(project: string, { ranges, facet }: Driver): Promise<string[]> {
-    if (facet) return (await this.#redis.zrange(facetKey(project, facet), 0, -1)).map(member => splitMember(member).id)
+    if (facet) return (await this.#redis.zrangebylex(facetKey(project, facet), '-', '+')).map(member => splitMember(member).id)
     const found = await Promise.all((ranges ?? []).map(({ key, low, high }) => this.#redis.zrangebylex(key, low, high)))
     return found.flatMap((members, i) => members.map(member => member.slice((ranges?.[i] as Range).prefix.length)))
   }
@@ -242,6 +242,8 @@ export class DeviceLists {
     }
   }
 }
+
+const AGAIN: Page = { found: [], next: 'again' }
 
 /** Before the first of those without a value: no id is empty. */
 const NOT_FOUND_YET: Place = { without: true, key: '', id: '' }

@@ -1,5 +1,5 @@
 // What a list of devices may be asked: filters, an order, and the place after which a page goes on.
-import { type Device, type LabelFilter, matchesLabels } from '../core/device.ts'
+import { type Device, isEmulated, type LabelFilter, matchesLabels } from '../core/device.ts'
 import { invalid } from '../core/failure.ts'
 import { type Facet, facetsOf, parseReportedPath, type ReportedPath } from './deviceindex.ts'
 
@@ -36,13 +36,6 @@ function orderKey(text: string): OrderKey {
   if (text.startsWith('labels.') && text.length > 'labels.'.length) return { facet: `label:${text.slice('labels.'.length)}` }
   if (text.startsWith('reported.')) return { reported: parseReportedPath(text.slice('reported.'.length)) }
   throw invalid('orderBy', 'expected name, type, productNumber, labels.{key} or reported.{eventType}.{field}, with "-" in front for descending')
-}
-
-const EMULATED = /^emu[0-9a-v]{20}$/
-
-/** Devices of the emulator are known by their id (contracts.md 1.a.2). */
-export function isEmulated(id: string): boolean {
-  return EMULATED.test(id)
 }
 
 export function passes(filter: DeviceFilter, device: Device): boolean {
