@@ -37,8 +37,13 @@ export class DeviceLists {
   readonly #devices: Devices
   readonly #indexes: DeviceIndexes
   readonly #scripts: DeviceScripts
+  readonly #maxExamined: number
+  readonly #chunk: number
 
-  constructor(redis: Redis, devices: Devices) {
+  /** @param maxExamined devices that one call looks at; more than these are not sorted in memory. */
+  constructor(redis: Redis, devices: Devices, maxExamined = MAX_EXAMINED) {
+    this.#maxExamined = maxExamined
+    this.#chunk = Math.min(CHUNK, maxExamined)
     this.#redis = redis
     this.#devices = devices
     this.#indexes = new DeviceIndexes(redis, devices)
@@ -48,12 +53,12 @@ export class DeviceLists {
   /** Every device that exists throughout, matches and does not change its place in the order comes exactly once. */
   async list(project: string, filter: DeviceFilter, order: Order, from: From, limit: number): Promise<Page> {
     const total = await this.#redis.zcard(projectKey(project, 'deviceIndex'))
-    const small = total <= MAX_EXAMINED || filter.ids !== undefined
+    const small = total <= this.#maxExamined || filter.ids !== undefined
     if (!small && usesFacets(filter, order) && !(await this.#indexes.facetsReady(project))) return AGAIN
     const driver = small ? whole(project, filter, total) : await this.#driver(project, filter, total)
     if (order.by === 'name' && driver.ranges && !filter.ids)
       return this.#walk(project, filter, this.#idWay(driver.ranges, order.descending), from, limit)
-    if (driver.count <= MAX_EXAMINED || filter.ids) return this.#sorted(project, filter, order, driver, from, limit)
+    if (driver.count <= this.#maxExamined || filter.ids) return this.#sorted(project, filter, order, driver, from, limit)
     if (order.by === 'name') return this.#walk(project, filter, this.#idWay([all(project)], order.descending), from, limit)
     if ('reported' in order.by && !(await this.#indexes.reportedReady(project, order.by.reported))) return AGAIN
     return this.#ordered(project, filter, order, driver, from, limit, total)
@@ -73,7 +78,7 @@ export class DeviceLists {
     }
     if (filter.emulated === true) drivers.push(await this.#counted([emulated(project)]))
     // A label that is only asked to be there has its devices in order of value: of use for sorting a few, not for walking.
-    const usable = drivers.filter(({ ranges, count }) => ranges !== undefined || count <= MAX_EXAMINED)
+    const usable = drivers.filter(({ ranges, count }) => ranges !== undefined || count <= this.#maxExamined)
     return usable.reduce((best, one) => (one.count < best.count ? one : best))
   }
 
@@ -93,9 +98,9 @@ export class DeviceLists {
   ): Promise<Page> {
     const found: Listed[] = []
     let from = start
-    for (let examined = 0; examined < MAX_EXAMINED; ) {
+    for (let examined = 0; examined < this.#maxExamined; ) {
       // One more than the page holds says whether there is another.
-      const count = isOpen(filter) && !wanted ? limit + 1 - found.length : CHUNK
+      const count = isOpen(filter) && !wanted ? limit + 1 - found.length : this.#chunk
       const places = await way.more(from, count)
       const devices = await this.#devices.get(
         project,
@@ -158,8 +163,8 @@ export class DeviceLists {
   async #sorted(project: string, filter: DeviceFilter, order: Order, driver: Driver, from: From, limit: number): Promise<Page> {
     const ids = filter.ids ? [...filter.ids] : await this.#idsOf(project, driver)
     const found: Listed[] = []
-    for (let i = 0; i < ids.length; i += CHUNK) {
-      const devices = (await this.#devices.get(project, ids.slice(i, i + CHUNK))).filter(device => device && passes(filter, device)) as Device[]
+    for (let i = 0; i < ids.length; i += this.#chunk) {
+      const devices = (await this.#devices.get(project, ids.slice(i, i + this.#chunk))).filter(device => device && passes(filter, device)) as Device[]
       const places = await this.#placesOf(project, devices, order)
       for (const [k, device] of devices.entries()) found.push({ device, place: places[k] as Place })
     }
