@@ -118,10 +118,19 @@ async function fill(redis: Redis, devices: Devices): Promise<void> {
       for (let i = b * 1000; i < (b + 1) * 1000; i++) {
         const value = Math.round(Math.sin(i) * 10_000) / 100
         const temperature = { value, updateTime, samples: [{ value, sampleTime: updateTime }], isBackfilled: false }
-        const networkStatus = { signalStrength: i % 100, rssi: -i % 100, transmissionMode: 'LOW_POWER_STANDARD_MODE', cloudConnectors: [], updateTime }
+        const networkStatus = {
+          signalStrength: i % 100,
+          rssi: -i % 100,
+          transmissionMode: 'LOW_POWER_STANDARD_MODE',
+          cloudConnectors: [],
+          updateTime,
+        }
         pipeline.hset(
           reportedKey(PROJECT, idOf(i)),
-          ...['temperature', `1 ${JSON.stringify(temperature)}`, 'networkStatus', `1 ${JSON.stringify(networkStatus)}`],
+          'temperature',
+          `1 ${JSON.stringify(temperature)}`,
+          'networkStatus',
+          `1 ${JSON.stringify(networkStatus)}`,
         )
       }
       return pipeline.exec()
@@ -140,14 +149,20 @@ async function measureLists(redis: Redis, devices: Devices): Promise<void> {
     const begunMs = performance.now()
     let built = 0
     let slowestMs = 0
-    for (let stepMs = performance.now(); (await lists.list(PROJECT, filter, order, undefined, 100)).next === 'again'; stepMs = performance.now()) {
+    for (
+      let stepMs = performance.now();
+      (await lists.list(PROJECT, filter, order, undefined, 100)).next === 'again';
+      stepMs = performance.now()
+    ) {
       built++
       slowestMs = Math.max(slowestMs, performance.now() - stepMs)
     }
     if (built > 0) {
       const bytes = ((await usedBytes(redis)) - before) / TOTAL
       const seconds = (performance.now() - begunMs) / 1000
-      console.log(`index for ${orderBy}: built in ${built} calls, ${seconds.toFixed(1)} s, the slowest ${whole(slowestMs)} ms, ${whole(bytes)} bytes a device`)
+      console.log(
+        `index for ${orderBy}: built in ${built} calls, ${seconds.toFixed(1)} s, the slowest ${whole(slowestMs)} ms, ${whole(bytes)} bytes a device`,
+      )
     }
     rows.push([name, ...(await measureWalk(devices, lists, filter, orderBy))])
   }
@@ -199,7 +214,9 @@ async function measureReport(redis: Redis): Promise<void> {
       times.push(performance.now() - begunMs)
     }
     const steady = times.slice(1).toSorted((a, b) => a - b)[2] as number
-    console.log(`report consumer, 50,000 devices, ${paths.length} ordered fields: first round ${whole(times[0])} ms, then ${whole(steady)} ms`)
+    console.log(
+      `report consumer, 50,000 devices, ${paths.length} ordered fields: first round ${whole(times[0])} ms, then ${whole(steady)} ms`,
+    )
   }
 }
 
@@ -212,7 +229,12 @@ function entriesOf(project: string, round: number): LogEntry[] {
       const timeUs = (nowMs + round) * 1000
       const updateTime = formatTime(timeUs)
       const temperature = { samples: [{ value: k, sampleTime: updateTime }], isBackfilled: false, value: k, updateTime }
-      const event = { eventId: `e${round}`, targetName: `projects/${project}/devices/${device}`, eventType: 'temperature', data: { temperature } }
+      const event = {
+        eventId: `e${round}`,
+        targetName: `projects/${project}/devices/${device}`,
+        eventType: 'temperature',
+        data: { temperature },
+      }
       return { device, eventType: 'temperature', timeUs, frame: JSON.stringify(event) }
     }),
   }))

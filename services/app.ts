@@ -135,12 +135,24 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick, { consumers: CONSUMERS, nowUs, newId: () => newId(), wake: (project, consumer) => wakes.wake(project, consumer) })
+  const devices = new Devices(quick, {
+    consumers: CONSUMERS,
+    nowUs,
+    newId: () => newId(),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+  })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
-    const state = { devices, lists: new DeviceLists(quick, devices), alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
+    const state = {
+      devices,
+      lists: new DeviceLists(quick, devices),
+      alarms,
+      quarantine,
+      rules: new Rules(quick),
+      channels: new Channels(quick),
+    }
     await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }

@@ -118,7 +118,9 @@ describe('a list of devices', () => {
       const answer = await telltale.http(`${DEVICES}?${query}&pageToken=${token}`)
       expect([answer.status, answer.json['error']]).toEqual([400, expect.stringMatching(/^pageToken: /)])
     }
-    const forged = Buffer.from(`${Buffer.from(token, 'base64url').toString().split('\n')[0]}\ndefault\nn\nx\nnonsense`).toString('base64url')
+    const forged = Buffer.from(`${Buffer.from(token, 'base64url').toString().split('\n')[0]}\ndefault\nn\nx\nnonsense`).toString(
+      'base64url',
+    )
     expect((await telltale.http(`${DEVICES}?query=l-&orderBy=name&pageToken=${forged}`)).status).toBe(400)
   })
 
@@ -149,7 +151,12 @@ describe('a list of devices', () => {
 
   test('the wildcard project stands for all', async () => {
     expect(await listed('query=l-', '/v2/projects/-/devices')).toEqual(['l-door', 'l-freezer', 'l-fridge', 'l-hall'])
-    expect(await listed('query=l-&orderBy=-type&pageSize=1', '/v2/projects/-/devices')).toEqual(['l-fridge', 'l-freezer', 'l-door', 'l-hall'])
+    expect(await listed('query=l-&orderBy=-type&pageSize=1', '/v2/projects/-/devices')).toEqual([
+      'l-fridge',
+      'l-freezer',
+      'l-door',
+      'l-hall',
+    ])
     const { status, json } = await telltale.http('/v2/projects/-/devices/l-door')
     expect([status, json['name']]).toEqual([200, nameOf('l-door')])
     expect((await telltale.http('/v2/projects/-/devices/l-nobody')).status).toBe(404)
@@ -168,7 +175,9 @@ describe('a list of devices', () => {
     await telltale.restart()
     await report(0, older)
     await telltale.send('POST', `${DEVICES}/l-late:publish`, { batteryStatus: { percentage: 80 } })
-    await eventually(async () => expect(((await telltale.http(`${DEVICES}/l-late`)).json as DeviceJson).reported).toHaveProperty('batteryStatus'))
+    await eventually(async () =>
+      expect(((await telltale.http(`${DEVICES}/l-late`)).json as DeviceJson).reported).toHaveProperty('batteryStatus'),
+    )
     expect(await value()).toMatchObject({ value: 2 })
   })
 })
@@ -210,15 +219,22 @@ describe('a label', () => {
       expect((await telltale.http(`${LABELS}/${key}`)).json).toMatchObject({ key, value: '<b>' })
     }
     expect(await listed('labelFilters=constructor%3D%3Cb%3E')).toEqual(['labelled'])
-    expect((await telltale.http(LABELS)).json).toMatchObject({ labels: [{ key: 'constructor' }, { key: 'toString' }, { key: 'hasOwnProperty' }] })
+    expect((await telltale.http(LABELS)).json).toMatchObject({
+      labels: [{ key: 'constructor' }, { key: 'toString' }, { key: 'hasOwnProperty' }],
+    })
     expect((await telltale.http(LABELS, { method: 'POST', body: '{"key":"__proto__","value":"x"}' })).status).toBe(400)
     expect((await telltale.http(`${LABELS}/__proto__`)).status).toBe(404)
   })
 
-  test.each([{ key: '', value: 'x' }, { key: 'a=b', value: 'x' }, { key: 'a' }, { key: 'a', value: 5 }, { key: 'a', value: 'x', more: 1 }, [], 'text'])(
-    '%j is refused',
-    async body => expect((await telltale.send('POST', LABELS, body)).status).toBe(400),
-  )
+  test.each([
+    { key: '', value: 'x' },
+    { key: 'a=b', value: 'x' },
+    { key: 'a' },
+    { key: 'a', value: 5 },
+    { key: 'a', value: 'x', more: 1 },
+    [],
+    'text',
+  ])('%j is refused', async body => expect((await telltale.send('POST', LABELS, body)).status).toBe(400))
 })
 
 describe('a batch update', () => {
@@ -283,7 +299,13 @@ describe('the emulator', () => {
     const device = await create(base)
     const id = idOf(device)
     expect(id).toMatch(/^emu[0-9a-v]{20}$/)
-    expect(device).toEqual({ name: nameOf(id), type: 'temperature', productNumber: '', labels: { name: 'n', 'virtual-sensor': '' }, reported: {} })
+    expect(device).toEqual({
+      name: nameOf(id),
+      type: 'temperature',
+      productNumber: '',
+      labels: { name: 'n', 'virtual-sensor': '' },
+      reported: {},
+    })
     expect((await telltale.http(`${base}/${id}`)).json).toEqual(device)
     const changed = await telltale.send('PUT', `${base}/${id}`, { name: device.name, type: 'humidity', labels: { name: 'm' } })
     expect([changed.status, changed.json]).toEqual([200, { ...device, type: 'humidity', labels: { name: 'm', 'virtual-sensor': '' } }])
@@ -315,13 +337,15 @@ describe('the emulator', () => {
     }
   })
 
-  test.each([[{ type: 'teapot' }, /teapot/], [{}, /type/], [{ type: 'co2', labels: { a: 1 } }, /labels/], [{ type: 'co2', id: 'mine' }, /id/]])(
-    'refuses to create %j',
-    async (body, message) => {
-      const { status, json } = await telltale.send('POST', EMULATOR, body)
-      expect([status, json['error']]).toEqual([400, expect.stringMatching(message)])
-    },
-  )
+  test.each([
+    [{ type: 'teapot' }, /teapot/],
+    [{}, /type/],
+    [{ type: 'co2', labels: { a: 1 } }, /labels/],
+    [{ type: 'co2', id: 'mine' }, /id/],
+  ])('refuses to create %j', async (body, message) => {
+    const { status, json } = await telltale.send('POST', EMULATOR, body)
+    expect([status, json['error']]).toEqual([400, expect.stringMatching(message)])
+  })
 
   const now = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/)
   const sampled = { isBackfilled: false, updateTime: now }
@@ -363,7 +387,13 @@ describe('the emulator', () => {
     [{ contact: { state: 'OPEN' } }, { contact: { state: 'OPEN', updateTime: now } }],
     [{ probeWireStatus: { state: 'THREE_WIRE' } }, { probeWireStatus: { state: 'THREE_WIRE', updateTime: now } }],
     [
-      { networkStatus: { signalStrength: 60, rssi: -70, cloud_connectors: [{ id: 'ccon1' }, { id: 'ccon2', signalStrength: 50, rssi: -80 }] } },
+      {
+        networkStatus: {
+          signalStrength: 60,
+          rssi: -70,
+          cloud_connectors: [{ id: 'ccon1' }, { id: 'ccon2', signalStrength: 50, rssi: -80 }],
+        },
+      },
       {
         networkStatus: {
           ...status,
@@ -377,7 +407,10 @@ describe('the emulator', () => {
     ],
     [{ networkStatus: { signalStrength: 60 } }, { networkStatus: { ...status, rssi: null, cloudConnectors: [] } }],
     [{ batteryStatus: { percentage: 100 } }, { batteryStatus: { percentage: 100, updateTime: now } }],
-    [{ connectionStatus: { connection: 'ETHERNET' } }, { connectionStatus: { connection: 'ETHERNET', available: ['ETHERNET'], updateTime: now } }],
+    [
+      { connectionStatus: { connection: 'ETHERNET' } },
+      { connectionStatus: { connection: 'ETHERNET', available: ['ETHERNET'], updateTime: now } },
+    ],
     [{ connectionStatus: { connection: 'OFFLINE' } }, { connectionStatus: { connection: 'OFFLINE', available: [], updateTime: now } }],
     [
       { ethernetStatus: { macAddress: 'f0:b5:b7:00:0a:08' } },

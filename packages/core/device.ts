@@ -35,10 +35,8 @@ export function isEmulated(id: string): boolean {
 export const VIRTUAL = { 'virtual-sensor': '' } as const
 
 /** The types that the emulator knows (contracts.md 1.a.5); devices that are there may have any other. */
-const TYPES: readonly string[] = [
-  ...['temperature', 'proximity', 'touch', 'humidity', 'proximityCounter', 'touchCounter', 'waterDetector', 'ccon', 'co2', 'motion'],
-  ...['deskOccupancy', 'contact'],
-]
+const TYPES: readonly string[] =
+  'temperature proximity touch humidity proximityCounter touchCounter waterDetector ccon co2 motion deskOccupancy contact'.split(' ')
 
 export function checkDeviceType(type: string, field = 'type'): string {
   if (!TYPES.includes(type)) throw invalid(field, `expected one of ${TYPES.join(', ')}, got ${type}`)

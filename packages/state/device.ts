@@ -19,7 +19,12 @@ export type LabelChange = {
 export type Reported = Readonly<Record<string, unknown>>
 
 /** Tells everybody who follows the log of a change of labels, in the same step as the change. */
-export type Announcer = { readonly consumers: readonly string[]; nowUs(): number; newId(): string; wake(project: string, consumer: string): void }
+export type Announcer = {
+  readonly consumers: readonly string[]
+  nowUs(): number
+  newId(): string
+  wake(project: string, consumer: string): void
+}
 
 const MAX_LABELS = 64
 const ATTEMPTS = 20
@@ -116,20 +121,23 @@ export class Devices {
 
   /**
    * Moves the entry with labels and reported values; history, rule states and alarms stay where they were. The projects may lie on
-   * different servers, so the device is in both for a moment; `transfers` of the target remembers from where it comes, by which
-   * the same call goes on after a crash. `not_found` without the device, `conflict` when the target has one of that name.
+   * different servers, so the device is in both for a moment: `arriving` of the target says from where, and what takes it out of
+   * the source decides, with a note in `left`, to whom it went. So the same call goes on after a crash, and of several targets
+   * one gets it. `not_found` without the device, `conflict` when the target has one of that name.
    */
   async transfer(source: string, target: string, id: string): Promise<void> {
-    const underWay = projectKey(target, 'transfers')
+    const arriving = projectKey(target, 'arriving')
+    const left = projectKey(source, 'left')
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const [row, reported, begun] = await Promise.all([
         this.#redis.hget(projectKey(source, 'devices'), id),
         this.#redis.hgetall(reportedKey(source, id)),
-        this.#redis.hget(underWay, id),
+        this.#redis.hget(arriving, id),
       ])
       if (row === null) {
-        if (begun !== source) throw missing(source, id)
-        return this.#transferred(underWay, id)
+        if (begun === source && (await this.#redis.hget(left, id)) === target) return this.#transferred([arriving, left], id)
+        if (begun === source) await this.#withdraw(target, id)
+        throw missing(source, id)
       }
       const device = parse(id, row)
       const arrived = await this.#reportedCommands(target, id, reported)
@@ -141,21 +149,28 @@ export class Devices {
             throw new Failure('conflict', `device ${id} already exists in project ${target}`, { field: 'device' })
           return device
         },
-        [['HSET', underWay, id, source], ...arrived],
+        [['HSET', arriving, id, source], ...arrived],
       )
-      const left = [...(await this.#reportedCommands(source, id, undefined)), ...facetCommands(source, device, undefined)]
+      const gone = [...(await this.#reportedCommands(source, id, undefined)), ...facetCommands(source, device, undefined)]
       const notice = this.#notice(source, id, difference(device, undefined))
-      const done = await this.#scripts.change(source, { id, from: row, to: '', notice, commands: left })
+      const done = await this.#scripts.change(source, { id, from: row, to: '', notice, commands: [['HSET', left, id, target], ...gone] })
       if (done === false) continue
       this.#wake(source, done)
-      return this.#transferred(underWay, id)
+      return this.#transferred([arriving, left], id)
     }
     throw new Failure('conflict', `device ${id} is being changed by others: try again`)
   }
 
-  async #transferred(underWay: string, id: string): Promise<void> {
+  async #transferred(notes: readonly string[], id: string): Promise<void> {
     await this.#redis.incr(REMOVALS)
-    await this.#redis.hdel(underWay, id)
+    for (const note of notes) await this.#redis.hdel(note, id)
+  }
+
+  /** Another project got the device: what was put here for it goes again. */
+  async #withdraw(target: string, id: string): Promise<void> {
+    const cleared = await this.#reportedCommands(target, id, undefined)
+    await this.#swap(target, id, () => undefined, [['HDEL', projectKey(target, 'arriving'), id], ...cleared])
+    await this.#redis.incr(REMOVALS)
   }
 
   /** Puts a device into indexes that were begun after it was registered; nothing else changes. */
@@ -165,14 +180,15 @@ export class Devices {
       const batch = left
       const rows = await this.#redis.hmget(projectKey(project, 'devices'), ...batch)
       const done = await Promise.all(
-        rows.map((row, i) => {
-          if (row === null) return []
+        rows.map(async (row, i) => {
           const id = batch[i] as string
+          // Removed meanwhile: there is nothing to put into an index.
+          if (row === null) return true
           const commands = facetCommands(project, undefined, parse(id, row))
-          return this.#scripts.change(project, { id, from: row, to: row, notice: undefined, commands })
+          return (await this.#scripts.change(project, { id, from: row, to: row, notice: undefined, commands })) !== false
         }),
       )
-      left = batch.filter((_, i) => done[i] === false)
+      left = batch.filter((_, i) => !done[i])
     }
   }
 

@@ -54,7 +54,14 @@ export class DeviceIndexes {
       }
       if (performance.now() > endMs) return false
       const after = place.slice(1)
-      const ids = await this.#redis.zrangebylex(projectKey(project, 'deviceIndex'), after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, CHUNK)
+      const ids = await this.#redis.zrangebylex(
+        projectKey(project, 'deviceIndex'),
+        after === '' ? '-' : `(${after}`,
+        '+',
+        'LIMIT',
+        0,
+        CHUNK,
+      )
       await add(ids)
       const next = ids.length < CHUNK ? DONE : `:${ids.at(-1)}`
       // Refused when another list has come further: then that is where to go on.

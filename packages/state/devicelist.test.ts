@@ -29,26 +29,28 @@ function fleet(): Known[] {
 
 const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
+function keyIn(one: Known, key: string): string | number | undefined {
+  if (key === 'name') return ''
+  if (key === 'type') return one.type
+  if (key === 'productNumber') return one.productNumber === '' ? undefined : one.productNumber
+  if (key.startsWith('labels.')) return Object.hasOwn(one.labels, key.slice(7)) ? one.labels[key.slice(7)] : undefined
+  return typeof one.value === 'number' ? Math.min(one.value, 1e298) : one.value?.slice(0, 7)
+}
+
 /** What an order means, in the plainest words. */
 function sorted(devices: readonly Known[], orderBy: string): string[] {
   const descending = orderBy.startsWith('-')
   const key = descending ? orderBy.slice(1) : orderBy
-  const valueOf = (one: Known): string | number | undefined => {
-    if (key === 'name') return ''
-    if (key === 'type') return one.type
-    if (key === 'productNumber') return one.productNumber === '' ? undefined : one.productNumber
-    if (key.startsWith('labels.')) return Object.hasOwn(one.labels, key.slice(7)) ? one.labels[key.slice(7)] : undefined
-    return typeof one.value === 'number' ? Math.min(one.value, 1e298) : one.value?.slice(0, 7)
-  }
+  const keyOf = (one: Known) => keyIn(one, key)
   const compare = (a: string | number, b: string | number) => {
     if (typeof a === 'number' && typeof b === 'number') return a - b
     if (typeof a !== typeof b) return typeof a === 'number' ? -1 : 1
     return byBytes(String(a), String(b))
   }
-  const have = devices.filter(one => valueOf(one) !== undefined)
-  const lack = devices.filter(one => valueOf(one) === undefined)
+  const have = devices.filter(one => keyOf(one) !== undefined)
+  const lack = devices.filter(one => keyOf(one) === undefined)
   const sign = descending ? -1 : 1
-  have.sort((a, b) => sign * (compare(valueOf(a) ?? '', valueOf(b) ?? '') || byBytes(a.id, b.id)))
+  have.sort((a, b) => sign * (compare(keyOf(a) ?? '', keyOf(b) ?? '') || byBytes(a.id, b.id)))
   lack.sort((a, b) => byBytes(a.id, b.id))
   return [...have, ...lack].map(({ id }) => id)
 }
@@ -82,7 +84,13 @@ describe.skipIf(installed === undefined)('lists of devices', () => {
     }
   }
 
-  async function walk(lists: DeviceLists, filter: DeviceFilter, orderBy: string, limit = 7, between: (page: number) => Promise<void> = async () => {}) {
+  async function walk(
+    lists: DeviceLists,
+    filter: DeviceFilter,
+    orderBy: string,
+    limit = 7,
+    between: (page: number) => Promise<void> = async () => {},
+  ) {
     const found: string[] = []
     let from: From
     for (let page = 0; page < 2000; page++) {
@@ -179,8 +187,15 @@ describe.skipIf(installed === undefined)('lists of devices', () => {
     expect(keys.map(key => key.slice(key.indexOf('}:') + 2))).toEqual(['indexes'])
   })
 
-  it.each(['', 'names', 'labels.', 'reported', 'reported.temperature', 'reported.temperature.', 'reported..value', '--name', `reported.t.${'x'.repeat(300)}`])(
-    'cannot be ordered by %j',
-    text => expect(() => parseOrder(text)).toThrow('orderBy: expected'),
-  )
+  it.each([
+    '',
+    'names',
+    'labels.',
+    'reported',
+    'reported.temperature',
+    'reported.temperature.',
+    'reported..value',
+    '--name',
+    `reported.t.${'x'.repeat(300)}`,
+  ])('cannot be ordered by %j', text => expect(() => parseOrder(text)).toThrow('orderBy: expected'))
 })

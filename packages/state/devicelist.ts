@@ -5,7 +5,7 @@ import { projectKey } from '../log/key.ts'
 import { type Devices, parseReported, reportedKey } from './device.ts'
 import { DeviceIndexes } from './devicebuild.ts'
 import { type Facet, facetKey, facetMember, type ReportedPath, reportedIndexKey, scoreAt, splitMember } from './deviceindex.ts'
-import { comparePlaces, type DeviceFilter, facetValue, type Order, passes, type Place } from './devicequery.ts'
+import { comparePlaces, type DeviceFilter, facetValue, type Order, type Place, passes } from './devicequery.ts'
 import { DeviceScripts } from './devicescript.ts'
 
 export type Listed = { readonly device: Device; readonly place: Place }
@@ -96,6 +96,7 @@ export class DeviceLists {
     limit: number,
     wanted?: (device: Device, place: Place) => boolean,
   ): Promise<Page> {
+    const accepts = (device: Device, place: Place) => passes(filter, device) && wanted?.(device, place) !== false
     const found: Listed[] = []
     let from = start
     for (let examined = 0; examined < this.#maxExamined; ) {
@@ -108,7 +109,7 @@ export class DeviceLists {
       )
       for (const [i, place] of places.entries()) {
         const device = devices[i]
-        if (device && passes(filter, device) && wanted?.(device, place) !== false) found.push({ device, place })
+        if (device && accepts(device, place)) found.push({ device, place })
         if (found.length > limit) return { found: found.slice(0, limit), next: (found[limit - 1] as Listed).place }
       }
       if (places.length < count) return { found, next: 'end' }
@@ -128,12 +129,20 @@ export class DeviceLists {
     limit: number,
     total: number,
   ): Promise<Page> {
-    const key = order.by === 'name' ? '' : 'facet' in order.by ? facetKey(project, order.by.facet) : reportedIndexKey(project, order.by.reported.text)
+    const key =
+      order.by === 'name' ? '' : 'facet' in order.by ? facetKey(project, order.by.facet) : reportedIndexKey(project, order.by.reported.text)
     const way = order.by !== 'name' && 'facet' in order.by ? this.#facetWay(key, order.descending) : this.#scoreWay(key, order.descending)
     const page: Page = from?.place.without ? { found: [], next: 'end' } : await this.#walk(project, filter, way, from, limit)
     if (page.next !== 'end' || (await this.#redis.zcard(key)) >= total) return page
     if (page.found.length === limit) return { ...page, next: NOT_FOUND_YET }
-    const rest = await this.#without(project, filter, order, driver, from?.place.without && from.place.id !== '' ? from : undefined, limit - page.found.length)
+    const rest = await this.#without(
+      project,
+      filter,
+      order,
+      driver,
+      from?.place.without && from.place.id !== '' ? from : undefined,
+      limit - page.found.length,
+    )
     return { ...rest, found: [...page.found, ...rest.found] }
   }
 
@@ -151,7 +160,10 @@ export class DeviceLists {
       more: async (at, count) => {
         const places = await way.more(at, count)
         if (places.length === 0) return places
-        const scores = await this.#redis.zmscore(key, places.map(({ id }) => id))
+        const scores = await this.#redis.zmscore(
+          key,
+          places.map(({ id }) => id),
+        )
         for (const [i, score] of scores.entries()) if (score !== null) known.add((places[i] as Place).id)
         return places
       },
@@ -164,7 +176,9 @@ export class DeviceLists {
     const ids = filter.ids ? [...filter.ids] : await this.#idsOf(project, driver)
     const found: Listed[] = []
     for (let i = 0; i < ids.length; i += this.#chunk) {
-      const devices = (await this.#devices.get(project, ids.slice(i, i + this.#chunk))).filter(device => device && passes(filter, device)) as Device[]
+      const devices = (await this.#devices.get(project, ids.slice(i, i + this.#chunk))).filter(
+        device => device && passes(filter, device),
+      ) as Device[]
       const places = await this.#placesOf(project, devices, order)
       for (const [k, device] of devices.entries()) found.push({ device, place: places[k] as Place })
     }
@@ -177,8 +191,11 @@ export class DeviceLists {
 
   async #idsOf(project: string, { ranges, facet }: Driver): Promise<string[]> {
     if (facet) return (await this.#redis.zrangebylex(facetKey(project, facet), '-', '+')).map(member => splitMember(member).id)
-    const found = await Promise.all((ranges ?? []).map(({ key, low, high }) => this.#redis.zrangebylex(key, low, high)))
-    return found.flatMap((members, i) => members.map(member => member.slice((ranges?.[i] as Range).prefix.length)))
+    const parts = (ranges ?? []).map(async ({ key, low, high, prefix }) => {
+      const members = await this.#redis.zrangebylex(key, low, high)
+      return members.map(member => member.slice(prefix.length))
+    })
+    return (await Promise.all(parts)).flat()
   }
 
   async #placesOf(project: string, devices: readonly Device[], { by }: Order): Promise<Place[]> {
@@ -241,8 +258,14 @@ export class DeviceLists {
           const pairs = await this.#scripts.seek(key, at, descending, count)
           return pairs.map(([id, score]): Place => ({ without: false, key: score, id }))
         }
-        const flat = await (descending ? this.#redis.zrevrange(key, 0, String(count - 1), 'WITHSCORES') : this.#redis.zrange(key, 0, String(count - 1), 'WITHSCORES'))
-        return Array.from({ length: flat.length / 2 }, (_, i) => ({ without: false, key: Number(flat[2 * i + 1]), id: flat[2 * i] as string }))
+        const flat = await (descending
+          ? this.#redis.zrevrange(key, 0, String(count - 1), 'WITHSCORES')
+          : this.#redis.zrange(key, 0, String(count - 1), 'WITHSCORES'))
+        return Array.from({ length: flat.length / 2 }, (_, i) => ({
+          without: false,
+          key: Number(flat[2 * i + 1]),
+          id: flat[2 * i] as string,
+        }))
       },
     }
   }

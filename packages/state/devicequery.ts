@@ -35,7 +35,10 @@ function orderKey(text: string): OrderKey {
   if (text === 'productNumber') return { facet: 'product' }
   if (text.startsWith('labels.') && text.length > 'labels.'.length) return { facet: `label:${text.slice('labels.'.length)}` }
   if (text.startsWith('reported.')) return { reported: parseReportedPath(text.slice('reported.'.length)) }
-  throw invalid('orderBy', 'expected name, type, productNumber, labels.{key} or reported.{eventType}.{field}, with "-" in front for descending')
+  throw invalid(
+    'orderBy',
+    'expected name, type, productNumber, labels.{key} or reported.{eventType}.{field}, with "-" in front for descending',
+  )
 }
 
 export function passes(filter: DeviceFilter, device: Device): boolean {

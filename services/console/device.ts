@@ -115,7 +115,16 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
   )
   app.put(
     '/v2/projects/:project/devices/:device',
-    { schema: { operationId: 'putDevice', summary: 'Creates or replaces a device', tags, params: One, body: DeviceBody, response: { 200: DeviceAnswer } } },
+    {
+      schema: {
+        operationId: 'putDevice',
+        summary: 'Creates or replaces a device',
+        tags,
+        params: One,
+        body: DeviceBody,
+        response: { 200: DeviceAnswer },
+      },
+    },
     async request => {
       const { project, device } = request.params
       callerIn(request, project, 'developer')
@@ -125,7 +134,12 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
 }
 
 /** One page of the devices of these projects. */
-export async function list({ devices, lists }: DevicePorts, projects: readonly string[], query: Static<typeof ListQuery>, emulated = false) {
+export async function list(
+  { devices, lists }: DevicePorts,
+  projects: readonly string[],
+  query: Static<typeof ListQuery>,
+  emulated = false,
+) {
   const { pageSize = MAX_PAGE, pageToken, orderBy, ...filters } = query
   const question = JSON.stringify([projects, emulated, orderBy ?? '', Object.entries(filters).toSorted(([a], [b]) => (a < b ? -1 : 1))])
   const { found, nextPageToken } = await listDevices(lists, {

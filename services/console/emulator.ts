@@ -5,7 +5,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
 import { DeviceId, Empty, listOf, ProjectId } from '../../packages/runtime/schema.ts'
-import { DeviceAnswer, DeviceBody, type DevicePorts, Labels, list, ListQuery, present, put } from './device.ts'
+import { DeviceAnswer, DeviceBody, type DevicePorts, Labels, ListQuery, list, present, put } from './device.ts'
 
 /** The emulator has an address of its own; what it makes can also be made and removed among all devices (contracts.md 1.a.1). */
 export function addEmulatorRoutes(app: HttpApp, ports: DevicePorts): void {
@@ -57,7 +57,9 @@ function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffi
       const { project, device } = request.params
       callerIn(request, project, 'developer')
       if (!isEmulated((await devices.one(project, device)).id))
-        throw new Failure('invalid', `device: ${device} is not of the emulator, and only emulated devices can be deleted`, { field: 'device' })
+        throw new Failure('invalid', `device: ${device} is not of the emulator, and only emulated devices can be deleted`, {
+          field: 'device',
+        })
       await devices.remove(project, device)
       return {}
     },
@@ -88,7 +90,9 @@ function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
   )
   app.get(
     '/emulator/v2/projects/:project/devices/:device',
-    { schema: { operationId: 'getEmulatedDevice', summary: 'Gets an emulated device', tags, params: One, response: { 200: DeviceAnswer } } },
+    {
+      schema: { operationId: 'getEmulatedDevice', summary: 'Gets an emulated device', tags, params: One, response: { 200: DeviceAnswer } },
+    },
     async request => {
       const { project, device } = request.params
       callerIn(request, project)

@@ -10,12 +10,13 @@ import { Labels, One, project, tags } from './device.ts'
 
 const KEY = Type.String({ maxLength: 128, examples: ['zone'] })
 const VALUE = Type.String({ maxLength: 512, examples: ['north'] })
-const Label = Type.Object({ name: Type.String({ description: 'projects/{project}/devices/{device}/labels/{key}' }), key: KEY, value: VALUE })
+const Label = Type.Object({
+  name: Type.String({ description: 'projects/{project}/devices/{device}/labels/{key}' }),
+  key: KEY,
+  value: VALUE,
+})
 const NewLabel = Type.Object({ key: KEY, value: VALUE }, { additionalProperties: false, examples: [{ key: 'zone', value: 'north' }] })
-const LabelValue = Type.Object(
-  { key: Type.Optional(KEY), value: VALUE },
-  { additionalProperties: false, examples: [{ value: 'south' }] },
-)
+const LabelValue = Type.Object({ key: Type.Optional(KEY), value: VALUE }, { additionalProperties: false, examples: [{ value: 'south' }] })
 const OneLabel = Type.Object({ ...One.properties, key: KEY })
 const BatchBody = Type.Object(
   {
@@ -50,9 +51,7 @@ export function addLabelRoutes(app: HttpApp, devices: Devices): void {
       const { devices: names, addLabels = {}, removeLabels = [] } = request.body
       if (Object.keys(addLabels).length === 0 && removeLabels.length === 0)
         throw invalid('addLabels', 'expected at least one label in addLabels or removeLabels')
-      const outcomes = await inBatches(request, names, name =>
-        devices.relabel(project, deviceIn(project, name), addLabels, removeLabels),
-      )
+      const outcomes = await inBatches(request, names, name => devices.relabel(project, deviceIn(project, name), addLabels, removeLabels))
       return { batchErrors: outcomes.flatMap((failure, i) => (failure ? [statusOf(names[i] as string, failure)] : [])) }
     },
   )
@@ -106,7 +105,16 @@ function addWriting(app: HttpApp, devices: Devices): void {
   )
   app.patch(
     '/v2/projects/:project/devices/:device/labels/:key',
-    { schema: { operationId: 'updateLabel', summary: 'Changes a label', tags, params: OneLabel, body: LabelValue, response: { 200: Label } } },
+    {
+      schema: {
+        operationId: 'updateLabel',
+        summary: 'Changes a label',
+        tags,
+        params: OneLabel,
+        body: LabelValue,
+        response: { 200: Label },
+      },
+    },
     async request => {
       const { project, device, key } = request.params
       callerIn(request, project, 'developer')

@@ -25,7 +25,10 @@ type Spot = { readonly project: string; readonly place: Place | undefined }
 /** Of the wildcard, in one call. */
 const MAX_PROJECTS = 20
 
-export async function listDevices(lists: DeviceLists, request: ListRequest): Promise<{ found: readonly ListedIn[]; nextPageToken: string }> {
+export async function listDevices(
+  lists: DeviceLists,
+  request: ListRequest,
+): Promise<{ found: readonly ListedIn[]; nextPageToken: string }> {
   const spot = readToken(request)
   const { found, next } = await (request.order.by === 'name' ? inTurn(lists, request, spot) : merged(lists, request, spot))
   return { found, nextPageToken: next ? writeToken(request, next) : '' }
@@ -98,4 +101,3 @@ function scoreIn(text: string): number {
   if (text === '' || Number.isNaN(score)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
   return score
 }
-

@@ -46,6 +46,7 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
 
 function placeOf(name: string): [project: string, device: string] {
   const [, source, id] = NAME.exec(name) ?? []
-  if (source === undefined || id === undefined) throw invalid('devices', `expected projects/{project}/devices/{device}, got ${name.slice(0, 200)}`)
+  if (source === undefined || id === undefined)
+    throw invalid('devices', `expected projects/{project}/devices/{device}, got ${name.slice(0, 200)}`)
   return [source, id]
 }

@@ -89,7 +89,8 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
       callerIn(request, project, 'developer')
       // Devices that are there make themselves known; those of the emulator are made.
       if (isEmulated(device)) await ports.known(project, device)
-      else if (base !== '/v2') throw new Failure('not_found', `emulated device ${device} does not exist in project ${project}`, { field: 'device' })
+      else if (base !== '/v2')
+        throw new Failure('not_found', `emulated device ${device} does not exist in project ${project}`, { field: 'device' })
       await take(ports, request, reply, { project, device })
       return reply
     },

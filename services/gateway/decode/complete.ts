@@ -21,10 +21,7 @@ const COMPLETIONS: ReadonlyMap<string, Completion> = new Map<string, Completion>
   ['motion', choice('MOTION_DETECTED', 'NO_MOTION_DETECTED')],
   ['contact', choice('OPEN', 'CLOSED')],
   ['deskOccupancy', both(choice('OCCUPIED', 'NOT_OCCUPIED'), listed('remarks'))],
-  [
-    'probeWireStatus',
-    choice('INVALID_WIRE_CONFIGURATION', 'INVALID_COEFFICIENT_CONFIGURATION', 'TWO_WIRE', 'THREE_WIRE', 'FOUR_WIRE'),
-  ],
+  ['probeWireStatus', choice('INVALID_WIRE_CONFIGURATION', 'INVALID_COEFFICIENT_CONFIGURATION', 'TWO_WIRE', 'THREE_WIRE', 'FOUR_WIRE')],
   ['objectPresentCount', measured('total')],
   ['touchCount', measured('total')],
   ['co2', measured('ppm')],
@@ -44,7 +41,11 @@ function temperature(fields: Fields, updateTime: string, at: string): Fields {
   const value = numberIn(fields, 'value', at)
   if (fields['samples'] === undefined && fields['isBackfilled'] === undefined)
     return { samples: [{ value, sampleTime: updateTime }], isBackfilled: false, ...fields }
-  const sample = (one: Fields, where: string) => ({ ...one, value: numberIn(one, 'value', where), sampleTime: timeIn(one, updateTime, where) })
+  const sample = (one: Fields, where: string) => ({
+    ...one,
+    value: numberIn(one, 'value', where),
+    sampleTime: timeIn(one, updateTime, where),
+  })
   return { ...fields, samples: samplesIn(fields, { value }, sample, updateTime, at), isBackfilled: backfilled(fields, at) }
 }
 
