@@ -102,21 +102,23 @@ export class DeviceLists {
     for (let examined = 0; examined < this.#maxExamined; ) {
       // One more than the page holds says whether there is another.
       const count = isOpen(filter) && !wanted ? limit + 1 - found.length : this.#chunk
-      const places = await way.more(from, count)
-      const devices = await this.#devices.get(
-        project,
-        places.map(({ id }) => id),
-      )
+      const { places, devices } = await this.#look(project, way, from, count)
       for (const [i, place] of places.entries()) {
         const device = devices[i]
         if (device && accepts(device, place)) found.push({ device, place })
-        if (found.length > limit) return { found: found.slice(0, limit), next: (found[limit - 1] as Listed).place }
       }
+      if (found.length > limit) return { found: found.slice(0, limit), next: (found[limit - 1] as Listed).place }
       if (places.length < count) return { found, next: 'end' }
       from = { place: places.at(-1) as Place, inclusive: false }
       examined += places.length
     }
     return { found, next: from?.place ?? 'end' }
+  }
+
+  async #look(project: string, way: Way, from: From, count: number) {
+    const places = await way.more(from, count)
+    const ids = places.map(({ id }) => id)
+    return { places, devices: await this.#devices.get(project, ids) }
   }
 
   /** Along the index of the order, then along the devices that are not in it. */
