@@ -27,7 +27,8 @@ import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
-import { addStreamRoutes } from './stream/stream.ts'
+import { addStreamRoutes } from './stream/http.ts'
+import { Streams } from './stream/stream.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
@@ -159,7 +160,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
 
 async function startStream({ config, logger, metrics, connect }: Parts, app: HttpApp, devices: Devices): Promise<() => Promise<void>> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
-  const role = addStreamRoutes(app, {
+  const streams = new Streams({
     log,
     devices,
     follow: (project, stream, arrived) =>
@@ -178,9 +179,13 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     delivered: frames => metrics.streamed.inc(frames),
     nowUs: () => Date.now() * 1000,
     newId: () => newId(),
+    projectsOf: caller => Object.keys(caller.roles).toSorted(),
+    watch: () => () => {},
     maxAgeMs: config.streamMaxAgeMs,
+    maxPerKey: config.streamLimit,
   })
-  return () => role.stop()
+  addStreamRoutes(app, streams)
+  return () => streams.stop()
 }
 
 async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {

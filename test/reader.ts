@@ -63,6 +63,8 @@ function readerOf(asked: ClientRequest, response: IncomingMessage): Reader {
     for (let at = text.indexOf(end, whole); at >= 0; at = text.indexOf(end, whole)) {
       const lines = text.slice(whole, at).split('\n')
       whole = at + end.length
+      // When to come back is no frame.
+      if (sse && lines.every(one => one.startsWith('retry: '))) continue
       const line = sse ? (lines.find(one => one.startsWith('data: ')) ?? '').slice(6) : (lines[0] ?? '')
       const frame = JSON.parse(line) as Frame
       const id = sse ? lines.find(one => one.startsWith('id: '))?.slice(4) : frame.result?.cursor

@@ -156,6 +156,12 @@ export class Log {
     return { entries: rows.map(([id, fields]) => parseEntry(id, fields)), trimmed: trimmed ?? '0-0' }
   }
 
+  /** The clock by which entries get their ids. */
+  async clockMs(): Promise<number> {
+    const [seconds, micros] = await this.#redis.time()
+    return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)
+  }
+
   /** The entry with this id, if it is still there. */
   async entry(project: string, id: string, stream: Stream = 'log'): Promise<LogEntry | undefined> {
     const [row] = await this.#redis.xrange(projectKey(project, stream), id, id)

@@ -51,10 +51,7 @@ export class Frames {
 
   /** One event or alarm, with the cursor from which to go on after it; a character per byte (latin1). */
   item(format: Format, json: string, entryId: string, index: number): string {
-    const cursor = this.cursor(entryId, index)
-    if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${this.#subject}":${json}}}\n\n`
-    const line = `{"result":{"${this.#subject}":${json},"cursor":"${cursor}"}}`
-    return format === 'ws' ? `${messageHead(line.length)}${line}` : `${line}\n`
+    return itemFrame(format, this.#subject, json, this.cursor(entryId, index))
   }
 
   ping(format: Format): Buffer {
@@ -71,6 +68,18 @@ export class Frames {
     const { nowUs, newId } = this.#clock
     return { eventId: newId(), targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs()) }
   }
+}
+
+/** As `Frames.item`, with whatever cursor. */
+export function itemFrame(format: Format, subject: Subject, json: string, cursor: string): string {
+  if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${subject}":${json}}}\n\n`
+  const line = `{"result":{"${subject}":${json},"cursor":"${cursor}"}}`
+  return format === 'ws' ? `${messageHead(line.length)}${line}` : `${line}\n`
+}
+
+/** After how long an SSE client comes back when this stream ends; other formats have no word for it. */
+export function retryFrame(ms: number): Buffer {
+  return Buffer.from(`retry: ${Math.round(ms)}\n\n`)
 }
 
 /** The last frame of a stream that the server ends: the union of what the known clients read. */

@@ -68,7 +68,10 @@ export function parseQueryText(text: string): StreamQuery {
 /** @param device the only one, when the address says so. */
 export function parseStreamQuery(given: Parameters, device?: string): StreamQuery {
   for (const field of ['eventTypes', 'deviceTypes'] as const) for (const type of given[field] ?? []) checkEventType(type, field)
-  for (const [field, value] of Object.entries(given)) if ([value].flat().includes('')) throw invalid(field, 'expected a value, got an empty one')
+  for (const [field, value] of Object.entries(given))
+    if ([value].flat().includes('')) throw invalid(field, 'expected a value, got an empty one')
+  const keyless = given.labelFilters?.find(text => text.startsWith('='))
+  if (keyless !== undefined) throw invalid('labelFilters', `expected a key before the =, got ${keyless}`)
   const filter: Filter = {
     deviceIds: device === undefined ? setOf(given.deviceIds) : new Set([device]),
     deviceTypes: setOf(given.deviceTypes),

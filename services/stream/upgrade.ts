@@ -24,13 +24,8 @@ const CLOSE_MS = 5000
 
 export function openUpgrades(app: HttpApp): Upgrades {
   const waiting = new WeakMap<IncomingMessage, Waiting>()
-  const server = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: MAX_MESSAGE_BYTES,
-    closeTimeout: CLOSE_MS,
-  })
+  const limits = { maxPayload: MAX_MESSAGE_BYTES, closeTimeout: CLOSE_MS }
+  const server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits })
   app.server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => socket.destroy())
     if (request.headers.upgrade?.toLowerCase() !== 'websocket') return passOver(app, request, socket, head)
