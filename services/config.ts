@@ -12,6 +12,10 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  /** Undefined: no HTTPS. */
+  readonly httpsPort: number | undefined
+  /** Names of PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string }
   readonly dataDir: string
   readonly redisUrl: string | undefined
   readonly redisBinary: string | undefined
@@ -50,6 +54,13 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
   { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  {
+    name: 'TELLTALE_HTTPS_PORT',
+    fallback: '',
+    meaning: 'the same as over HTTP, by TLS with HTTP/1.1 and HTTP/2; empty: off, 0 takes a free one',
+  },
+  { name: 'TELLTALE_TLS_CERT', fallback: '', meaning: 'file with the certificate chain in PEM; read again when it changes' },
+  { name: 'TELLTALE_TLS_KEY', fallback: '', meaning: 'file with its private key in PEM, without passphrase' },
   { name: 'TELLTALE_DATA_DIR', fallback: './data', meaning: 'embedded Redis, DuckDB, secrets' },
   {
     name: 'TELLTALE_REDIS_URL',
@@ -125,6 +136,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
+    httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
+    tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
     dataDir: read('TELLTALE_DATA_DIR', text => text),
     redisUrl: read('TELLTALE_REDIS_URL', optional),
     redisBinary: read('TELLTALE_REDIS_BINARY', optional),
@@ -170,7 +183,7 @@ function influx(read: Read): Influx | undefined {
 }
 
 /** Settings that are right each by itself and wrong together. */
-function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Config): string[] {
+function contradictions({ roles, redisUrl, influx: store, secretKey, host, httpsPort, tls }: Config): string[] {
   const problems: string[] = []
   if (roles.size < ROLES.length && redisUrl === undefined)
     problems.push(`TELLTALE_REDIS_URL: several processes share one Redis; set it, or start all roles in one process (${ROLES.join(' ')})`)
@@ -180,6 +193,13 @@ function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Con
     problems.push(
       'TELLTALE_SECRET_KEY: processes on a shared Redis need the same one; set it to 32 or more random characters, such as those of `openssl rand -base64 32`',
     )
+  for (const [name, path] of [
+    ['TELLTALE_TLS_CERT', tls.cert],
+    ['TELLTALE_TLS_KEY', tls.key],
+  ]) {
+    if (httpsPort !== undefined && path === '') problems.push(`${name}: HTTPS needs it; set it to the name of a PEM file`)
+    if (httpsPort === undefined && path !== '') problems.push(`TELLTALE_HTTPS_PORT: nothing uses ${name} without it; set it, or unset both`)
+  }
   if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
   return problems
 }

@@ -196,7 +196,9 @@ describe('filters', () => {
   test.each(['event_types=a%20b', 'since=yesterday', 'cursor=', 'event_types='])('%s is refused with its name', async parameters => {
     const { status, json } = await telltale.http(`${PROJECT}/devices:stream?${parameters}`)
     expect(status).toBe(400)
-    expect((json['error'] as { message: string }).message).toMatch(new RegExp(`^${(parameters.split('=')[0] ?? '').replace('_t', 'T')}(\\.0)?: `))
+    expect((json['error'] as { message: string }).message).toMatch(
+      new RegExp(`^${(parameters.split('=')[0] ?? '').replace('_t', 'T')}(\\.0)?: `),
+    )
   })
 })
 

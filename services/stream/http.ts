@@ -3,14 +3,14 @@ import type { Http2ServerResponse } from 'node:http2'
 import type { Writable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
+import type { Caller } from '../../packages/identity/identity.ts'
+import { type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Format, Subject } from './frame.ts'
 import { parseStreamQuery, StreamParameters } from './query.ts'
 import { type ByteSink, socketSink, TOO_SLOW } from './sink.ts'
 import type { Ready, Streams } from './stream.ts'
 import { openUpgrades, type Upgrades } from './upgrade.ts'
-import { ALL } from './wildcard.ts'
 
 type Route = { readonly project: string; readonly device?: string }
 type Query = Static<typeof StreamParameters>
@@ -86,7 +86,8 @@ async function serve(
   { project, device }: Route,
   given: Query,
 ): Promise<void> {
-  const caller = callerOf(request, project)
+  // Signed in on every route of the API that is not open.
+  const caller = request.caller as Caller
   const lastId = request.headers['last-event-id']
   const query = parseStreamQuery(typeof lastId === 'string' && lastId !== '' ? { ...given, lastEventId: lastId } : given, device)
   const upgrading = upgrades.wants(request.raw)
@@ -95,11 +96,6 @@ async function serve(
   reply.hijack()
   if (upgrading) beginWebSocket(upgrades, request, ready)
   else beginHttp(request, reply, ready)
-}
-
-function callerOf(request: FastifyRequest, project: string) {
-  if (project === ALL && request.caller) return request.caller
-  return callerIn(request, project)
 }
 
 function cameByCookie({ headers, query }: FastifyRequest): boolean {

@@ -57,12 +57,12 @@ type Parameters = Static<typeof StreamParameters>
 const read = queryReader(StreamParameters)
 
 /** The query of an address that did not come by HTTP. */
-export function parseQueryText(text: string): StreamQuery {
+export function parseQueryText(text: string, device?: string): StreamQuery {
   const given: Record<string, string[]> = Object.create(null) as Record<string, string[]>
   for (const [key, value] of new URLSearchParams(text)) given[key] = [...(given[key] ?? []), value]
   const checked = read(given)
   if ('error' in checked) throw checked.error
-  return parseStreamQuery(checked.value as Parameters)
+  return parseStreamQuery(checked.value as Parameters, device)
 }
 
 /** @param device the only one, when the address says so. */

@@ -1,7 +1,7 @@
 // The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
 // It follows the log directly; no worker stands between.
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import type { Caller } from '../../packages/identity/identity.ts'
+import { type Caller, requireRole } from '../../packages/identity/identity.ts'
 import { compareIds, type LogEntry } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
@@ -18,10 +18,10 @@ export type StreamPorts = {
   readonly log: Log
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
-  /** The projects that the caller may see now: what `-` stands for. */
-  projectsOf(caller: Caller): readonly string[]
-  /** Tells when the caller may no longer see the project; returns how to stop watching. */
-  watch(caller: Caller, project: string, ended: (reason: Failure) => void): () => void
+  /** What the caller may now; undefined for one whose key is gone. */
+  renew(caller: Caller): Promise<Caller | undefined>
+  /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
+  watch(caller: Caller, ended: (reason: string) => void, project?: string): () => void
   opened(change: 1 | -1): void
   troubled(error: unknown): void
   delivered(frames: number): void
@@ -39,6 +39,8 @@ export type Asked = {
   readonly project: string
   readonly subject: Subject
   readonly query: StreamQuery
+  /** Of a door whose connections have an age of their own. */
+  readonly ageless?: boolean
 }
 
 /** A stream with which nothing is wrong: it may begin, and then only ends with a frame that says why. */
@@ -79,6 +81,7 @@ export class Streams {
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
   async open(asked: Asked): Promise<Ready> {
     const { caller, project, subject, query } = asked
+    if (project !== ALL) requireRole(caller, project, 'user')
     if (this.#stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     if ((this.#perKey.get(caller.keyId) ?? 0) >= this.#ports.maxPerKey)
       throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
@@ -87,7 +90,7 @@ export class Streams {
       const from = await this.#startOf(project, subject, frames, query)
       return { frames, begin: sink => this.#begin(asked, frames, sink, [hub.join(sink, query.wants, from)]) }
     }
-    const begin = await beginAll(this.#ports, subject, this.#ports.projectsOf(caller), query)
+    const begin = await beginAll(this.#ports.log, subject, projectsOf(caller), query)
     await Promise.all(begin.projects.map(name => this.#project(name, subject)))
     const frames = new Frames(ALL, subject, this.#ports)
     return { frames, begin: sink => this.#begin(asked, frames, sink, [this.#all(asked, begin, sink)]) }
@@ -126,8 +129,8 @@ export class Streams {
     }
     if (sink.format === 'sse') sink.write(retryFrame(retryMs(1)))
     if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs))
-    for (const [ms, message] of this.#ends(caller)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
-    stops.push(this.#ports.watch(caller, project, reason => sink.end(...refusal(reason))))
+    for (const [ms, message] of this.#ends(asked)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
+    stops.push(this.#watch(caller, project, sink))
     for (const one of joining)
       one.then(
         stop => (left ? stop() : void stops.push(stop)),
@@ -140,16 +143,22 @@ export class Streams {
   }
 
   /** What ends a stream in time. 408 even for a token: to clients 401 means never to come back, and they fetch a new token when they do. */
-  #ends(caller: Caller): [ms: number, message: string][] {
+  #ends({ caller, ageless }: Asked): [ms: number, message: string][] {
     const { maxAgeMs, nowUs } = this.#ports
-    const ends: [number, string][] = maxAgeMs > 0 ? [[maxAgeMs, 'closing stream']] : []
-    const { expiresMs } = caller as Caller & { readonly expiresMs?: number }
+    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs, 'closing stream']] : []
+    const { expiresMs } = caller
     if (expiresMs !== undefined)
       ends.push([
         Math.max(0, expiresMs - nowUs() / 1000 + EXPIRY_GRACE_MS),
         'closing stream: the access token expired; come back with a new one',
       ])
     return ends
+  }
+
+  /** Who follows all projects comes back to those that are left. */
+  #watch(caller: Caller, project: string, sink: ByteSink): Stop {
+    if (project === ALL) return this.#ports.watch(caller, reason => sink.end(408, 'Request Timeout', `closing stream: ${reason}`))
+    return this.#ports.watch(caller, reason => sink.end(401, 'Unauthorized', reason), project)
   }
 
   #enter(open: Open): Stop {
@@ -169,7 +178,7 @@ export class Streams {
 
   async #all({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Promise<Stop> {
     const wildcard = new Wildcard(sink, subject, begin, {
-      projects: () => this.#ports.projectsOf(caller),
+      projects: async () => projectsOf(await this.#ports.renew(caller)),
       join: async (project, make, from) => {
         const { hub, frames } = await this.#project(project, subject)
         return hub.join(make(frames), query.wants, from)
@@ -222,10 +231,8 @@ async function openProject(ports: StreamPorts, project: string, subject: Subject
   return { hub, frames }
 }
 
-/** To a client that lost its access: coming back with the same credentials is of no use. */
-function refusal({ code, message }: Failure): [code: number, status: string, message: string] {
-  if (code === 'unauthenticated') return [401, 'Unauthorized', message]
-  return code === 'not_found' ? [404, 'Not Found', message] : [403, 'Forbidden', message]
+function projectsOf(caller: Caller | undefined): readonly string[] {
+  return Object.keys(caller?.roles ?? {})
 }
 
 function retryMs(streams: number): number {

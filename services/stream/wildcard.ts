@@ -23,12 +23,7 @@ const CLOCKS_APART_MS = 60_000
 export type Begin = { readonly projects: readonly string[]; readonly baseMs: number; readonly places: ReadonlyMap<string, Cursor> }
 
 /** @throws Failure `invalid` for more projects than a cursor can name, or for a cursor that this stream did not give out. */
-export async function beginAll(
-  { log }: { readonly log: Log },
-  subject: Subject,
-  projects: readonly string[],
-  { cursor, sinceUs }: StreamQuery,
-): Promise<Begin> {
+export async function beginAll(log: Log, subject: Subject, projects: readonly string[], { cursor, sinceUs }: StreamQuery): Promise<Begin> {
   if (projects.length > MAX_PROJECTS)
     throw new Failure('invalid', `project: "-" stands for at most ${MAX_PROJECTS} projects, and you see ${projects.length}: name one`)
   const nowMs = await log.clockMs()
@@ -49,7 +44,8 @@ export async function beginAll(
 }
 
 export type WildcardPorts = {
-  projects(): readonly string[]
+  /** Those that the follower may see now. */
+  projects(): Promise<readonly string[]>
   join(project: string, make: (frames: Frames) => EventSink, from: Cursor): Promise<() => void>
   troubled(error: unknown): void
 }
@@ -62,6 +58,7 @@ export class Wildcard {
   readonly #places: Map<string, Cursor>
   readonly #members = new Map<string, { left: boolean; leave: () => void }>()
   readonly #timer: NodeJS.Timeout
+  #stopped = false
 
   constructor(sink: ByteSink, subject: Subject, begin: Begin, ports: WildcardPorts) {
     this.#sink = sink
@@ -70,12 +67,20 @@ export class Wildcard {
     this.#begin = begin
     this.#places = new Map(begin.places)
     this.#look(begin.projects)
-    this.#timer = setInterval(() => this.#look(ports.projects()), LOOK_EVERY_MS)
+    this.#timer = setInterval(() => this.#lookAgain(), LOOK_EVERY_MS)
   }
 
   stop(): void {
+    this.#stopped = true
     clearInterval(this.#timer)
     this.#look([])
+  }
+
+  #lookAgain(): void {
+    this.#ports.projects().then(
+      visible => this.#stopped || this.#look(visible),
+      (error: unknown) => this.#ports.troubled(error),
+    )
   }
 
   #look(visible: readonly string[]): void {
