@@ -10,8 +10,8 @@ type Outlet = {
   /** More is unread than a live subscriber may leave. */
   readonly full: boolean
   readonly closed: boolean
-  /** Resolves when it is no longer full, or closed; a reader that has stopped reading is ended instead. Never rejects. */
-  drained(): Promise<void>
+  /** Resolves when what was written is on its way, or when it is closed; a reader that takes nothing for this long is ended. */
+  drained(patienceMs: number): Promise<void>
   /** Says that everything after the entry `after`, up to and with the entry `to`, is missing. */
   gap(after: string, to: string): void
   /** Ends the stream and says why. */
@@ -19,7 +19,12 @@ type Outlet = {
 }
 
 /** Gets whole frames as bytes, which are shared with other sinks: nobody may change them. */
-export type ByteSink = Outlet & { readonly format: Format; write(bytes: Buffer): void }
+export type ByteSink = Outlet & {
+  readonly format: Format
+  write(bytes: Buffer): void
+  /** Where an answer goes out in chunks of HTTP/1.1: as `write`, with the frames already wrapped as one. */
+  readonly writeChunk?: ((chunk: Buffer) => void) | undefined
+}
 
 /** Gets events as they are, in order. */
 export type EventSink = Outlet & { readonly format: 'events'; take(events: readonly Placed[]): void }
@@ -28,8 +33,6 @@ export type Sink = ByteSink | EventSink
 
 /** What a live reader may leave unread; beyond it its policy holds. */
 const MAX_UNREAD_BYTES = 256 * 1024
-/** A reader that takes nothing for this long is cut off; it may resume from its last frame. */
-const STALLED_MS = 10_000
 /** A reader that was cut off has this long to take the last frames. */
 const LINGER_MS = 5000
 
@@ -52,9 +55,9 @@ export function socketSink(out: Writable, format: Format, frames: Frames, farewe
     write(bytes) {
       if (!sink.closed) out.write(bytes)
     },
-    async drained() {
+    async drained(patienceMs) {
       if (sink.closed || !out.writableNeedDrain) return
-      if (!(await drainOrClose(out))) sink.end(408, 'Request Timeout', TOO_SLOW)
+      if (!(await drainOrClose(out, patienceMs))) sink.end(408, 'Request Timeout', TOO_SLOW)
     },
     gap(after, to) {
       sink.write(frames.gap(format, after, to))
@@ -70,7 +73,7 @@ export function socketSink(out: Writable, format: Format, frames: Frames, farewe
 }
 
 /** False when neither happened in time. */
-function drainOrClose(out: Writable): Promise<boolean> {
+function drainOrClose(out: Writable, patienceMs: number): Promise<boolean> {
   return new Promise(resolve => {
     const done = (inTime: boolean) => {
       clearTimeout(timer)
@@ -79,7 +82,7 @@ function drainOrClose(out: Writable): Promise<boolean> {
       resolve(inTime)
     }
     const onEvent = () => done(true)
-    const timer = setTimeout(() => done(false), STALLED_MS)
+    const timer = setTimeout(() => done(false), patienceMs)
     out.on('drain', onEvent)
     out.on('close', onEvent)
   })

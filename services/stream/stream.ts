@@ -12,6 +12,7 @@ import { Past } from './past.ts'
 import { Pings } from './ping.ts'
 import type { StreamQuery } from './query.ts'
 import type { ByteSink } from './sink.ts'
+import { Turns } from './turn.ts'
 import { ALL, type Begin, beginAll, Wildcard } from './wildcard.ts'
 
 export type StreamPorts = {
@@ -65,6 +66,8 @@ const RETRY_MS = 1000
 const MAX_RETRY_MS = 30_000
 /** A token may be used until it expires, not until the very moment. */
 const EXPIRY_GRACE_MS = 1000
+/** Each holds a few entries of up to 1 MiB while it has its turn. */
+const REPLAYS_AT_ONCE = 4
 
 export class Streams {
   readonly #ports: StreamPorts
@@ -72,6 +75,7 @@ export class Streams {
   readonly #open = new Set<Open>()
   readonly #perKey = new Map<string, number>()
   readonly #pings = new Pings()
+  readonly #turns = new Turns(REPLAYS_AT_ONCE)
   #stopping: Promise<void> | undefined
 
   constructor(ports: StreamPorts) {
@@ -192,7 +196,7 @@ export class Streams {
     const key = `${project}/${subject}`
     const known = this.#projects.get(key)
     if (known) return known
-    const opening = openProject(this.#ports, project, subject)
+    const opening = openProject(this.#ports, this.#turns, project, subject)
     this.#projects.set(key, opening)
     // The next reader tries again.
     opening.catch(() => this.#projects.delete(key))
@@ -213,7 +217,7 @@ export class Streams {
   }
 }
 
-async function openProject(ports: StreamPorts, project: string, subject: Subject): Promise<Project> {
+async function openProject(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Project> {
   const frames = new Frames(project, subject, ports)
   const stream = STREAM_OF[subject]
   const past = new Past(ports.log, project, stream)
@@ -221,6 +225,8 @@ async function openProject(ports: StreamPorts, project: string, subject: Subject
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
+    toldOfChanges: subject === 'event',
+    turns,
     read: (after, upTo) => past.read(after, upTo),
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),

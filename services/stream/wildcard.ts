@@ -123,7 +123,7 @@ export class Wildcard {
       get closed() {
         return member.left || sink.closed
       },
-      drained: () => sink.drained(),
+      drained: patienceMs => sink.drained(patienceMs),
       gap: (after, to) => {
         this.#places.set(tag, { entryId: to, index: LAST_INDEX })
         sink.write(frames.gap(sink.format, after, to))
