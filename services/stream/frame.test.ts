@@ -2,34 +2,45 @@
 import { describe, expect, it } from 'vitest'
 import { errorFrame, Frames } from './frame.ts'
 
-const frames = new Frames('p', 'event')
-const NOW_US = Date.UTC(2026, 0, 31, 12) * 1000
+const clock = { nowUs: () => Date.UTC(2026, 0, 31, 12) * 1000, newId: () => 'e' }
+const frames = new Frames('p', 'event', clock)
 
 describe('a frame', () => {
   it('carries an event and where to go on after it', () => {
     const cursor = frames.cursor('1700000000000-3', 7)
     expect(frames.item('ndjson', '{"a":1}', '1700000000000-3', 7)).toBe(`{"result":{"event":{"a":1},"cursor":"${cursor}"}}\n`)
     expect(frames.item('sse', '{"a":1}', '1700000000000-3', 7)).toBe(`id: ${cursor}\ndata: {"result":{"event":{"a":1}}}\n\n`)
-    expect(new Frames('p', 'alarm').item('sse', '{"a":1}', '1-0', 0)).toMatch(
+    expect(new Frames('p', 'alarm', clock).item('sse', '{"a":1}', '1-0', 0)).toMatch(
       /^id: 1-0\.0\.[0-9a-z]+\ndata: \{"result":\{"alarm":\{"a":1\}\}\}\n\n$/,
     )
+  })
+
+  it.each([10, 125, 126, 65_535, 65_536, 70_000])('of a WebSocket is one whole text message, of about %i bytes', bytes => {
+    const item = Buffer.from(frames.item('ws', `{"a":"${'x'.repeat(bytes)}"}`, '1-0', 0), 'latin1')
+    for (const frame of [item, frames.ping('ws'), errorFrame('ws', 500, 'Internal', 'x'.repeat(bytes))]) {
+      const [first, short = 0] = frame
+      expect(first).toBe(0x81)
+      const [head, length] = short < 126 ? [2, short] : short === 126 ? [4, frame.readUInt16BE(2)] : [10, Number(frame.readBigUInt64BE(2))]
+      expect(frame.length).toBe(head + length)
+      expect(JSON.parse(frame.toString('utf8', head))).toEqual(expect.any(Object))
+    }
   })
 
   it('of a ping is an event of the project', () => {
     const ping =
       '{"result":{"event":{"eventId":"e","targetName":"projects/p","eventType":"ping","data":null,"timestamp":"2026-01-31T12:00:00.000000Z"}}}'
-    expect(frames.ping('ndjson', 'e', NOW_US)).toBe(`${ping}\n`)
-    expect(frames.ping('sse', 'e', NOW_US)).toBe(`data: ${ping}\n\n`)
+    expect(frames.ping('ndjson').toString()).toBe(`${ping}\n`)
+    expect(frames.ping('sse').toString()).toBe(`data: ${ping}\n\n`)
   })
 
   it('of a gap names the range', () => {
-    const { result } = JSON.parse(frames.gap('ndjson', 'e', NOW_US, '1-0', '2-0'))
+    const { result } = JSON.parse(frames.gap('ndjson', '1-0', '2-0').toString())
     expect(result.event).toMatchObject({ eventType: 'gap', data: { gap: { from: expect.any(String), to: expect.any(String) } } })
     expect(frames.parseCursor(result.event.data.gap.to).entryId).toBe('2-0')
   })
 
   it('of an error is what the known clients read', () => {
-    expect(errorFrame('sse', 408, 'Request Timeout', 'closing stream')).toBe(
+    expect(errorFrame('sse', 408, 'Request Timeout', 'closing stream').toString()).toBe(
       'data: {"error":{"code":408,"grpcCode":1,"httpCode":408,"httpStatus":"Request Timeout","message":"closing stream","details":[]}}\n\n',
     )
   })
@@ -41,7 +52,7 @@ describe('a cursor', () => {
   })
 
   it('of another project or of its alarms is refused', () => {
-    for (const other of [new Frames('q', 'event'), new Frames('p', 'alarm')])
+    for (const other of [new Frames('q', 'event', clock), new Frames('p', 'alarm', clock)])
       expect(() => frames.parseCursor(other.cursor('1-0', 0))).toThrow('cursor: it belongs to another stream than that of project p')
   })
 

@@ -6,44 +6,42 @@ import type { Follow } from '../../packages/log/follow.ts'
 import type { DeviceCache } from '../../packages/state/device.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
 import { type Cursor, type Format, type Frames, LAST_INDEX } from './frame.ts'
+import type { Chunk } from './past.ts'
+import type { Placed, Sink } from './sink.ts'
 
-/** Where a subscriber's frames go. */
-export type Sink = {
-  readonly format: Format
-  write(chunk: Buffer): void
-  /** More is unread than a live subscriber may leave: it goes on from the log, at its own pace. */
-  readonly full: boolean
-  /** Resolves when what was written is on its way; a reader that has stopped reading is ended instead. */
-  drained(): Promise<void>
-  /** Ends the stream with an error frame. */
-  end(code: number, status: string, message: string): void
-  readonly closed: boolean
+/** What becomes of what a slow reader cannot take. */
+export type Policy =
+  /** It goes on from the log at its own pace; it is cut off when it takes nothing, or when the log no longer holds its place. */
+  | 'disconnect'
+  /** It is missed; a gap says so. */
+  | 'drop'
+  /** Only the newest event of each device and event type is kept for it. */
+  | 'latest'
+
+export type Wants = {
+  /** Undefined: everything. */
+  readonly filter: Filter | undefined
+  readonly policy: Policy
 }
 
 export type HubPorts = {
   readonly frames: Frames
   readonly devices: DeviceCache
-  /** Entries after one, and up to which entry the log was trimmed at that moment. */
-  read(after: string, count: number): Promise<{ readonly entries: readonly LogEntry[]; readonly trimmed: string }>
-  entry(id: string): Promise<LogEntry | undefined>
+  /** The next piece of the stream after a cursor, at most up to the entry `upTo`, wherever it is kept. */
+  read(after: Cursor, upTo: string): Promise<Chunk>
   /** Up to which entry the log is trimmed. */
   trimmed(): Promise<string>
   follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   delivered(frames: number): void
-  /** Tells a subscriber that everything after the entry `after`, up to and with `to`, is gone. */
-  gap(sink: Sink, after: string, to: string): void
   troubled(error: unknown): void
 }
 
 type Subscriber = {
   readonly sink: Sink
-  readonly filter: Filter | undefined
+  readonly wants: Wants
   /** Set while live delivery stands before what the subscriber has seen (through another process): that is not repeated. */
   seen?: string | undefined
 }
-
-/** Of up to 1 MiB each, and they are written one by one. */
-const REPLAY_ENTRIES = 5
 
 export class Hub {
   readonly #ports: HubPorts
@@ -61,29 +59,28 @@ export class Hub {
     this.#reached = this.#follow.position()
   }
 
-  async #arrived(entries: readonly LogEntry[]): Promise<void> {
-    const trimmed = await this.#ports.trimmed()
-    const [first] = entries
-    // This process was frozen, or cut off from Redis, for longer than the log is kept.
-    if (first && compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) {
-      const reached = this.#reached
-      this.#reached = trimmed
-      for (const { sink, seen = reached } of this.#live) if (compareIds(seen, trimmed) < 0) this.#ports.gap(sink, seen, trimmed)
-    }
-    await this.#deliver(this.#live, entries)
-  }
-
   async stop(): Promise<void> {
     await this.#follow?.stop()
   }
 
+  async #arrived(entries: readonly LogEntry[]): Promise<void> {
+    const trimmed = await this.#ports.trimmed()
+    const [first] = entries
+    // This process was frozen, or cut off from Redis, for longer than the log is kept: what is between lies further back.
+    if (first && compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) {
+      for (const subscriber of [...this.#live]) this.#fallBehind(subscriber, subscriber.seen ?? this.#reached)
+      this.#reached = trimmed
+    }
+    await this.#deliver(this.#live, entries)
+  }
+
   /**
-   * Joins from a cursor on, or from now. Replay reads the log up to where live delivery stands; the comparison and the step into the
-   * live set are one synchronous piece, as are a live delivery and the moving of `#reached`, so that nothing falls between (P4).
+   * Joins from a cursor on, or from now. Replay reads what is past up to where live delivery stands; the comparison and the step into
+   * the live set are one synchronous piece, as are a live delivery and the moving of `#reached`, so that nothing falls between (P4).
    * @returns how to leave.
    */
-  async join(sink: Sink, filter: Filter | undefined, from: Cursor | undefined): Promise<() => void> {
-    const subscriber: Subscriber = { sink, filter }
+  async join(sink: Sink, wants: Wants, from: Cursor | undefined): Promise<() => void> {
+    const subscriber: Subscriber = { sink, wants }
     if (from) await this.#replay(subscriber, from)
     else this.#live.add(subscriber)
     return () => this.#live.delete(subscriber)
@@ -105,27 +102,19 @@ export class Hub {
 
   async #replay(subscriber: Subscriber, from: Cursor): Promise<void> {
     const { sink } = subscriber
-    const rest = from.index === LAST_INDEX ? undefined : await this.#ports.entry(from.entryId)
-    if (rest) await this.#deliver([subscriber], [rest], from.index + 1)
-    // The cursor stood inside an entry that is gone: how much of it is missing nobody knows.
-    let halfRead = rest === undefined && from.index !== LAST_INDEX && from.index >= 0
-    for (let after = from.entryId; !sink.closed; ) {
+    for (let at = from; !sink.closed; ) {
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
       const reached = this.#reached
-      if (compareIds(after, reached) >= 0) {
-        subscriber.seen = after
+      if (at.index === LAST_INDEX && compareIds(at.entryId, reached) >= 0) {
+        subscriber.seen = at.entryId
         this.#live.add(subscriber)
         return
       }
-      const { entries, trimmed } = await this.#ports.read(after, REPLAY_ENTRIES)
-      if (compareIds(after, trimmed) < 0 || (halfRead && after === trimmed)) this.#ports.gap(sink, after, trimmed)
-      halfRead = false
-      const due = entries.filter(entry => compareIds(entry.id, reached) <= 0)
-      for (const entry of due) {
-        await this.#deliver([subscriber], [entry])
-        await sink.drained()
-      }
-      after = due.at(-1)?.id ?? reached
+      const { gap, entries, firstIndex, next } = await this.#ports.read(at, reached)
+      if (gap) sink.gap(gap.after, gap.to)
+      await this.#deliver([subscriber], entries, firstIndex)
+      await sink.drained()
+      at = next
     }
   }
 
@@ -141,22 +130,26 @@ export class Hub {
     let frames = 0
     for (const subscriber of subscribers) {
       if (subscriber.sink.closed) continue
-      const part = this.#partFor(subscriber, rendered)
-      frames += part.frames
-      if (part.frames > 0) subscriber.sink.write(part.bytes)
+      frames += this.#give(subscriber, rendered)
       // What it has seen through another process may be ahead of this read.
       if (subscribers === this.#live && subscriber.sink.full) this.#fallBehind(subscriber, subscriber.seen ?? rendered.lastId)
     }
     this.#ports.delivered(frames)
   }
 
-  #partFor(subscriber: Subscriber, rendered: Rendered): Part {
-    const { sink, filter, seen } = subscriber
-    if (seen !== undefined) {
-      if (compareIds(rendered.lastId, seen) > 0) subscriber.seen = undefined
-      return rendered.some(sink.format, ({ event, entryId }) => compareIds(entryId, seen) > 0 && (!filter || this.#matches(filter, event)))
+  #give(subscriber: Subscriber, rendered: Rendered): number {
+    const { sink, wants, seen } = subscriber
+    if (seen !== undefined && compareIds(rendered.lastId, seen) > 0) subscriber.seen = undefined
+    const isDue = ({ event, entryId }: Placed) =>
+      (seen === undefined || compareIds(entryId, seen) > 0) && (!wants.filter || this.#matches(wants.filter, event))
+    if (sink.format === 'events') {
+      const due = rendered.events.filter(isDue)
+      if (due.length > 0) sink.take(due)
+      return due.length
     }
-    return filter ? rendered.some(sink.format, ({ event }) => this.#matches(filter, event)) : rendered.all(sink.format)
+    const part = seen === undefined && !wants.filter ? rendered.all(sink.format) : rendered.some(sink.format, isDue)
+    if (part.frames > 0) sink.write(part.bytes)
+    return part.frames
   }
 
   #matches(filter: Filter, event: LogEvent): boolean {
@@ -170,26 +163,26 @@ export class Hub {
 }
 
 function wantsDevices(subscribers: Iterable<Subscriber>): boolean {
-  for (const { filter } of subscribers) if (filter && needsDevice(filter)) return true
+  for (const { wants } of subscribers) if (wants.filter && needsDevice(wants.filter)) return true
   return false
 }
 
-type Placed = { readonly event: LogEvent; readonly entryId: string; readonly index: number }
 type Part = { readonly bytes: Buffer; readonly frames: number }
 
 /** Entries as bytes, each event rendered at most once per format, shared by all subscribers. */
 class Rendered {
   readonly #frames: Frames
-  readonly #events: Placed[] = []
-  readonly #texts: Record<Format, string[]> = { ndjson: [], sse: [] }
+  readonly #texts: Record<Format, string[]> = { ndjson: [], sse: [], ws: [] }
   readonly #whole: Partial<Record<Format, Part>> = {}
+  readonly events: Placed[] = []
   readonly lastId: string
 
   constructor(frames: Frames, entries: readonly LogEntry[], firstIndex: number) {
     this.#frames = frames
     this.lastId = entries.at(-1)?.id ?? '0-0'
-    for (const { id, events } of entries)
-      for (const [index, event] of events.entries()) if (index >= firstIndex) this.#events.push({ event, entryId: id, index })
+    for (const [n, { id, events }] of entries.entries())
+      for (let index = n === 0 ? firstIndex : 0; index < events.length; index++)
+        this.events.push({ event: events[index] as LogEvent, entryId: id, index })
   }
 
   all(format: Format): Part {
@@ -203,8 +196,8 @@ class Rendered {
   some(format: Format, wanted: (placed: Placed) => boolean): Part {
     let text = ''
     let frames = 0
-    for (let i = 0; i < this.#events.length; i++) {
-      if (!wanted(this.#events[i] as Placed)) continue
+    for (let i = 0; i < this.events.length; i++) {
+      if (!wanted(this.events[i] as Placed)) continue
       text += this.#text(format, i)
       frames++
     }
@@ -215,7 +208,7 @@ class Rendered {
     const texts = this.#texts[format]
     const known = texts[i]
     if (known !== undefined) return known
-    const { event, entryId, index } = this.#events[i] as Placed
+    const { event, entryId, index } = this.events[i] as Placed
     const text = this.#frames.item(format, event.frame, entryId, index)
     texts[i] = text
     return text

@@ -1,9 +1,32 @@
-// One subscriber's socket: bounded, so that a reader who stops reading harms nobody else (P5).
+// One subscriber's way out: bounded, so that a reader who stops reading harms nobody else (P5).
 import type { ServerResponse } from 'node:http'
+import type { LogEvent } from '../../packages/log/entry.ts'
 import { errorFrame, type Format, type Frames } from './frame.ts'
-import type { Sink } from './hub.ts'
 
-/** What a live reader may leave unread; beyond it goes on from the log. */
+/** An event and its place in the stream. */
+export type Placed = { readonly event: LogEvent; readonly entryId: string; readonly index: number }
+
+type Outlet = {
+  /** More is unread than a live subscriber may leave. */
+  readonly full: boolean
+  readonly closed: boolean
+  /** Resolves when it is no longer full, or closed; a reader that has stopped reading is ended instead. Never rejects. */
+  drained(): Promise<void>
+  /** Says that everything after the entry `after`, up to and with the entry `to`, is missing. */
+  gap(after: string, to: string): void
+  /** Ends the stream and says why. */
+  end(code: number, status: string, message: string): void
+}
+
+/** Gets whole frames as bytes, which are shared with other sinks: nobody may change them. */
+export type ByteSink = Outlet & { readonly format: Format; write(bytes: Buffer): void }
+
+/** Gets events as they are, in order. */
+export type EventSink = Outlet & { readonly format: 'events'; take(events: readonly Placed[]): void }
+
+export type Sink = ByteSink | EventSink
+
+/** What a live reader may leave unread; beyond it its policy holds. */
 const MAX_UNREAD_BYTES = 256 * 1024
 /** A reader that takes nothing for this long is cut off; it may resume from its last frame. */
 const STALLED_MS = 10_000
@@ -11,9 +34,9 @@ const STALLED_MS = 10_000
 const LINGER_MS = 5000
 
 /** Writes frames to an HTTP response whose head has been sent. */
-export function socketSink(response: ServerResponse, format: Format): Sink {
+export function socketSink(response: ServerResponse, format: Format, frames: Frames): ByteSink {
   let ended = false
-  const sink: Sink = {
+  const sink: ByteSink = {
     format,
     get closed() {
       return ended || response.destroyed || response.writableEnded
@@ -21,13 +44,16 @@ export function socketSink(response: ServerResponse, format: Format): Sink {
     get full() {
       return response.writableLength > MAX_UNREAD_BYTES
     },
-    write(chunk) {
-      if (!sink.closed) response.write(chunk)
+    write(bytes) {
+      if (!sink.closed) response.write(bytes)
     },
     async drained() {
       if (sink.closed || !response.writableNeedDrain) return
       if (!(await drainOrClose(response)))
         sink.end(408, 'Request Timeout', 'too slow: nothing was read for a while; resume from the last frame')
+    },
+    gap(after, to) {
+      sink.write(frames.gap(format, after, to))
     },
     end(code, status, message) {
       if (sink.closed) return
@@ -53,12 +79,4 @@ function drainOrClose(response: ServerResponse): Promise<boolean> {
     response.on('drain', onEvent)
     response.on('close', onEvent)
   })
-}
-
-/** Pings at once and then at the client's interval (contracts.md 1.b.4); stops with the returned function. */
-export function startPings(sink: Sink, frames: Frames, everyMs: number, now: () => number, newId: () => string): () => void {
-  const ping = () => sink.write(Buffer.from(frames.ping(sink.format, newId(), now())))
-  ping()
-  const timer = setInterval(ping, everyMs)
-  return () => clearInterval(timer)
 }

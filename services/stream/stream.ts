@@ -9,7 +9,9 @@ import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { parseStreamQuery, type StreamQuery } from './filter.ts'
 import { type Cursor, type Format, Frames, type Subject } from './frame.ts'
 import { Hub } from './hub.ts'
-import { socketSink, startPings } from './sink.ts'
+import { Past } from './past.ts'
+import { Pings } from './ping.ts'
+import { socketSink } from './sink.ts'
 
 export type StreamPorts = {
   readonly log: Log
@@ -34,6 +36,7 @@ const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'ala
 export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   const hubs = new Map<string, Promise<Open>>()
   const leaving = new Set<() => void>()
+  const pings = new Pings()
   let stopping = false
   const open = (project: string, subject: Subject) => {
     const key = `${project}/${subject}`
@@ -52,7 +55,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
     const query = parseStreamQuery(request.query, device)
     const { hub, frames } = await open(project, subject)
     const from = await startOf(ports, project, STREAM_OF[subject], request, frames, query)
-    await run(ports, hub, frames, request, reply, query, from, leaving)
+    await run(ports, hub, frames, request, reply, query, from, leaving, pings)
   }
   app.get<Route>(verb('/v2/projects/:project/devices', 'stream'), serve('event'))
   app.get<Route>(verb('/v2/projects/:project/devices/:device', 'stream'), serve('event'))
@@ -67,19 +70,18 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
 }
 
 async function openHub(ports: StreamPorts, project: string, subject: Subject): Promise<Open> {
-  const frames = new Frames(project, subject)
+  const frames = new Frames(project, subject, { nowUs: ports.nowUs, newId: ports.newId })
   const stream = STREAM_OF[subject]
+  const past = new Past(ports.log, project, stream)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
-    read: (after, count) => ports.log.readFrom(project, after, count, stream),
-    entry: id => ports.log.entry(project, id, stream),
+    read: (after, upTo) => past.read(after, upTo),
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
     troubled: ports.troubled,
-    gap: (sink, after, to) => sink.write(Buffer.from(frames.gap(sink.format, ports.newId(), ports.nowUs(), after, to))),
   })
   await hub.start()
   return { hub, frames }
@@ -123,13 +125,14 @@ async function run(
   query: StreamQuery,
   from: Cursor | undefined,
   leaving: Set<() => void>,
+  pings: Pings,
 ): Promise<void> {
   const { format, type } = formatOf(request)
   reply.hijack()
   reply.raw.writeHead(200, { ...headersOf(reply), 'content-type': type, 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
   reply.raw.flushHeaders()
   reply.raw.socket?.setNoDelay(true)
-  const sink = socketSink(reply.raw, format)
+  const sink = socketSink(reply.raw, format, frames)
   const stops: (() => void)[] = []
   const end = () => sink.end(408, 'Request Timeout', 'closing stream')
   leaving.add(end)
@@ -139,10 +142,10 @@ async function run(
     ports.opened(-1)
     for (const stop of stops) stop()
   })
-  if (query.pingMs !== undefined) stops.push(startPings(sink, frames, query.pingMs, ports.nowUs, ports.newId))
+  if (query.pingMs !== undefined) stops.push(pings.add(sink, frames, query.pingMs))
   if (ports.maxAgeMs > 0) stops.push(stopTimer(setTimeout(end, ports.maxAgeMs)))
   try {
-    stops.push(await hub.join(sink, query.filter, from))
+    stops.push(await hub.join(sink, { filter: query.filter, policy: 'disconnect' }, from))
   } catch (error) {
     request.log.warn({ err: error }, 'stream could not be joined')
     sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
