@@ -157,10 +157,15 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams }
 }
 
-async function startStream({ config, logger, metrics, connect }: Parts, app: HttpApp, devices: Devices): Promise<() => Promise<void>> {
+async function startStream(
+  { config, logger, metrics, connect, store }: Parts,
+  app: HttpApp,
+  devices: Devices,
+): Promise<() => Promise<void>> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
   const role = addStreamRoutes(app, {
     log,
+    store,
     devices,
     follow: (project, stream, arrived) =>
       follow(

@@ -226,9 +226,10 @@ class DuckStore implements ReadingStore {
 
   past(query: PastQuery): Promise<Past> {
     return this.#ask(async connection => {
+      // After the events: what is purged in between is then said to be gone.
       const events = await placedEvents(connection, query)
       return pastOf(query, events, await storedSpans(connection, query.project))
-    })
+    }, 'replay')
   }
 
   async purge(project: string, beforeUs: number): Promise<void> {
@@ -247,10 +248,10 @@ class DuckStore implements ReadingStore {
     return this.#ask(async connection => (await connection.runAndReadAll(sql, parameters)).getRows())
   }
 
-  async #ask<T>(question: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  async #ask<T>(question: (connection: DuckDBConnection) => Promise<T>, lane?: 'replay'): Promise<T> {
     if (this.#closing) throw storeClosed()
     const file = await this.#usable()
-    const reader = file.readers[this.#reads++ % file.readers.length] as Lane
+    const reader = lane ? file[lane] : (file.readers[this.#reads++ % file.readers.length] as Lane)
     try {
       return await reader.run(question)
     } catch (cause) {

@@ -24,6 +24,8 @@ export type DuckFile = {
   readonly instance: DuckDBInstance
   readonly writer: Lane
   readonly readers: readonly Lane[]
+  /** For replays of the log's past, which may be many and long. */
+  readonly replay: Lane
   /** It must be opened again: after a failed commit or checkpoint (a full disk) DuckDB takes no more writes. */
   broken: boolean
   released: boolean
@@ -40,7 +42,8 @@ export async function openDuckFile(path: string, memoryLimitMb: number): Promise
     await writer.run(connection => migrate(connection, path))
     const readers: Lane[] = []
     for (let i = 0; i < READERS; i++) readers.push(new Lane(await instance.connect()))
-    return { instance, writer, readers, broken: false, released: false }
+    const replay = new Lane(await instance.connect())
+    return { instance, writer, readers, replay, broken: false, released: false }
   } catch (cause) {
     throw cannotOpen(path, cause)
   }
@@ -62,7 +65,7 @@ export async function closeDuckFile(file: DuckFile): Promise<void> {
   try {
     if (!file.broken) await file.writer.run(connection => connection.run('checkpoint'))
   } finally {
-    for (const lane of [...file.readers, file.writer]) await lane.close()
+    for (const lane of [...file.readers, file.replay, file.writer]) await lane.close()
     file.instance.closeSync()
   }
 }

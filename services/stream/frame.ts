@@ -61,9 +61,10 @@ export class Frames {
     return wrap(format, { result: { event: this.#own('ping', null) } })
   }
 
-  /** Says which part of the stream is gone (P4): everything after the entry `after`, up to and with the entry `to`. */
-  gap(format: Format, after: string, to: string): Buffer {
-    const range = { from: this.cursor(after, LAST_INDEX), to: this.cursor(to, LAST_INDEX) }
+  /** Says which part of the stream is gone (P4): everything after a place or an entry, up to and with the entry `to`. */
+  gap(format: Format, after: Cursor | string, to: string): Buffer {
+    const { entryId, index } = typeof after === 'string' ? { entryId: after, index: LAST_INDEX } : after
+    const range = { from: this.cursor(entryId, index), to: this.cursor(to, LAST_INDEX) }
     return wrap(format, { result: { event: this.#own('gap', { gap: range }) } })
   }
 

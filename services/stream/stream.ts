@@ -6,6 +6,7 @@ import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
+import type { ReadingStore } from '../../packages/store/store.ts'
 import { parseStreamQuery, type StreamQuery } from './filter.ts'
 import { type Cursor, type Format, Frames, type Subject } from './frame.ts'
 import { Hub } from './hub.ts'
@@ -15,6 +16,8 @@ import { socketSink } from './sink.ts'
 
 export type StreamPorts = {
   readonly log: Log
+  /** Has what was trimmed from the log. */
+  readonly store: Pick<ReadingStore, 'past'>
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   opened(change: 1 | -1): void
@@ -72,7 +75,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
 async function openHub(ports: StreamPorts, project: string, subject: Subject): Promise<Open> {
   const frames = new Frames(project, subject, { nowUs: ports.nowUs, newId: ports.newId })
   const stream = STREAM_OF[subject]
-  const past = new Past(ports.log, project, stream)
+  const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
