@@ -30,8 +30,8 @@ class KeepingSink implements ByteSink {
     this.full = false
   }
 
-  gap(after: string, to: string): void {
-    this.lines.push({ result: { event: { eventId: `gap ${after} ${to}`, eventType: 'gap' } } })
+  gap(after: Cursor | string, to: string): void {
+    this.lines.push({ result: { event: { eventId: `gap ${typeof after === 'string' ? after : after.entryId} ${to}`, eventType: 'gap' } } })
   }
 
   end(): void {
