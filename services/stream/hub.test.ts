@@ -10,6 +10,7 @@ import { type Cursor, Frames } from './frame.ts'
 import { Hub, type HubPorts, type Wants } from './hub.ts'
 import { Past } from './past.ts'
 import type { ByteSink } from './sink.ts'
+import { Turns } from './turn.ts'
 
 type Line = { readonly result: { readonly event: { readonly eventId: string; readonly eventType: string }; readonly cursor?: string } }
 
@@ -94,6 +95,8 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const hub = new Hub({
       frames,
       devices: new DeviceCache(devices, project),
+      toldOfChanges: true,
+      turns: new Turns(2),
       read: (after, upTo) => past.read(after, upTo),
       trimmed: () => log.trimmed(project),
       follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),

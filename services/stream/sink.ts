@@ -10,8 +10,8 @@ type Outlet = {
   /** More is unread than a live subscriber may leave. */
   readonly full: boolean
   readonly closed: boolean
-  /** Resolves when it is no longer full, or closed; a reader that has stopped reading is ended instead. Never rejects. */
-  drained(): Promise<void>
+  /** Resolves when what was written is on its way, or when it is closed; a reader that takes nothing for this long is ended. */
+  drained(patienceMs: number): Promise<void>
   /** Says that everything after `after` (a place, or all of an entry), up to and with the entry `to`, is missing. */
   gap(after: Cursor | string, to: string): void
   /** Ends the stream and says why. */
@@ -19,7 +19,12 @@ type Outlet = {
 }
 
 /** Gets whole frames as bytes, which are shared with other sinks: nobody may change them. */
-export type ByteSink = Outlet & { readonly format: Format; write(bytes: Buffer): void }
+export type ByteSink = Outlet & {
+  readonly format: Format
+  write(bytes: Buffer): void
+  /** Where an answer goes out in chunks of HTTP/1.1: as `write`, with the frames already wrapped as one. */
+  readonly writeChunk?: ((chunk: Buffer) => void) | undefined
+}
 
 /** Gets events as they are, in order. */
 export type EventSink = Outlet & { readonly format: 'events'; take(events: readonly Placed[]): void }
@@ -28,8 +33,6 @@ export type Sink = ByteSink | EventSink
 
 /** What a live reader may leave unread; beyond it its policy holds. */
 const MAX_UNREAD_BYTES = 256 * 1024
-/** A reader that takes nothing for this long is cut off; it may resume from its last frame. */
-const STALLED_MS = 10_000
 /** A reader that was cut off has this long to take the last frames. */
 const LINGER_MS = 5000
 
@@ -47,9 +50,9 @@ export function socketSink(response: ServerResponse, format: Format, frames: Fra
     write(bytes) {
       if (!sink.closed) response.write(bytes)
     },
-    async drained() {
+    async drained(patienceMs) {
       if (sink.closed || !response.writableNeedDrain) return
-      if (!(await drainOrClose(response)))
+      if (!(await drainOrClose(response, patienceMs)))
         sink.end(408, 'Request Timeout', 'too slow: nothing was read for a while; resume from the last frame')
     },
     gap(after, to) {
@@ -66,7 +69,7 @@ export function socketSink(response: ServerResponse, format: Format, frames: Fra
 }
 
 /** False when neither happened in time. */
-function drainOrClose(response: ServerResponse): Promise<boolean> {
+function drainOrClose(response: ServerResponse, patienceMs: number): Promise<boolean> {
   return new Promise(resolve => {
     const done = (inTime: boolean) => {
       clearTimeout(timer)
@@ -75,7 +78,7 @@ function drainOrClose(response: ServerResponse): Promise<boolean> {
       resolve(inTime)
     }
     const onEvent = () => done(true)
-    const timer = setTimeout(() => done(false), STALLED_MS)
+    const timer = setTimeout(() => done(false), patienceMs)
     response.on('drain', onEvent)
     response.on('close', onEvent)
   })

@@ -13,6 +13,7 @@ import { Hub } from './hub.ts'
 import { Past } from './past.ts'
 import { Pings } from './ping.ts'
 import { socketSink } from './sink.ts'
+import { Turns } from './turn.ts'
 
 export type StreamPorts = {
   readonly log: Log
@@ -36,16 +37,20 @@ type Open = { readonly hub: Hub; readonly frames: Frames }
 
 const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
 
+/** Each holds a few entries of up to 1 MiB while it has its turn. */
+const REPLAYS_AT_ONCE = 4
+
 export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   const hubs = new Map<string, Promise<Open>>()
   const leaving = new Set<() => void>()
   const pings = new Pings()
+  const turns = new Turns(REPLAYS_AT_ONCE)
   let stopping = false
   const open = (project: string, subject: Subject) => {
     const key = `${project}/${subject}`
     const known = hubs.get(key)
     if (known) return known
-    const opening = openHub(ports, project, subject)
+    const opening = openHub(ports, turns, project, subject)
     hubs.set(key, opening)
     // The next reader tries again.
     opening.catch(() => hubs.delete(key))
@@ -72,7 +77,7 @@ export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
   }
 }
 
-async function openHub(ports: StreamPorts, project: string, subject: Subject): Promise<Open> {
+async function openHub(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Open> {
   const frames = new Frames(project, subject, { nowUs: ports.nowUs, newId: ports.newId })
   const stream = STREAM_OF[subject]
   const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
@@ -80,6 +85,8 @@ async function openHub(ports: StreamPorts, project: string, subject: Subject): P
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
+    toldOfChanges: subject === 'event',
+    turns,
     read: (after, upTo) => past.read(after, upTo),
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
