@@ -90,7 +90,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
   afterAll(() => server.stop())
 
   async function openHub(change: Partial<HubPorts> = {}) {
-    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' })
+    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
     const past = new Past(log, project, 'log')
     const hub = new Hub({
       frames,

@@ -1,5 +1,5 @@
 // One subscriber's way out: bounded, so that a reader who stops reading harms nobody else (P5).
-import type { ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
 import type { LogEvent } from '../../packages/log/entry.ts'
 import { type Cursor, errorFrame, type Format, type Frames } from './frame.ts'
 
@@ -36,24 +36,28 @@ const MAX_UNREAD_BYTES = 256 * 1024
 /** A reader that was cut off has this long to take the last frames. */
 const LINGER_MS = 5000
 
-/** Writes frames to an HTTP response whose head has been sent. */
-export function socketSink(response: ServerResponse, format: Format, frames: Frames): ByteSink {
+/** How a door says goodbye: `last` is the error frame. */
+export type Farewell = (last: Buffer, code: number, message: string) => void
+
+export const TOO_SLOW = 'too slow: nothing was read for a while; resume from the last frame'
+
+/** Writes frames to an HTTP response (or stream of HTTP/2) whose head has been sent, or to the socket of a WebSocket. */
+export function socketSink(out: Writable, format: Format, frames: Frames, farewell: Farewell = last => void out.end(last)): ByteSink {
   let ended = false
   const sink: ByteSink = {
     format,
     get closed() {
-      return ended || response.destroyed || response.writableEnded
+      return ended || out.destroyed || out.writableEnded
     },
     get full() {
-      return response.writableLength > MAX_UNREAD_BYTES
+      return out.writableLength > MAX_UNREAD_BYTES
     },
     write(bytes) {
-      if (!sink.closed) response.write(bytes)
+      if (!sink.closed) out.write(bytes)
     },
     async drained(patienceMs) {
-      if (sink.closed || !response.writableNeedDrain) return
-      if (!(await drainOrClose(response, patienceMs)))
-        sink.end(408, 'Request Timeout', 'too slow: nothing was read for a while; resume from the last frame')
+      if (sink.closed || !out.writableNeedDrain) return
+      if (!(await drainOrClose(out, patienceMs))) sink.end(408, 'Request Timeout', TOO_SLOW)
     },
     gap(after, to) {
       sink.write(frames.gap(format, after, to))
@@ -61,25 +65,25 @@ export function socketSink(response: ServerResponse, format: Format, frames: Fra
     end(code, status, message) {
       if (sink.closed) return
       ended = true
-      response.end(errorFrame(format, code, status, message))
-      setTimeout(() => response.destroy(), LINGER_MS).unref()
+      farewell(errorFrame(format, code, status, message), code, message)
+      setTimeout(() => out.destroy(), LINGER_MS).unref()
     },
   }
   return sink
 }
 
 /** False when neither happened in time. */
-function drainOrClose(response: ServerResponse, patienceMs: number): Promise<boolean> {
+function drainOrClose(out: Writable, patienceMs: number): Promise<boolean> {
   return new Promise(resolve => {
     const done = (inTime: boolean) => {
       clearTimeout(timer)
-      response.off('drain', onEvent)
-      response.off('close', onEvent)
+      out.off('drain', onEvent)
+      out.off('close', onEvent)
       resolve(inTime)
     }
     const onEvent = () => done(true)
     const timer = setTimeout(() => done(false), patienceMs)
-    response.on('drain', onEvent)
-    response.on('close', onEvent)
+    out.on('drain', onEvent)
+    out.on('close', onEvent)
   })
 }
