@@ -170,10 +170,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams }
 }
 
-async function openStreams({ config, logger, metrics, connect, identity }: Parts, devices: Devices): Promise<Streams> {
+async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
   return new Streams({
     log,
+    cursorKey: await log.cursorKey(),
+    store,
     devices,
     follow: (project, stream, arrived) =>
       follow(

@@ -1,7 +1,7 @@
 // One subscriber's way out: bounded, so that a reader who stops reading harms nobody else (P5).
 import type { Writable } from 'node:stream'
 import type { LogEvent } from '../../packages/log/entry.ts'
-import { errorFrame, type Format, type Frames } from './frame.ts'
+import { type Cursor, errorFrame, type Format, type Frames } from './frame.ts'
 
 /** An event and its place in the stream. */
 export type Placed = { readonly event: LogEvent; readonly entryId: string; readonly index: number }
@@ -12,8 +12,8 @@ type Outlet = {
   readonly closed: boolean
   /** Resolves when what was written is on its way, or when it is closed; a reader that takes nothing for this long is ended. */
   drained(patienceMs: number): Promise<void>
-  /** Says that everything after the entry `after`, up to and with the entry `to`, is missing. */
-  gap(after: string, to: string): void
+  /** Says that everything after `after` (a place, or all of an entry), up to and with the entry `to`, is missing. */
+  gap(after: Cursor | string, to: string): void
   /** Ends the stream and says why. */
   end(code: number, status: string, message: string): void
 }

@@ -1,15 +1,17 @@
 // The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
 // It follows the log directly; no worker stands between.
-import { Failure, invalid } from '../../packages/core/failure.ts'
+import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, requireRole } from '../../packages/identity/identity.ts'
-import { compareIds, type LogEntry } from '../../packages/log/entry.ts'
+import type { LogEntry } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
-import { type Cursor, Frames, retryFrame, type Subject } from './frame.ts'
+import type { ReadingStore } from '../../packages/store/store.ts'
+import { Frames, retryFrame, type Subject } from './frame.ts'
 import { Hub } from './hub.ts'
 import { Past } from './past.ts'
 import { Pings } from './ping.ts'
+import { startOf } from './place.ts'
 import type { StreamQuery } from './query.ts'
 import type { ByteSink } from './sink.ts'
 import { Turns } from './turn.ts'
@@ -17,6 +19,8 @@ import { ALL, type Begin, beginAll, Wildcard } from './wildcard.ts'
 
 export type StreamPorts = {
   readonly log: Log
+  /** Has what was trimmed from the log. */
+  readonly store: Pick<ReadingStore, 'past'>
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   /** What the caller may now; undefined for one whose key is gone. */
@@ -28,6 +32,8 @@ export type StreamPorts = {
   delivered(frames: number): void
   nowUs(): number
   newId(): string
+  /** Cursors are sealed with it: all processes that serve one stream share it. */
+  readonly cursorKey: string
   /** 0: streams never end by age. */
   readonly maxAgeMs: number
   /** Open streams that one key may have in this process. */
@@ -57,6 +63,8 @@ type Open = { readonly sink: ByteSink; readonly keyId: string }
 
 export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
 
+/** Each holds a few entries of up to 1 MiB while it has its turn. */
+const REPLAYS_AT_ONCE = 4
 /** Streams are ended over this time when the process stops, so that their clients do not all come back at once. */
 const SPREAD_MS = 4000
 const SPREAD_PER_STREAM_MS = 4
@@ -66,8 +74,6 @@ const RETRY_MS = 1000
 const MAX_RETRY_MS = 30_000
 /** A token may be used until it expires, not until the very moment. */
 const EXPIRY_GRACE_MS = 1000
-/** Each holds a few entries of up to 1 MiB while it has its turn. */
-const REPLAYS_AT_ONCE = 4
 
 export class Streams {
   readonly #ports: StreamPorts
@@ -91,12 +97,13 @@ export class Streams {
       throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
     if (project !== ALL) {
       const { hub, frames } = await this.#project(project, subject)
-      const from = await this.#startOf(project, subject, frames, query)
+      const { log, nowUs } = this.#ports
+      const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
       return { frames, begin: sink => this.#begin(asked, frames, sink, [hub.join(sink, query.wants, from)]) }
     }
     const begin = await beginAll(this.#ports.log, subject, projectsOf(caller), query)
     await Promise.all(begin.projects.map(name => this.#project(name, subject)))
-    const frames = new Frames(ALL, subject, this.#ports)
+    const frames = new Frames(ALL, subject, this.#ports, this.#ports.cursorKey)
     return { frames, begin: sink => this.#begin(asked, frames, sink, [this.#all(asked, begin, sink)]) }
   }
 
@@ -202,25 +209,12 @@ export class Streams {
     opening.catch(() => this.#projects.delete(key))
     return opening
   }
-
-  /** Where to go on: a cursor, a time, or now. */
-  async #startOf(project: string, subject: Subject, frames: Frames, { cursor, sinceUs }: StreamQuery): Promise<Cursor | undefined> {
-    const { log, nowUs } = this.#ports
-    if (cursor !== undefined) {
-      const from = frames.parseCursor(cursor)
-      // A log that was put back from a backup is behind its readers: they would hear nothing until it has caught up with them.
-      if (compareIds(from.entryId, await log.last(project, STREAM_OF[subject])) <= 0) return from
-      throw invalid('cursor', 'it lies ahead of everything in the log: begin again without one')
-    }
-    if (sinceUs === undefined || sinceUs > nowUs()) return undefined
-    return { entryId: `${Math.floor(sinceUs / 1000)}-0`, index: -1 }
-  }
 }
 
 async function openProject(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Project> {
-  const frames = new Frames(project, subject, ports)
+  const frames = new Frames(project, subject, ports, ports.cursorKey)
   const stream = STREAM_OF[subject]
-  const past = new Past(ports.log, project, stream)
+  const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
