@@ -17,9 +17,12 @@ import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
 import { openSecure } from '../packages/runtime/secure.ts'
 import { VERSION } from '../packages/runtime/version.ts'
+import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
+import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
@@ -146,8 +149,10 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const endStreams = () => streams.stop()
   if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
-    await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
+    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick), audit: new Audit(quick) }
+    const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
+    const audiences = config.tokenAudiences
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {

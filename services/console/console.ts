@@ -12,20 +12,31 @@ import type { Outbound } from '../../packages/outbound/outbound.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
+import type { Accounts } from '../../packages/state/account.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import type { Audit } from '../../packages/state/audit.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Devices, LabelChange } from '../../packages/state/device.ts'
+import type { Members } from '../../packages/state/member.ts'
+import type { Organizations } from '../../packages/state/organization.ts'
+import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
+import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
+import { addAudit } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addHistoryRoutes } from './history.ts'
+import { addMemberRoutes } from './member.ts'
+import { addOrganizationRoutes } from './organization.ts'
+import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addSessionRoutes } from './session.ts'
 import { addStatusRoutes } from './status.ts'
+import { addTokenRoute } from './token.ts'
 
 export type ConsolePorts = {
   readonly log: Log
@@ -38,6 +49,13 @@ export type ConsolePorts = {
   readonly alarms: Alarms
   readonly channels: Channels
   readonly quarantine: Quarantine
+  readonly accounts: Accounts
+  readonly members: Members
+  readonly organizations: Organizations
+  readonly projects: Projects
+  readonly audit: Audit
+  /** Of assertions; see token.ts. */
+  readonly audiences: readonly string[]
   readonly consumers: readonly string[]
 }
 
@@ -45,7 +63,10 @@ const nowUs = () => Date.now() * 1000
 
 export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<void> {
   const { log, wakes, devices } = ports
+  addAudit(app, ports.audit)
   addSessionRoutes(app, ports.identity)
+  addTokenRoute(app, ports)
+  addIdentityRoutes(app, ports)
   addDeviceRoutes(app, { devices, labelsChanged: (project, device, change) => appendLabels(ports, project, device, change) })
   addHistoryRoutes(app, { store: ports.store, nowUs })
   addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
@@ -54,6 +75,18 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addQuarantineRoutes(app, ports.quarantine)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
+}
+
+function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
+  const { devices } = ports
+  addAccountRoutes(app, { ...ports, nowUs })
+  addMemberRoutes(app, { ...ports, nowUs })
+  addOrganizationRoutes(app, { ...ports, nowUs })
+  addProjectRoutes(app, {
+    ...ports,
+    counts: async project => ({ sensors: await devices.count(project), cloudConnectors: 0 }),
+    contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
+  })
 }
 
 /** Everybody who follows the log learns of the change in its place between the device's events (contracts.md 1.a.6). */
