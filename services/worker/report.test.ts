@@ -34,7 +34,7 @@ function reporter(paths: readonly string[] = []) {
     paths: async () => paths,
   })
   const take = async (...entries: LogEntry[]) => {
-    const commands: CommitCommand[] = await consumer.take('p', entries)
+    const commands: CommitCommand[] = await consumer.take('p', entries, { after: '0-0', entries })
     for (const [, key, type, value] of commands) kept.set(`${key.split(':reported:')[1]}\t${type}`, String(value))
   }
   const value = (device: string) => {
@@ -98,6 +98,6 @@ describe('what a device reported last', () => {
   it('has no part in changes of labels', async () => {
     const { consumer } = reporter()
     const relabelled = { id: `${NOW_MS}-0`, events: [{ device: 'a', eventType: 'labelsChanged', timeUs: NOW_US, frame: '{"data":{}}' }] }
-    expect(await consumer.take('p', [relabelled])).toEqual([])
+    expect(await consumer.take('p', [relabelled], { after: '0-0', entries: [relabelled] })).toEqual([])
   })
 })
