@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
-import { Identity } from '../identity/identity.ts'
+import { type Caller, Identity } from '../identity/identity.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { callerIn, type HttpApp, openHttp, SESSION_COOKIE, verb } from './http.ts'
 import { openLogger } from './logger.ts'
@@ -72,6 +72,15 @@ describe.skipIf(installed === undefined)('http', () => {
       code: 401,
       help: 'https://www.rfc-editor.org/rfc/rfc9110#status.401',
     })
+  })
+
+  it('takes a repeated token for none, and does not turn to the cookie instead', async () => {
+    const caller = await identity.verify('key', 'secret-of-key')
+    const { token } = await identity.startSession(caller as Caller)
+    const cookie = { cookie: `${SESSION_COOKIE}=${token}` }
+    expect((await get('/v2/projects/home/devices/a', cookie)).statusCode).toBe(200)
+    for (const query of ['token=a&token=b', 'token=', 'token=a'])
+      expect((await app.inject({ method: 'POST', url: `/v2/echo?${query}`, payload: '{}', headers: cookie })).statusCode).toBe(401)
   })
 
   it('knows no project in which the caller has no role', async () => {
