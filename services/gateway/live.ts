@@ -10,7 +10,7 @@ export type Lines = {
   readonly full: boolean
   readonly closed: boolean
   take(json: Buffer): void
-  drained(): Promise<boolean>
+  drained(patienceMs: number): Promise<boolean>
   end(): void
 }
 
@@ -27,8 +27,8 @@ const MAX_WRITING = 50
 /** QoS 1 without PUBACK. */
 const MAX_UNACKED = 100
 const LOOK_EVERY_MS = 50
-/** A client that takes nothing for this long is cut off. */
-const STALLED_MS = 10_000
+/** What a client gets to take its last frame. */
+const LINGER_MS = 5000
 
 type Followed = { readonly lines: ClientLines; leave: () => void }
 
@@ -103,6 +103,7 @@ class ClientLines implements Lines {
   #timer: NodeJS.Timeout | undefined
   #waiting: ((inTime: boolean) => void)[] = []
   #movedMs = performance.now()
+  #patienceMs = LINGER_MS
 
   constructor(client: Client, topic: string, qos: 0 | 1, publish: (packet: PublishPacket) => Promise<void>) {
     this.#client = client
@@ -126,13 +127,15 @@ class ClientLines implements Lines {
     this.#pump()
   }
 
-  drained(): Promise<boolean> {
+  drained(patienceMs: number): Promise<boolean> {
+    this.#patienceMs = patienceMs
     if (this.closed || this.#queue.length === 0) return Promise.resolve(true)
     return new Promise(resolve => this.#waiting.push(resolve))
   }
 
   end(): void {
     this.#ending = true
+    this.#patienceMs = LINGER_MS
     this.#pump()
   }
 
@@ -188,8 +191,8 @@ class ClientLines implements Lines {
   /** A socket does not say when it has room for a little more. */
   #look(): void {
     this.#timer = undefined
-    if (performance.now() - this.#movedMs > STALLED_MS) {
-      if (this.#ending || this.#waiting.length === 0) this.#client.close()
+    if (performance.now() - this.#movedMs > this.#patienceMs) {
+      if (this.#ending) this.#client.close()
       this.#settle(false)
     }
     this.#pump()

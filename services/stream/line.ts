@@ -1,6 +1,6 @@
 // Frames for doors that carry them one by one: JSON without its line end.
 import { errorFrame, type Frames } from './frame.ts'
-import type { ByteSink } from './sink.ts'
+import { type ByteSink, TOO_SLOW } from './sink.ts'
 
 /** Such a door. */
 export type Lines = {
@@ -8,8 +8,8 @@ export type Lines = {
   readonly full: boolean
   readonly closed: boolean
   take(json: Buffer): void
-  /** Resolves true when it is no longer full, or closed; false when it has taken nothing for a while. Never rejects. */
-  drained(): Promise<boolean>
+  /** Resolves true when all is on its way, or it is closed; false when it has taken nothing for this long. Never rejects. */
+  drained(patienceMs: number): Promise<boolean>
   /** Closes the door behind the last line. */
   end(): void
 }
@@ -30,8 +30,8 @@ export function lineSink(lines: Lines, frames: Frames): ByteSink {
       for (let from = 0, to = bytes.indexOf(LINE_FEED); to >= 0 && !sink.closed; from = to + 1, to = bytes.indexOf(LINE_FEED, from))
         lines.take(bytes.subarray(from, to))
     },
-    async drained() {
-      if (!sink.closed && !(await lines.drained())) sink.end(408, 'Request Timeout', 'too slow: nothing was taken for a while')
+    async drained(patienceMs) {
+      if (!sink.closed && !(await lines.drained(patienceMs))) sink.end(408, 'Request Timeout', TOO_SLOW)
     },
     gap(after, to) {
       sink.write(frames.gap('ndjson', after, to))
