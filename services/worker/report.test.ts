@@ -86,9 +86,8 @@ describe('what a device reported last', () => {
 
   it('is put in order by the fields that somebody orders by, and taken out when it lacks them', async () => {
     const { consumer } = reporter(['temperature.value', 'co2.ppm'])
-    const commands = await consumer.take('p', [
-      entry(0, ['a', NOW_US, 4], ['b', NOW_US, null], ['c', NOW_US, 'warm'], ['a', NOW_US + 1, 5]),
-    ])
+    const entries = [entry(0, ['a', NOW_US, 4], ['b', NOW_US, null], ['c', NOW_US, 'warm'], ['a', NOW_US + 1, 5])]
+    const commands = await consumer.take('p', entries, { after: '0-0', entries })
     expect(commands.filter(([name]) => name !== 'HSET')).toEqual([
       ['ZADD', 't:{p}:order:temperature.value', 5, 'a', expect.any(Number), 'c'],
       ['ZREM', 't:{p}:order:temperature.value', 'b'],
