@@ -17,14 +17,14 @@ const CODES: ReadonlyMap<number, FailureCode> = new Map([
   [409, 'conflict'],
   [413, 'too_large'],
   [415, 'unsupported'],
-  [429, 'unavailable'],
+  [429, 'too_many'],
 ])
 const MAX_MESSAGE_CHARS = 300
 
 /**
  * A call that the server refused, or that got no answer. `message` is in the server's words.
  *
- * `code` says what can be done: `unavailable` (try again later), `unauthenticated`, `forbidden`, `not_found`, `conflict`, `too_large`,
+ * `code` says what can be done: `unavailable` and `too_many` (try again later), `unauthenticated`, `forbidden`, `not_found`, `conflict`, `too_large`,
  * `unsupported`, `invalid`.
  */
 export class TelltaleError extends Failure {
@@ -76,10 +76,11 @@ export function messageOf(body: unknown): string {
   return error === undefined || error === null ? '' : messageOf(error)
 }
 
-/** Why there was no answer. */
-export function unreachable(url: string, error: unknown): TelltaleError {
+/** Why there was no answer, or none any more. */
+export function unreachable(url: string, error: unknown, opened = false): TelltaleError {
   const { name, cause, message } = error as Error
   const inner = cause as (Error & { readonly code?: string }) | undefined
   const why = name === 'TimeoutError' ? 'no answer in time' : (inner?.code ?? inner?.message ?? message)
-  return new TelltaleError(0, `${url === '' ? 'the server' : url} cannot be reached: ${why}`, { cause: error })
+  const where = url === '' ? 'the server' : url
+  return new TelltaleError(0, opened ? `${where} hung up: ${why}` : `no answer from ${where} (${why})`, { cause: error })
 }

@@ -5,7 +5,7 @@ export type { BasicLogin, GivenToken, Login, SessionLogin, TokenLogin, TokenSour
 export { GapError, TelltaleError } from './error.ts'
 export type { EventFields, EventType, GapEvent, LabelsChanged, NewEvent, TelltaleEvent } from './event.ts'
 export type { Channels, Connectors, Devices, History, Rules, ServiceAccounts } from './manage.ts'
-export type { PublishSettings } from './publish.ts'
+export type { Publisher, PublishSettings, PublishWatch, Settled } from './publish.ts'
 export type * from './resource.ts'
 export type { EventStream, Gaps, StreamFilter, StreamOptions } from './stream.ts'
 export { type Alarms, type Receipt, Telltale, type TelltaleOptions } from './telltale.ts'

@@ -26,6 +26,11 @@ export class LineReader {
     return this.#controller.signal
   }
 
+  /** An answer has begun to come. */
+  get isOpen(): boolean {
+    return this.#chunks !== undefined
+  }
+
   read(response: Response): void {
     this.#chunks = response.body?.getReader() as ReadableStreamDefaultReader<Uint8Array> | undefined
   }

@@ -21,11 +21,7 @@ export function backoffMs(attempt: number): number {
 }
 
 /** Runs `work` under a signal that is aborted with `stopped` or after `limitMs` (reason: TimeoutError). */
-export async function within<T>(
-  limitMs: number,
-  stopped: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
+export async function within<T>(limitMs: number, stopped: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   // Not AbortSignal.any: on Node 20 a timeout inside it can be collected before it fires.
   const both = new AbortController()
   const stop = () => both.abort(stopped?.reason)

@@ -15,6 +15,8 @@ export type PublishSettings = {
   readonly maxQueued?: number
   /** How long an event is sent again while nobody answers or the server is busy; 2 minutes. */
   readonly giveUpAfterMs?: number
+  /** False: as long as nobody has ever answered, nobody is waited for. */
+  readonly waitForServer?: boolean
 }
 
 /** What a sender may want to count. */
@@ -44,11 +46,19 @@ export class Publisher {
   #timer: ReturnType<typeof setTimeout> | undefined
   #turn: Promise<void> = Promise.resolve()
   #closed = false
+  #answeredOnce = false
 
   constructor(api: Api, settings: PublishSettings = {}, watch: PublishWatch = {}) {
     this.#api = api
-    const { lingerMs = 5, maxBatch = 500, maxBatchBytes = 1024 * 1024, maxQueued = 10_000, giveUpAfterMs = 120_000 } = settings
-    this.#settings = { lingerMs, maxBatch, maxBatchBytes, maxQueued, giveUpAfterMs }
+    const {
+      lingerMs = 5,
+      maxBatch = 500,
+      maxBatchBytes = 1024 * 1024,
+      maxQueued = 10_000,
+      giveUpAfterMs = 120_000,
+      waitForServer = true,
+    } = settings
+    this.#settings = { lingerMs, maxBatch, maxBatchBytes, maxQueued, giveUpAfterMs, waitForServer }
     this.#watch = watch
   }
 
@@ -66,7 +76,10 @@ export class Publisher {
 
   /** Takes its place at once: the caller keeps count. */
   add(line: string, settled: Settled): void {
-    if (this.#closed) return settled(closedError(), 0)
+    if (this.#closed) {
+      settled(closedError(), 0)
+      return
+    }
     this.#taken++
     this.#queue.push({ line, settled })
     if (this.#running !== undefined) return
@@ -127,26 +140,33 @@ export class Publisher {
   async #deliver(batch: readonly Waiting[]): Promise<void> {
     const request = { key: newId(), text: batch.map(({ line }) => `${line}\n`).join('') }
     const startedMs = Date.now()
-    for (let attempt = 1; ; attempt++) {
-      if (this.#stopped.signal.aborted) return this.#settle(batch, () => closedError(), startedMs)
+    for (let attempt = 1; !this.#stopped.signal.aborted; attempt++) {
       if (attempt > 1) this.#watch.retried?.(batch.length)
       const answer = await this.#post(request)
-      if (answer instanceof TelltaleError || isLater(answer.status)) {
-        const error = answer instanceof TelltaleError ? answer : errorOf(answer.status, answer.body)
-        const waitMs = error.retryAfterMs ?? (answer instanceof TelltaleError ? undefined : answer.retryAfterMs) ?? backoffMs(attempt)
-        const passes = isLater(error.status) || error.status === 0
-        if (!passes || Date.now() + waitMs - startedMs > this.#settings.giveUpAfterMs) return this.#settle(batch, () => error, startedMs)
-        await pause(waitMs, this.#stopped.signal)
-      } else if (answer.status === 413 && batch.length > 1) return this.#halve(batch)
-      else return this.#settle(batch, verdict(answer, batch.length), startedMs)
+      if (answer.status === 413 && batch.length > 1) return this.#halve(batch)
+      const waitMs = answer.retryAfterMs ?? backoffMs(attempt)
+      const leftMs = startedMs + this.#settings.giveUpAfterMs - Date.now()
+      if (!this.#isLater(answer) || waitMs > leftMs) return this.#settle(batch, verdict(answer, batch.length), startedMs)
+      await pause(waitMs, this.#stopped.signal)
     }
+    this.#settle(batch, closedError, startedMs)
+  }
+
+  /** Whether asking again may bring another answer. */
+  #isLater(answer: Answer | TelltaleError): boolean {
+    const { status } = answer
+    if (status === 0) return this.#answeredOnce || this.#settings.waitForServer
+    // A token endpoint that refuses is an error as well, and final.
+    return status === 408 || status === 429 || status >= 500
   }
 
   async #post({ key, text }: { readonly key: string; readonly text: string }): Promise<Answer | TelltaleError> {
     try {
       const body = { type: 'application/x-ndjson', text } as const
       const headers = { 'idempotency-key': key }
-      return await this.#api.call('POST', this.#api.path('events'), { body, headers, signal: this.#stopped.signal })
+      const answer = await this.#api.call('POST', this.#api.path('events'), { body, headers, signal: this.#stopped.signal })
+      this.#answeredOnce = true
+      return answer
     } catch (error) {
       if (!(error instanceof TelltaleError)) throw error
       if (!this.#stopped.signal.aborted) this.#watch.lost?.()
@@ -177,19 +197,20 @@ export class Publisher {
   }
 }
 
-function isLater(status: number): boolean {
-  return status === 408 || status === 429 || status >= 500
-}
-
 function closedError(): TelltaleError {
-  return new TelltaleError(0, 'closed before there was an answer: it may have arrived, and publishing it again with its eventId is harmless')
+  return new TelltaleError(
+    0,
+    'closed before there was an answer: it may have arrived, and publishing it again with its eventId is harmless',
+  )
 }
 
 /** What became of each event: 200 and 207 account for all of them, and so does a 400 of which nothing was valid. */
-function verdict({ status, body }: Answer, events: number): (index: number) => TelltaleError | undefined {
+function verdict(answer: Answer | TelltaleError, events: number): (index: number) => TelltaleError | undefined {
+  if (answer instanceof TelltaleError) return () => answer
+  const { status, body } = answer
   const { accepted, rejected, errors } = Object(body) as Readonly<Record<string, unknown>>
   const counted = Number(accepted) + Number(rejected)
-  if (status !== 200 && status !== 207 && !(status === 400 && counted > 0)) return () => errorOf(status, body)
+  if (status !== 200 && status !== 207 && !(status === 400 && counted > 0)) return () => errorOf(status, body, answer.retryAfterMs)
   if (counted !== events) {
     const said = Number.isNaN(counted) ? 0 : counted
     return () => new TelltaleError(0, `the server accounted for ${said} of ${events} events: is it a Telltale server?`)

@@ -59,7 +59,10 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   readonly #options: StreamOptions & Gaps
   readonly #pingMs: number
   readonly #ended = new AbortController()
-  readonly #end = () => this.#ended.abort()
+  readonly #end = () => {
+    this.#ended.abort()
+    for (const signal of this.#signals) signal.removeEventListener('abort', this.#end)
+  }
   readonly #signals: readonly AbortSignal[]
   readonly #items: AsyncGenerator<T, undefined>
   #pingTime: string | undefined
@@ -74,10 +77,8 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     if (!(this.#pingMs > 0)) throw new TelltaleError(400, `ping: expected a duration such as 10s, got ${options.ping}`, { field: 'ping' })
     this.cursor = options.cursor
     this.#signals = options.signal === undefined ? [closed] : [options.signal, closed]
-    for (const signal of this.#signals) {
-      if (signal.aborted) this.#end()
-      signal.addEventListener('abort', this.#end)
-    }
+    for (const signal of this.#signals) signal.addEventListener('abort', this.#end)
+    if (this.#signals.some(({ aborted }) => aborted)) this.#end()
     this.#items = this.#follow()
   }
 
@@ -86,48 +87,35 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
-    return this.#items.next()
+    return this.#ended.signal.aborted ? this.return() : this.#items.next()
   }
 
   return(): Promise<IteratorResult<T, undefined>> {
     this.#end()
-    // A generator that was never started does not run its `finally`.
-    this.#forget()
     return this.#items.return(undefined)
-  }
-
-  #forget(): void {
-    for (const signal of this.#signals) signal.removeEventListener('abort', this.#end)
   }
 
   async *#follow(): AsyncGenerator<T, undefined> {
     const { signal } = this.#ended
-    try {
-      while (!signal.aborted) {
-        const reader = new LineReader(this.#pingMs + GRACE_MS, signal)
-        let lost: TelltaleError
-        try {
-          await this.#open(reader)
-          for (let lines = await reader.next(); lines !== undefined; lines = await reader.next())
-            for (const line of lines) {
-              const item = this.#take(line)
-              if (item !== undefined) yield item as T
-              if (signal.aborted) return
-            }
-          lost = new TelltaleError(0, 'the server ended the stream')
-        } catch (error) {
-          if (signal.aborted) return
-          lost = reader.isSilent ? this.#silence(error) : this.#reason(error)
-          if (!this.#passes(lost)) throw lost
-        } finally {
-          reader.close()
-        }
-        const waitMs = lost.retryAfterMs ?? backoffMs(this.#attempt)
-        this.#options.onLost?.(lost, waitMs)
-        await pause(waitMs, signal)
+    while (!signal.aborted) {
+      const reader = new LineReader(this.#pingMs + GRACE_MS, signal)
+      let lost = new TelltaleError(0, 'the server ended the stream')
+      try {
+        await this.#open(reader)
+        for (let lines = await reader.next(); lines !== undefined; lines = await reader.next())
+          for (const line of lines) {
+            const item = this.#take(line)
+            if (item !== undefined) yield item as T
+          }
+      } catch (error) {
+        if (signal.aborted) return
+        lost = this.#lost(error, reader)
+      } finally {
+        reader.close()
       }
-    } finally {
-      this.#forget()
+      const waitMs = lost.retryAfterMs ?? backoffMs(this.#attempt)
+      this.#options.onLost?.(lost, waitMs)
+      await pause(waitMs, signal)
     }
   }
 
@@ -203,22 +191,24 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     return new TelltaleError(status, messageOf(error) || 'the server ended the stream')
   }
 
-  /** Whether another connection may fare better. */
+  /** Why the connection is gone; throws when another would not fare better. */
+  #lost(error: unknown, { isSilent, isOpen }: LineReader): TelltaleError {
+    const where = this.#api.url === '' ? 'the server' : this.#api.url
+    const silence = `${where} was silent for ${this.#pingMs + GRACE_MS}ms`
+    let lost: TelltaleError
+    if (isSilent) lost = new TelltaleError(0, silence, { cause: error })
+    else lost = error instanceof TelltaleError ? error : unreachable(this.#api.url, error, isOpen)
+    if (this.#passes(lost)) return lost
+    this.#end()
+    throw lost
+  }
+
   #passes(lost: TelltaleError): boolean {
     if (lost instanceof GapError) return false
     // The token has ended, or was taken back: the next one will tell.
     if (lost.status === 401 && this.#attempt === 0) return this.#api.renew()
     const mayWait = this.#opened || this.#options.waitForServer === true || lost.retryAfterMs !== undefined
-    return lost.code === 'unavailable' && mayWait
-  }
-
-  #silence(cause: unknown): TelltaleError {
-    const where = this.#api.url === '' ? 'the server' : this.#api.url
-    return new TelltaleError(0, `${where} was silent for ${this.#pingMs + GRACE_MS}ms`, { cause })
-  }
-
-  #reason(error: unknown): TelltaleError {
-    return error instanceof TelltaleError ? error : unreachable(this.#api.url, error)
+    return (lost.code === 'unavailable' || lost.code === 'too_many') && mayWait
   }
 }
 

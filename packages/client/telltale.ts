@@ -4,7 +4,7 @@ import { authorityFor, type Login } from './auth.ts'
 import type { TelltaleError } from './error.ts'
 import { type GapEvent, lineOf, type NewEvent, type TelltaleEvent } from './event.ts'
 import { Channels, Connectors, Devices, History, pagesOf, Rules, ServiceAccounts } from './manage.ts'
-import { Publisher, type PublishSettings } from './publish.ts'
+import { Publisher, type PublishSettings, type PublishWatch } from './publish.ts'
 import type { Alarm, AlarmQuery, Page } from './resource.ts'
 import { EventStream, type Gaps, type StreamOptions } from './stream.ts'
 
@@ -84,6 +84,11 @@ export class Telltale {
         if (--open === 0) resolve(receipts)
       })
     })
+  }
+
+  /** A queue of its own for events that are serialised already, one of several that send at the same time. Close it yourself. */
+  publisher(settings?: PublishSettings, watch?: PublishWatch): Publisher {
+    return new Publisher(this.#api, settings, watch)
   }
 
   /** Resolves when everything published so far has its answer. */
