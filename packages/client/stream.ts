@@ -108,15 +108,18 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
             if (item !== undefined) yield item as T
           }
       } catch (error) {
-        if (signal.aborted) return
         lost = this.#lost(error, reader)
       } finally {
         reader.close()
       }
-      const waitMs = lost.retryAfterMs ?? backoffMs(this.#attempt)
-      this.#options.onLost?.(lost, waitMs)
-      await pause(waitMs, signal)
+      if (!signal.aborted) await this.#wait(lost)
     }
+  }
+
+  async #wait(lost: TelltaleError): Promise<void> {
+    const waitMs = lost.retryAfterMs ?? backoffMs(this.#attempt)
+    this.#options.onLost?.(lost, waitMs)
+    await pause(waitMs, this.#ended.signal)
   }
 
   async #open(reader: LineReader): Promise<void> {
@@ -198,7 +201,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     let lost: TelltaleError
     if (isSilent) lost = new TelltaleError(0, silence, { cause: error })
     else lost = error instanceof TelltaleError ? error : unreachable(this.#api.url, error, isOpen)
-    if (this.#passes(lost)) return lost
+    if (this.#ended.signal.aborted || this.#passes(lost)) return lost
     this.#end()
     throw lost
   }
