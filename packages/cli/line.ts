@@ -37,8 +37,7 @@ export function alarmLine(alarm: Alarm, name: string, palette: Palette): string 
   const time = alarm.clearedAt ?? alarm.activeSince ?? alarm.since
   const what = `${state} ${severity}`.padEnd(TYPE_CHARS)
   const by = acknowledgement === null ? '' : ` (acknowledged by ${acknowledgement.by})`
-  const device = alarm.device.split('/')[3] ?? alarm.device
-  return `${timeOf(time, palette)}  ${nameOf(device, name)}  ${paint(what)}  ${palette.bold(printable(`${rule}: ${alarm.message}${by}`))}`
+  return `${timeOf(time, palette)}  ${nameOf(alarm.device, name)}  ${paint(what)}  ${palette.bold(printable(`${rule}: ${alarm.message}${by}`))}`
 }
 
 export function gapLine({ timestamp, data }: GapEvent, palette: Palette): string {

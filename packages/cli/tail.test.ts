@@ -206,7 +206,7 @@ test('as JSON a gap is a line in its place', async () => {
 })
 
 test('alarms are followed on their own stream', async () => {
-  const alarm = { alarmId: 'a', rule: 'hot', device: 'projects/default/devices/d1', labels: {}, state: 'active', severity: 'critical' }
+  const alarm = { alarmId: 'a', rule: 'hot', device: 'd1', labels: {}, state: 'active', severity: 'critical' }
   const more = { since: '2026-03-02T06:41:09.104000Z', message: '31 is too hot\u001b[2J', episode: 1, version: 1, acknowledgement: null }
   streams.push(response => response.write(`${JSON.stringify({ result: { alarm: { ...alarm, ...more }, cursor: 'c1' } })}\n`))
   expect(await tail('--alarms', '--count', '1')).toBe(0)

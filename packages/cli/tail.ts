@@ -159,7 +159,7 @@ class Tail {
   }
 
   async #lineOf(item: Item): Promise<string> {
-    if (!('eventType' in item)) return alarmLine(item, await this.#names.of(item.device.split('/')[3] ?? ''), this.#palette)
+    if (!('eventType' in item)) return alarmLine(item, await this.#names.of(item.device), this.#palette)
     if (item.eventType === 'gap') return gapLine(item as GapEvent, paletteOf(this.#terminal.err, this.#terminal.env))
     const device = deviceOf(item)
     if (item.eventType === 'labelsChanged') this.#names.forget(device)

@@ -2,6 +2,7 @@
 import { checkEventId } from '../core/event.ts'
 import { xid } from '../core/id.ts'
 import { asciiJson } from '../core/json.ts'
+import { formatTime } from '../core/time.ts'
 import { TelltaleError } from './error.ts'
 
 type Updated = { readonly updateTime: string }
@@ -92,7 +93,10 @@ type Draft = {
   readonly device: string
   /** When it was measured; now, when it is not said. */
   readonly timestamp?: string | Date
-  /** Of your own, when the same event may be published twice and is to count once: 1 to 64 printable ASCII characters. */
+  /**
+   * Of your own, when the same event may be published twice and is to count once: 1 to 64 printable ASCII characters. Give its
+   * `timestamp` too, the same each time; without, the server stamps it, and knows a repeat among the last 250,000 events only.
+   */
   readonly eventId?: string
 }
 
@@ -101,25 +105,43 @@ export type NewEvent =
   | { [T in EventType]: Draft & { readonly eventType?: T; readonly data: { readonly [K in T]: Sent<EventFields[T]> } } }[EventType]
   | (Draft & { readonly eventType: string; readonly data: { readonly [type: string]: unknown } & { readonly [K in EventType]?: never } })
 
-/** 20 characters, ordered by the second they were made in. */
-export function newId(): string {
-  const [middle = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2))
-  return xid(Math.floor(Date.now() / 1000), middle, low)
+const LONGEST_LEAD_US = 1_000_000
+
+/** Ids and times for the events of one sender: no two alike, and in order, however many there are in a millisecond. */
+export class Stamps {
+  readonly #own: number
+  #count: number
+  #lastUs = 0
+
+  constructor() {
+    const [own = 0, first = 0] = crypto.getRandomValues(new Uint32Array(2))
+    this.#own = own
+    this.#count = first
+  }
+
+  /** 20 characters: the second, a random number of this sender, a counter. */
+  id(): string {
+    this.#count = (this.#count + 1) >>> 0
+    return xid(Math.floor(Date.now() / 1000), this.#own, this.#count)
+  }
+
+  time(): string {
+    const nowUs = Date.now() * 1000
+    // A clock that was put back is believed.
+    this.#lastUs = this.#lastUs - nowUs > LONGEST_LEAD_US ? nowUs : Math.max(this.#lastUs + 1, nowUs)
+    return formatTime(this.#lastUs)
+  }
 }
 
 /** The event as a line for the wire. Id and time are settled here, so that however often it is sent it is one event. */
-export function lineOf(project: string, { device, eventType, data, timestamp, eventId = newId() }: NewEvent): { id: string; line: string } {
+export function lineOf(project: string, event: NewEvent, stamps: Stamps): { readonly id: string; readonly line: string } {
+  const { device, data, eventId = stamps.id() } = event
+  // The server knows a repeat by its id and the time it was sent with: an id of the caller's own must not get another time each time.
+  const timestamp = event.timestamp ?? (event.eventId === undefined ? stamps.time() : undefined)
   const [onlyType, another] = Object.keys(data)
-  const type = eventType ?? onlyType
-  if (type === undefined || (eventType === undefined && another !== undefined))
-    throw new TelltaleError(400, 'eventType: expected when data has not exactly one key', { field: 'eventType' })
-  const time = timestamp instanceof Date ? timestamp.toISOString() : (timestamp ?? new Date().toISOString())
-  const event = {
-    eventId: checkEventId(eventId),
-    targetName: `projects/${project}/devices/${device}`,
-    eventType: type,
-    data,
-    timestamp: time,
-  }
-  return { id: eventId, line: asciiJson(event) }
+  const eventType = event.eventType ?? (another === undefined ? onlyType : undefined)
+  if (eventType === undefined) throw new TelltaleError(400, 'eventType: expected when data has not exactly one key', { field: 'eventType' })
+  const targetName = `projects/${project}/devices/${device}`
+  const time = timestamp instanceof Date ? timestamp.toISOString() : timestamp
+  return { id: eventId, line: asciiJson({ eventId: checkEventId(eventId), targetName, eventType, data, timestamp: time }) }
 }

@@ -1,7 +1,7 @@
 // From events to answers: they wait a moment for company, go out in order and one request at a time, and again until there is an answer.
 import type { Answer, Api } from './api.ts'
 import { errorOf, TelltaleError } from './error.ts'
-import { newId } from './event.ts'
+import { Stamps } from './event.ts'
 import { backoffMs, pause } from './pace.ts'
 
 export type PublishSettings = {
@@ -36,6 +36,7 @@ export class Publisher {
   readonly #api: Api
   readonly #settings: Required<PublishSettings>
   readonly #watch: PublishWatch
+  readonly #stamps = new Stamps()
   readonly #stopped = new AbortController()
   readonly #roomless = new Set<() => void>()
   #queue: Waiting[] = []
@@ -138,7 +139,7 @@ export class Publisher {
 
   /** Until there is an answer for each event of the batch, or there is no sense in asking again. */
   async #deliver(batch: readonly Waiting[]): Promise<void> {
-    const request = { key: newId(), text: batch.map(({ line }) => `${line}\n`).join('') }
+    const request = { key: this.#stamps.id(), text: batch.map(({ line }) => `${line}\n`).join('') }
     const startedMs = Date.now()
     for (let attempt = 1; !this.#stopped.signal.aborted; attempt++) {
       if (attempt > 1) this.#watch.retried?.(batch.length)

@@ -72,6 +72,7 @@ export type AlarmState = 'pending' | 'active' | 'cleared'
 export type Alarm = {
   readonly alarmId: string
   readonly rule: string
+  /** Device id. */
   readonly device: string
   readonly labels: Labels
   readonly state: AlarmState

@@ -2,7 +2,7 @@
 import { Api, type RequestOptions } from './api.ts'
 import { authorityFor, type Login } from './auth.ts'
 import type { TelltaleError } from './error.ts'
-import { type GapEvent, lineOf, type NewEvent, type TelltaleEvent } from './event.ts'
+import { type GapEvent, lineOf, type NewEvent, Stamps, type TelltaleEvent } from './event.ts'
 import { Channels, Connectors, Devices, History, pagesOf, Rules, ServiceAccounts } from './manage.ts'
 import { Publisher, type PublishSettings, type PublishWatch } from './publish.ts'
 import type { Alarm, AlarmQuery, Page } from './resource.ts'
@@ -39,6 +39,7 @@ export class Telltale {
   readonly serviceAccounts: ServiceAccounts
   readonly #api: Api
   readonly #publisher: Publisher
+  readonly #stamps = new Stamps()
   readonly #closed = new AbortController()
 
   constructor(options: TelltaleOptions) {
@@ -73,7 +74,7 @@ export class Telltale {
   }
 
   #publish(events: readonly NewEvent[]): Promise<readonly Receipt[]> {
-    const sent = events.map(event => lineOf(this.#api.project, event))
+    const sent = events.map(event => lineOf(this.#api.project, event, this.#stamps))
     const receipts: Receipt[] = sent.map(({ id }) => ({ eventId: id }))
     let open = sent.length
     return new Promise(resolve => {
