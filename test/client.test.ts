@@ -267,7 +267,8 @@ describe('a server with a small log and small limits', () => {
         () => stream.return(),
         (error: unknown) => error,
       )
-      if (!(thrown instanceof GapError)) throw new Error(`the log is not trimmed yet: ${JSON.stringify(thrown).slice(0, 300)} ${String(from)}`)
+      if (!(thrown instanceof GapError))
+        throw new Error(`the log is not trimmed yet: ${JSON.stringify(thrown).slice(0, 300)} ${String(from)}`)
       return { thrown, cursor: stream.cursor }
     }, 45_000)
     expect(gap.cursor).toBe(gap.thrown.to)

@@ -173,6 +173,8 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   }
 
   #ping({ timestamp }: Readonly<Record<string, unknown>>, place: { readonly cursor?: string }): Frame {
+    // Everything before a ping has been handed out.
+    this.cursor = place.cursor ?? this.cursor
     if (typeof timestamp === 'string') {
       this.#pingTime = timestamp
       this.#options.onPing?.(timestamp)
