@@ -16,9 +16,13 @@ import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
 import { VERSION } from '../packages/runtime/version.ts'
+import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
+import { DeviceLists } from '../packages/state/devicelist.ts'
+import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
@@ -45,6 +49,8 @@ export type AdminKey = { readonly keyId: string; readonly secret: string; readon
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
+
+const nowUs = () => Date.now() * 1000
 
 /** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
 export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
@@ -132,13 +138,28 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick)
+  const devices = new Devices(quick, {
+    consumers: CONSUMERS,
+    nowUs,
+    newId: () => newId(),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+  })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
-    await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
+    const state = {
+      devices,
+      lists: new DeviceLists(quick, devices),
+      alarms,
+      quarantine,
+      rules: new Rules(quick),
+      channels: new Channels(quick),
+      audit: new Audit(quick),
+    }
+    const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
+    const audiences = config.tokenAudiences
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -179,7 +200,7 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
-    nowUs: () => Date.now() * 1000,
+    nowUs,
     newId: () => newId(),
     maxAgeMs: config.streamMaxAgeMs,
   })
