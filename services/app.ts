@@ -15,6 +15,7 @@ import { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
+import { VERSION } from '../packages/runtime/version.ts'
 import { Alarms } from '../packages/state/alarm.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
@@ -85,7 +86,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('wakes', () => wakes.close())
   const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
   const { store } = worker
-  const app = await openHttp(identity, logger)
+  const app = await openHttp({ identity, log: logger, version: VERSION, limits: config.limits })
   let ready = false
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)

@@ -2,6 +2,7 @@
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
+import type { Rate } from '../packages/runtime/http.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
 export type Role = (typeof ROLES)[number]
@@ -25,6 +26,8 @@ export type Config = {
   readonly logRetentionMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
+  /** Requests of one key. */
+  readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
   readonly logLevel: string
 }
@@ -76,6 +79,8 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
+  { name: 'TELLTALE_RATE_LIMIT', fallback: '25/5s', meaning: 'management requests of one key, opening a stream included; off: no limit' },
+  { name: 'TELLTALE_INGEST_RATE_LIMIT', fallback: '100000/5s', meaning: 'requests of one key that bring events; off: no limit' },
   {
     name: 'TELLTALE_FSYNC',
     fallback: 'always',
@@ -138,6 +143,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
+    limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
@@ -210,6 +216,14 @@ function duration(text: string): number {
   const ms = parseDuration(text)
   if (ms === undefined) throw expected('a duration such as 90s, 5m, 24h or 30d', text)
   return ms
+}
+
+function rate(text: string): Rate | undefined {
+  if (text === 'off') return undefined
+  const [, requests, window] = /^(\d{1,9})\/(\w+)$/.exec(text) ?? []
+  const windowMs = window === undefined ? undefined : parseDuration(window)
+  if (!windowMs || !Number(requests)) throw expected('a number of requests and a duration such as 25/5s, or off', text)
+  return { requests: Number(requests), windowMs }
 }
 
 const UNITS: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }

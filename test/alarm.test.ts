@@ -187,7 +187,9 @@ test('a person acknowledges one episode: the next one is unacknowledged again', 
   expect(states[2]?.acknowledgement).toEqual(json['acknowledgement'])
   expect(states[3]?.acknowledgement).toBeNull()
   expect((await telltale.send('POST', `${PROJECT}/alarms/nothing:acknowledge`, {})).status).toBe(404)
-  expect((await telltale.send('POST', `/v2/${active?.name}:acknowledge`, { remark: 'x' })).json['error']).toMatch(/^comment: expected/)
+  expect((await telltale.send('POST', `/v2/${active?.name}:acknowledge`, { remark: 'x' })).json['error']).toMatch(
+    /^body.comment: must be string/,
+  )
 })
 
 test('deleting a rule clears its alarm, says why, and tells nobody', async () => {

@@ -20,7 +20,7 @@ describe.skipIf(installed === undefined)('http', () => {
     server = await openTestRedis()
     identity = new Identity(await server.connect('producer'), KEY)
     await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
-    app = await openHttp(identity, openLogger('silent'))
+    app = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits: { manage: undefined, ingest: undefined } })
     app.get('/open', { config: { open: true } }, async () => ({ ok: true }))
     app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', async request => {
       callerIn(request, request.params.project)
