@@ -50,6 +50,7 @@ export type Progress = {
 
 export const MAX_CONNECTORS = 10
 const PROJECTS = 't:connectorProjects'
+const VERSION = 't:connectorVersion'
 
 const CREATE = `
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
@@ -101,6 +102,11 @@ export class Connectors {
     return this.#redis.smembers(PROJECTS)
   }
 
+  /** Another one after every change, of whatever project. */
+  async version(): Promise<string> {
+    return (await this.#redis.get(VERSION)) ?? ''
+  }
+
   /** In the order in which they were made. */
   async list(project: string): Promise<Connector[]> {
     const rows = await this.#redis.hgetall(connectorsKey(project))
@@ -124,6 +130,7 @@ export class Connectors {
     const { id } = connector
     const made = await this.#redis.telltaleCreateConnector(2, ...keys, id, serialise(connector), MAX_CONNECTORS, consumerOf(id), place)
     if (made === 0) throw new Failure('conflict', `project ${project} has ${MAX_CONNECTORS} data connectors already, which is the most`)
+    await this.#redis.incr(VERSION)
   }
 
   /**
@@ -140,19 +147,22 @@ export class Connectors {
   }
 
   async remove(project: string, id: string): Promise<void> {
-    for (let attempt = 0; attempt < 20; attempt++)
-      if (await this.#swap(project, id, serialise(await this.one(project, id)), '', '')) return
+    for (let attempt = 0; attempt < 20; attempt++) if (await this.#swap(project, id, serialise(await this.one(project, id)), '', '')) return
     throw new Failure('conflict', `data connector ${id} is being changed by others: try again`)
   }
 
   async #swap(project: string, id: string, before: string, after: string, place: string): Promise<boolean> {
     const keys = [connectorsKey(project), projectKey(project, 'offsets'), openKey(project, id), progressKey(project, id)]
-    return (await this.#redis.telltaleSwapConnector(4, ...keys, id, before, after, consumerOf(id), place)) === 1
+    if ((await this.#redis.telltaleSwapConnector(4, ...keys, id, before, after, consumerOf(id), place)) === 0) return false
+    await this.#redis.incr(VERSION)
+    return true
   }
 
   /** False when one of that name is not done yet. */
   async request(project: string, id: string, name: TaskName, task: Pick<Task, 'id' | 'range'>): Promise<boolean> {
-    return (await this.#redis.telltaleRequestTask(1, progressKey(project, id), name, JSON.stringify(task))) === 1
+    if ((await this.#redis.telltaleRequestTask(1, progressKey(project, id), name, JSON.stringify(task))) === 0) return false
+    await this.#redis.incr(VERSION)
+    return true
   }
 
   async progress(project: string, id: string): Promise<Progress> {

@@ -72,12 +72,6 @@ export class Circuit {
     this.#pause(nowMs + backoffMs(++this.#probes, MAX_PAUSE_MS, random))
   }
 
-  /** Its address or secrets were changed: whatever was wrong may be mended. */
-  reset(): void {
-    this.#untilMs = 0
-    this.succeeded()
-  }
-
   #pause(untilMs: number): void {
     this.#untilMs = Math.max(this.#untilMs, untilMs)
   }

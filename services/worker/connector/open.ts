@@ -34,11 +34,11 @@ export class Open {
   #touched = new Set<string>()
   readonly #saved: Set<string>
 
-  /** @param rows what an earlier life committed: all of it is to be tried again. */
+  /** @param rows what an earlier life committed: all of it is due again, what was under way among it. */
   constructor(rows: Readonly<Record<string, string>>) {
     this.#saved = new Set(Object.keys(rows))
     for (const [key, row] of Object.entries(rows)) {
-      const item = { key: key as Item['key'], ...(JSON.parse(row) as Omit<Item, 'key'>) }
+      const item = { key: key as Item['key'], ...(JSON.parse(row) as Omit<Item, 'key'>), dueMs: 0 }
       this.begin(item)
       this.again(item)
     }
