@@ -19,6 +19,7 @@ import { VERSION } from '../packages/runtime/version.ts'
 import { Alarms } from '../packages/state/alarm.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
+import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
@@ -77,7 +78,9 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const quick = await connect('producer', 'producer')
   const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
   const identity = new Identity(quick, secretKey)
+  lifecycle.started('identity', () => identity.close())
   const projects = new Projects(quick)
+  await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
@@ -232,7 +235,7 @@ async function firstKey({ admin, project, dataDir }: Config, identity: Identity,
     secret: admin.secret ?? newSecret(),
     project,
   }
-  await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' })
+  await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' }, [FIRST_ORGANIZATION])
   if (embedded) await keepForCommandLine(dataDir, key)
   return admin.secret === undefined ? key : undefined
 }

@@ -58,7 +58,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: [],
   redis: [],
   store: [],
-  identity: [],
+  identity: ['state'],
   outbound: [],
   log: [],
   state: ['log'],

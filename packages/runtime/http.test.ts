@@ -68,7 +68,7 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(answer.statusCode).toBe(401)
     expect(answer.headers['www-authenticate']).toBe('Basic realm="telltale"')
     expect(answer.json()).toEqual({
-      error: 'credentials missing or wrong: send HTTP Basic with a key id and its secret',
+      error: 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token',
       code: 401,
       help: 'https://www.rfc-editor.org/rfc/rfc9110#status.401',
     })

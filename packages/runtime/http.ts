@@ -152,25 +152,19 @@ function pathOf(request: FastifyRequest): string {
 }
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
-  const caller = await present(identity, request)
-  if (!caller) throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret')
-  return caller
-}
-
-async function present(identity: Identity, request: FastifyRequest): Promise<Caller | undefined> {
-  const { authorization } = request.headers
-  const basic = authorization?.match(/^basic +([a-z0-9+/=_-]+)$/i)
-  if (basic) {
-    const text = Buffer.from(basic[1] as string, 'base64').toString('utf8')
-    const colon = text.indexOf(':')
-    return colon < 0 ? undefined : identity.verify(text.slice(0, colon), text.slice(colon + 1))
-  }
-  const session = request.cookies[SESSION_COOKIE]
-  if (authorization !== undefined || session === undefined) return undefined
+  const { token } = request.query as { readonly token?: unknown }
+  const session = request.headers.authorization === undefined ? request.cookies[SESSION_COOKIE] : undefined
+  const caller = await identity.authenticate({
+    authorization: request.headers.authorization,
+    token: typeof token === 'string' ? token : undefined,
+    session,
+  })
+  if (!caller) throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
-  if (request.method !== 'GET' && request.method !== 'HEAD' && request.headers['x-telltale-console'] === undefined)
+  const changes = request.method !== 'GET' && request.method !== 'HEAD'
+  if (session !== undefined && token === undefined && changes && request.headers['x-telltale-console'] === undefined)
     throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
-  return identity.resumeSession(session)
+  return caller
 }
 
 function parseBody(body: unknown): unknown {

@@ -22,25 +22,22 @@ const example = {
   for: '10m',
   severity: 'critical',
 }
-const RuleBody = Type.Object(
-  {
-    name: Type.String(),
-    version: Type.Integer(),
-    enabled: Type.Boolean(),
-    select: Type.Object({
-      deviceTypes: Type.Array(Type.String()),
-      labels: Type.Array(Type.String({ description: '`key` or `key=value`' })),
-      devices: Type.Array(Type.String()),
-    }),
-    when: Type.Record(Type.String(), Type.Unknown(), { description: 'one condition, such as threshold or absent' }),
-    for: Type.String({ description: 'how long it must hold, such as 10m' }),
-    keepActive: Type.String({ description: 'how long it must be clear before the alarm clears' }),
-    severity: Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('critical')]),
-    message: Type.String(),
-    notify: Type.Array(Type.String({ description: 'name of a channel' })),
-  },
-  { examples: [example] },
-)
+const RuleBody = Type.Object({
+  name: Type.String(),
+  version: Type.Integer(),
+  enabled: Type.Boolean(),
+  select: Type.Object({
+    deviceTypes: Type.Array(Type.String()),
+    labels: Type.Array(Type.String({ description: '`key` or `key=value`' })),
+    devices: Type.Array(Type.String()),
+  }),
+  when: Type.Record(Type.String(), Type.Unknown(), { description: 'one condition, such as threshold or absent' }),
+  for: Type.String({ description: 'how long it must hold, such as 10m' }),
+  keepActive: Type.String({ description: 'how long it must be clear before the alarm clears' }),
+  severity: Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('critical')]),
+  message: Type.String(),
+  notify: Type.Array(Type.String({ description: 'name of a channel' })),
+})
 const RuleAnswer = Type.Object({ ...RuleBody.properties, resource: Type.String() })
 const MAX_PAGE = 1000
 const project = ProjectId
@@ -86,7 +83,7 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
         summary: 'Creates a rule; 409 when its name is taken',
         tags,
         params: Type.Object({ project }),
-        body: described(Type.Partial(RuleBody)),
+        body: described(Type.Partial(RuleBody, { examples: [{ ...example, name: 'fridge-too-warm' }] })),
         response: { 200: RuleAnswer },
       },
     },
@@ -113,7 +110,7 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
         summary: 'Creates a rule or replaces it by a new version',
         tags,
         params: One,
-        body: described(Type.Partial(RuleBody)),
+        body: described(Type.Partial(RuleBody, { examples: [example] })),
         response: { 200: RuleAnswer },
       },
     },
