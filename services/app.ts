@@ -17,7 +17,9 @@ import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
 import { VERSION } from '../packages/runtime/version.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { summarise } from '../packages/state/attempt.ts'
 import { Channels } from '../packages/state/channel.ts'
+import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
@@ -27,7 +29,7 @@ import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
-import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { addStreamRoutes } from './stream/stream.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
@@ -137,8 +139,11 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const quarantine = new Quarantine(quick)
   const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
-    await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
+    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick), connectors: new Connectors(quick) }
+    const connectorOutbound = openConnectorOutbound(config)
+    lifecycle.started('connector outbound', () => connectorOutbound.close())
+    const attempts = (project: string, connector: string) => summarise(quick, project, connector, Date.now())
+    await addConsole(app, { log, wakes, store, identity, outbound, connectorOutbound, attempts, consumers: CONSUMERS, ...state })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {

@@ -159,7 +159,8 @@ async function authenticate(identity: Identity, request: FastifyRequest): Promis
     token: typeof token === 'string' ? token : undefined,
     session,
   })
-  if (!caller) throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
+  if (!caller)
+    throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
   const changes = request.method !== 'GET' && request.method !== 'HEAD'
   if (session !== undefined && token === undefined && changes && request.headers['x-telltale-console'] === undefined)

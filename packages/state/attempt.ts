@@ -63,8 +63,12 @@ function bucketOf(ms: number): number {
 /** The middle, on its scale, of the bucket in which this share of the attempts ends. */
 function quantile(total: ReadonlyMap<string, number>, share: number): number {
   const buckets = Array.from({ length: MAX_BUCKET + 1 }, (_, i) => total.get(`h${i}`) ?? 0)
-  let left = Math.ceil(buckets.reduce((sum, count) => sum + count, 0) * share)
-  if (left === 0) return 0
-  const found = buckets.findIndex(count => (left -= count) <= 0)
+  const rank = Math.ceil(buckets.reduce((sum, count) => sum + count, 0) * share)
+  if (rank === 0) return 0
+  let below = 0
+  const found = buckets.findIndex(count => {
+    below += count
+    return below >= rank
+  })
   return 2 ** ((found + 0.5) / PER_DOUBLING)
 }

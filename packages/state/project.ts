@@ -127,6 +127,7 @@ const KEPT = [
   'outbox',
   'deadLetters',
   'channels',
+  'connectors',
   'quarantine',
   'audit',
   'devices',

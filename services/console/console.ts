@@ -13,13 +13,16 @@ import type { Wakes } from '../../packages/queue/queue.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import type { AttemptSummary } from '../../packages/state/attempt.ts'
 import type { Channels } from '../../packages/state/channel.ts'
+import type { Connectors } from '../../packages/state/connector.ts'
 import type { Devices, LabelChange } from '../../packages/state/device.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAlarmRoutes } from './alarm.ts'
 import { addChannelRoutes } from './channel.ts'
+import { addConnectorRoutes } from './connector.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addHistoryRoutes } from './history.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
@@ -38,6 +41,10 @@ export type ConsolePorts = {
   readonly alarms: Alarms
   readonly channels: Channels
   readonly quarantine: Quarantine
+  readonly connectors: Connectors
+  readonly connectorOutbound: Outbound
+  /** How a data connector's attempts went. */
+  attempts(project: string, connector: string): Promise<AttemptSummary>
   readonly consumers: readonly string[]
 }
 
@@ -51,6 +58,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)
+  addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)

@@ -250,7 +250,10 @@ export class Pusher {
     if (atMs >= this.#commitAtMs) return
     clearTimeout(this.#commitTimer)
     const afterMs = atMs - this.#ports.nowMs()
-    if (afterMs <= 0) return this.#commitNow()
+    if (afterMs <= 0) {
+      this.#commitNow()
+      return
+    }
     this.#commitAtMs = atMs
     this.#commitTimer = setTimeout(() => this.#commitNow(), afterMs)
   }
