@@ -1,4 +1,5 @@
 // Data connectors: the programs to which a project's events are pushed, and what each of them was asked to do. Secrets are sealed.
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
@@ -51,6 +52,9 @@ export type Progress = {
 export const MAX_CONNECTORS = 10
 const PROJECTS = 't:connectorProjects'
 const VERSION = 't:connectorVersion'
+/** Those who push look every 100 ms, and may take a second to end what is under way. */
+const SEEN_LIMIT_MS = 2000
+const SEEN_LOOK_MS = 20
 
 const CREATE = `
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
@@ -154,8 +158,20 @@ export class Connectors {
   async #swap(project: string, id: string, before: string, after: string, place: string): Promise<boolean> {
     const keys = [connectorsKey(project), projectKey(project, 'offsets'), openKey(project, id), progressKey(project, id)]
     if ((await this.#redis.telltaleSwapConnector(4, ...keys, id, before, after, consumerOf(id), place)) === 0) return false
-    await this.#redis.incr(VERSION)
+    await this.#untilSeen(project, await this.#redis.incr(VERSION))
     return true
+  }
+
+  /** Whoever pushes for this project has seen this version, and does no more what the one before said. */
+  async seen(project: string, version: string): Promise<void> {
+    await this.#redis.set(projectKey(project, 'connectorsSeen'), version)
+  }
+
+  /** So that nothing is pushed any more when the caller hears that it is disabled or gone. Without a worker nothing is pushed anyhow. */
+  async #untilSeen(project: string, version: number): Promise<void> {
+    const endMs = performance.now() + SEEN_LIMIT_MS
+    while (Number((await this.#redis.get(projectKey(project, 'connectorsSeen'))) ?? 0) < version && performance.now() < endMs)
+      await pause(SEEN_LOOK_MS)
   }
 
   /** False when one of that name is not done yet. */

@@ -10,6 +10,7 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
+import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Connectors } from '../../packages/state/connector.ts'
 import { Devices, reportedKey } from '../../packages/state/device.ts'
@@ -194,6 +195,7 @@ function opened(identity: Identity, { url, secret, headers }: Channel): Target {
 function connectorPorts(ports: WorkerPorts): ConnectorPorts {
   const { redis, log, store, identity, logger, metrics } = ports
   const devices = new Devices(redis)
+  const audit = new Audit(redis)
   return {
     log,
     connectors: new Connectors(redis),
@@ -218,6 +220,11 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
       headers: JSON.parse(identity.unseal(headers)) as Target['headers'],
     }),
     attempted: ok => metrics.pushes.inc({ outcome: ok ? 'delivered' : 'failed' }),
+    disabled: (project, connector) => {
+      const resource = `projects/${project}/dataconnectors/${connector}`
+      const nobody = { keyId: '', account: 'system', requestId: '' }
+      return audit.add(`projects/${project}`, { ...nobody, method: 'PATCH', path: `/v2/${resource}`, resource, status: 200 })
+    },
     giveUpMs: ports.connectorGiveUpMs,
   }
 }

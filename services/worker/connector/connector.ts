@@ -4,7 +4,7 @@ import { partitionOf, type Running } from '../../../packages/queue/queue.ts'
 import { type ConnectorPorts, ProjectPush } from './project.ts'
 
 /** How soon a change is noticed; asking costs one GET. */
-const LOOK_MS = 250
+const LOOK_MS = 100
 /** A change whose notice was lost with a process is found by looking at everything. */
 const LOOK_AT_ALL_MS = 10_000
 
@@ -61,19 +61,27 @@ export class Connecting {
   }
 
   async #look(): Promise<void> {
-    const version = await this.#ports.connectors.version()
+    const { connectors, logger } = this.#ports
+    const version = await connectors.version()
     if (version === this.#seen && performance.now() - this.#seenMs < LOOK_AT_ALL_MS) return
     this.#seen = version
     this.#seenMs = performance.now()
-    for (const project of await this.#ports.connectors.projects()) {
+    for (const project of await connectors.projects()) {
       if (!this.#held.has(partitionOf(project, this.#partitions)) || this.#stopped) continue
-      const push = this.#projects.get(project) ?? new ProjectPush(this.#ports, project, () => this.#lookAgain())
-      this.#projects.set(project, push)
-      await push.update().catch((error: Error) => {
-        this.#ports.logger.warn({ project, reason: error.message }, 'data connectors not opened')
+      try {
+        await this.#push(project).update()
+        await connectors.seen(project, version)
+      } catch (error) {
+        logger.warn({ project, err: error }, 'data connectors not opened')
         this.#lookAgain()
-      })
+      }
     }
+  }
+
+  #push(project: string): ProjectPush {
+    const push = this.#projects.get(project) ?? new ProjectPush(this.#ports, project, () => this.#lookAgain())
+    this.#projects.set(project, push)
+    return push
   }
 
   #lookAgain(): void {

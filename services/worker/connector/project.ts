@@ -25,6 +25,8 @@ export type ConnectorPorts = {
   /** Opens what is sealed. */
   target(connector: Connector): Target
   attempted(ok: boolean): void
+  /** For the audit: nobody asked for it. */
+  disabled(project: string, connector: string): Promise<void>
   /** A connector without a success for this long is disabled; an event that is refused for this long is dropped. */
   readonly giveUpMs: number
 }
@@ -95,11 +97,9 @@ export class ProjectPush {
     const open = new Open(await connectors.open(this.#project, id))
     const live = this.#logLane(connector, 'l', undefined, place.slice(0, place.lastIndexOf(' ')), () => pusher.missed())
     const target = this.#ports.target(connector)
-    const pusher = new Pusher(
-      { ...this.#pushPorts(connector), open, live, post: item => this.#post(connector, target, item) },
-      place,
-      failing,
-    )
+    const post = (item: Item) => this.#post(connector, target, item)
+    const lost = (reason: string) => this.#lost(id, pusher, reason)
+    const pusher = new Pusher({ ...this.#pushPorts(connector), open, live, post, lost }, place, failing)
     const quiet = this.#tail.onArrival(() => {
       live.ring()
       pusher.pump()
@@ -110,7 +110,7 @@ export class ProjectPush {
   }
 
   #pushPorts(connector: Connector) {
-    const { log, connectors, logger, attempted, giveUpMs } = this.#ports
+    const { log, connectors, logger, attempted, disabled, giveUpMs } = this.#ports
     const project = this.#project
     const { id } = connector
     return {
@@ -118,22 +118,27 @@ export class ProjectPush {
       project,
       id,
       giveUp: async (detail: string) => {
-        await connectors.change(project, id, before => ({ ...before, status: 'SYSTEM_DISABLED' }), '')
+        const disable = (before: Connector): Connector => (before.status === 'ACTIVE' ? { ...before, status: 'SYSTEM_DISABLED' } : before)
+        await connectors.change(project, id, disable, '')
+        await disabled(project, id)
         logger.warn({ project, dataconnector: id, detail }, 'data connector disabled')
       },
       dropped: ({ key, device, firstMs }: Item, detail: string) =>
         logger.warn({ project, dataconnector: id, event: key, device, firstMs, detail }, 'event not pushed'),
       attempted,
-      lost: (reason: string) => {
-        logger.info({ project, dataconnector: id, reason }, 'data connector is opened again')
-        this.#pushed.get(id)?.quiet()
-        this.#pushed.delete(id)
-        this.#changed()
-      },
       nowMs: Date.now,
       random: Math.random,
       giveUpMs,
     }
+  }
+
+  #lost(id: string, pusher: Pusher, reason: string): void {
+    this.#ports.logger.debug({ project: this.#project, dataconnector: id, reason }, 'data connector let go')
+    const pushed = this.#pushed.get(id)
+    if (pushed?.pusher !== pusher) return
+    pushed.quiet()
+    this.#pushed.delete(id)
+    this.#changed()
   }
 
   #addTask(pusher: Pusher, connector: Connector, name: TaskName, { id, range, place, events }: Task): void {

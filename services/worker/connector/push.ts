@@ -118,9 +118,7 @@ export class Pusher {
   /** Waits a moment for answers and commits. */
   async stop(): Promise<void> {
     if (this.#stopped) return
-    this.#stopped = true
-    clearTimeout(this.#timer)
-    clearTimeout(this.#commitTimer)
+    this.#halt()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise(resolve => {
       timer = setTimeout(resolve, STOP_MS)
@@ -195,21 +193,26 @@ export class Pusher {
   }
 
   #giveUp(detail: string): void {
+    if (this.#stopped) return
     const { sinceMs = 0 } = this.#circuit
+    this.#halt()
     const reason = `no attempt has succeeded since ${new Date(sinceMs).toISOString()}; the last one: ${detail}`
     this.#ports.giveUp(reason).then(
-      () => this.#lose('disabled'),
-      // The next failure tries again.
-      (error: Error) => this.#lose(error.message),
+      () => this.#ports.lost('disabled'),
+      (error: Error) => this.#ports.lost(error.message),
     )
   }
 
   #lose(reason: string): void {
     if (this.#stopped) return
+    this.#halt()
+    this.#ports.lost(reason)
+  }
+
+  #halt(): void {
     this.#stopped = true
     clearTimeout(this.#timer)
     clearTimeout(this.#commitTimer)
-    this.#ports.lost(reason)
   }
 
   /** Lanes that run dry are filled. */
