@@ -16,11 +16,15 @@ import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
 import { VERSION } from '../packages/runtime/version.ts'
+import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
 import { summarise } from '../packages/state/attempt.ts'
+import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
+import { DeviceLists } from '../packages/state/devicelist.ts'
+import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
@@ -47,6 +51,8 @@ export type AdminKey = { readonly keyId: string; readonly secret: string; readon
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
+
+const nowUs = () => Date.now() * 1000
 
 /** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
 export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
@@ -134,16 +140,32 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick)
+  const devices = new Devices(quick, {
+    consumers: CONSUMERS,
+    nowUs,
+    newId: () => newId(),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+  })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick), connectors: new Connectors(quick) }
+    const state = {
+      devices,
+      lists: new DeviceLists(quick, devices),
+      alarms,
+      quarantine,
+      rules: new Rules(quick),
+      channels: new Channels(quick),
+      audit: new Audit(quick),
+      connectors: new Connectors(quick),
+    }
+    const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
+    const audiences = config.tokenAudiences
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
-    const attempts = (project: string, connector: string) => summarise(quick, project, connector, Date.now())
-    await addConsole(app, { log, wakes, store, identity, outbound, connectorOutbound, attempts, consumers: CONSUMERS, ...state })
+    const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -184,7 +206,7 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
-    nowUs: () => Date.now() * 1000,
+    nowUs,
     newId: () => newId(),
     maxAgeMs: config.streamMaxAgeMs,
   })

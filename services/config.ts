@@ -1,6 +1,7 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
+import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
 import type { Rate } from '../packages/runtime/http.ts'
 
@@ -19,6 +20,8 @@ export type Config = {
   readonly influx: Influx | undefined
   readonly admin: { readonly keyId: string | undefined; readonly secret: string | undefined; readonly email: string }
   readonly secretKey: string | undefined
+  /** That assertions may be made for, besides the address that they are sent to. */
+  readonly tokenAudiences: readonly string[]
   readonly project: string
   readonly allowPrivate: Allowed
   readonly connectorTimeoutMs: number
@@ -74,6 +77,11 @@ export const SETTINGS: readonly Setting[] = [
     fallback: '',
     meaning: 'seals secrets at rest, 32 characters or more; empty: made in the data directory (embedded only)',
   },
+  {
+    name: 'TELLTALE_TOKEN_AUDIENCES',
+    fallback: 'https://identity.disruptive-technologies.com/oauth2/token',
+    meaning: '`aud` of assertions for access tokens besides the address of /oauth2/token here, separated by commas',
+  },
   { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
   { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
   { name: 'TELLTALE_CONNECTOR_TIMEOUT', fallback: '10s', meaning: 'how long a data connector waits for its receiver’s answer' },
@@ -119,6 +127,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>, a
       problems.push(`${name}: unknown setting${nearest(name)}`)
   const config = build(read, rolesOf(args, problems))
   problems.push(...contradictions(config))
+  if (env['NODE_ENV'] === 'production') problems.push(...exposures(config))
   if (problems.length > 0) throw new Failure('setup', problems.join('\n'))
   return Object.freeze(config)
 }
@@ -142,6 +151,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
       email: read('TELLTALE_ADMIN_EMAIL', text => pattern(text, /^\S+@\S+$/, 'an e-mail address')),
     },
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
+    tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
     ),
@@ -189,6 +199,20 @@ function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Con
     )
   if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
   return problems
+}
+
+/** Others can reach it, and anybody can guess it (hazard 19). */
+function exposures({ host, admin, secretKey }: Config): string[] {
+  if (isLoopback(host)) return []
+  const chosen = { TELLTALE_ADMIN_SECRET: admin.secret, TELLTALE_SECRET_KEY: secretKey }
+  return Object.entries(chosen).flatMap(([name, secret]) => {
+    const weakness = secret === undefined ? undefined : weaknessOf(secret)
+    return weakness === undefined ? [] : [`${name}: ${weakness}; set it to random characters, such as those of \`openssl rand -base64 32\``]
+  })
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role> {

@@ -10,7 +10,17 @@ import { deriveKey, Seal } from './seal.ts'
 import { checkAssertion, type Refusal, Tokens } from './token.ts'
 import { type Ended, Watches } from './watch.ts'
 
-export { type Caller, type Role, requireOrganization, requireRole, roleIn } from './role.ts'
+export {
+  type Caller,
+  covers,
+  permissionsOf,
+  ROLES,
+  type Role,
+  type RoleRecord,
+  requireOrganization,
+  requireRole,
+  roleIn,
+} from './role.ts'
 export { newSecret } from './seal.ts'
 export type { Refusal } from './token.ts'
 export type { Ended } from './watch.ts'

@@ -1,20 +1,28 @@
 // Signed tokens: ours (access tokens, console sessions) and the assertions that accounts sign with the secret of a key (RFC 7523).
 // One algorithm, chosen here and never by the token; keys are looked up by id and never fetched (hazard 18).
-import { createSecretKey, type KeyObject } from 'node:crypto'
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 
 const ALGORITHM = 'HS256'
 /** Far more than a real one has. */
 export const MAX_TOKEN_CHARS = 8192
+/** Decoders are more lenient. */
+const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
 /** Between clocks, both ways. */
 const LEEWAY_SECONDS = 60
 const MAX_LIFETIME_SECONDS = 3600
+
+type Claims = { readonly keyId: string; readonly expiresMs: number }
+
+/** A signature costs twenty times what its digest does, and a client shows the same token for an hour. */
+const MAX_REMEMBERED = 10_000
 
 /** Tokens of one kind that this installation signs for the holder of a key. */
 export class Tokens {
   readonly #key: KeyObject
   readonly #audience: string
   readonly seconds: number
+  #verified = new Map<string, Claims>()
 
   constructor(key: Buffer, audience: string, seconds: number) {
     this.#key = createSecretKey(key)
@@ -30,8 +38,19 @@ export class Tokens {
   }
 
   /** Undefined for anything that is not a token of this kind, or not any more. */
-  async verify(token: string): Promise<{ readonly keyId: string; readonly expiresMs: number } | undefined> {
-    if (token.length > MAX_TOKEN_CHARS) return undefined
+  async verify(token: string): Promise<Claims | undefined> {
+    if (token.length > MAX_TOKEN_CHARS || !COMPACT.test(token)) return undefined
+    const digest = createHash('sha256').update(token).digest('base64')
+    const known = this.#verified.get(digest)
+    if (known) return known.expiresMs > Date.now() ? known : undefined
+    const claims = await this.#claims(token)
+    if (!claims) return undefined
+    if (this.#verified.size >= MAX_REMEMBERED) this.#verified = new Map()
+    this.#verified.set(digest, claims)
+    return claims
+  }
+
+  async #claims(token: string): Promise<Claims | undefined> {
     const options = { algorithms: [ALGORITHM], audience: this.#audience, requiredClaims: ['exp'] }
     const payload = await jwtVerify(token, this.#key, options).then(
       verified => verified.payload,
@@ -78,6 +97,7 @@ function refuse(error: Refusal['error'], description: string): Refusal {
 }
 
 function signerOf(assertion: string): string | Refusal {
+  if (!COMPACT.test(assertion)) return refuse('invalid_grant', 'malformed: assertion has to be a JWT')
   try {
     const { alg, kid } = decodeProtectedHeader(assertion)
     if (alg !== ALGORITHM) return refuse('invalid_grant', `signature: alg has to be ${ALGORITHM}`)
@@ -85,7 +105,7 @@ function signerOf(assertion: string): string | Refusal {
       return refuse('invalid_grant', 'untrusted: kid has to be the id of a key')
     return kid
   } catch (error) {
-    if (error instanceof TypeError) return refuse('invalid_grant', 'malformed: assertion has to be a JWT')
+    if (error instanceof TypeError) return refuse('invalid_grant', 'malformed: the header has to be JSON')
     throw error
   }
 }
@@ -93,7 +113,7 @@ function signerOf(assertion: string): string | Refusal {
 /** What jose leaves to the application. */
 function problemOf({ iss, iat = 0, exp = 0 }: JWTPayload, { names }: Issuer): Refusal | undefined {
   if (typeof iss !== 'string' || !names.includes(iss))
-    return refuse('invalid_grant', 'untrusted: iss has to be the e-mail of the key’s service account')
+    return refuse('invalid_grant', 'untrusted: iss has to be the e-mail address of the service account')
   if (iat > Date.now() / 1000 + LEEWAY_SECONDS) return refuse('invalid_grant', 'timing: iat is in the future')
   if (exp - iat > MAX_LIFETIME_SECONDS + LEEWAY_SECONDS) return refuse('invalid_grant', 'timing: exp is more than an hour after iat')
   return undefined

@@ -122,7 +122,8 @@ function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
     app.createRateLimit({
       max: rate.requests,
       timeWindow: rate.windowMs,
-      keyGenerator: request => `${kind} ${request.caller?.keyId ?? ''}`,
+      // Whoever works in the console is not held up by programs that use the same key.
+      keyGenerator: request => `${kind} ${isSession(request) ? 'session' : 'key'} ${request.caller?.keyId ?? ''}`,
     })
   const counters = { manage: counter('manage', limits.manage), ingest: counter('ingest', limits.ingest), none: undefined }
   return async request => {
@@ -153,7 +154,7 @@ function pathOf(request: FastifyRequest): string {
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
   const { token } = request.query as { readonly token?: unknown }
-  const session = request.headers.authorization === undefined ? request.cookies[SESSION_COOKIE] : undefined
+  const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
   const caller = await identity.authenticate({
     authorization: request.headers.authorization,
     token: typeof token === 'string' ? token : undefined,
@@ -163,9 +164,14 @@ async function authenticate(identity: Identity, request: FastifyRequest): Promis
     throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
   const changes = request.method !== 'GET' && request.method !== 'HEAD'
-  if (session !== undefined && token === undefined && changes && request.headers['x-telltale-console'] === undefined)
+  if (session !== undefined && changes && request.headers['x-telltale-console'] === undefined)
     throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
   return caller
+}
+
+/** By its cookie: where a key or a token stands beside it, that counts. */
+function isSession({ headers, query, cookies }: FastifyRequest): boolean {
+  return headers.authorization === undefined && !Object.hasOwn(query as object, 'token') && cookies[SESSION_COOKIE] !== undefined
 }
 
 function parseBody(body: unknown): unknown {

@@ -59,7 +59,8 @@ describe('a body', () => {
   const check = checkOf(schema, 'body')
 
   it.each([
-    [undefined, 'body: must be object'],
+    [undefined, 'body.url: expected, but missing'],
+    [null, 'body: must be object'],
     [[], 'body: must be object'],
     [{}, 'body.url: expected, but missing'],
     [{ url: 1 }, 'body.url: must be string'],
@@ -68,6 +69,10 @@ describe('a body', () => {
     [{ url: 'a', headers: { 'x/y': 1 } }, 'body.headers.x~1y: must be string'],
   ])('%j is refused by its field', (body, message) => {
     expect(errorOf(check(body))).toBe(message)
+  })
+
+  it('of nothing is an empty object', () => {
+    expect(checkOf(Type.Object({ comment: Type.Optional(Type.String()) }), 'body')(undefined)).toEqual({ value: {} })
   })
 
   it('that its handler checks is let through', () => {

@@ -49,7 +49,9 @@ export function described<Schema extends TSchema>(schema: Schema): ReturnType<ty
 export function checkOf(schema: TSchema, where: string): Check {
   if (BY_HANDLER in schema) return value => ({ value })
   const validator = Compile(schema)
-  return value => {
+  return given => {
+    // Some clients send nothing where there is nothing to say (contracts.md §0.1).
+    const value = given === undefined ? {} : given
     if (validator.Check(value)) return { value }
     return { error: problemOf(validator.Errors(value), where) }
   }

@@ -1,5 +1,6 @@
 // The audit: who changed what, when and with which result. Kept per project and organisation, the oldest go; never a body or secret.
 import type { Redis } from 'ioredis'
+import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import { registryKey, type Scope } from './registry.ts'
 
@@ -52,7 +53,7 @@ function toRecord(id: string, fields: readonly string[]): AuditRecord {
   const text = (name: keyof AuditEntry) => byName.get(name) ?? ''
   return {
     id,
-    time: new Date(Number(id.split('-', 1)[0])).toISOString(),
+    time: formatTime(Number(id.split('-', 1)[0]) * 1000),
     keyId: text('keyId'),
     account: text('account'),
     method: text('method'),

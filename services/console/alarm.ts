@@ -9,14 +9,10 @@ import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
 
 export type AlarmPorts = { readonly alarms: Alarms; nowUs(): number }
 
-const AcknowledgeBody = Type.Union([
-  Type.Undefined(),
-  Type.Null(),
-  Type.Object(
-    { comment: Type.Optional(Type.String({ maxLength: 2000 })) },
-    { additionalProperties: false, examples: [{ comment: 'door was open' }] },
-  ),
-])
+const AcknowledgeBody = Type.Object(
+  { comment: Type.Optional(Type.String({ maxLength: 2000 })) },
+  { additionalProperties: false, examples: [{ comment: 'door was open' }] },
+)
 const State = Type.Union([Type.Literal('pending'), Type.Literal('active'), Type.Literal('cleared')])
 const AlarmAnswer = Type.Unsafe<AlarmDocument>(
   Type.Object({ alarmId: Type.String(), rule: Type.String(), device: Type.String(), state: State, severity: Type.String() }),
@@ -73,7 +69,7 @@ export function addAlarmRoutes(app: HttpApp, { alarms, nowUs }: AlarmPorts): voi
     async request => {
       const { project, alarm } = request.params
       const caller = callerIn(request, project, 'developer')
-      return alarms.acknowledge(project, alarm, caller.account, request.body?.comment ?? '', formatTime(nowUs()))
+      return alarms.acknowledge(project, alarm, caller.account, request.body.comment ?? '', formatTime(nowUs()))
     },
   )
 }

@@ -28,7 +28,7 @@ import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
 import { postWebhook, type Target } from './notify/webhook.ts'
-import { type ReadReported, reportConsumer } from './report.ts'
+import { type ReportPorts, reportConsumer } from './report.ts'
 import { storeConsumer } from './store.ts'
 import { Sweep } from './sweep.ts'
 
@@ -122,7 +122,8 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   const drainPorts = drainPortsOf(ports)
   const devices = new Devices(redis)
   const judge = new Judge(judgePorts(ports, devices))
-  const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), reportConsumer(reportedReader(redis))]
+  const report = reportConsumer({ read: reportedReader(redis), paths: project => devices.reportedPaths(project) })
+  const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), report]
   const drains = new Map(
     consumers.map(consumer => {
       const drain = new Drain(drainPorts, consumer)
@@ -202,7 +203,7 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
     devices,
     outbound: ports.connectorOutbound,
     logger,
-    sync: syncPorts(redis, devices, store),
+    sync: syncPorts(redis, store),
     follow: (project, arrived) =>
       follow(
         {
@@ -229,7 +230,7 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
   }
 }
 
-function reportedReader(redis: Redis): ReadReported {
+function reportedReader(redis: Redis): ReportPorts['read'] {
   return async (project, wanted) => {
     const pipeline = redis.pipeline()
     for (const [device, types] of wanted) pipeline.hmget(reportedKey(project, device), ...types)

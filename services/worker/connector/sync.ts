@@ -3,7 +3,8 @@ import type { Redis } from 'ioredis'
 import { contentId } from '../../../packages/core/id.ts'
 import { asciiJson } from '../../../packages/core/json.ts'
 import { formatTime } from '../../../packages/core/time.ts'
-import { type Devices, parseReported, reportedKey } from '../../../packages/state/device.ts'
+import { projectKey } from '../../../packages/log/key.ts'
+import { parseReported, reportedKey } from '../../../packages/state/device.ts'
 import type { ReadingStore } from '../../../packages/store/store.ts'
 import type { Lane } from './lane.ts'
 import type { Item } from './open.ts'
@@ -89,9 +90,10 @@ function rebuilt(project: string, { device, eventType, timeUs, data }: Reported)
 
 const DEVICES = 50
 
-export function syncPorts(redis: Redis, devices: Devices, store: ReadingStore): SyncPorts {
+export function syncPorts(redis: Redis, store: ReadingStore): SyncPorts {
   return {
-    devices: async (project, after) => (await devices.list(project, after, DEVICES)).map(({ id }) => id),
+    devices: (project, after) =>
+      redis.zrangebylex(projectKey(project, 'deviceIndex'), after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, DEVICES),
     reported: async (project, ids) => {
       const pipeline = redis.pipeline()
       for (const id of ids) pipeline.hgetall(reportedKey(project, id))
