@@ -53,7 +53,7 @@ export class ProjectPush {
   async update(): Promise<void> {
     const active = (await this.#ports.connectors.list(this.#project)).filter(({ status }) => status === 'ACTIVE')
     const ids = new Set(active.map(({ id }) => id))
-    for (const id of [...this.#pushed.keys()]) if (!ids.has(id)) await this.#close(id)
+    for (const id of this.#pushed.keys()) if (!ids.has(id)) await this.#close(id)
     if (active.length === 0) return this.#unfollow()
     if (!this.#following) {
       this.#following = await this.#ports.follow(this.#project, entries => this.#tail.arrived(entries))
