@@ -75,6 +75,7 @@ export class Server {
       TELLTALE_MQTT_PORT: String(this.#ports.mqtt),
       TELLTALE_WEBHOOK_ALLOW_PRIVATE: 'true',
       TELLTALE_LOG_LEVEL: 'warn',
+      TELLTALE_RATE_LIMIT: 'off',
       ...this.#options.env,
     }
     this.#words = ''

@@ -15,9 +15,16 @@ import { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
+import { openSecure } from '../packages/runtime/secure.ts'
+import { VERSION } from '../packages/runtime/version.ts'
+import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
 import { Devices } from '../packages/state/device.ts'
+import { DeviceLists } from '../packages/state/devicelist.ts'
+import { Members } from '../packages/state/member.ts'
+import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
@@ -25,13 +32,18 @@ import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
+import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
-import { addStreamRoutes } from './stream/stream.ts'
+import { addStreamRoutes } from './stream/http.ts'
+import { lineSink } from './stream/line.ts'
+import { parseQueryText } from './stream/query.ts'
+import { Streams } from './stream/stream.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
 export type App = {
   readonly httpPort: number
+  readonly httpsPort: number | undefined
   readonly mqttPort: number | undefined
   /** The first key, when this start made it. */
   readonly newKey: AdminKey | undefined
@@ -43,6 +55,8 @@ export type AdminKey = { readonly keyId: string; readonly secret: string; readon
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
+
+const nowUs = () => Date.now() * 1000
 
 /** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
 export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
@@ -76,7 +90,9 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const quick = await connect('producer', 'producer')
   const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
   const identity = new Identity(quick, secretKey)
+  lifecycle.started('identity', () => identity.close())
   const projects = new Projects(quick)
+  await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
@@ -85,7 +101,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('wakes', () => wakes.close())
   const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
   const { store } = worker
-  const app = await openHttp(identity, logger)
+  const app = await openHttp({ identity, log: logger, version: VERSION, limits: config.limits })
   let ready = false
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
@@ -93,10 +109,11 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
+  const httpsPort = await listenSecurely(app, config, logger, lifecycle)
   // The first to stop: an open stream would keep the HTTP server from closing.
   lifecycle.started('streams', endStreams)
   ready = true
-  return { httpPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
+  return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
 }
 
 /** The worker role, with the store it writes: on a thread of its own beside other roles. Without the role just the store. */
@@ -128,13 +145,30 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick)
+  const devices = new Devices(quick, {
+    consumers: CONSUMERS,
+    nowUs,
+    newId: () => newId(),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+  })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
-  const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
+  const streams = await openStreams(parts, devices)
+  const endStreams = () => streams.stop()
+  if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick) }
-    await addConsole(app, { log, wakes, store, identity, outbound, consumers: CONSUMERS, ...state })
+    const state = {
+      devices,
+      lists: new DeviceLists(quick, devices),
+      alarms,
+      quarantine,
+      rules: new Rules(quick),
+      channels: new Channels(quick),
+      audit: new Audit(quick),
+    }
+    const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
+    const audiences = config.tokenAudiences
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -147,6 +181,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     alarms,
     quarantine,
     identity,
+    follow: followBy(streams),
     logger,
     metrics,
   }
@@ -156,10 +191,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams }
 }
 
-async function startStream({ config, logger, metrics, connect }: Parts, app: HttpApp, devices: Devices): Promise<() => Promise<void>> {
+async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
-  const role = addStreamRoutes(app, {
+  return new Streams({
     log,
+    cursorKey: await log.cursorKey(),
+    store,
     devices,
     follow: (project, stream, arrived) =>
       follow(
@@ -175,17 +212,43 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
-    nowUs: () => Date.now() * 1000,
+    nowUs,
     newId: () => newId(),
+    renew: caller => identity.renew(caller),
+    watch: (caller, ended, project) => identity.watch(caller, ended, project),
     maxAgeMs: config.streamMaxAgeMs,
+    maxPerKey: config.streamLimit,
   })
-  return () => role.stop()
+}
+
+/** Followers that come by MQTT; their connections have an age of their own. */
+function followBy(streams: Streams): Follow {
+  return async (caller, { project, subject, device, query }, lines) => {
+    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device), ageless: true })
+    return ready.begin(lineSink(lines, ready.frames))
+  }
 }
 
 async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {
   lifecycle.started('http', () => app.close())
   await app.listen({ host, port: httpPort }).catch(portTaken(httpPort, 'TELLTALE_HTTP_PORT'))
   return (app.server.address() as { port: number }).port
+}
+
+async function listenSecurely(
+  app: HttpApp,
+  { host, httpsPort, tls }: Config,
+  logger: Logger,
+  lifecycle: Lifecycle,
+): Promise<number | undefined> {
+  if (httpsPort === undefined) return undefined
+  const files = {
+    cert: { setting: 'TELLTALE_TLS_CERT', path: tls.cert },
+    key: { setting: 'TELLTALE_TLS_KEY', path: tls.key },
+  }
+  const secure = await openSecure(app, files, { host, port: httpsPort }, logger).catch(portTaken(httpsPort, 'TELLTALE_HTTPS_PORT'))
+  lifecycle.started('https', () => secure.stop())
+  return secure.port
 }
 
 function portTaken(port: number, setting: string): (error: NodeJS.ErrnoException) => never {
@@ -231,7 +294,7 @@ async function firstKey({ admin, project, dataDir }: Config, identity: Identity,
     secret: admin.secret ?? newSecret(),
     project,
   }
-  await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' })
+  await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' }, [FIRST_ORGANIZATION])
   if (embedded) await keepForCommandLine(dataDir, key)
   return admin.secret === undefined ? key : undefined
 }

@@ -1,7 +1,9 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
+import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
+import type { Rate } from '../packages/runtime/http.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
 export type Role = (typeof ROLES)[number]
@@ -11,6 +13,10 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  /** Undefined: no HTTPS. */
+  readonly httpsPort: number | undefined
+  /** Names of PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string }
   readonly dataDir: string
   readonly redisUrl: string | undefined
   readonly redisBinary: string | undefined
@@ -18,6 +24,8 @@ export type Config = {
   readonly influx: Influx | undefined
   readonly admin: { readonly keyId: string | undefined; readonly secret: string | undefined; readonly email: string }
   readonly secretKey: string | undefined
+  /** That assertions may be made for, besides the address that they are sent to. */
+  readonly tokenAudiences: readonly string[]
   readonly project: string
   readonly allowPrivate: Allowed
   readonly partitions: number
@@ -25,6 +33,9 @@ export type Config = {
   readonly logRetentionMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
+  readonly streamLimit: number
+  /** Requests of one key. */
+  readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
   readonly logLevel: string
 }
@@ -46,6 +57,13 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
   { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  {
+    name: 'TELLTALE_HTTPS_PORT',
+    fallback: '',
+    meaning: 'the same as over HTTP, by TLS with HTTP/1.1 and HTTP/2; empty: off, 0 takes a free one',
+  },
+  { name: 'TELLTALE_TLS_CERT', fallback: '', meaning: 'file with the certificate chain in PEM; read again when it changes' },
+  { name: 'TELLTALE_TLS_KEY', fallback: '', meaning: 'file with its private key in PEM, without passphrase' },
   { name: 'TELLTALE_DATA_DIR', fallback: './data', meaning: 'embedded Redis, DuckDB, secrets' },
   {
     name: 'TELLTALE_REDIS_URL',
@@ -69,6 +87,11 @@ export const SETTINGS: readonly Setting[] = [
     fallback: '',
     meaning: 'seals secrets at rest, 32 characters or more; empty: made in the data directory (embedded only)',
   },
+  {
+    name: 'TELLTALE_TOKEN_AUDIENCES',
+    fallback: 'https://identity.disruptive-technologies.com/oauth2/token',
+    meaning: '`aud` of assertions for access tokens besides the address of /oauth2/token here, separated by commas',
+  },
   { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
   { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
   { name: 'TELLTALE_PARTITIONS', fallback: '4', meaning: 'drain queues per consumer; fixed at first start' },
@@ -76,6 +99,9 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
+  { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
+  { name: 'TELLTALE_RATE_LIMIT', fallback: '25/5s', meaning: 'management requests of one key, opening a stream included; off: no limit' },
+  { name: 'TELLTALE_INGEST_RATE_LIMIT', fallback: '100000/5s', meaning: 'requests of one key that bring events; off: no limit' },
   {
     name: 'TELLTALE_FSYNC',
     fallback: 'always',
@@ -106,6 +132,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>, a
       problems.push(`${name}: unknown setting${nearest(name)}`)
   const config = build(read, rolesOf(args, problems))
   problems.push(...contradictions(config))
+  if (env['NODE_ENV'] === 'production') problems.push(...exposures(config))
   if (problems.length > 0) throw new Failure('setup', problems.join('\n'))
   return Object.freeze(config)
 }
@@ -118,6 +145,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
+    httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
+    tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
     dataDir: read('TELLTALE_DATA_DIR', text => text),
     redisUrl: read('TELLTALE_REDIS_URL', optional),
     redisBinary: read('TELLTALE_REDIS_BINARY', optional),
@@ -129,6 +158,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
       email: read('TELLTALE_ADMIN_EMAIL', text => pattern(text, /^\S+@\S+$/, 'an e-mail address')),
     },
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
+    tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
     ),
@@ -138,6 +168,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
+    streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
+    limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
@@ -161,7 +193,7 @@ function influx(read: Read): Influx | undefined {
 }
 
 /** Settings that are right each by itself and wrong together. */
-function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Config): string[] {
+function contradictions({ roles, redisUrl, influx: store, secretKey, host, httpsPort, tls }: Config): string[] {
   const problems: string[] = []
   if (roles.size < ROLES.length && redisUrl === undefined)
     problems.push(`TELLTALE_REDIS_URL: several processes share one Redis; set it, or start all roles in one process (${ROLES.join(' ')})`)
@@ -171,8 +203,29 @@ function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Con
     problems.push(
       'TELLTALE_SECRET_KEY: processes on a shared Redis need the same one; set it to 32 or more random characters, such as those of `openssl rand -base64 32`',
     )
+  for (const [name, path] of [
+    ['TELLTALE_TLS_CERT', tls.cert],
+    ['TELLTALE_TLS_KEY', tls.key],
+  ]) {
+    if (httpsPort !== undefined && path === '') problems.push(`${name}: HTTPS needs it; set it to the name of a PEM file`)
+    if (httpsPort === undefined && path !== '') problems.push(`TELLTALE_HTTPS_PORT: nothing uses ${name} without it; set it, or unset both`)
+  }
   if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
   return problems
+}
+
+/** Others can reach it, and anybody can guess it (hazard 19). */
+function exposures({ host, admin, secretKey }: Config): string[] {
+  if (isLoopback(host)) return []
+  const chosen = { TELLTALE_ADMIN_SECRET: admin.secret, TELLTALE_SECRET_KEY: secretKey }
+  return Object.entries(chosen).flatMap(([name, secret]) => {
+    const weakness = secret === undefined ? undefined : weaknessOf(secret)
+    return weakness === undefined ? [] : [`${name}: ${weakness}; set it to random characters, such as those of \`openssl rand -base64 32\``]
+  })
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role> {
@@ -210,6 +263,14 @@ function duration(text: string): number {
   const ms = parseDuration(text)
   if (ms === undefined) throw expected('a duration such as 90s, 5m, 24h or 30d', text)
   return ms
+}
+
+function rate(text: string): Rate | undefined {
+  if (text === 'off') return undefined
+  const [, requests, window] = /^(\d{1,9})\/(\w+)$/.exec(text) ?? []
+  const windowMs = window === undefined ? undefined : parseDuration(window)
+  if (!windowMs || !Number(requests)) throw expected('a number of requests and a duration such as 25/5s, or off', text)
+  return { requests: Number(requests), windowMs }
 }
 
 const UNITS: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }

@@ -187,7 +187,9 @@ test('a person acknowledges one episode: the next one is unacknowledged again', 
   expect(states[2]?.acknowledgement).toEqual(json['acknowledgement'])
   expect(states[3]?.acknowledgement).toBeNull()
   expect((await telltale.send('POST', `${PROJECT}/alarms/nothing:acknowledge`, {})).status).toBe(404)
-  expect((await telltale.send('POST', `/v2/${active?.name}:acknowledge`, { remark: 'x' })).json['error']).toMatch(/^comment: expected/)
+  expect((await telltale.send('POST', `/v2/${active?.name}:acknowledge`, { remark: 'x' })).json['error']).toMatch(
+    /^body.remark: unknown field$/,
+  )
 })
 
 test('deleting a rule clears its alarm, says why, and tells nobody', async () => {
@@ -229,6 +231,28 @@ describe('a rule that cannot be is refused with the field', () => {
     expect(status).toBe(400)
     expect(json['error']).toMatch(message)
     expect((await telltale.http(`${PROJECT}/rules/wrong`)).status).toBe(404)
+  })
+})
+
+describe('a channel', () => {
+  test.each(['Connection', 'proxy-authorization', 'Transfer-Encoding', 'webhook-id', 'Host', 'x y'])(
+    'may not set the header %s',
+    async name => {
+      const { status, json } = await telltale.send('PUT', `${PROJECT}/channels/headers`, {
+        type: 'webhook',
+        url: `${receiver.url}/x`,
+        headers: { [name]: '1' },
+      })
+      expect([status, json['error']]).toEqual([400, `headers.${name}: not a header that may be set here`])
+    },
+  )
+
+  test('shows of its headers only the names, whoever asks', async () => {
+    const body = { type: 'webhook', url: `${receiver.url}/x`, headers: { 'x-api-key': 'sesame-open' } }
+    expect((await telltale.send('PUT', `${PROJECT}/channels/sealed`, body)).text).not.toContain('sesame')
+    const { json, text } = await telltale.http(`${PROJECT}/channels`)
+    expect(text).not.toContain('sesame')
+    expect(json['channels']).toContainEqual(expect.objectContaining({ name: 'sealed', headers: ['x-api-key'] }))
   })
 })
 

@@ -58,19 +58,21 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: [],
   redis: [],
   store: [],
-  identity: [],
+  identity: ['state'],
   outbound: [],
   log: [],
   state: ['log'],
   runtime: ['identity', 'redis'],
   queue: ['runtime'],
-  cli: [],
+  client: [],
+  cli: ['client'],
 }
 
 /** Packages with insides: what others may import. A package that is not here has none. */
 const DOORS: Readonly<Record<string, RegExp>> = {
   redis: /^index\.ts$/,
   store: /^(store|duckdb|influx)\.ts$/,
+  client: /^(index|pace)\.ts$/,
   cli: /^$/,
 }
 
@@ -87,12 +89,16 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   'prom-client': /^packages\/runtime\/(metric|operation)\.ts$/,
   pino: /^packages\/runtime\/logger\.ts$/,
   fastify: /^packages\/runtime\/http\.ts$/,
+  '@fastify/cors': /^packages\/runtime\/http\.ts$/,
+  '@fastify/rate-limit': /^packages\/runtime\/http\.ts$/,
+  '@fastify/swagger': /^packages\/runtime\/openapi\.ts$/,
+  '@fastify/swagger-ui': /^packages\/runtime\/openapi\.ts$/,
   '@fastify/cookie': /^packages\/runtime\/http\.ts$/,
   '@fastify/helmet': /^packages\/runtime\/http\.ts$/,
   '@fastify/type-provider-typebox': /^packages\/runtime\/http\.ts$/,
   '@fastify/static': /^services\/console\/console\.ts$/,
   'fastify-sse-v2': /^services\/console\/status\.ts$/,
-  typebox: /^services\/console\//,
+  typebox: /^packages\/runtime\/(schema|http)\.ts$|^services\/(console|gateway|stream)\//,
   ioredis: /^packages\/redis\//,
   mqtt: /^packages\/cli\/transport\/mqtt\.ts$/,
   commander: /^packages\/cli\//,

@@ -87,6 +87,7 @@ function environment(dir: string, env: Readonly<Record<string, string>> = {}): N
     TELLTALE_HTTP_PORT: '0',
     TELLTALE_MQTT_PORT: '0',
     TELLTALE_LOG_LEVEL: 'warn',
+    TELLTALE_RATE_LIMIT: 'off',
     TELLTALE_REDIS_BINARY: inject('redisBinary'),
     ...env,
   }

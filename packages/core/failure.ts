@@ -3,7 +3,7 @@
 /**
  * `invalid` bad input · `unauthenticated` no or wrong credentials · `forbidden` known, not allowed · `not_found` ·
  * `conflict` exists or changed meanwhile · `too_large` over a limit · `unsupported` media type or protocol ·
- * `unavailable` try again later (nothing was lost) · `setup` a setting or the machine is wrong: say how to mend it.
+ * `too_many` over a rate: wait · `unavailable` try again later (nothing was lost) · `setup` a setting or the machine is wrong: say how to mend it.
  */
 export type FailureCode =
   | 'invalid'
@@ -13,13 +13,14 @@ export type FailureCode =
   | 'conflict'
   | 'too_large'
   | 'unsupported'
+  | 'too_many'
   | 'unavailable'
   | 'setup'
 
 export type FailureDetail = {
   /** Dotted path of the offending field, for example `data.temperature.value`. */
   readonly field?: string
-  /** For `unavailable`: when trying again makes sense. */
+  /** For `unavailable` and `too_many`: when trying again makes sense. */
   readonly retryAfterMs?: number
   readonly cause?: unknown
 }

@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
-import { Identity } from '../identity/identity.ts'
+import { type Caller, Identity } from '../identity/identity.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { callerIn, type HttpApp, openHttp, SESSION_COOKIE, verb } from './http.ts'
 import { openLogger } from './logger.ts'
@@ -20,7 +20,7 @@ describe.skipIf(installed === undefined)('http', () => {
     server = await openTestRedis()
     identity = new Identity(await server.connect('producer'), KEY)
     await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
-    app = await openHttp(identity, openLogger('silent'))
+    app = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits: { manage: undefined, ingest: undefined } })
     app.get('/open', { config: { open: true } }, async () => ({ ok: true }))
     app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', async request => {
       callerIn(request, request.params.project)
@@ -68,10 +68,19 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(answer.statusCode).toBe(401)
     expect(answer.headers['www-authenticate']).toBe('Basic realm="telltale"')
     expect(answer.json()).toEqual({
-      error: 'credentials missing or wrong: send HTTP Basic with a key id and its secret',
+      error: 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token',
       code: 401,
       help: 'https://www.rfc-editor.org/rfc/rfc9110#status.401',
     })
+  })
+
+  it('takes a repeated token for none, and does not turn to the cookie instead', async () => {
+    const caller = await identity.verify('key', 'secret-of-key')
+    const { token } = await identity.startSession(caller as Caller)
+    const cookie = { cookie: `${SESSION_COOKIE}=${token}` }
+    expect((await get('/v2/projects/home/devices/a', cookie)).statusCode).toBe(200)
+    for (const query of ['token=a&token=b', 'token=', 'token=a'])
+      expect((await app.inject({ method: 'POST', url: `/v2/echo?${query}`, payload: '{}', headers: cookie })).statusCode).toBe(401)
   })
 
   it('knows no project in which the caller has no role', async () => {
@@ -191,5 +200,39 @@ describe.skipIf(installed === undefined)('http', () => {
     const answer = await get('/v2/store')
     expect([answer.statusCode, answer.json().error]).toEqual([503, 'Redis cannot be reached'])
     expect(answer.headers['retry-after']).toBe('1')
+  })
+
+  it('lets pages elsewhere use it with a key or token of theirs, and never with our cookie', async () => {
+    const asked = await app.inject({
+      method: 'OPTIONS',
+      url: '/v2/echo',
+      headers: { origin: 'https://elsewhere.example', 'access-control-request-method': 'POST' },
+    })
+    expect(asked.statusCode).toBe(204)
+    expect(asked.headers['access-control-allow-origin']).toBe('*')
+    expect(asked.headers['access-control-allow-credentials']).toBeUndefined()
+    expect(String(asked.headers['access-control-allow-headers']).toLowerCase()).not.toContain('x-telltale-console')
+  })
+
+  it('tells a caller who asks too often when to come again, each caller and each kind of request for itself', async () => {
+    const limits = { manage: { requests: 3, windowMs: 60_000 }, ingest: { requests: 5, windowMs: 60_000 } }
+    const limited = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })
+    await identity.put('other', 'secret-of-other', 'other@example.com', { home: 'developer' })
+    limited.get('/v2/manage', async () => ({}))
+    limited.post('/v2/ingest', { config: { limit: 'ingest' } }, async () => ({}))
+    limited.get('/v2/free', { config: { limit: 'none' } }, async () => ({}))
+    const statuses = async (count: number, method: 'GET' | 'POST', url: string, headers = mine) => {
+      const found = []
+      for (let i = 0; i < count; i++) found.push(await limited.inject({ method, url, headers }))
+      return found.map(({ statusCode }) => statusCode)
+    }
+    expect(await statuses(5, 'GET', '/v2/manage')).toEqual([200, 200, 200, 429, 429])
+    expect(await statuses(1, 'GET', '/v2/manage', { authorization: basic('other', 'secret-of-other') })).toEqual([200])
+    expect(await statuses(6, 'POST', '/v2/ingest')).toEqual([200, 200, 200, 200, 200, 429])
+    expect(await statuses(8, 'GET', '/v2/free')).toEqual(Array(8).fill(200))
+    const refused = await limited.inject({ method: 'GET', url: '/v2/manage', headers: mine })
+    expect(refused.headers['retry-after']).toMatch(/^\d+$/)
+    expect(refused.json()).toMatchObject({ code: 429, error: 'at most 3 requests in 60 s' })
+    await limited.close()
   })
 })

@@ -1,12 +1,20 @@
 // One fastify per process: bodies as bytes, who the caller is, and every failure in the dialect's shape.
 import fastifyCookie from '@fastify/cookie'
+import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
+import fastifyRateLimit from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
-import { Failure, type FailureCode, invalid } from '../core/failure.ts'
+import type { TObject, TSchema } from 'typebox'
+import { Failure, type FailureCode } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
 import type { Logger } from './logger.ts'
+import { addOpenApi } from './openapi.ts'
+import { checkOf, queryReader } from './schema.ts'
+import { routedUrl } from './verb.ts'
+
+export { verb } from './verb.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -17,7 +25,20 @@ declare module 'fastify' {
     raw?: boolean
     /** No credentials needed. */
     open?: boolean
+    /** Which of the caller's limits a request counts against; `manage` on `/v2` unless said. */
+    limit?: Limit
   }
+}
+
+export type Limit = 'manage' | 'ingest' | 'none'
+/** Requests of one key; undefined: as many as it likes. */
+export type Rate = { readonly requests: number; readonly windowMs: number }
+
+export type HttpSettings = {
+  readonly identity: Identity
+  readonly log: Logger
+  readonly version: string
+  readonly limits: Readonly<Record<Exclude<Limit, 'none'>, Rate | undefined>>
 }
 
 const STATUS: Readonly<Record<FailureCode, number>> = {
@@ -28,16 +49,9 @@ const STATUS: Readonly<Record<FailureCode, number>> = {
   conflict: 409,
   too_large: 413,
   unsupported: 415,
+  too_many: 429,
   unavailable: 503,
   setup: 500,
-}
-
-/** Verbs stand behind a colon in the last segment (`devices:stream`, `devices/d1:publish`); the router sees `/+stream`. */
-const VERB_URL = /^(\/v2\/[^?]+):(stream|publish|batchUpdate|acknowledge)(\?|$)/
-
-/** The route of a colon verb; `+` cannot stand in a name, so it meets no device. */
-export function verb(path: string, name: 'stream' | 'publish' | 'batchUpdate' | 'acknowledge'): string {
-  return `${path}/+${name}`
 }
 
 export const SESSION_COOKIE = 'telltale_session'
@@ -47,41 +61,78 @@ const MAX_BODY_BYTES = 1024 * 1024
 /** A slow body is cut off (hazard 15). */
 const REQUEST_TIMEOUT_MS = 30_000
 
-export async function openHttp(identity: Identity, log: Logger) {
-  const app = fastify({
+function create(log: Logger) {
+  return fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
-    rewriteUrl: request => (request.url ?? '/').replace(VERB_URL, '$1/+$2$3'),
+    rewriteUrl: request => routedUrl(request.url ?? '/'),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 512 },
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     // A URL that no route can be looked up for.
     frameworkErrors: (error, request, reply) => {
       void sendFailure(toFailure(error, request), request, reply)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
+}
+
+export type HttpApp = ReturnType<typeof create>
+
+export async function openHttp({ identity, log, version, limits }: HttpSettings): Promise<HttpApp> {
+  const app = create(log)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  await app.register(fastifyCors, { origin: '*', allowedHeaders: CORS_HEADERS, exposedHeaders: ['retry-after'], maxAge: 86_400 })
+  await app.register(fastifyRateLimit, { global: false })
+  app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
+    httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
+  )
+  app.setSerializerCompiler(() => data => JSON.stringify(data))
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.decorateRequest('caller', undefined)
+  const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {
-    if (!request.routeOptions.config.open) request.caller = await authenticate(identity, request)
+    if (request.routeOptions.config.open) return
+    request.caller = await authenticate(identity, request)
+    await limited(request)
   })
   app.addHook('preValidation', async request => {
     if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
+  await addOpenApi(app, version)
   app.setNotFoundHandler((request, reply) =>
     sendFailure(new Failure('not_found', `no route ${request.method} ${pathOf(request)}`), request, reply),
   )
   return app
 }
 
-export type HttpApp = Awaited<ReturnType<typeof openHttp>>
+/** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
+const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id']
+
+type Limiter = (request: FastifyRequest) => Promise<void>
+
+/** Counts per key and kind, in this process (contracts.md 1.b.8). */
+function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
+  const counter = (kind: string, rate: Rate | undefined) =>
+    rate &&
+    app.createRateLimit({
+      max: rate.requests,
+      timeWindow: rate.windowMs,
+      // Whoever works in the console is not held up by programs that use the same key.
+      keyGenerator: request => `${kind} ${isSession(request) ? 'session' : 'key'} ${request.caller?.keyId ?? ''}`,
+    })
+  const counters = { manage: counter('manage', limits.manage), ingest: counter('ingest', limits.ingest), none: undefined }
+  return async request => {
+    const count = counters[request.routeOptions.config.limit ?? 'manage']
+    const found = await count?.(request)
+    if (!found || found.isAllowed || !found.isExceeded) return
+    throw new Failure('too_many', `at most ${found.max} requests in ${found.timeWindow / 1000} s`, { retryAfterMs: found.ttl })
+  }
+}
 
 /** The page has its scripts and styles in files of its own, and talks to nobody else. */
 const CSP = {
@@ -102,25 +153,25 @@ function pathOf(request: FastifyRequest): string {
 }
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
-  const caller = await present(identity, request)
-  if (!caller) throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret')
+  const { token } = request.query as { readonly token?: unknown }
+  const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
+  const caller = await identity.authenticate({
+    authorization: request.headers.authorization,
+    token: typeof token === 'string' ? token : undefined,
+    session,
+  })
+  if (!caller)
+    throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
+  // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
+  const changes = request.method !== 'GET' && request.method !== 'HEAD'
+  if (session !== undefined && changes && request.headers['x-telltale-console'] === undefined)
+    throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
   return caller
 }
 
-async function present(identity: Identity, request: FastifyRequest): Promise<Caller | undefined> {
-  const { authorization } = request.headers
-  const basic = authorization?.match(/^basic +([a-z0-9+/=_-]+)$/i)
-  if (basic) {
-    const text = Buffer.from(basic[1] as string, 'base64').toString('utf8')
-    const colon = text.indexOf(':')
-    return colon < 0 ? undefined : identity.verify(text.slice(0, colon), text.slice(colon + 1))
-  }
-  const session = request.cookies[SESSION_COOKIE]
-  if (authorization !== undefined || session === undefined) return undefined
-  // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
-  if (request.method !== 'GET' && request.method !== 'HEAD' && request.headers['x-telltale-console'] === undefined)
-    throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
-  return identity.resumeSession(session)
+/** By its cookie: where a key or a token stands beside it, that counts. */
+function isSession({ headers, query, cookies }: FastifyRequest): boolean {
+  return headers.authorization === undefined && !Object.hasOwn(query as object, 'token') && cookies[SESSION_COOKIE] !== undefined
 }
 
 function parseBody(body: unknown): unknown {
@@ -135,6 +186,11 @@ function parseBody(body: unknown): unknown {
   }
 }
 
+/** The projects that the wildcard `-` stands for. */
+export function projectsOf(request: FastifyRequest): readonly string[] {
+  return Object.keys(request.caller?.roles ?? {}).toSorted()
+}
+
 /** The caller of a request that passed authentication, holding at least this role in the project. */
 export function callerIn(request: FastifyRequest, project: string, role: Role = 'user'): Caller {
   if (!request.caller) throw new Failure('unauthenticated', 'credentials missing')
@@ -145,12 +201,6 @@ export function callerIn(request: FastifyRequest, project: string, role: Role = 
 function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   const known = translate(error)
   if (known instanceof Failure) return known
-  const [problem] = error.validation ?? []
-  if (problem) {
-    const where = [error.validationContext ?? 'body', ...problem.instancePath.split('/').filter(part => part !== '')].join('.')
-    const extra: unknown = problem.params['additionalProperty'] ?? problem.params['missingProperty']
-    return invalid(typeof extra === 'string' ? `${where}.${extra}` : where, problem.message ?? 'not valid')
-  }
   if (error.statusCode === 413) return new Failure('too_large', `body: at most ${request.routeOptions.bodyLimit ?? MAX_BODY_BYTES} bytes`)
   if (error.statusCode === 415) return new Failure('unsupported', error.message)
   if (error.statusCode !== undefined && error.statusCode < 500) return new Failure('invalid', error.message)
@@ -160,7 +210,8 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
 
 function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const status = STATUS[failure.code]
-  if (failure.code === 'unavailable') reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
+  if (failure.code === 'unavailable' || failure.code === 'too_many')
+    reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
   if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
   return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
 }

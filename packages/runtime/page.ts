@@ -26,12 +26,15 @@ export function pageSize(query: Query, fallback: number, max: number): number {
   return Math.min(size, max)
 }
 
-/** The place after which a page goes on, as it was given to `encodeToken`; undefined for the first page. */
 export function pageToken(query: Query): string | undefined {
-  const text = single(query, 'pageToken')
-  if (text === undefined || text === '') return undefined
-  const decoded = Buffer.from(text, 'base64url').toString('utf8')
-  if (encodeToken(decoded) !== text) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
+  return decodeToken(single(query, 'pageToken'))
+}
+
+/** The place after which a page goes on, as it was given to `encodeToken`; undefined for the first page. */
+export function decodeToken(token: string | undefined): string | undefined {
+  if (token === undefined || token === '') return undefined
+  const decoded = Buffer.from(token, 'base64url').toString('utf8')
+  if (encodeToken(decoded) !== token) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
   return decoded
 }
 

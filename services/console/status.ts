@@ -2,8 +2,10 @@
 // rules apply: iterate, end on close, no exception leaves the generator).
 import { setTimeout as pause } from 'node:timers/promises'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
+import { Type } from 'typebox'
 import type { Log } from '../../packages/log/log.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
+import { ProjectId } from '../../packages/runtime/schema.ts'
 
 export type StatusPorts = {
   readonly log: Log
@@ -14,7 +16,12 @@ export type StatusPorts = {
 
 const EVERY_MS = 1000
 
-type Route = { Params: { project: string } }
+const params = Type.Object({ project: ProjectId })
+const StatusAnswer = Type.Object({
+  log: Type.Object({ entries: Type.Integer(), bytes: Type.Integer() }),
+  consumers: Type.Record(Type.String(), Type.Object({ lagMs: Type.Number() })),
+  devices: Type.Integer(),
+})
 
 export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise<void> {
   await app.register(FastifySSEPlugin, { retryDelay: 2000 })
@@ -22,11 +29,17 @@ export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise
   app.addHook('preClose', async () => {
     for (const ended of open) ended.abort()
   })
-  app.get<Route>('/v2/projects/:project/status', async request => {
-    callerIn(request, request.params.project)
-    return status(ports, request.params.project)
-  })
-  app.get<Route>(verb('/v2/projects/:project/status', 'stream'), (request, reply) => {
+  app.get(
+    '/v2/projects/:project/status',
+    {
+      schema: { operationId: 'getStatus', summary: 'How the pipeline is doing', tags: ['status'], params, response: { 200: StatusAnswer } },
+    },
+    async request => {
+      callerIn(request, request.params.project)
+      return status(ports, request.params.project)
+    },
+  )
+  app.get(verb('/v2/projects/:project/status', 'stream'), { schema: { params } }, (request, reply) => {
     const { project } = request.params
     callerIn(request, project)
     const ended = new AbortController()

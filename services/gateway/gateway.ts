@@ -2,7 +2,6 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
-import { follow } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
 import { translate } from '../../packages/redis/index.ts'
@@ -11,14 +10,16 @@ import { newId } from '../../packages/runtime/id.ts'
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
-import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
+import type { Alarms } from '../../packages/state/alarm.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
+import { startAnnouncements } from './announce.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
+import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 
 export type GatewayPorts = {
@@ -33,6 +34,8 @@ export type GatewayPorts = {
   readonly alarms: Alarms
   readonly quarantine: Quarantine
   readonly identity: Identity
+  /** Streams, for those who follow them by MQTT. */
+  readonly follow: Follow
   readonly logger: Logger
   readonly metrics: Metrics
 }
@@ -65,13 +68,14 @@ export async function startGateway(
     quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
     rejected: count => metrics.rejected.inc(count),
   }
-  addIngestRoutes(app, { ...ingest, clock })
-  const door = await openMqtt({ ...ingest, identity: ports.identity, clock, log: logger }, host, mqttPort)
+  addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
+  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger }, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
   })
-  await announceAlarms(ports, door, lifecycle)
+  const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
+  lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat(ports, accept, door)
   lifecycle.started('beat', beat.stop)
   return door
@@ -81,13 +85,17 @@ function rethrow(error: unknown): never {
   throw translate(error)
 }
 
-/** Once a second: says that events are being received, and looks whether there is room for more. */
-function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+/** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
+function startBeat({ redis, devices, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
+  let removals = 0
   const round = async () => {
     try {
       await listening.beat()
+      const removed = await devices.removals()
+      if (removed !== removals) accept.forget()
+      removals = removed
       const full = await memoryShare(redis)
       accept.refusal =
         full < FULL_SHARE
@@ -117,33 +125,4 @@ async function memoryShare(redis: Redis): Promise<number> {
   const value = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
   const max = value('maxmemory')
   return max === 0 ? 0 : value('used_memory') / max
-}
-
-/** Alarms stand retained under `projects/{project}/alarms/{rule}/{device}`: all that there are, then each change. */
-async function announceAlarms(ports: GatewayPorts, door: MqttDoor, lifecycle: Lifecycle): Promise<void> {
-  const announce = (project: string, alarm: AlarmDocument) =>
-    door.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
-  for (const project of await ports.projects.list()) {
-    const from = await ports.log.last(project, 'alarmlog')
-    for (let after = ''; ; ) {
-      const page = await ports.alarms.list(project, undefined, after, 1000)
-      for (const alarm of page.alarms) await announce(project, alarm)
-      after = page.next
-      if (after === '') break
-    }
-    const followed = await follow(
-      {
-        log: ports.log,
-        connect: () => ports.connect(`alarms-${project}`),
-        arrived: async entries => {
-          for (const { events } of entries) for (const { frame } of events) await announce(project, JSON.parse(frame) as AlarmDocument)
-        },
-        troubled: error => ports.logger.debug({ project, reason: error.message }, 'alarms not followed'),
-      },
-      project,
-      'alarmlog',
-      from,
-    )
-    lifecycle.started('alarm announcements', () => followed.stop())
-  }
 }

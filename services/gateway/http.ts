@@ -1,30 +1,100 @@
 // The HTTP door: one event, an array or lines, answered when they are on disk.
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { isEmulated } from '../../packages/core/device.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, MAX_EVENTS_BYTES, verb } from '../../packages/runtime/http.ts'
+import { DeviceId, described, Empty, ProjectId } from '../../packages/runtime/schema.ts'
 import { type Clock, type Decoded, decodeJson, decodeLines, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
 
-export type HttpPorts = IngestPorts & { readonly clock: Clock }
+export type HttpPorts = IngestPorts & {
+  readonly clock: Clock
+  /** Fails with `not_found` when the device is not registered. */
+  known(project: string, device: string): Promise<unknown>
+}
 
-const RAW = { config: { raw: true }, bodyLimit: MAX_EVENTS_BYTES }
-
-type EventsRoute = { Params: { project: string } }
-type PublishRoute = { Params: { project: string; device: string } }
+const RAW = { config: { raw: true, limit: 'ingest' }, bodyLimit: MAX_EVENTS_BYTES } as const
+const project = ProjectId
+const tags = ['events']
+const EventBody = Type.Object(
+  {
+    eventId: Type.Optional(Type.String({ description: 'yours; the same again is a repeat' })),
+    targetName: Type.String({ description: 'projects/{project}/devices/{device}' }),
+    eventType: Type.String(),
+    data: Type.Record(Type.String(), Type.Unknown(), { description: 'keyed by the event type' }),
+    timestamp: Type.Optional(Type.String({ description: 'RFC 3339; now unless said' })),
+  },
+  {
+    description: 'one event, an array of them, or one per line with content type application/x-ndjson',
+    examples: [{ targetName: 'projects/default/devices/freezer-1', eventType: 'temperature', data: { temperature: { value: -18.5 } } }],
+  },
+)
+const DataBody = Type.Record(Type.String(), Type.Unknown(), {
+  description: 'data of one event, keyed by its type; what is missing is filled in',
+  examples: [{ temperature: { value: 21.5 } }],
+})
+const EventsAnswer = Type.Object({
+  accepted: Type.Integer(),
+  rejected: Type.Integer(),
+  errors: Type.Array(
+    Type.Object({ index: Type.Integer(), code: Type.String(), field: Type.Optional(Type.String()), message: Type.String() }),
+  ),
+})
 
 const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)$/
 const JSON_TYPES: ReadonlySet<string> = new Set(['application/json', 'application/x-www-form-urlencoded', 'text/plain', ''])
 
 export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
-  app.post<EventsRoute>('/v2/projects/:project/events', RAW, (request, reply) =>
-    take(ports, request, reply, { project: request.params.project }),
+  app.post(
+    '/v2/projects/:project/events',
+    {
+      ...RAW,
+      schema: {
+        operationId: 'createEvents',
+        summary: 'Accepts events; answers when they are on disk',
+        tags,
+        params: Type.Object({ project }),
+        body: described(EventBody),
+        response: { 200: EventsAnswer, 207: EventsAnswer },
+      },
+    },
+    async (request, reply) => {
+      await take(ports, request, reply, { project: request.params.project })
+      return reply
+    },
   )
-  app.post<PublishRoute>(verb('/v2/projects/:project/devices/:device', 'publish'), RAW, (request, reply) => {
-    const { project, device } = request.params
-    return take(ports, request, reply, { project, device })
-  })
+  addPublish(app, ports, '/v2', 'publish')
+  addPublish(app, ports, '/emulator/v2', 'publishEmulated')
+}
+
+function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: string): void {
+  app.post(
+    verb(`${base}/projects/:project/devices/:device`, 'publish'),
+    {
+      ...RAW,
+      schema: {
+        operationId,
+        summary: base === '/v2' ? 'Accepts one event of a device' : 'Lets an emulated device send an event',
+        tags,
+        params: Type.Object({ project, device: DeviceId }),
+        body: described(DataBody),
+        response: { 200: Empty },
+      },
+    },
+    async (request, reply) => {
+      const { project, device } = request.params
+      callerIn(request, project, 'developer')
+      // Devices that are there make themselves known; those of the emulator are made.
+      if (isEmulated(device)) await ports.known(project, device)
+      else if (base !== '/v2')
+        throw new Failure('not_found', `emulated device ${device} does not exist in project ${project}`, { field: 'device' })
+      await take(ports, request, reply, { project, device })
+      return reply
+    },
+  )
 }
 
 async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyReply, place: Place): Promise<FastifyReply> {

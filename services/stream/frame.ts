@@ -1,8 +1,7 @@
 // Frames as bytes on the wire (contracts.md 1.a.4, 1.b.3): NDJSON lines, SSE blocks or WebSocket messages, ASCII, never split, never blank.
 
-import { Failure } from '../../packages/core/failure.ts'
-import { hash } from '../../packages/core/id.ts'
 import { formatTime } from '../../packages/core/time.ts'
+import { Cursors } from './place.ts'
 
 /** `ws`: each frame is one unmasked text message of RFC 6455 with its header, so that there too all get the same bytes. */
 export type Format = 'ndjson' | 'sse' | 'ws'
@@ -18,52 +17,43 @@ export type Clock = { nowUs(): number; newId(): string }
 /** Behind every event of an entry. */
 export const LAST_INDEX = 999_999
 
-function tagOf(scope: string): string {
-  return hash(scope)[0].toString(36)
-}
-
 /** Renders frames of one project's stream. */
 export class Frames {
-  readonly #tag: string
+  readonly #cursors: Cursors
   readonly #subject: Subject
   readonly #project: string
   readonly #clock: Clock
 
-  constructor(project: string, subject: Subject, clock: Clock) {
+  /** @param cursorKey what cursors are sealed with. */
+  constructor(project: string, subject: Subject, clock: Clock, cursorKey: string) {
     this.#project = project
     this.#subject = subject
     this.#clock = clock
-    this.#tag = tagOf(`${project}/${subject}`)
+    this.#cursors = new Cursors(cursorKey, project, subject)
   }
 
   cursor(entryId: string, index: number): string {
-    return `${entryId}.${index}.${this.#tag}`
+    return this.#cursors.format(entryId, index)
   }
 
   /** @throws Failure `invalid` for a cursor that this stream did not give out. */
   parseCursor(text: string): Cursor {
-    const match = /^(\d{1,15}-\d{1,19})\.(\d{1,6})\.([0-9a-z]{1,7})$/.exec(text)
-    if (!match) throw new Failure('invalid', 'cursor: expected the id of an earlier frame', { field: 'cursor' })
-    if (match[3] !== this.#tag)
-      throw new Failure('invalid', `cursor: it belongs to another stream than that of project ${this.#project}`, { field: 'cursor' })
-    return { entryId: match[1] as string, index: Number(match[2]) }
+    return this.#cursors.parse(text)
   }
 
   /** One event or alarm, with the cursor from which to go on after it; a character per byte (latin1). */
   item(format: Format, json: string, entryId: string, index: number): string {
-    const cursor = this.cursor(entryId, index)
-    if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${this.#subject}":${json}}}\n\n`
-    const line = `{"result":{"${this.#subject}":${json},"cursor":"${cursor}"}}`
-    return format === 'ws' ? `${messageHead(line.length)}${line}` : `${line}\n`
+    return itemFrame(format, this.#subject, json, this.cursor(entryId, index))
   }
 
   ping(format: Format): Buffer {
     return wrap(format, { result: { event: this.#own('ping', null) } })
   }
 
-  /** Says which part of the stream is gone (P4): everything after the entry `after`, up to and with the entry `to`. */
-  gap(format: Format, after: string, to: string): Buffer {
-    const range = { from: this.cursor(after, LAST_INDEX), to: this.cursor(to, LAST_INDEX) }
+  /** Says which part of the stream is gone (P4): everything after a place or an entry, up to and with the entry `to`. */
+  gap(format: Format, after: Cursor | string, to: string): Buffer {
+    const { entryId, index } = typeof after === 'string' ? { entryId: after, index: LAST_INDEX } : after
+    const range = { from: this.cursor(entryId, index), to: this.cursor(to, LAST_INDEX) }
     return wrap(format, { result: { event: this.#own('gap', { gap: range }) } })
   }
 
@@ -71,6 +61,18 @@ export class Frames {
     const { nowUs, newId } = this.#clock
     return { eventId: newId(), targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs()) }
   }
+}
+
+/** As `Frames.item`, with whatever cursor. */
+export function itemFrame(format: Format, subject: Subject, json: string, cursor: string): string {
+  if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${subject}":${json}}}\n\n`
+  const line = `{"result":{"${subject}":${json},"cursor":"${cursor}"}}`
+  return format === 'ws' ? `${messageHead(line.length)}${line}` : `${line}\n`
+}
+
+/** After how long an SSE client comes back when this stream ends; other formats have no word for it. */
+export function retryFrame(ms: number): Buffer {
+  return Buffer.from(`retry: ${Math.round(ms)}\n\n`)
 }
 
 /** The last frame of a stream that the server ends: the union of what the known clients read. */

@@ -6,7 +6,7 @@ import { follow } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
-import { Frames } from './frame.ts'
+import { type Cursor, Frames } from './frame.ts'
 import { Hub, type HubPorts, type Wants } from './hub.ts'
 import { Past } from './past.ts'
 import type { ByteSink } from './sink.ts'
@@ -31,8 +31,8 @@ class KeepingSink implements ByteSink {
     this.full = false
   }
 
-  gap(after: string, to: string): void {
-    this.lines.push({ result: { event: { eventId: `gap ${after} ${to}`, eventType: 'gap' } } })
+  gap(after: Cursor | string, to: string): void {
+    this.lines.push({ result: { event: { eventId: `gap ${typeof after === 'string' ? after : after.entryId} ${to}`, eventType: 'gap' } } })
   }
 
   end(): void {
@@ -90,7 +90,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
   afterAll(() => server.stop())
 
   async function openHub(change: Partial<HubPorts> = {}) {
-    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' })
+    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
     const past = new Past(log, project, 'log')
     const hub = new Hub({
       frames,

@@ -1,8 +1,8 @@
 // One subscriber's way out: bounded, so that a reader who stops reading harms nobody else (P5).
-import type { ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
 import type { LogEvent } from '../../packages/log/entry.ts'
-import { errorFrame, type Format, type Frames } from './frame.ts'
+import { type Cursor, errorFrame, type Format, type Frames } from './frame.ts'
 
 /** An event and its place in the stream. */
 export type Placed = { readonly event: LogEvent; readonly entryId: string; readonly index: number }
@@ -13,8 +13,8 @@ type Outlet = {
   readonly closed: boolean
   /** Resolves when what was written is on its way, or when it is closed; a reader that takes nothing for this long is ended. */
   drained(patienceMs: number): Promise<void>
-  /** Says that everything after the entry `after`, up to and with the entry `to`, is missing. */
-  gap(after: string, to: string): void
+  /** Says that everything after `after` (a place, or all of an entry), up to and with the entry `to`, is missing. */
+  gap(after: Cursor | string, to: string): void
   /** Ends the stream and says why. */
   end(code: number, status: string, message: string): void
 }
@@ -40,34 +40,70 @@ const LINGER_MS = 5000
 const LOOKS = 5
 const CHUNK_END = Buffer.from('\r\n')
 
-/** Writes frames to an HTTP response whose head has been sent. */
-export function socketSink(response: ServerResponse, format: Format, frames: Frames): ByteSink {
-  return new HttpSink(response, format, frames)
+/** How a door says goodbye: `last` is the error frame. */
+export type Farewell = (last: Buffer, code: number, message: string) => void
+
+export const TOO_SLOW = 'too slow: nothing was read for a while; resume from the last frame'
+
+/** Writes frames to an HTTP response (of HTTP/2: its stream) whose head has been sent, or to the socket of a WebSocket. */
+export function socketSink(out: Writable, format: Format, frames: Frames, farewell?: Farewell): ByteSink {
+  return out instanceof ServerResponse ? new ResponseSink(out, format, frames) : new StreamSink(out, format, frames, farewell)
 }
 
 /** Twenty thousand of these may stand idle: it keeps nothing that it does not need. */
-class HttpSink implements ByteSink {
+class StreamSink implements ByteSink {
   readonly format: Format
-  readonly #response: ServerResponse
+  readonly #out: Writable
   readonly #frames: Frames
+  readonly #farewell: Farewell | undefined
   #ended = false
 
-  constructor(response: ServerResponse, format: Format, frames: Frames) {
-    this.#response = response
+  constructor(out: Writable, format: Format, frames: Frames, farewell?: Farewell) {
+    this.#out = out
     this.format = format
     this.#frames = frames
+    this.#farewell = farewell
   }
 
   get closed(): boolean {
-    return this.#ended || this.#response.destroyed || this.#response.writableEnded
+    return this.#ended || this.#out.destroyed || this.#out.writableEnded
   }
 
   get full(): boolean {
-    return this.#response.writableLength > MAX_UNREAD_BYTES
+    return this.#out.writableLength > MAX_UNREAD_BYTES
   }
 
   write(bytes: Buffer): void {
-    if (!this.closed) this.#response.write(bytes)
+    if (!this.closed) this.#out.write(bytes)
+  }
+
+  async drained(patienceMs: number): Promise<void> {
+    if (this.closed || !this.full) return
+    if (!(await drainOrClose(this.#out, patienceMs))) this.end(408, 'Request Timeout', TOO_SLOW)
+  }
+
+  gap(after: Cursor | string, to: string): void {
+    this.write(this.#frames.gap(this.format, after, to))
+  }
+
+  end(code: number, status: string, message: string): void {
+    if (this.closed) return
+    this.#ended = true
+    const out = this.#out
+    const last = errorFrame(this.format, code, status, message)
+    if (this.#farewell) this.#farewell(last, code, message)
+    else out.end(last)
+    setTimeout(() => out.destroy(), LINGER_MS).unref()
+  }
+}
+
+/** An answer of HTTP/1. */
+class ResponseSink extends StreamSink {
+  readonly #response: ServerResponse
+
+  constructor(response: ServerResponse, format: Format, frames: Frames) {
+    super(response, format, frames)
+    this.#response = response
   }
 
   /**
@@ -80,28 +116,11 @@ class HttpSink implements ByteSink {
     if (socket && chunkedEncoding) socket.write(chunk)
     else this.#response.write(chunk.subarray(chunk.indexOf(CHUNK_END) + 2, -2))
   }
-
-  async drained(patienceMs: number): Promise<void> {
-    if (this.closed || !this.full) return
-    if (!(await drainOrClose(this.#response, patienceMs)))
-      this.end(408, 'Request Timeout', 'too slow: nothing was read for a while; resume from the last frame')
-  }
-
-  gap(after: string, to: string): void {
-    this.write(this.#frames.gap(this.format, after, to))
-  }
-
-  end(code: number, status: string, message: string): void {
-    if (this.closed) return
-    this.#ended = true
-    const response = this.#response
-    response.end(errorFrame(this.format, code, status, message))
-    setTimeout(() => response.destroy(), LINGER_MS).unref()
-  }
 }
 
 /** False when neither happened, and nothing at all was taken for so long. */
-function drainOrClose({ socket }: ServerResponse, patienceMs: number): Promise<boolean> {
+function drainOrClose(out: Writable, patienceMs: number): Promise<boolean> {
+  const socket = out instanceof ServerResponse ? out.socket : out
   if (!socket || socket.destroyed) return Promise.resolve(true)
   return new Promise(resolve => {
     const done = (inTime: boolean) => {
@@ -126,7 +145,7 @@ function drainOrClose({ socket }: ServerResponse, patienceMs: number): Promise<b
  * To the byte, where node tells how much of the write under way the system has not taken (as its own time-outs do). Without that,
  * a reader would have to take a whole write in time, and these are large.
  */
-function unsentBy(socket: Socket): number {
+function unsentBy(socket: Writable): number {
   const { writeQueueSize = 0 } = (Reflect.get(socket, '_handle') ?? {}) as { writeQueueSize?: number }
   return socket.writableLength + writeQueueSize
 }

@@ -22,7 +22,7 @@ import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
 import { postWebhook, type Target } from './notify/webhook.ts'
-import { type ReadReported, reportConsumer } from './report.ts'
+import { type ReportPorts, reportConsumer } from './report.ts'
 import { storeConsumer } from './store.ts'
 import { Sweep } from './sweep.ts'
 
@@ -103,7 +103,8 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   const drainPorts = drainPortsOf(ports)
   const devices = new Devices(redis)
   const judge = new Judge(judgePorts(ports, devices))
-  const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), reportConsumer(reportedReader(redis))]
+  const report = reportConsumer({ read: reportedReader(redis), paths: project => devices.reportedPaths(project) })
+  const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), report]
   const drains = new Map(
     consumers.map(consumer => {
       const drain = new Drain(drainPorts, consumer)
@@ -173,7 +174,7 @@ function opened(identity: Identity, { url, secret, headers }: Channel): Target {
   return { url, secret: identity.unseal(secret), headers: JSON.parse(identity.unseal(headers)) as Target['headers'] }
 }
 
-function reportedReader(redis: Redis): ReadReported {
+function reportedReader(redis: Redis): ReportPorts['read'] {
   return async (project, wanted) => {
     const pipeline = redis.pipeline()
     for (const [device, types] of wanted) pipeline.hmget(reportedKey(project, device), ...types)

@@ -51,7 +51,7 @@ describe.skipIf(installed === undefined)('notifications', () => {
     )
 
   /** Answers each attempt with what is next for its channel, else with success. */
-  function start(answers: Record<string, (Attempt | Promise<Attempt>)[]> = {}, nowMs: () => number = Date.now) {
+  function start(answers: Record<string, (Attempt | Promise<Attempt> | Error)[]> = {}, nowMs: () => number = Date.now) {
     const seen = { attempts: [] as string[], gaveUp: [] as string[] }
     const deliveries = new Deliveries({ redis: server.redis, log: openLogger('silent') })
     const ports: NotifyPorts = {
@@ -61,7 +61,9 @@ describe.skipIf(installed === undefined)('notifications', () => {
       send: async (channel, id) => {
         if (!id.startsWith(project)) return delivered
         seen.attempts.push(id.slice(project.length + 1))
-        return (await answers[channel.name]?.shift()) ?? delivered
+        const answer = await answers[channel.name]?.shift()
+        if (answer instanceof Error) throw answer
+        return answer ?? delivered
       },
       nowMs,
       random: () => 0,
@@ -144,6 +146,16 @@ describe.skipIf(installed === undefined)('notifications', () => {
     for (const finish of releases) finish(delivered)
     await until('all', () => seen.attempts.length === 41, 8000)
   })
+
+  it('whose attempt breaks down are tried again, and their line goes on', async () => {
+    const { ports, seen } = start({ ops: [new Error('a mistake of ours')] })
+    await change('a', 1, 'ops')
+    await change('a', 2, 'ops')
+    await drainOutbox(ports, project)
+    await until('both', async () => (await stateOf('a-2~ops')) === 'delivered', 20_000)
+    expect(seen.attempts).toEqual(['a-1~ops', 'a-1~ops', 'a-2~ops'])
+    expect(seen.gaveUp).toEqual([])
+  }, 25_000)
 
   it('that were delivered stay so, whatever an attempt that hung says afterwards', async () => {
     await change('a', 1, 'ops')

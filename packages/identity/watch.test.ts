@@ -1,0 +1,145 @@
+// Revocation while connected: whoever watches learns within a second, in every process, at the price of one look.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { installed, openTestRedis, type TestRedis, until } from '../log/fixture.ts'
+import { Accounts } from '../state/account.ts'
+import { Members } from '../state/member.ts'
+import { Organizations } from '../state/organization.ts'
+import { Projects } from '../state/project.ts'
+import { type Caller, Identity } from './identity.ts'
+
+const KEY = 'k'.repeat(40)
+
+describe.skipIf(installed === undefined)('a watch', () => {
+  let server: TestRedis
+  let here: Identity
+  let elsewhere: Identity
+  let accounts: Accounts
+  let members: Members
+  let caller: Caller
+  let round = 0
+
+  beforeAll(async () => {
+    server = await openTestRedis()
+    accounts = new Accounts(server.redis)
+    members = new Members(server.redis)
+    const organizations = new Organizations(server.redis)
+    await organizations.add({ id: 'default', displayName: 'Default' })
+    await organizations.add({ id: 'other', displayName: 'Other' })
+    const projects = new Projects(server.redis)
+    for (const project of ['home', 'second']) await projects.add(project)
+  })
+  beforeEach(async () => {
+    here = new Identity(server.redis, KEY)
+    elsewhere = new Identity(await server.connect(), KEY)
+    const id = `key-${++round}`
+    await here.put(id, 'secret', `${id}@home`, { home: 'developer', second: 'admin' })
+    caller = (await elsewhere.verify(id, 'secret')) as Caller
+  })
+  afterEach(async () => {
+    await here.close()
+    await elsewhere.close()
+  })
+  afterAll(() => server.stop())
+
+  /** Resolves with the reason, and how long after `act` it came. */
+  const endedAfter = async (act: () => Promise<unknown>, project?: string) => {
+    let reason = ''
+    elsewhere.watch(
+      caller,
+      text => {
+        reason = text
+      },
+      project,
+    )
+    await act()
+    const since = performance.now()
+    await until('the watch has ended', () => reason !== '', 3000)
+    return { reason, ms: performance.now() - since }
+  }
+
+  it.each([
+    ['the key', () => accounts.removeKey(caller.keyId, caller.keyId), 'the key was revoked'],
+    ['the account', async () => accounts.remove(await accounts.one('home', caller.keyId)), 'the key was revoked'],
+    ['a membership', () => members.remove('projects/home', caller.keyId), 'the role in project home was taken away'],
+    [
+      'some of a role',
+      () => members.change('projects/home', { account: caller.keyId, role: 'user', createTime: '' }),
+      'the role in project home was taken away',
+    ],
+  ])('ends within a second when %s is taken away elsewhere', async (_, act, expected) => {
+    const { reason, ms } = await endedAfter(act)
+    expect(reason).toBe(expected)
+    expect(ms).toBeLessThan(1000)
+  })
+
+  it('ends when what it watches was revoked before it began', async () => {
+    await accounts.removeKey(caller.keyId, caller.keyId)
+    expect((await endedAfter(async () => undefined)).reason).toBe('the key was revoked')
+  })
+
+  it('of one project goes on when a role in another ends, or one grows', async () => {
+    let ended = false
+    elsewhere.watch(
+      caller,
+      () => {
+        ended = true
+      },
+      'home',
+    )
+    await members.change('projects/home', { account: caller.keyId, role: 'admin', createTime: '' })
+    expect((await endedAfter(() => members.remove('projects/second', caller.keyId))).reason).toContain('second')
+    expect(ended).toBe(false)
+    await endedAfter(() => members.remove('projects/home', caller.keyId), 'home')
+    expect(ended).toBe(true)
+  })
+
+  it('by way of an organisation ends with the role there', async () => {
+    await new Projects(server.redis).add('theirs', 'Theirs', 'other')
+    for (const account of [caller.keyId, 'somebody']) await members.put('organizations/other', { account, role: 'admin', createTime: '' })
+    here.forget()
+    caller = (await here.verify(caller.keyId, 'secret')) as Caller
+    expect(caller).toMatchObject({ organizations: ['other'], roles: { home: 'developer', second: 'admin', theirs: 'admin' } })
+    expect((await endedAfter(() => members.remove('organizations/other', caller.keyId), 'theirs')).reason).toContain('theirs')
+  })
+
+  it('says nothing after it was ended', async () => {
+    let said = 0
+    const end = elsewhere.watch(caller, () => said++)
+    end()
+    await endedAfter(() => accounts.removeKey(caller.keyId, caller.keyId))
+    expect(said).toBe(0)
+  })
+
+  it('costs one look at Redis each round, and 20,000 of one key end at once', async () => {
+    let ended = 0
+    for (let i = 0; i < 20_000; i++) elsewhere.watch({ ...caller }, () => ended++)
+    const commands = async () => Number(/total_commands_processed:(\d+)/.exec(await server.redis.info('stats'))?.[1])
+    await endedAfter(() =>
+      members
+        .change('projects/home', { account: caller.keyId, role: 'admin', createTime: '' })
+        .then(() => members.remove('projects/second', caller.keyId)),
+    )
+    expect(ended).toBe(20_000)
+    await here.put(caller.keyId, 'secret', caller.account, { home: 'developer', second: 'admin' })
+    for (let i = 0; i < 20_000; i++) elsewhere.watch(caller, () => ended++)
+    const before = await commands()
+    const since = performance.now()
+    await until('two seconds are over', () => performance.now() - since > 2000, 3000)
+    expect((await commands()) - before).toBeLessThan(12)
+    const { ms } = await endedAfter(() => accounts.removeKey(caller.keyId, caller.keyId))
+    await until('all have ended', () => ended === 40_000, 1000)
+    expect(ms).toBeLessThan(1000)
+  })
+
+  it('outlasts an absence of Redis, and learns afterwards what happened', async () => {
+    const { reason } = await endedAfter(async () => {
+      server.signal('SIGSTOP')
+      const removed = accounts.removeKey(caller.keyId, caller.keyId)
+      const since = performance.now()
+      await until('a round has passed', () => performance.now() - since > 600, 1000)
+      server.signal('SIGCONT')
+      await removed
+    })
+    expect(reason).toBe('the key was revoked')
+  })
+})

@@ -1,0 +1,133 @@
+// What a route takes and gives, as TypeBox schemas: they check requests, give handlers their types, and become the OpenAPI document.
+import { type TObject, type TSchema, Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { invalid } from '../core/failure.ts'
+
+export const ProjectId = Type.String({ description: 'id of a project; where a route says so, `-` stands for all', examples: ['default'] })
+export const DeviceId = Type.String({ maxLength: 128, examples: ['freezer-1'] })
+
+export const PageQuery = {
+  pageSize: Type.Optional(Type.Integer({ minimum: 1, description: 'entries at most; a page may hold fewer', examples: [10] })),
+  pageToken: Type.Optional(
+    Type.String({ maxLength: 4096, description: '`nextPageToken` of the page before; all other parameters as there' }),
+  ),
+}
+
+/** One page of a list: `nextPageToken` is empty on the last. */
+export function listOf<Name extends string, Item extends TSchema>(name: Name, item: Item) {
+  return Type.Object({ [name]: Type.Array(item), nextPageToken: Type.String() } as {
+    [key in Name]: ReturnType<typeof Type.Array<Item>>
+  } & { nextPageToken: ReturnType<typeof Type.String> })
+}
+
+export const Empty = Type.Object({}, { description: 'an empty object' })
+
+export const ErrorBody = Type.Object(
+  {
+    error: Type.Union([Type.String(), Type.Object({ code: Type.Integer(), message: Type.String() })], {
+      description: 'what is wrong and what was expected; an object on `:stream` routes',
+    }),
+    code: Type.Integer({ description: 'the HTTP status' }),
+    help: Type.String(),
+    field: Type.Optional(Type.String({ description: 'dotted path of the offending field' })),
+  },
+  { description: 'the request was refused' },
+)
+
+type Query = Readonly<Record<string, string | string[] | undefined>>
+export type Checked = { readonly value: unknown } | { readonly error: Error }
+export type Check = (value: unknown) => Checked
+
+const BY_HANDLER = 'x-checked-by'
+
+/** A body that the handler itself checks, with better words than a schema has; the schema describes it. */
+export function described<Schema extends TSchema>(schema: Schema): ReturnType<typeof Type.Unsafe<unknown>> {
+  return Type.Unsafe<unknown>({ ...schema, [BY_HANDLER]: 'handler' })
+}
+
+/** Checks what stands at `where` (`body`, `params`) of a request. */
+export function checkOf(schema: TSchema, where: string): Check {
+  if (BY_HANDLER in schema) return value => ({ value })
+  const validator = Compile(schema)
+  return given => {
+    // Some clients send nothing where there is nothing to say (contracts.md §0.1).
+    const value = given === undefined ? {} : given
+    if (validator.Check(value)) return { value }
+    return { error: problemOf(validator.Errors(value), where) }
+  }
+}
+
+type Problem = ReturnType<ReturnType<typeof Compile>['Errors']>[number]
+
+/** The deepest problem says most; that a closed object has a surplus field is said by its name. */
+function problemOf(problems: readonly Problem[], where: string): Error {
+  const said = problems.filter(({ keyword }) => keyword !== 'boolean')
+  const [problem] = said.toSorted((a, b) => b.instancePath.length - a.instancePath.length)
+  const parts = [where, ...(problem?.instancePath ?? '').split('/').filter(part => part !== '')]
+  const { requiredProperties, additionalProperties } = (problem?.params ?? {}) as { [name: string]: readonly string[] | undefined }
+  if (requiredProperties) return invalid([...parts, requiredProperties[0]].join('.'), 'expected, but missing')
+  if (additionalProperties) return invalid([...parts, additionalProperties[0]].join('.'), 'unknown field')
+  const allowed = said.flatMap(({ keyword, instancePath, params }) =>
+    keyword === 'const' && instancePath === problem?.instancePath ? [String((params as { allowedValue: unknown }).allowedValue)] : [],
+  )
+  return invalid(parts.join('.'), allowed.length > 0 ? `expected ${allowed.join(' or ')}` : (problem?.message ?? 'not valid'))
+}
+
+/** Of every route: an access token of clients that can set no header (contracts.md 1.a.3). */
+const EVERYWHERE: ReadonlySet<string> = new Set(['token'])
+
+type Parameter = { readonly type?: string; readonly items?: { readonly type?: string } }
+
+/**
+ * Reads a query as its schema says: both spellings of a name, mixed (contracts.md §0.8); arrays are repeated keys (§0.7); numbers and
+ * booleans are converted (§0.6); a single value that is repeated and a parameter nobody knows are refused.
+ */
+export function queryReader(schema: TObject): Check {
+  const parameters = schema.properties as unknown as Readonly<Record<string, Parameter>>
+  const check = checkOf(schema, 'query')
+  return query => {
+    try {
+      const checked = check(normalised(query as Query, parameters))
+      return 'error' in checked ? { error: invalidParameter(checked.error) } : checked
+    } catch (error) {
+      return { error: error as Error }
+    }
+  }
+}
+
+/** `query.pageSize: must be >= 1` → `pageSize: …`: callers know their parameters by name alone. */
+function invalidParameter(error: Error): Error {
+  const [name = '', ...rest] = error.message.replace(/^query\.?/, '').split(': ')
+  return invalid(name, rest.join(': '))
+}
+
+function normalised(query: Query, parameters: Readonly<Record<string, Parameter>>): Record<string, unknown> {
+  const values: Record<string, unknown> = {}
+  for (const [spelled, given] of Object.entries(query)) {
+    const name = camel(spelled)
+    const parameter = Object.hasOwn(parameters, name) ? parameters[name] : undefined
+    const texts = [given ?? []].flat()
+    if (parameter) values[name] = parameterValue(name, values[name], texts, parameter)
+    else if (!EVERYWHERE.has(name))
+      throw invalid(spelled.slice(0, 100), `unknown parameter; known here: ${Object.keys(parameters).join(', ') || 'none'}`)
+  }
+  return values
+}
+
+function parameterValue(name: string, before: unknown, texts: readonly string[], parameter: Parameter): unknown {
+  if (parameter.type === 'array')
+    return [...((before as unknown[] | undefined) ?? []), ...texts.map(text => convert(text, parameter.items))]
+  if (before !== undefined || texts.length > 1) throw invalid(name, 'expected one value, got several')
+  return convert(texts[0] as string, parameter)
+}
+
+function camel(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+}
+
+/** Text that is none of its type stays text, which the schema then refuses. */
+function convert(text: string, parameter: Parameter | undefined): unknown {
+  if ((parameter?.type === 'integer' || parameter?.type === 'number') && /^-?\d{1,15}(\.\d{1,15})?$/.test(text)) return Number(text)
+  if (parameter?.type === 'boolean' && /^(true|false)$/i.test(text)) return text.toLowerCase() === 'true'
+  return text
+}

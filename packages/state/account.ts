@@ -1,0 +1,216 @@
+// Service accounts and their keys in Redis. A secret is kept sealed: signed assertions are verified with it.
+import type { Redis } from 'ioredis'
+import { Failure } from '../core/failure.ts'
+import { commit, pageOf, REGISTRY, Records, registryKey, TELL } from './registry.ts'
+
+export type Account = {
+  readonly id: string
+  /** Where it was made and is managed. It has no role there by that alone. */
+  readonly project: string
+  readonly email: string
+  readonly displayName: string
+  readonly enableBasicAuth: boolean
+  readonly createTime: string
+  readonly updateTime: string
+}
+
+export type Key = { readonly id: string; readonly createTime: string }
+export type SealedKey = Key & { readonly account: string; readonly secret: string }
+
+export const MAX_KEYS = 10
+
+/** Adds a key (ARGV[1]: account, [2]: id, [3]: record, [4]: how many it may have). */
+const ADD_KEY = `
+if redis.call('HEXISTS', '${REGISTRY}accounts', ARGV[1]) == 0 then return -1 end
+if redis.call('SCARD', '${REGISTRY}keysOf:' .. ARGV[1]) >= tonumber(ARGV[4]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('SADD', '${REGISTRY}keysOf:' .. ARGV[1], ARGV[2])
+return 1`
+
+/** Takes a key away (ARGV[1]: account, [2]: id), unless it is the last one of somebody who administers an organisation. */
+const REMOVE_KEY = `${TELL}
+local keys = '${REGISTRY}keysOf:' .. ARGV[1]
+if redis.call('SISMEMBER', keys, ARGV[2]) == 0 then return 0 end
+if redis.call('SCARD', keys) == 1 then
+  for _, scope in ipairs(redis.call('HKEYS', '${REGISTRY}memberships:' .. ARGV[1])) do
+    if string.sub(scope, 1, 14) == 'organizations/' then return -1 end
+  end
+end
+redis.call('HDEL', KEYS[1], ARGV[2])
+redis.call('SREM', keys, ARGV[2])
+tell(ARGV[2])
+return 1`
+
+/** Takes an account away with its keys and memberships (ARGV[1]: account), unless an organisation would be left without an admin. */
+const REMOVE = `${TELL}
+local row = redis.call('HGET', KEYS[1], ARGV[1])
+if not row then return 0 end
+local scopes = redis.call('HKEYS', '${REGISTRY}memberships:' .. ARGV[1])
+for _, scope in ipairs(scopes) do
+  if string.sub(scope, 1, 14) == 'organizations/' and redis.call('HLEN', '${REGISTRY}members:' .. scope) == 1 then return -1 end
+end
+local account = cjson.decode(row)
+tell(keysOf(ARGV[1]))
+for _, scope in ipairs(scopes) do redis.call('HDEL', '${REGISTRY}members:' .. scope, ARGV[1]) end
+for _, key in ipairs(redis.call('SMEMBERS', '${REGISTRY}keysOf:' .. ARGV[1])) do redis.call('HDEL', '${REGISTRY}keys', key) end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', '${REGISTRY}emails', account['email'])
+redis.call('SREM', '${REGISTRY}accountsOf:' .. account['project'], ARGV[1])
+redis.call('DEL', '${REGISTRY}keysOf:' .. ARGV[1], '${REGISTRY}memberships:' .. ARGV[1])
+return 1`
+
+/** Everything about the holder of a key in one round trip: key, account, then pairs of scope and role. */
+const LOOK = `
+local key = redis.call('HGET', KEYS[1], ARGV[1])
+if not key then return {} end
+local id = cjson.decode(key)['account']
+local account = redis.call('HGET', '${REGISTRY}accounts', id)
+if not account then return {} end
+local found = { key, account }
+local grants = redis.call('HGETALL', '${REGISTRY}memberships:' .. id)
+for i = 1, #grants, 2 do
+  found[#found + 1] = grants[i]
+  found[#found + 1] = grants[i + 1]
+  if string.sub(grants[i], 1, 14) == 'organizations/' then
+    for _, project in ipairs(redis.call('SMEMBERS', '${REGISTRY}projectsOf:' .. string.sub(grants[i], 15))) do
+      found[#found + 1] = 'projects/' .. project
+      found[#found + 1] = 'admin'
+    end
+  end
+end
+return found`
+
+type Scripts = {
+  telltaleAddKey(keys: 1, key: string, account: string, id: string, record: string, max: number): Promise<number>
+  telltaleRemoveKey(keys: 1, key: string, account: string, id: string): Promise<number>
+  telltaleRemoveAccount(keys: 1, key: string, account: string): Promise<number>
+  telltaleLookUpKey(keys: 1, key: string, id: string): Promise<string[]>
+}
+
+export type Holder = {
+  readonly key: SealedKey
+  readonly account: Account
+  readonly grants: readonly (readonly [scope: string, role: string])[]
+}
+
+const KEYS = registryKey('keys')
+const ACCOUNTS = registryKey('accounts')
+
+export class Accounts {
+  readonly #redis: Redis & Scripts
+  readonly #records: Records<Account>
+
+  constructor(redis: Redis) {
+    redis.defineCommand('telltaleAddKey', { lua: ADD_KEY })
+    redis.defineCommand('telltaleRemoveKey', { lua: REMOVE_KEY })
+    redis.defineCommand('telltaleRemoveAccount', { lua: REMOVE })
+    redis.defineCommand('telltaleLookUpKey', { lua: LOOK })
+    this.#redis = redis as Redis & Scripts
+    this.#records = new Records(redis, 'accounts')
+  }
+
+  /** In order of id; go on after the last id of a page. */
+  async list(project: string, after: string, limit: number): Promise<Account[]> {
+    const ids = await this.#redis.smembers(registryKey(`accountsOf:${project}`))
+    return (await this.several(pageOf(ids, id => id, after, limit))).filter(account => account !== undefined)
+  }
+
+  async several(ids: readonly string[]): Promise<(Account | undefined)[]> {
+    return this.#records.several(ids)
+  }
+
+  /** Only one that was made in this project: others are nobody's business there (hazard 36). */
+  async one(project: string, id: string): Promise<Account> {
+    const account = await this.#records.find(id)
+    if (account?.project !== project) throw missing(project, id)
+    return account
+  }
+
+  async findByEmail(email: string): Promise<Account | undefined> {
+    const id = await this.#redis.hget(registryKey('emails'), email)
+    return id === null ? undefined : this.#records.find(id)
+  }
+
+  /** Its id and e-mail address are nobody else's. */
+  async create(account: Account): Promise<void> {
+    const transaction = this.#redis
+      .multi()
+      .hset(ACCOUNTS, account.id, JSON.stringify(account))
+      .hset(registryKey('emails'), account.email, account.id)
+      .sadd(registryKey(`accountsOf:${account.project}`), account.id)
+    await commit(transaction)
+  }
+
+  /** Creates or replaces it, under another address than before if that is given. */
+  async put(account: Account, emailBefore: string | undefined): Promise<void> {
+    if (emailBefore !== undefined && emailBefore !== account.email) await this.#redis.hdel(registryKey('emails'), emailBefore)
+    await this.create(account)
+  }
+
+  async change(project: string, id: string, change: (before: Account) => Account): Promise<Account> {
+    const changed = await this.#records.change(id, change)
+    if (!changed) throw missing(project, id)
+    return changed
+  }
+
+  async remove({ project, id }: Account): Promise<void> {
+    const removed = await this.#redis.telltaleRemoveAccount(1, ACCOUNTS, id)
+    if (removed === 0) throw missing(project, id)
+    if (removed < 0) throw new Failure('conflict', `service account ${id} is the last admin of its organization: make another one first`)
+  }
+
+  async keys(account: string): Promise<Key[]> {
+    const ids = (await this.#redis.smembers(registryKey(`keysOf:${account}`))).toSorted()
+    if (ids.length === 0) return []
+    const rows = await this.#redis.hmget(KEYS, ...ids)
+    return rows.filter(row => row !== null).map(withoutSecret)
+  }
+
+  async key(account: string, id: string): Promise<Key> {
+    const row = await this.#redis.hget(KEYS, id)
+    const found = row === null ? undefined : (JSON.parse(row) as SealedKey)
+    if (found?.account !== account) throw new Failure('not_found', `key ${id} does not exist`, { field: 'key' })
+    return withoutSecret(row as string)
+  }
+
+  /** @throws `conflict` when the account has as many as it may. */
+  async addKey(key: SealedKey, max = MAX_KEYS): Promise<void> {
+    const added = await this.#redis.telltaleAddKey(1, KEYS, key.account, key.id, JSON.stringify(key), max)
+    if (added < 0) throw new Failure('not_found', `service account ${key.account} does not exist`, { field: 'serviceaccount' })
+    if (added === 0) throw new Failure('conflict', `a service account has at most ${max} keys: delete an old one first`)
+  }
+
+  /** Creates or replaces it; the account that had it before has it no more. */
+  async putKey(key: SealedKey, accountBefore: string | undefined): Promise<void> {
+    const transaction = this.#redis.multi().hset(KEYS, key.id, JSON.stringify(key))
+    if (accountBefore !== undefined) transaction.srem(registryKey(`keysOf:${accountBefore}`), key.id)
+    await commit(transaction.sadd(registryKey(`keysOf:${key.account}`), key.id))
+  }
+
+  async removeKey(account: string, id: string): Promise<void> {
+    const removed = await this.#redis.telltaleRemoveKey(1, KEYS, account, id)
+    if (removed === 0) throw new Failure('not_found', `key ${id} does not exist`, { field: 'key' })
+    if (removed < 0) throw new Failure('conflict', `key ${id} is the last one of an organization's admin: make another one first`)
+  }
+
+  async hasKeys(): Promise<boolean> {
+    return (await this.#redis.hlen(KEYS)) > 0
+  }
+
+  /** Who holds this key, and every role of theirs, those by way of an organisation included. */
+  async holder(keyId: string): Promise<Holder | undefined> {
+    const [key, account, ...grants] = await this.#redis.telltaleLookUpKey(1, KEYS, keyId)
+    if (key === undefined || account === undefined) return undefined
+    const pairs = grants.flatMap((scope, i) => (i % 2 === 0 ? [[scope, grants[i + 1] as string] as const] : []))
+    return { key: JSON.parse(key) as SealedKey, account: JSON.parse(account) as Account, grants: pairs }
+  }
+}
+
+function withoutSecret(row: string): Key {
+  const { id, createTime } = JSON.parse(row) as SealedKey
+  return { id, createTime }
+}
+
+function missing(project: string, id: string): Failure {
+  return new Failure('not_found', `service account ${id} does not exist in project ${project}`, { field: 'serviceaccount' })
+}

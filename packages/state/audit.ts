@@ -1,0 +1,65 @@
+// The audit: who changed what, when and with which result. Kept per project and organisation, the oldest go; never a body or secret.
+import type { Redis } from 'ioredis'
+import { formatTime } from '../core/time.ts'
+import { projectKey } from '../log/key.ts'
+import { registryKey, type Scope } from './registry.ts'
+
+export type AuditEntry = {
+  readonly keyId: string
+  /** E-mail address of the service account. */
+  readonly account: string
+  readonly method: string
+  /** Path without the query, which may hold a token. */
+  readonly path: string
+  /** Name of the resource that was made or changed, where the answer says it. */
+  readonly resource: string
+  readonly status: number
+  readonly requestId: string
+}
+
+export type AuditRecord = AuditEntry & { readonly id: string; readonly time: string }
+
+const MAX_RECORDS = 10_000
+const MAX_PATH = 500
+
+export class Audit {
+  readonly #redis: Redis
+
+  constructor(redis: Redis) {
+    this.#redis = redis
+  }
+
+  /** Resolves when Redis has it on disk. */
+  async add(scope: Scope, entry: AuditEntry): Promise<void> {
+    const { path, resource, status, ...rest } = entry
+    const fields = { ...rest, path: path.slice(0, MAX_PATH), resource: resource.slice(0, MAX_PATH), status: String(status) }
+    await this.#redis.xadd(auditKey(scope), 'MAXLEN', '~', MAX_RECORDS, '*', ...Object.entries(fields).flat())
+  }
+
+  /** Newest first; `before` is the id of the last record of the page before. */
+  async list(scope: Scope, before: string, limit: number): Promise<AuditRecord[]> {
+    const rows = await this.#redis.xrevrange(auditKey(scope), before === '' ? '+' : `(${before}`, '-', 'COUNT', limit)
+    return rows.map(([id, fields]) => toRecord(id, fields))
+  }
+}
+
+function auditKey(scope: Scope): string {
+  const [kind, id = ''] = scope.split('/')
+  return kind === 'projects' ? projectKey(id, 'audit') : registryKey(`audit:${id}`)
+}
+
+function toRecord(id: string, fields: readonly string[]): AuditRecord {
+  const byName = new Map(fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1] as string] as const] : [])))
+  const text = (name: keyof AuditEntry) => byName.get(name) ?? ''
+  return {
+    id,
+    time: formatTime(Number(id.split('-', 1)[0]) * 1000),
+    keyId: text('keyId'),
+    account: text('account'),
+    method: text('method'),
+    path: text('path'),
+    resource: text('resource'),
+    status: Number(text('status')),
+    requestId: text('requestId'),
+  }
+}

@@ -1,0 +1,198 @@
+// Projects: what a tenant's devices, rules and members belong to.
+import { type Static, Type } from 'typebox'
+import { Failure, invalid } from '../../packages/core/failure.ts'
+import { type Caller, type Identity, permissionsOf, requireOrganization, roleIn } from '../../packages/identity/identity.ts'
+import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
+import { newId } from '../../packages/runtime/id.ts'
+import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
+import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import type { Organizations } from '../../packages/state/organization.ts'
+import type { Project, Projects } from '../../packages/state/project.ts'
+import { callerOf, DisplayName, MAX_PAGE, masked, Permissions, UpdateMask } from './organization.ts'
+
+export type ProjectPorts = {
+  readonly projects: Projects
+  readonly organizations: Organizations
+  readonly identity: Identity
+  counts(project: string): Promise<{ readonly sensors: number; readonly cloudConnectors: number }>
+  /** What keeps a project from being deleted, in words; undefined when it is empty. */
+  contents(project: string): Promise<string | undefined>
+}
+
+const ProjectAnswer = Type.Object({
+  name: Type.String(),
+  displayName: Type.String(),
+  organization: Type.String(),
+  organizationDisplayName: Type.String(),
+  sensorCount: Type.Integer(),
+  cloudConnectorCount: Type.Integer(),
+  inventory: Type.Boolean({ description: 'where an organization keeps what is in no use yet' }),
+})
+const organization = Type.String({ maxLength: 100, description: 'name of an organization', examples: ['organizations/default'] })
+const CreateBody = Type.Object({ displayName: DisplayName, organization }, { additionalProperties: false })
+const PatchBody = Type.Object({ displayName: Type.Optional(DisplayName) }, { additionalProperties: false })
+const ListQuery = Type.Object({
+  organization: Type.Optional(organization),
+  query: Type.Optional(Type.String({ maxLength: 200, description: 'part of the display name of the project or its organization' })),
+  ...PageQuery,
+})
+const One = Type.Object({ project: ProjectId })
+const tags = ['projects']
+
+export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
+  const { projects, identity } = ports
+  app.get(
+    '/v2/projects',
+    {
+      schema: {
+        operationId: 'listProjects',
+        summary: 'Lists the projects that the caller is a member of',
+        tags,
+        querystring: ListQuery,
+        response: { 200: listOf('projects', ProjectAnswer) },
+      },
+    },
+    async request => list(ports, projectsOf(request), request.query),
+  )
+  app.get(
+    '/v2/projects/:project',
+    { schema: { operationId: 'getProject', summary: 'Gets a project', tags, params: One, response: { 200: ProjectAnswer } } },
+    async request => {
+      const { project } = request.params
+      callerIn(request, project)
+      return present(ports, await projects.one(project))
+    },
+  )
+  app.post(
+    '/v2/projects',
+    {
+      schema: {
+        operationId: 'createProject',
+        summary: 'Creates a project; for admins of its organization',
+        tags,
+        body: CreateBody,
+        response: { 200: ProjectAnswer },
+      },
+    },
+    async request => {
+      const { displayName, organization } = request.body
+      const id = organizationIn(organization)
+      requireOrganization(callerOf(request), id)
+      const project = await projects.add(newId(), displayName, id)
+      request.auditScopes = [`organizations/${id}`, `projects/${project.id}`]
+      identity.forget()
+      return present(ports, project)
+    },
+  )
+  app.patch(
+    '/v2/projects/:project',
+    {
+      schema: {
+        operationId: 'updateProject',
+        summary: 'Renames a project',
+        tags,
+        params: One,
+        querystring: UpdateMask,
+        body: PatchBody,
+        response: { 200: ProjectAnswer },
+      },
+    },
+    async request => {
+      const { project } = request.params
+      callerIn(request, project, 'admin')
+      const { displayName } = masked(request.query.updateMask, request.body)
+      return present(ports, displayName === undefined ? await projects.one(project) : await projects.rename(project, displayName))
+    },
+  )
+  app.delete(
+    '/v2/projects/:project',
+    { schema: { operationId: 'deleteProject', summary: 'Deletes a project without devices', tags, params: One, response: { 200: Empty } } },
+    async request => {
+      const { project } = request.params
+      callerIn(request, project, 'admin')
+      const contents = await ports.contents(project)
+      // 400, as its clients know it.
+      if (contents !== undefined) throw new Failure('invalid', `project ${project} still has ${contents}: delete or transfer them first`)
+      const { organization } = await projects.one(project)
+      await projects.remove(project)
+      // Its own audit went with it.
+      request.auditScopes = [`organizations/${organization}`]
+      identity.forget()
+      return {}
+    },
+  )
+  app.get(
+    '/v2/projects/:project/permissions',
+    {
+      schema: {
+        operationId: 'listProjectPermissions',
+        summary: 'Lists what the caller may do in a project',
+        tags,
+        params: One,
+        querystring: Type.Object(PageQuery),
+        response: { 200: Permissions },
+      },
+    },
+    async request => {
+      const { project } = request.params
+      const caller = callerIn(request, project)
+      return { permissions: [...permissionsIn(caller, await projects.one(project))], nextPageToken: '' }
+    },
+  )
+}
+
+function permissionsIn(caller: Caller, { id, organization }: Project): readonly string[] {
+  if (caller.organizations?.includes(organization)) return permissionsOf('organization.admin')
+  return permissionsOf(`project.${roleIn(caller, id) ?? 'user'}`)
+}
+
+async function list(
+  ports: ProjectPorts,
+  ids: readonly string[],
+  { organization, query, pageSize = MAX_PAGE, pageToken }: Static<typeof ListQuery>,
+) {
+  const after = decodeToken(pageToken) ?? ''
+  const limit = Math.min(pageSize, MAX_PAGE)
+  const within = organization === undefined ? undefined : organizationIn(organization)
+  const all = await ports.projects.several(ids.filter(id => id > after))
+  const mine = all.filter(project => within === undefined || project.organization === within)
+  const names = await organizationNames(ports, mine)
+  const sought = query?.toLowerCase() ?? ''
+  const found = mine.filter(project =>
+    [project.displayName, names.get(project.organization) ?? ''].some(name => name.toLowerCase().includes(sought)),
+  )
+  const page = found.slice(0, limit)
+  const last = found.length > limit ? page.at(-1) : undefined
+  return {
+    projects: await Promise.all(page.map(project => toJson(ports, project, names))),
+    nextPageToken: last ? encodeToken(last.id) : '',
+  }
+}
+
+async function organizationNames({ organizations }: ProjectPorts, projects: readonly Project[]): Promise<Map<string, string>> {
+  const found = await organizations.several([...new Set(projects.map(project => project.organization))])
+  return new Map(found.map(({ id, displayName }) => [id, displayName]))
+}
+
+function organizationIn(name: string): string {
+  const id = /^(?:organizations\/)?([A-Za-z0-9_-]{1,63})$/.exec(name)?.[1]
+  if (id === undefined) throw invalid('organization', 'expected a name such as organizations/default')
+  return id
+}
+
+async function present(ports: ProjectPorts, project: Project) {
+  return toJson(ports, project, await organizationNames(ports, [project]))
+}
+
+async function toJson(ports: ProjectPorts, { id, displayName, organization, inventory }: Project, names: ReadonlyMap<string, string>) {
+  const { sensors, cloudConnectors } = await ports.counts(id)
+  return {
+    name: `projects/${id}`,
+    displayName,
+    organization: `organizations/${organization}`,
+    organizationDisplayName: names.get(organization) ?? '',
+    sensorCount: sensors,
+    cloudConnectorCount: cloudConnectors,
+    inventory,
+  }
+}
