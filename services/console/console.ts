@@ -88,7 +88,10 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
   addOrganizationRoutes(app, { ...ports, nowUs })
   addProjectRoutes(app, {
     ...ports,
-    counts: async project => ({ sensors: await devices.count(project), cloudConnectors: 0 }),
+    counts: async project => {
+      const [all, cloudConnectors] = await Promise.all([devices.count(project), devices.countOf(project, 'ccon')])
+      return { sensors: all - cloudConnectors, cloudConnectors }
+    },
     contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
   })
 }
