@@ -324,6 +324,21 @@ describe('the audit', () => {
     expect(made).toMatchObject({ method: 'POST', path: '/v2/projects', resource: `projects/${project}` })
   })
 
+  test('of a project has the devices that left it', async () => {
+    const [source, target] = [await newProject(telltale), await newProject(telltale)]
+    await done(telltale.send('POST', `/v2/projects/${source}/devices/d1:publish`, { temperature: { value: 1 } }))
+    const developer = await newAccount(telltale, source, {
+      [`projects/${source}`]: 'project.developer',
+      [`projects/${target}`]: 'project.admin',
+    })
+    const moved = { devices: [`projects/${source}/devices/d1`] }
+    const path = `/v2/projects/${target}/devices:transfer`
+    expect((await done(developer.call('POST', path, moved)))['transferredDevices']).toEqual([])
+    await done(telltale.send('POST', path, moved))
+    const [record] = await listed(`/v2/projects/${source}/audit`, 'records')
+    expect(record).toMatchObject({ method: 'POST', path, status: 200, account: 'admin@localhost' })
+  })
+
   test('is not written by outsiders', async () => {
     const project = await newProject(telltale)
     const outsider = await newAccount(telltale, 'default', { 'projects/default': 'project.admin' })
