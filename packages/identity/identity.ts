@@ -174,6 +174,11 @@ export class Identity {
     return this.#watches.add(caller, ended, project)
   }
 
+  /** What the caller may now, at most a second old; undefined when the key is gone. */
+  async renew({ keyId }: Caller): Promise<Caller | undefined> {
+    return (await this.#look(keyId)).caller
+  }
+
   async close(): Promise<void> {
     await this.#watches.close()
   }
