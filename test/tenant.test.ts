@@ -74,6 +74,14 @@ describe('a project', () => {
     expect([status, json['error']]).toEqual([400, expect.stringContaining('devices')])
   })
 
+  test('with data connectors is not deleted', async () => {
+    const project = await newProject(telltale)
+    const connector = { type: 'HTTP_PUSH', displayName: 'c', httpConfig: { url: 'https://hook.example/in' } }
+    await done(telltale.send('POST', `/v2/projects/${project}/dataconnectors`, connector))
+    const { status, json } = await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
+    expect([status, json['error']]).toEqual([400, expect.stringContaining('data connectors')])
+  })
+
   test('lists in pages', async () => {
     const mine = await newProject(telltale, 'paged')
     const names = [mine, await newProject(telltale, 'paged'), await newProject(telltale, 'paged')].toSorted()
@@ -280,6 +288,30 @@ function bodyFor(path: string): object {
   if (path.endsWith(':publish')) return { temperature: { value: 1 } }
   return { displayName: 'x' }
 }
+
+describe('what is open', () => {
+  test('ends within a second when the key, the account or the role of its caller goes', async () => {
+    const project = await newProject(telltale)
+    const ends: [string, (who: Somebody) => string][] = [
+      ['key', who => `/v2/${who.name}/keys/${who.keyId}`],
+      ['account', who => `/v2/${who.name}`],
+      ['role', who => `/v2/projects/${project}/members/${who.id}`],
+    ]
+    for (const [what, path] of ends) {
+      const somebody = await newAccount(telltale, project, { [`projects/${project}`]: 'project.developer' })
+      const stream = await telltale.stream('', {
+        path: `/v2/projects/${project}/devices:stream`,
+        headers: { authorization: `Bearer ${await somebody.token()}` },
+      })
+      const client = await telltale.mqtt({ username: somebody.keyId, password: somebody.secret })
+      await done(telltale.http(path(somebody), { method: 'DELETE' }))
+      const since = performance.now()
+      await eventually(() => expect([what, stream.hasEnded(), client.connected]).toEqual([what, true, false]), 3000)
+      expect(performance.now() - since).toBeLessThan(1000)
+      await client.endAsync(true)
+    }
+  })
+})
 
 describe('the audit', () => {
   test('has who changed what, with which result, and no secret', async () => {

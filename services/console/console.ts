@@ -90,7 +90,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
-  const { devices } = ports
+  const { devices, connectors } = ports
   addAccountRoutes(app, { ...ports, nowUs })
   addMemberRoutes(app, { ...ports, nowUs })
   addOrganizationRoutes(app, { ...ports, nowUs })
@@ -100,7 +100,10 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
       const [all, cloudConnectors] = await Promise.all([devices.count(project), devices.countOf(project, 'ccon')])
       return { sensors: all - cloudConnectors, cloudConnectors }
     },
-    contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
+    contents: async project => {
+      if ((await devices.count(project)) > 0) return 'devices'
+      return (await connectors.list(project)).length > 0 ? 'data connectors' : undefined
+    },
   })
 }
 
