@@ -90,14 +90,20 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
-  const { devices } = ports
+  const { devices, connectors } = ports
   addAccountRoutes(app, { ...ports, nowUs })
   addMemberRoutes(app, { ...ports, nowUs })
   addOrganizationRoutes(app, { ...ports, nowUs })
   addProjectRoutes(app, {
     ...ports,
-    counts: async project => ({ sensors: await devices.count(project), cloudConnectors: 0 }),
-    contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
+    counts: async project => {
+      const [all, cloudConnectors] = await Promise.all([devices.count(project), devices.countOf(project, 'ccon')])
+      return { sensors: all - cloudConnectors, cloudConnectors }
+    },
+    contents: async project => {
+      if ((await devices.count(project)) > 0) return 'devices'
+      return (await connectors.list(project)).length > 0 ? 'data connectors' : undefined
+    },
   })
 }
 
