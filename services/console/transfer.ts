@@ -30,7 +30,7 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
       const { project: target } = request.params
       callerIn(request, target, 'admin')
       const { devices: names } = request.body
-      const outcomes = await inBatches(request, names, async name => {
+      const outcomes = await inBatches(request.log, names, async name => {
         const [source, id] = placeOf(name)
         callerIn(request, source, 'admin')
         if (source === target) throw invalid('devices', `${name} is in project ${target} already`)
