@@ -19,9 +19,12 @@ import { openSecure } from '../packages/runtime/secure.ts'
 import { VERSION } from '../packages/runtime/version.ts'
 import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { summarise } from '../packages/state/attempt.ts'
 import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
+import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
+import { DeviceLists } from '../packages/state/devicelist.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Projects } from '../packages/state/project.ts'
@@ -32,7 +35,7 @@ import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
-import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -54,6 +57,8 @@ export type AdminKey = { readonly keyId: string; readonly secret: string; readon
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
+
+const nowUs = () => Date.now() * 1000
 
 /** Rejects with a Failure `setup` that names the setting; whatever was started is stopped again. */
 export async function startApp(config: Config, logger: Logger, progress: (text: string) => void): Promise<App> {
@@ -142,17 +147,34 @@ type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () =>
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
   const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
   const log = new Log(quick, CONSUMERS)
-  const devices = new Devices(quick)
+  const devices = new Devices(quick, {
+    consumers: CONSUMERS,
+    nowUs,
+    newId: () => newId(),
+    wake: (project, consumer) => wakes.wake(project, consumer),
+  })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
   if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
-    const state = { devices, alarms, quarantine, rules: new Rules(quick), channels: new Channels(quick), audit: new Audit(quick) }
+    const state = {
+      devices,
+      lists: new DeviceLists(quick, devices),
+      alarms,
+      quarantine,
+      rules: new Rules(quick),
+      channels: new Channels(quick),
+      audit: new Audit(quick),
+      connectors: new Connectors(quick),
+    }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
     const audiences = config.tokenAudiences
-    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...state, ...tenants })
+    const connectorOutbound = openConnectorOutbound(config)
+    lifecycle.started('connector outbound', () => connectorOutbound.close())
+    const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -196,7 +218,7 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),
-    nowUs: () => Date.now() * 1000,
+    nowUs,
     newId: () => newId(),
     renew: caller => identity.renew(caller),
     watch: (caller, ended, project) => identity.watch(caller, ended, project),

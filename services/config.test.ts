@@ -145,4 +145,28 @@ describe('settings', () => {
     expect(problems({ TELLTALE_REDIS_URL: 'redis://x' })).toEqual([expect.stringMatching(/^TELLTALE_SECRET_KEY: processes on a shared/)])
     expect(problems({ TELLTALE_INFLUX_URL: 'localhost:8086' })).toEqual([expect.stringMatching(/^TELLTALE_INFLUX_URL: expected a URL/)])
   })
+
+  it.each([
+    ['TELLTALE_ADMIN_SECRET', 'changeme-changeme'],
+    ['TELLTALE_ADMIN_SECRET', 'adminadminadminadmin'],
+    ['TELLTALE_SECRET_KEY', 'x'.repeat(40)],
+    ['TELLTALE_SECRET_KEY', 'please-change-this-secret-key-in-production'],
+  ])('in production hold no %s such as %s that others could guess', (name, value) => {
+    const open = { NODE_ENV: 'production', TELLTALE_HOST: '0.0.0.0', [name]: value }
+    const [problem, ...others] = problems(open)
+    expect([problem, others]).toEqual([expect.stringMatching(new RegExp(`^${name}: (.+); set it to random characters`)), []])
+    expect(problem).not.toContain(value)
+    // Nobody else reaches a loopback address, and elsewhere it is somebody's own machine.
+    for (const host of ['127.0.0.1', '::1', 'localhost', '127.8.9.10']) expect(problems({ ...open, TELLTALE_HOST: host })).toEqual([])
+    expect(problems({ ...open, NODE_ENV: 'development' })).toEqual([])
+    expect(problems({ ...open, [name]: 'Zm9vYmFyIGJhegaS4uJ0q9vT2rK8wQ1xL5nB7cD3e' })).toEqual([])
+  })
+
+  it('take the audiences of tokens as a list', () => {
+    expect(parseConfig({}, []).tokenAudiences).toEqual(['https://identity.disruptive-technologies.com/oauth2/token'])
+    expect(parseConfig({ TELLTALE_TOKEN_AUDIENCES: 'https://a/token, https://b/token' }, []).tokenAudiences).toEqual([
+      'https://a/token',
+      'https://b/token',
+    ])
+  })
 })

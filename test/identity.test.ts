@@ -2,7 +2,7 @@
 import axios from 'axios'
 import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { callWith, done, idOf, newAccount, newProject, newToken, REAL_AUDIENCE } from './tenant.ts'
+import { callWith, done, idOf, newAccount, newProject, newToken, REAL_AUDIENCE, text } from './tenant.ts'
 import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
@@ -80,8 +80,8 @@ describe('a service account', () => {
 
   test('lists in pages', async () => {
     const project = await newProject(telltale)
-    const names: unknown[] = []
-    for (let i = 0; i < 5; i++) names.push((await done(telltale.send('POST', `/v2/projects/${project}/serviceaccounts`, {})))['name'])
+    const names: string[] = []
+    for (let i = 0; i < 5; i++) names.push(text(await done(telltale.send('POST', `/v2/projects/${project}/serviceaccounts`, {})), 'name'))
     const seen: unknown[] = []
     for (let pageToken = ''; ; ) {
       const page = await done(telltale.http(`/v2/projects/${project}/serviceaccounts?page_size=2&pageToken=${pageToken}`))
@@ -98,12 +98,12 @@ describe('a key', () => {
     const { name } = await newAccount(telltale, 'default')
     const { key, secret } = (await done(telltale.http(`/v2/${name}/keys`, { method: 'POST' }))) as { key: Json; secret: string }
     expect(key).toEqual({
-      name: `${name}/keys/${key['id']}`,
+      name: `${name}/keys/${text(key, 'id')}`,
       id: expect.stringMatching(/^[0-9a-v]{20}$/),
       createTime: expect.stringMatching(TIME),
     })
     expect(secret).toMatch(/^[0-9a-f]{64}$/)
-    expect(await done(telltale.http(`/v2/${key['name']}`))).toEqual(key)
+    expect(await done(telltale.http(`/v2/${text(key, 'name')}`))).toEqual(key)
     const list = await telltale.http(`/v2/${name}/keys`)
     expect(list.json['keys']).toContainEqual(key)
     expect(list.text).not.toContain(secret)

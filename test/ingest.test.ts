@@ -69,7 +69,7 @@ describe('every form of an event', () => {
     ],
     ['a bare word', short('contact'), () => 'OPEN', [{ eventType: 'contact', data: { contact: { state: 'OPEN' } } }]],
     ['a string', short('contact'), () => '"CLOSED"', [{ data: { contact: { state: 'CLOSED' } } }]],
-    ['true', short('motion'), () => 'true', [{ data: { motion: { state: true } } }]],
+    ['true', short('motion'), () => 'true', [{ data: { motion: { state: 'MOTION_DETECTED' } } }]],
     [
       'a type of the sender’s own',
       short('vendor.thing_1'),

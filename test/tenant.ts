@@ -23,6 +23,13 @@ export async function done(answer: Promise<Answer>): Promise<Json> {
   return json
 }
 
+/** A field that holds a text. */
+export function text(json: Json | undefined, field: string): string {
+  const value = json?.[field]
+  if (typeof value !== 'string') throw new Error(`no text in ${field}: ${JSON.stringify(json)}`)
+  return value
+}
+
 /** The last part of a name. */
 export function idOf(name: unknown): string {
   return String(name).split('/').at(-1) ?? ''

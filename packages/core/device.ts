@@ -1,5 +1,7 @@
 // What the registry knows of a device, and which devices a selector picks.
 
+import { invalid } from './failure.ts'
+
 export type Device = {
   readonly id: string
   /** `temperature`, `contact` …: of the first event unless set. */
@@ -20,4 +22,23 @@ export function parseLabelFilter(text: string): LabelFilter {
 
 export function matchesLabels(filters: readonly LabelFilter[], labels: Device['labels']): boolean {
   return filters.every(({ key, value }) => Object.hasOwn(labels, key) && (value === undefined || labels[key] === value))
+}
+
+const EMULATED = /^emu[0-9a-v]{20}$/
+
+/** Devices of the emulator are known by their id (contracts.md 1.a.2). */
+export function isEmulated(id: string): boolean {
+  return EMULATED.test(id)
+}
+
+/** A label of the system: this device is emulated (contracts.md 1.a.6). */
+export const VIRTUAL = { 'virtual-sensor': '' } as const
+
+/** The types that the emulator knows (contracts.md 1.a.5); devices that are there may have any other. */
+const TYPES: readonly string[] =
+  'temperature proximity touch humidity proximityCounter touchCounter waterDetector ccon co2 motion deskOccupancy contact'.split(' ')
+
+export function checkDeviceType(type: string, field = 'type'): string {
+  if (!TYPES.includes(type)) throw invalid(field, `expected one of ${TYPES.join(', ')}, got ${type}`)
+  return type
 }

@@ -70,6 +70,8 @@ const MAIN_FIELDS: ReadonlyMap<string, string> = new Map([
   ['networkStatus', 'signalStrength'],
   ['batteryStatus', 'percentage'],
   ['connectionStatus', 'connection'],
+  ['ethernetStatus', 'ipAddress'],
+  ['cellularStatus', 'signalStrength'],
 ])
 
 /**

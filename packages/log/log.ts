@@ -28,7 +28,7 @@ export type AppendOutcome = {
 /** Keys remembered per generation; a redelivery is recognised for one to two generations. About 80 bytes a key. */
 const SEEN_LIMIT = 250_000
 /** A wake flag that outlives a lost wake for no longer than this; the sweep makes up for it. */
-const WAKE_MS = 1000
+export const WAKE_MS = 1000
 
 const APPEND = `
 local n = tonumber(ARGV[4])

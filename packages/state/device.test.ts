@@ -1,7 +1,8 @@
 // The device registry on a real Redis, and what a follower of the log keeps of it.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { DeviceCache, Devices } from './device.ts'
+import { Log } from '../log/log.ts'
+import { DeviceCache, Devices, reportedKey } from './device.ts'
 
 describe.skipIf(installed === undefined)('devices', () => {
   let server: TestRedis
@@ -53,20 +54,94 @@ describe.skipIf(installed === undefined)('devices', () => {
     await expect(devices.put(project, { id: 'a', type: 't', labels, productNumber: '' })).rejects.toThrow(message)
   })
 
-  it('are listed by name, page by page, whatever they are called', async () => {
-    const names = ['-a', 'Z', 'a', 'a b', 'é', '设备', '😀', '__proto__', '[x', '(x']
-    await devices.register(
-      project,
-      names.map(name => [name, 't'] as const),
-    )
-    const listed: string[] = []
-    for (;;) {
-      const page = await devices.list(project, listed.at(-1) ?? '', 3)
-      listed.push(...page.map(({ id }) => id))
-      if (page.length < 3) break
+  it('are told of in the log together with the change, and not when nothing changed', async () => {
+    const woken: string[] = []
+    let n = 0
+    const announcer = {
+      consumers: ['judge', 'store'],
+      nowUs: () => 1e15,
+      newId: () => `e${n++}`,
+      wake: (_: string, name: string) => void woken.push(name),
     }
-    expect(listed.toSorted()).toEqual(names.toSorted())
-    expect(new Set(listed).size).toBe(names.length)
+    const telling = new Devices(server.redis, announcer)
+    const log = new Log(server.redis, [])
+    await telling.register(project, [['a', 't']])
+    await telling.put(project, { id: 'b', type: 't', labels: {}, productNumber: '' })
+    expect(await log.read(project, '0-0', 10)).toEqual([])
+    await telling.relabel(project, 'a', { x: 'é' }, [])
+    await telling.relabel(project, 'a', { x: 'é' }, ['absent'])
+    await telling.put(project, { id: 'a', type: 'other', labels: { x: 'é' }, productNumber: '' })
+    const events = (await log.read(project, '0-0', 10)).flatMap(entry => entry.events)
+    expect(events.map(({ device, eventType, timeUs }) => [device, eventType, timeUs])).toEqual(Array(2).fill(['a', 'labelsChanged', 1e15]))
+    expect(events[0]?.frame).toContain('"added":{"x":"\\u00e9"}')
+    expect(events.map(({ frame }) => JSON.parse(frame))).toEqual([
+      {
+        eventId: 'e0',
+        targetName: `projects/${project}/devices/a`,
+        eventType: 'labelsChanged',
+        data: { added: { x: 'é' }, modified: {}, removed: [] },
+        timestamp: '2001-09-09T01:46:40.000000Z',
+      },
+      expect.objectContaining({ data: { added: {}, modified: {}, removed: [] } }),
+    ])
+    expect(woken).toEqual(['judge', 'store'])
+  })
+
+  describe('that move to another project', () => {
+    let target: string
+    beforeEach(async () => {
+      target = freshProject()
+      await devices.put(project, { id: 'a', type: 'temperature', labels: { zone: 'cold' }, productNumber: '1' })
+      await server.redis.hset(reportedKey(project, 'a'), 'temperature', '5 {"value":3}')
+    })
+    const moved = { id: 'a', type: 'temperature', labels: { zone: 'cold' }, productNumber: '1' }
+
+    it('take labels and reported values along, and leave nothing behind', async () => {
+      await devices.transfer(project, target, 'a')
+      expect(await devices.get(project, ['a'])).toEqual([undefined])
+      expect(await devices.one(target, 'a')).toEqual(moved)
+      expect(await devices.reported(target, ['a'])).toEqual([{ temperature: { value: 3 } }])
+      expect(await server.redis.keys(`t:{${project}}:*`)).toEqual([`t:{${project}}:indexes`])
+      expect(await server.redis.exists(`t:{${target}}:arriving`)).toBe(0)
+    })
+
+    it('are told of in both logs', async () => {
+      const telling = new Devices(server.redis, { consumers: [], nowUs: () => 0, newId: () => 'e', wake: () => undefined })
+      await telling.transfer(project, target, 'a')
+      const log = new Log(server.redis, [])
+      const changes = async (name: string) =>
+        (await log.read(name, '0-0', 10)).flatMap(({ events }) => events.map(({ frame }) => JSON.parse(frame).data))
+      expect(await changes(project)).toEqual([{ added: {}, modified: {}, removed: ['zone'] }])
+      expect(await changes(target)).toEqual([{ added: { zone: 'cold' }, modified: {}, removed: [] }])
+    })
+
+    it('do not replace one that is there, and need to exist', async () => {
+      await devices.register(target, [['a', 'co2']])
+      await expect(devices.transfer(project, target, 'a')).rejects.toThrow(`device a already exists in project ${target}`)
+      await expect(devices.transfer(project, target, 'b')).rejects.toThrow(`device b does not exist in project ${project}`)
+      expect([(await devices.one(project, 'a')).type, (await devices.one(target, 'a')).type]).toEqual(['temperature', 'co2'])
+    })
+
+    it('go on where a move was broken off, whichever half was done', async () => {
+      // As after a crash between the two halves.
+      await devices.put(target, { ...moved, labels: {} })
+      await server.redis.hset(`t:{${target}}:arriving`, 'a', project)
+      await devices.transfer(project, target, 'a')
+      expect(await devices.one(target, 'a')).toEqual(moved)
+      // As after a crash before the last step.
+      await server.redis.hset(`t:{${project}}:left`, 'a', target)
+      await server.redis.hset(`t:{${target}}:arriving`, 'a', project)
+      await devices.transfer(project, target, 'a')
+      expect(await devices.one(target, 'a')).toEqual(moved)
+    })
+
+    it('are moved once by many who try', async () => {
+      const others = Array.from({ length: 6 }, freshProject)
+      const outcomes = await Promise.allSettled(others.map(other => devices.transfer(project, other, 'a')))
+      const holders = (await Promise.all(others.map(other => devices.get(other, ['a'])))).filter(([device]) => device)
+      expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBe(1)
+      expect(holders).toHaveLength(1)
+    })
   })
 
   it('are all known after loading them, also when older ones had to make room', async () => {

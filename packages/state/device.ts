@@ -2,7 +2,12 @@
 import type { Redis } from 'ioredis'
 import type { Device } from '../core/device.ts'
 import { Failure } from '../core/failure.ts'
+import { asciiJson } from '../core/json.ts'
+import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
+import type { CommitCommand } from '../log/log.ts'
+import { facetCommands, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
+import { DeviceScripts, type Notice } from './devicescript.ts'
 
 export type LabelChange = {
   readonly added: Readonly<Record<string, string>>
@@ -13,35 +18,36 @@ export type LabelChange = {
 /** Newest data by event type, for example `{"temperature":{"value":21.5,…}}`. */
 export type Reported = Readonly<Record<string, unknown>>
 
-/** Replaces a field only if it still holds what was read; an empty ARGV[2] stands for «does not exist». */
-const SWAP = `
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
-return 1`
-
-type Scripts = { telltaleSwapDevice(keys: number, ...args: string[]): Promise<number> }
+/** Tells everybody who follows the log of a change of labels, in the same step as the change. */
+export type Announcer = {
+  readonly consumers: readonly string[]
+  nowUs(): number
+  newId(): string
+  wake(project: string, consumer: string): void
+}
 
 const MAX_LABELS = 64
+const ATTEMPTS = 20
+/** Removed devices of all projects, counted: who remembers that a device exists looks whether this has moved. */
+const REMOVALS = 't:devices:removals'
+const NO_CHANGE: LabelChange = { added: {}, modified: {}, removed: [] }
 
 export class Devices {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis
+  readonly #scripts: DeviceScripts
+  readonly #announcer: Announcer | undefined
 
-  constructor(redis: Redis) {
-    redis.defineCommand('telltaleSwapDevice', { lua: SWAP })
-    this.#redis = redis as Redis & Scripts
+  /** @param announcer without it nothing is put into the log. */
+  constructor(redis: Redis, announcer?: Announcer) {
+    this.#redis = redis
+    this.#scripts = new DeviceScripts(redis)
+    this.#announcer = announcer
   }
 
   /** Makes sure that devices exist; those that do keep their type and labels. */
   async register(project: string, devices: Iterable<readonly [id: string, type: string]>): Promise<void> {
-    const pipeline = this.#redis.pipeline()
-    for (const [id, type] of devices) {
-      pipeline.hsetnx(projectKey(project, 'devices'), id, serialise({ id, type, labels: {}, productNumber: '' }))
-      pipeline.zadd(projectKey(project, 'deviceIndex'), 'NX', 0, id)
-    }
-    const results = await pipeline.exec()
-    const failed = results?.find(([error]) => error !== null)
-    if (failed) throw failed[0]
+    const rows = [...devices].map(([id, type]) => [id, type, serialise({ id, type, labels: {}, productNumber: '' })] as const)
+    await this.#scripts.register(project, rows)
   }
 
   async get(project: string, ids: readonly string[]): Promise<(Device | undefined)[]> {
@@ -52,52 +58,199 @@ export class Devices {
 
   async one(project: string, id: string): Promise<Device> {
     const [device] = await this.get(project, [id])
-    if (!device) throw new Failure('not_found', `device ${id} does not exist in project ${project}`, { field: 'device' })
+    if (!device) throw missing(project, id)
     return device
-  }
-
-  /** In order of id; go on after the last id of a page. Devices added meanwhile do not move the others. */
-  async list(project: string, after: string, limit: number): Promise<Device[]> {
-    const from = after === '' ? '-' : `(${after}`
-    const ids = await this.#redis.zrangebylex(projectKey(project, 'deviceIndex'), from, '+', 'LIMIT', 0, limit)
-    return (await this.get(project, ids)).filter(device => device !== undefined)
   }
 
   async count(project: string): Promise<number> {
     return this.#redis.hlen(projectKey(project, 'devices'))
   }
 
+  /** Creates a device; `conflict` when there is one. */
+  async create(project: string, device: Device): Promise<void> {
+    checkLabels(device.labels)
+    await this.#swap(project, device.id, before => {
+      if (before) throw new Failure('conflict', `device ${device.id} already exists in project ${project}`, { field: 'device' })
+      return device
+    })
+  }
+
   /** Creates a device or replaces its type, labels and product number; returns the change of labels. */
   async put(project: string, device: Device): Promise<LabelChange> {
     checkLabels(device.labels)
-    return this.#swap(project, device.id, () => device, true)
+    return this.#swap(project, device.id, () => device)
   }
 
   /** Adds and removes labels; `not_found` when the device does not exist. */
   async relabel(project: string, id: string, add: Device['labels'], remove: readonly string[]): Promise<LabelChange> {
-    return this.#swap(
+    return this.edit(project, id, labels => {
+      const kept = Object.entries(labels).filter(([key]) => !remove.includes(key))
+      return { ...Object.fromEntries(kept), ...add }
+    })
+  }
+
+  /** Replaces a device's labels by what is made of them, which is called again when somebody else was faster. */
+  async edit(project: string, id: string, change: (labels: Device['labels']) => Device['labels']): Promise<LabelChange> {
+    return this.#swap(project, id, before => {
+      if (!before) throw missing(project, id)
+      const labels = change(before.labels)
+      checkLabels(labels)
+      return { ...before, labels }
+    })
+  }
+
+  /** Takes a device out of the registry, with its labels and what it reported; its history stays. `not_found` when there is none. */
+  async remove(project: string, id: string): Promise<void> {
+    const cleared = await this.#reportedCommands(project, id, undefined)
+    await this.#swap(
       project,
       id,
       before => {
-        const labels = { ...before.labels, ...add }
-        for (const key of remove) if (!Object.hasOwn(add, key)) delete labels[key]
-        checkLabels(labels)
-        return { ...before, labels }
+        if (!before) throw missing(project, id)
+        return undefined
       },
-      false,
+      cleared,
     )
+    await this.#redis.incr(REMOVALS)
   }
 
-  async #swap(project: string, id: string, change: (before: Device) => Device, create: boolean): Promise<LabelChange> {
-    const keys = [projectKey(project, 'devices'), projectKey(project, 'deviceIndex')]
-    for (let attempt = 0; attempt < 20; attempt++) {
-      const row = await this.#redis.hget(keys[0] as string, id)
-      if (row === null && !create) throw new Failure('not_found', `device ${id} does not exist in project ${project}`, { field: 'device' })
-      const before = row === null ? { id, type: '', labels: {}, productNumber: '' } : parse(id, row)
-      const after = change(before)
-      if ((await this.#redis.telltaleSwapDevice(2, ...keys, id, row ?? '', serialise(after))) === 1) return difference(before, after)
+  /** Grows when devices were taken out of any project. */
+  async removals(): Promise<number> {
+    return Number((await this.#redis.get(REMOVALS)) ?? 0)
+  }
+
+  /**
+   * Moves the entry with labels and reported values; history, rule states and alarms stay where they were. The projects may lie on
+   * different servers, so the device is in both for a moment: `arriving` of the target says from where, and what takes it out of
+   * the source decides, with a note in `left`, to whom it went. So the same call goes on after a crash, and of several targets
+   * one gets it. `not_found` without the device, `conflict` when the target has one of that name.
+   */
+  async transfer(source: string, target: string, id: string): Promise<void> {
+    const arriving = projectKey(target, 'arriving')
+    const left = projectKey(source, 'left')
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const [row, reported, begun] = await Promise.all([
+        this.#redis.hget(projectKey(source, 'devices'), id),
+        this.#redis.hgetall(reportedKey(source, id)),
+        this.#redis.hget(arriving, id),
+      ])
+      if (row === null) {
+        if (begun === source && (await this.#redis.hget(left, id)) === target) return this.#transferred([arriving, left], id)
+        if (begun === source) await this.#withdraw(target, id)
+        throw missing(source, id)
+      }
+      const device = parse(id, row)
+      const arrived = await this.#reportedCommands(target, id, reported)
+      await this.#swap(
+        target,
+        id,
+        before => {
+          if (before && begun !== source)
+            throw new Failure('conflict', `device ${id} already exists in project ${target}`, { field: 'device' })
+          return device
+        },
+        [['HSET', arriving, id, source], ...arrived],
+      )
+      const gone = [...(await this.#reportedCommands(source, id, undefined)), ...facetCommands(source, device, undefined)]
+      const notice = this.#notice(source, id, difference(device, undefined))
+      const done = await this.#scripts.change(source, { id, from: row, to: '', notice, commands: [['HSET', left, id, target], ...gone] })
+      if (done === false) continue
+      this.#wake(source, done)
+      return this.#transferred([arriving, left], id)
     }
     throw new Failure('conflict', `device ${id} is being changed by others: try again`)
+  }
+
+  async #transferred(notes: readonly string[], id: string): Promise<void> {
+    await this.#redis.incr(REMOVALS)
+    for (const note of notes) await this.#redis.hdel(note, id)
+  }
+
+  /** Another project got the device: what was put here for it goes again. */
+  async #withdraw(target: string, id: string): Promise<void> {
+    const cleared = await this.#reportedCommands(target, id, undefined)
+    await this.#swap(target, id, () => undefined, [['HDEL', projectKey(target, 'arriving'), id], ...cleared])
+    await this.#redis.incr(REMOVALS)
+  }
+
+  /** Puts a device into indexes that were begun after it was registered; nothing else changes. */
+  async reindex(project: string, ids: readonly string[]): Promise<void> {
+    let left = ids
+    for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt++) {
+      const batch = left
+      const rows = await this.#redis.hmget(projectKey(project, 'devices'), ...batch)
+      const done = await Promise.all(
+        rows.map(async (row, i) => {
+          const id = batch[i] as string
+          // Removed meanwhile: there is nothing to put into an index.
+          if (row === null) return true
+          const commands = facetCommands(project, undefined, parse(id, row))
+          return (await this.#scripts.change(project, { id, from: row, to: row, notice: undefined, commands })) !== false
+        }),
+      )
+      left = batch.filter((_, i) => !done[i])
+    }
+  }
+
+  async #swap(
+    project: string,
+    id: string,
+    change: (before: Device | undefined) => Device | undefined,
+    more: readonly CommitCommand[] = [],
+  ): Promise<LabelChange> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const from = (await this.#redis.hget(projectKey(project, 'devices'), id)) ?? ''
+      const before = from === '' ? undefined : parse(id, from)
+      const after = change(before)
+      const to = after ? serialise(after) : ''
+      if (from === to && more.length === 0) return NO_CHANGE
+      const labels = difference(before, after)
+      // A device without labels that is only just there is no news; one whose type changed is, to filters and rules.
+      const notice = from === to || (before === undefined && isEmpty(labels)) ? undefined : this.#notice(project, id, labels)
+      const commands = [...facetCommands(project, before, after), ...more]
+      const done = await this.#scripts.change(project, { id, from, to, notice, commands })
+      if (done === false) continue
+      this.#wake(project, done)
+      return labels
+    }
+    throw new Failure('conflict', `device ${id} is being changed by others: try again`)
+  }
+
+  #notice(project: string, device: string, labels: LabelChange): Notice | undefined {
+    if (!this.#announcer) return undefined
+    const timeUs = this.#announcer.nowUs()
+    const frame = asciiJson({
+      eventId: this.#announcer.newId(),
+      targetName: `projects/${project}/devices/${device}`,
+      eventType: 'labelsChanged',
+      data: labels,
+      timestamp: formatTime(timeUs),
+    })
+    return { device, timeUs, frame, consumers: this.#announcer.consumers }
+  }
+
+  #wake(project: string, consumers: readonly string[]): void {
+    for (const consumer of consumers) this.#announcer?.wake(project, consumer)
+  }
+
+  /** Replaces what a device reported last, as rows by event type, and its places in the indexes of that; undefined: nothing. */
+  async #reportedCommands(project: string, id: string, rows: Record<string, string> | undefined): Promise<CommitCommand[]> {
+    const commands: CommitCommand[] = [['DEL', reportedKey(project, id)]]
+    const pairs = Object.entries(rows ?? {}).flat()
+    if (pairs.length > 0) commands.push(['HSET', reportedKey(project, id), ...pairs])
+    for (const text of await this.reportedPaths(project)) {
+      const path = parseReportedPath(text)
+      const row = rows?.[path.eventType]
+      const score = row === undefined ? undefined : scoreAt(parseReported(row).data, path)
+      const key = reportedIndexKey(project, text)
+      commands.push(score === undefined ? ['ZREM', key, id] : ['ZADD', key, score, id])
+    }
+    return commands
+  }
+
+  /** The reported fields that have an index, complete or being built. */
+  async reportedPaths(project: string): Promise<string[]> {
+    return (await this.#redis.hkeys(projectKey(project, 'indexes'))).filter(name => name !== 'facets')
   }
 
   async reported(project: string, ids: readonly string[]): Promise<Reported[]> {
@@ -109,6 +262,10 @@ export class Devices {
       return Object.fromEntries(Object.entries(row as Record<string, string>).map(([type, value]) => [type, parseReported(value).data]))
     })
   }
+}
+
+function missing(project: string, id: string): Failure {
+  return new Failure('not_found', `device ${id} does not exist in project ${project}`, { field: 'device' })
 }
 
 /** A device's last values: hash of event type → `{timeUs} {data as JSON}`. */
@@ -129,7 +286,7 @@ function parse(id: string, row: string): Device {
   return { id, ...(JSON.parse(row) as Omit<Device, 'id'>) }
 }
 
-function checkLabels(labels: Device['labels']): void {
+export function checkLabels(labels: Device['labels']): void {
   const keys = Object.keys(labels)
   if (keys.length > MAX_LABELS) throw new Failure('invalid', `labels: at most ${MAX_LABELS}, got ${keys.length}`, { field: 'labels' })
   for (const key of keys) {
@@ -140,14 +297,19 @@ function checkLabels(labels: Device['labels']): void {
   }
 }
 
-function difference(before: Device, after: Device): LabelChange {
-  const added: Record<string, string> = {}
-  const modified: Record<string, string> = {}
-  for (const [key, value] of Object.entries(after.labels)) {
-    if (!Object.hasOwn(before.labels, key)) added[key] = value
-    else if (before.labels[key] !== value) modified[key] = value
+function difference(before: Device | undefined, after: Device | undefined): LabelChange {
+  const old = new Map(Object.entries(before?.labels ?? {}))
+  const fresh = Object.entries(after?.labels ?? {})
+  const kept = new Set(fresh.map(([key]) => key))
+  return {
+    added: Object.fromEntries(fresh.filter(([key]) => !old.has(key))),
+    modified: Object.fromEntries(fresh.filter(([key, value]) => old.has(key) && old.get(key) !== value)),
+    removed: [...old.keys()].filter(key => !kept.has(key)),
   }
-  return { added, modified, removed: Object.keys(before.labels).filter(key => !Object.hasOwn(after.labels, key)) }
+}
+
+function isEmpty({ added, modified, removed }: LabelChange): boolean {
+  return removed.length === 0 && [added, modified].every(labels => Object.keys(labels).length === 0)
 }
 
 const MAX_CACHED = 200_000

@@ -2,21 +2,19 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
-import { contentKey } from '../../packages/core/id.ts'
-import { asciiJson } from '../../packages/core/json.ts'
-import { formatTime } from '../../packages/core/time.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
-import { indexLine } from '../../packages/log/entry.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
-import { newId } from '../../packages/runtime/id.ts'
 import type { Accounts } from '../../packages/state/account.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import type { AttemptSummary } from '../../packages/state/attempt.ts'
 import type { Audit } from '../../packages/state/audit.ts'
 import type { Channels } from '../../packages/state/channel.ts'
-import type { Devices, LabelChange } from '../../packages/state/device.ts'
+import type { Connectors } from '../../packages/state/connector.ts'
+import type { Devices } from '../../packages/state/device.ts'
+import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import type { Members } from '../../packages/state/member.ts'
 import type { Organizations } from '../../packages/state/organization.ts'
 import type { Projects } from '../../packages/state/project.ts'
@@ -27,8 +25,11 @@ import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
 import { addAudit } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
+import { addConnectorRoutes } from './connector.ts'
 import { addDeviceRoutes } from './device.ts'
+import { addEmulatorRoutes } from './emulator.ts'
 import { addHistoryRoutes } from './history.ts'
+import { addLabelRoutes } from './label.ts'
 import { addMemberRoutes } from './member.ts'
 import { addOrganizationRoutes } from './organization.ts'
 import { addProjectRoutes } from './project.ts'
@@ -37,6 +38,7 @@ import { addRuleRoutes } from './rule.ts'
 import { addSessionRoutes } from './session.ts'
 import { addStatusRoutes } from './status.ts'
 import { addTokenRoute } from './token.ts'
+import { addTransferRoutes } from './transfer.ts'
 
 export type ConsolePorts = {
   readonly log: Log
@@ -45,10 +47,15 @@ export type ConsolePorts = {
   readonly identity: Identity
   readonly outbound: Outbound
   readonly devices: Devices
+  readonly lists: DeviceLists
   readonly rules: Rules
   readonly alarms: Alarms
   readonly channels: Channels
   readonly quarantine: Quarantine
+  readonly connectors: Connectors
+  readonly connectorOutbound: Outbound
+  /** How a data connector's attempts went. */
+  attempts(project: string, connector: string): Promise<AttemptSummary>
   readonly accounts: Accounts
   readonly members: Members
   readonly organizations: Organizations
@@ -67,11 +74,16 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addSessionRoutes(app, ports.identity)
   addTokenRoute(app, ports)
   addIdentityRoutes(app, ports)
-  addDeviceRoutes(app, { devices, labelsChanged: (project, device, change) => appendLabels(ports, project, device, change) })
+  const devicePorts = { devices, lists: ports.lists }
+  addDeviceRoutes(app, devicePorts)
+  addLabelRoutes(app, devices)
+  addTransferRoutes(app, devices)
+  addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, nowUs })
   addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)
+  addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
@@ -87,21 +99,6 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
     counts: async project => ({ sensors: await devices.count(project), cloudConnectors: 0 }),
     contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
   })
-}
-
-/** Everybody who follows the log learns of the change in its place between the device's events (contracts.md 1.a.6). */
-async function appendLabels({ log, wakes }: ConsolePorts, project: string, device: string, change: LabelChange): Promise<void> {
-  const timeUs = nowUs()
-  const eventId = newId()
-  const frame = asciiJson({
-    eventId,
-    targetName: `projects/${project}/devices/${device}`,
-    eventType: 'labelsChanged',
-    data: change,
-    timestamp: formatTime(timeUs),
-  })
-  const batch = { index: [indexLine(device, 'labelsChanged', timeUs)], frames: [frame], keys: [contentKey(eventId)], modes: 'a' }
-  for (const consumer of (await log.append(project, batch)).wake) wakes.wake(project, consumer)
 }
 
 /** Built by Vite beside the compiled services; in a checkout that runs from its sources it lies in `dist`. */

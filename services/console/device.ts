@@ -1,112 +1,208 @@
-// Devices as people and programs see them: list, get, put, labels.
-import { Type } from 'typebox'
-import { Value } from 'typebox/value'
-import type { Device } from '../../packages/core/device.ts'
+// Devices as people and programs see them: list, get, put.
+import { type Static, Type } from 'typebox'
+import { checkDeviceType, type Device, isEmulated, parseLabelFilter, VIRTUAL } from '../../packages/core/device.ts'
 import { checkDevice } from '../../packages/core/event.ts'
-import { Failure } from '../../packages/core/failure.ts'
-import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
-import { encodeToken, pageSize, pageToken, type Query } from '../../packages/runtime/page.ts'
-import type { Devices, LabelChange, Reported } from '../../packages/state/device.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
+import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
+import { DeviceId, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import type { Devices, Reported } from '../../packages/state/device.ts'
+import type { DeviceLists } from '../../packages/state/devicelist.ts'
+import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
+import { listDevices } from './listing.ts'
 
-export type DevicePorts = {
-  readonly devices: Devices
-  /** Puts a `labelsChanged` event into the log, so that everybody who follows it learns of the change in its place. */
-  labelsChanged(project: string, device: string, change: LabelChange): Promise<void>
-}
+export type DevicePorts = { readonly devices: Devices; readonly lists: DeviceLists }
 
-const Labels = Type.Record(Type.String(), Type.String())
-const DeviceBody = Type.Object(
+export const Labels = Type.Record(Type.String(), Type.String(), { examples: [{ name: 'walk-in freezer', zone: 'north' }] })
+
+export const DeviceAnswer = Type.Object(
   {
-    name: Type.Optional(Type.String()),
+    name: Type.String({ description: 'projects/{project}/devices/{device}' }),
+    type: Type.String(),
+    productNumber: Type.String(),
+    labels: Labels,
+    reported: Type.Record(Type.String(), Type.Unknown(), { description: 'newest data of each event type that the device has sent' }),
+  },
+  {
+    examples: [
+      {
+        name: 'projects/default/devices/freezer-1',
+        type: 'temperature',
+        productNumber: '102058',
+        labels: { name: 'walk-in freezer', zone: 'north' },
+        reported: {
+          temperature: {
+            value: -18.4,
+            updateTime: '2025-03-02T06:41:09.104000Z',
+            samples: [{ value: -18.4, sampleTime: '2025-03-02T06:41:09.104000Z' }],
+            isBackfilled: false,
+          },
+        },
+      },
+    ],
+  },
+)
+export const DeviceBody = Type.Object(
+  {
+    name: Type.Optional(Type.String({ description: 'not read: the device is the one of the address' })),
     type: Type.String({ minLength: 1, maxLength: 64 }),
     labels: Type.Optional(Labels),
-    productNumber: Type.Optional(Type.String()),
+    productNumber: Type.Optional(Type.String({ maxLength: 64 })),
   },
-  { additionalProperties: false },
+  { additionalProperties: false, examples: [{ type: 'temperature', labels: { zone: 'north' }, productNumber: '102058' }] },
 )
-const BatchBody = Type.Object(
-  {
-    devices: Type.Array(Type.String(), { maxItems: 1000 }),
-    addLabels: Type.Optional(Labels),
-    removeLabels: Type.Optional(Type.Array(Type.String())),
-  },
-  { additionalProperties: false },
-)
-
-type One = { Params: { project: string; device: string } }
-type All = { Params: { project: string }; Querystring: Query }
-
+const several = (description: string, example: string) =>
+  Type.Optional(Type.Array(Type.String({ maxLength: 700, examples: [example] }), { description, maxItems: 1000 }))
+export const ListQuery = Type.Object({
+  query: Type.Optional(
+    Type.String({ maxLength: 200, description: 'part of the id, the type, or the key or value of a label', examples: ['freezer'] }),
+  ),
+  deviceIds: several('devices with one of these ids', 'freezer-1'),
+  deviceTypes: several('devices of one of these types', 'temperature'),
+  labelFilters: several('devices with all of these labels: `key`, or `key=value`', 'zone=north'),
+  productNumbers: several('devices with one of these product numbers', '102058'),
+  orderBy: Type.Optional(
+    Type.String({
+      maxLength: 300,
+      description:
+        'name, type, productNumber, labels.{key} or reported.{eventType}.{field}; with `-` in front descending. Devices without the value come last.',
+      examples: ['-reported.temperature.value'],
+    }),
+  ),
+  ...PageQuery,
+})
+export const project = ProjectId
+export const tags = ['devices']
+export const One = Type.Object({ project, device: DeviceId })
 const MAX_PAGE = 100
 
 export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
   const { devices } = ports
-  app.get<All>('/v2/projects/:project/devices', async request => {
-    const { project } = request.params
-    callerIn(request, project)
-    const limit = pageSize(request.query, MAX_PAGE, MAX_PAGE)
-    const page = await devices.list(project, pageToken(request.query) ?? '', limit)
-    const reported = await devices.reported(
-      project,
-      page.map(device => device.id),
-    )
-    const last = page.length === limit ? page.at(-1) : undefined
-    return { devices: page.map((device, i) => toJson(project, device, reported[i])), nextPageToken: last ? encodeToken(last.id) : '' }
-  })
-  app.get<One>('/v2/projects/:project/devices/:device', async request => {
-    const { project, device } = request.params
-    callerIn(request, project)
-    return present(devices, project, await devices.one(project, device))
-  })
-  app.put<One & { Body: unknown }>('/v2/projects/:project/devices/:device', { schema: { body: DeviceBody } }, async request => {
-    const { project, device: id } = request.params
-    callerIn(request, project, 'developer')
-    const { type, labels = {}, productNumber = '' } = Value.Parse(DeviceBody, request.body)
-    const device: Device = { id: checkDevice(id), type, labels, productNumber }
-    await ports.labelsChanged(project, id, await devices.put(project, device))
-    return present(devices, project, device)
-  })
-  app.post<All & { Body: unknown }>(
-    verb('/v2/projects/:project/devices', 'batchUpdate'),
-    { schema: { body: BatchBody } },
+  app.get(
+    '/v2/projects/:project/devices',
+    {
+      schema: {
+        operationId: 'listDevices',
+        summary: 'Lists devices, of all projects with `-`; a page may be shorter than asked for and not be the last',
+        tags,
+        params: Type.Object({ project }),
+        querystring: ListQuery,
+        response: { 200: listOf('devices', DeviceAnswer) },
+      },
+    },
     async request => {
       const { project } = request.params
+      if (project !== '-') callerIn(request, project)
+      return list(ports, project === '-' ? projectsOf(request) : [project], request.query)
+    },
+  )
+  app.get(
+    '/v2/projects/:project/devices/:device',
+    {
+      schema: {
+        operationId: 'getDevice',
+        summary: 'Gets a device; project `-` looks for it in all',
+        tags,
+        params: One,
+        response: { 200: DeviceAnswer },
+      },
+    },
+    async request => {
+      const { project, device } = request.params
+      if (project === '-') return anywhere(devices, projectsOf(request), device)
+      callerIn(request, project)
+      return present(devices, project, await devices.one(project, device))
+    },
+  )
+  app.put(
+    '/v2/projects/:project/devices/:device',
+    {
+      schema: {
+        operationId: 'putDevice',
+        summary: 'Creates or replaces a device',
+        tags,
+        params: One,
+        body: DeviceBody,
+        response: { 200: DeviceAnswer },
+      },
+    },
+    async request => {
+      const { project, device } = request.params
       callerIn(request, project, 'developer')
-      const { devices: names, addLabels, removeLabels } = Value.Parse(BatchBody, request.body)
-      if (!addLabels && !removeLabels) throw new Failure('invalid', 'addLabels: expected addLabels or removeLabels', { field: 'addLabels' })
-      const errors = []
-      for (const name of names) {
-        const failure = await relabel(ports, project, name, addLabels ?? {}, removeLabels ?? [])
-        if (failure)
-          errors.push({
-            device: name,
-            status: { code: failure.code === 'not_found' ? 'NOT_FOUND' : 'INVALID_ARGUMENT', message: failure.message },
-          })
-      }
-      return { batchErrors: errors }
+      return put(devices, project, device, request.body)
     },
   )
 }
 
-async function relabel(
-  ports: DevicePorts,
-  project: string,
-  name: string,
-  add: Device['labels'],
-  remove: readonly string[],
-): Promise<Failure | undefined> {
-  const prefix = `projects/${project}/devices/`
-  if (!name.startsWith(prefix)) return new Failure('invalid', `devices: expected ${prefix}{device}, got ${name.slice(0, 200)}`)
-  const id = name.slice(prefix.length)
-  try {
-    await ports.labelsChanged(project, id, await ports.devices.relabel(project, id, add, remove))
-    return undefined
-  } catch (error) {
-    if (error instanceof Failure && (error.code === 'not_found' || error.code === 'invalid')) return error
-    throw error
+/** One page of the devices of these projects. */
+export async function list(
+  { devices, lists }: DevicePorts,
+  projects: readonly string[],
+  query: Static<typeof ListQuery>,
+  emulated = false,
+) {
+  const { pageSize = MAX_PAGE, pageToken, orderBy, ...filters } = query
+  const question = JSON.stringify([projects, emulated, orderBy ?? '', Object.entries(filters).toSorted(([a], [b]) => (a < b ? -1 : 1))])
+  const { found, nextPageToken } = await listDevices(lists, {
+    projects,
+    filter: filterOf(filters, emulated),
+    order: parseOrder(orderBy === '' ? undefined : orderBy),
+    limit: Math.min(pageSize, MAX_PAGE),
+    token: pageToken,
+    question,
+  })
+  const reported = await reportedOf(devices, found)
+  return { devices: found.map(({ project, device }, i) => toJson(project, device, reported[i])), nextPageToken }
+}
+
+async function reportedOf(devices: Devices, found: readonly { readonly project: string; readonly device: Device }[]): Promise<Reported[]> {
+  const known = new Map<string, Reported>()
+  for (const project of new Set(found.map(one => one.project))) {
+    const ids = found.filter(one => one.project === project).map(({ device }) => device.id)
+    for (const [i, reported] of (await devices.reported(project, ids)).entries()) known.set(`${project}/${ids[i]}`, reported)
+  }
+  return found.map(({ project, device }) => known.get(`${project}/${device.id}`) ?? {})
+}
+
+type Filters = Omit<Static<typeof ListQuery>, 'pageSize' | 'pageToken' | 'orderBy'>
+
+function filterOf({ query = '', deviceIds, deviceTypes, labelFilters = [], productNumbers }: Filters, emulated: boolean): DeviceFilter {
+  const labels = labelFilters.map(parseLabelFilter)
+  if (labels.some(({ key }) => key === '')) throw invalid('labelFilters', 'expected key or key=value')
+  const setOf = (values: readonly string[] | undefined) => (values === undefined || values.length === 0 ? undefined : new Set(values))
+  return {
+    ids: setOf(deviceIds),
+    types: setOf(deviceTypes),
+    productNumbers: setOf(productNumbers),
+    labels,
+    keyword: query === '' ? undefined : query.toLowerCase(),
+    emulated,
   }
 }
 
-async function present(devices: Devices, project: string, device: Device) {
+/** Creates or replaces a device. Those of the emulator are created by it alone, and stay recognisable. */
+export async function put(devices: Devices, project: string, id: string, body: Static<typeof DeviceBody>) {
+  const { type, labels = {}, productNumber = '' } = body
+  const device: Device = { id: checkDevice(id), type, labels, productNumber }
+  if (!isEmulated(id)) {
+    await devices.put(project, device)
+    return present(devices, project, device)
+  }
+  checkDeviceType(type)
+  const virtual = { ...device, labels: { ...labels, ...VIRTUAL } }
+  await devices.one(project, id)
+  await devices.put(project, virtual)
+  return present(devices, project, virtual)
+}
+
+async function anywhere(devices: Devices, projects: readonly string[], id: string) {
+  for (const project of projects) {
+    const [device] = await devices.get(project, [id])
+    if (device) return present(devices, project, device)
+  }
+  throw new Failure('not_found', `device ${id} does not exist in any of your projects`, { field: 'device' })
+}
+
+export async function present(devices: Devices, project: string, device: Device) {
   const [reported] = await devices.reported(project, [device.id])
   return toJson(project, device, reported)
 }

@@ -84,6 +84,11 @@ export class Accept {
     else this.#timer ??= setTimeout(() => this.#flushAll(), TICK_MS)
   }
 
+  /** Devices were removed: each is registered again with its next event. */
+  forget(): void {
+    this.#known.clear()
+  }
+
   /** Resolves when everything taken so far is settled. */
   async drain(): Promise<void> {
     this.#flushAll()

@@ -68,7 +68,7 @@ export async function startGateway(
     quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
     rejected: count => metrics.rejected.inc(count),
   }
-  addIngestRoutes(app, { ...ingest, clock })
+  addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger }, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
@@ -85,13 +85,17 @@ function rethrow(error: unknown): never {
   throw translate(error)
 }
 
-/** Once a second: says that events are being received, and looks whether there is room for more. */
-function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+/** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
+function startBeat({ redis, devices, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
+  let removals = 0
   const round = async () => {
     try {
       await listening.beat()
+      const removed = await devices.removals()
+      if (removed !== removals) accept.forget()
+      removals = removed
       const full = await memoryShare(redis)
       accept.refusal =
         full < FULL_SHARE

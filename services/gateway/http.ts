@@ -1,6 +1,7 @@
 // The HTTP door: one event, an array or lines, answered when they are on disk.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { isEmulated } from '../../packages/core/device.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
@@ -9,7 +10,11 @@ import { DeviceId, described, Empty, ProjectId } from '../../packages/runtime/sc
 import { type Clock, type Decoded, decodeJson, decodeLines, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
 
-export type HttpPorts = IngestPorts & { readonly clock: Clock }
+export type HttpPorts = IngestPorts & {
+  readonly clock: Clock
+  /** Fails with `not_found` when the device is not registered. */
+  known(project: string, device: string): Promise<unknown>
+}
 
 const RAW = { config: { raw: true, limit: 'ingest' }, bodyLimit: MAX_EVENTS_BYTES } as const
 const project = ProjectId
@@ -61,13 +66,18 @@ export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
       return reply
     },
   )
+  addPublish(app, ports, '/v2', 'publish')
+  addPublish(app, ports, '/emulator/v2', 'publishEmulated')
+}
+
+function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: string): void {
   app.post(
-    verb('/v2/projects/:project/devices/:device', 'publish'),
+    verb(`${base}/projects/:project/devices/:device`, 'publish'),
     {
       ...RAW,
       schema: {
-        operationId: 'publish',
-        summary: 'Accepts one event of a device',
+        operationId,
+        summary: base === '/v2' ? 'Accepts one event of a device' : 'Lets an emulated device send an event',
         tags,
         params: Type.Object({ project, device: DeviceId }),
         body: described(DataBody),
@@ -75,7 +85,13 @@ export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
       },
     },
     async (request, reply) => {
-      await take(ports, request, reply, request.params)
+      const { project, device } = request.params
+      callerIn(request, project, 'developer')
+      // Devices that are there make themselves known; those of the emulator are made.
+      if (isEmulated(device)) await ports.known(project, device)
+      else if (base !== '/v2')
+        throw new Failure('not_found', `emulated device ${device} does not exist in project ${project}`, { field: 'device' })
+      await take(ports, request, reply, { project, device })
       return reply
     },
   )

@@ -100,7 +100,15 @@ function logEvent({ device, eventType, timeUs, frame }: PastEvent): LogEvent {
 }
 
 function gapOf(after: Cursor, to: string): Pick<Chunk, 'gap'> {
-  return { gap: { after: after.index === LAST_INDEX ? after.entryId : after, to } }
+  const { entryId, index } = after
+  if (index < 0) return { gap: { after: idBefore(entryId), to } }
+  return { gap: { after: index === LAST_INDEX ? entryId : after, to } }
+}
+
+/** What a place before a whole entry is behind. */
+function idBefore(entryId: string): string {
+  const [ms, seq] = entryId.split('-').map(Number) as [number, number]
+  return seq > 0 ? `${ms}-${seq - 1}` : `${Math.max(0, ms - 1)}-${Number.MAX_SAFE_INTEGER}`
 }
 
 function nothing(entryId: string): Omit<Chunk, 'gap'> {

@@ -183,6 +183,18 @@ describe.skipIf(installed === undefined)('the judge', () => {
     ])
   })
 
+  it('clears the alarms of a device that was removed, also of rules that select every device', async () => {
+    const telling = new Devices(server.redis, { consumers: [], nowUs: () => T0, newId: () => 'x', wake: () => undefined })
+    await telling.register(project, [['a', 'temperature']])
+    await save(hot)
+    await append(project, sent('a', 1, 35))
+    const worker = workerOf()
+    await worker.run(project)
+    await telling.remove(project, 'a')
+    await worker.run(project)
+    expect((await history(project)).map(({ device, state }) => `${device} ${state}`)).toEqual(['a active', 'a cleared'])
+  })
+
   it('clears the alarm of a device that its rule no longer selects, and fires nothing for it', async () => {
     await save({ ...hot, select: { labels: ['zone=cold'] } })
     await rules.save(

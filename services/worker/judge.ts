@@ -127,13 +127,14 @@ export class Judge implements Consumer {
     }
   }
 
-  /** Relabelled devices leave the rules that do not select them any more, with their alarms. */
+  /** Relabelled devices leave the rules that do not select them any more, with their alarms; those that were removed leave all. */
   async #deselect(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     await memory.devices.load(ids)
     const left = ids.flatMap(id => {
-      const device = memory.devices.get(id) ?? unknownDevice(id)
-      return [...memory.rules.byName.values()].filter(rule => !selects(rule, device)).map(rule => ({ rule, device }))
+      const known = memory.devices.get(id)
+      const device = known ?? unknownDevice(id)
+      return [...memory.rules.byName.values()].filter(rule => !known || !selects(rule, known)).map(rule => ({ rule, device }))
     })
     await this.#loadStates(
       project,

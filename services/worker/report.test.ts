@@ -23,12 +23,15 @@ function entry(seconds: number, ...events: readonly (readonly [device: string, t
 }
 
 /** A consumer over a registry that is kept here. */
-function reporter() {
+function reporter(paths: readonly string[] = []) {
   const kept = new Map<string, string>()
   let reads = 0
-  const consumer = reportConsumer(async (_, wanted) => {
-    reads++
-    return [...wanted].map(([device, types]) => types.map(type => kept.get(`${device}\t${type}`) ?? null))
+  const consumer = reportConsumer({
+    read: async (_, wanted) => {
+      reads++
+      return [...wanted].map(([device, types]) => types.map(type => kept.get(`${device}\t${type}`) ?? null))
+    },
+    paths: async () => paths,
   })
   const take = async (...entries: LogEntry[]) => {
     const commands: CommitCommand[] = await consumer.take('p', entries, { after: '0-0', entries })
@@ -79,6 +82,16 @@ describe('what a device reported last', () => {
     const { take, value } = reporter()
     await take(entry(0, ['__proto__', NOW_US, 1], ['constructor', NOW_US, 2], ['a b', NOW_US, 3]))
     expect(['__proto__', 'constructor', 'a b', 'toString'].map(value)).toEqual([1, 2, 3, undefined])
+  })
+
+  it('is put in order by the fields that somebody orders by, and taken out when it lacks them', async () => {
+    const { consumer } = reporter(['temperature.value', 'co2.ppm'])
+    const entries = [entry(0, ['a', NOW_US, 4], ['b', NOW_US, null], ['c', NOW_US, 'warm'], ['a', NOW_US + 1, 5])]
+    const commands = await consumer.take('p', entries, { after: '0-0', entries })
+    expect(commands.filter(([name]) => name !== 'HSET')).toEqual([
+      ['ZADD', 't:{p}:order:temperature.value', 5, 'a', expect.any(Number), 'c'],
+      ['ZREM', 't:{p}:order:temperature.value', 'b'],
+    ])
   })
 
   it('has no part in changes of labels', async () => {

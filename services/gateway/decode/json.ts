@@ -5,6 +5,7 @@ import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
 import { asciiJson } from '../../../packages/core/json.ts'
 import { formatTime, parseTime } from '../../../packages/core/time.ts'
+import { completed } from './complete.ts'
 
 /** What the topic or the route says of an event; the rest must stand in the payload. */
 export type Place = { readonly project: string; readonly device?: string | undefined; readonly eventType?: string | undefined }
@@ -280,19 +281,10 @@ function timeOf(value: unknown, field: string): number {
   return timeUs
 }
 
-/** Fills what the stream's readers may rely on (contracts.md 1.a.5): the update time, samples of temperature and humidity. */
+/** The update time, and what else readers of the stream rely on. */
 function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
   const inner = data[eventType] as Record<string, unknown>
   const own = inner['updateTime']
   const ownUs = own === undefined ? timeUs : timeOf(own, `data.${eventType}.updateTime`)
-  const updateTime = ownUs === timeUs ? timestamp : formatTime(ownUs)
-  if (eventType === 'temperature' && typeof inner['value'] === 'number')
-    return { temperature: { samples: [{ value: inner['value'], sampleTime: updateTime }], isBackfilled: false, ...inner, updateTime } }
-  if (eventType === 'humidity' && typeof inner['relativeHumidity'] === 'number')
-    return { humidity: { samples: [humiditySample(inner, updateTime)], isBackfilled: false, ...inner, updateTime } }
-  return { [eventType]: { ...inner, updateTime } }
-}
-
-function humiditySample(inner: Record<string, unknown>, sampleTime: string): Record<string, unknown> {
-  return { temperature: inner['temperature'], relativeHumidity: inner['relativeHumidity'], sampleTime }
+  return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
 }
