@@ -53,7 +53,7 @@ export class ProjectPush {
   async update(): Promise<void> {
     const active = (await this.#ports.connectors.list(this.#project)).filter(({ status }) => status === 'ACTIVE')
     const ids = new Set(active.map(({ id }) => id))
-    for (const id of [...this.#pushed.keys()]) if (!ids.has(id)) await this.#close(id)
+    for (const id of this.#pushed.keys()) if (!ids.has(id)) await this.#close(id)
     if (active.length === 0) return this.#unfollow()
     if (!this.#following) {
       this.#following = await this.#ports.follow(this.#project, entries => this.#tail.arrived(entries))
@@ -151,9 +151,9 @@ export class ProjectPush {
 
   #logLane(connector: Connector, prefix: 'l' | 'r', until: string | undefined, place: string, count: () => void): LogLane {
     const { logger } = this.#ports
-    const missed = (after: string) => {
+    const missed = (after: string, to: string) => {
       count()
-      logger.warn({ project: this.#project, dataconnector: connector.id, after }, 'events were gone before they could be pushed')
+      logger.warn({ project: this.#project, dataconnector: connector.id, after, to }, 'events were gone before they could be pushed')
     }
     return new LogLane({ prefix, until, wants: wantsOf(connector), read: after => this.#tail.read(after), missed }, place)
   }
