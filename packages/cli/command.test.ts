@@ -286,7 +286,7 @@ test('a server that is not there is one line and exit code 1', async () => {
   const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
   await new Promise(resolve => gone.close(resolve))
   const { code, err } = await telltale('simulate', '--http', url, '--count', '1')
-  expect([code, err]).toEqual([1, `error: no Telltale server answers at ${url} (ECONNREFUSED): start it, or name it with --http\n`])
+  expect([code, err]).toEqual([1, `error: no answer from ${url} (ECONNREFUSED): start it, or name it with --http\n`])
 })
 
 test('asking for help is no mistake', async () => {

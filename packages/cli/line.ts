@@ -1,8 +1,7 @@
-// One event as one line for people: time, the device's name, type, value.
+// One event, alarm or gap as one line for people, and what devices are called.
+import type { Alarm, GapEvent, Telltale } from '../client/index.ts'
+import { TelltaleError } from '../client/index.ts'
 import { type DeviceEvent, mainField } from '../core/event.ts'
-import { Failure } from '../core/failure.ts'
-import { call } from './api.ts'
-import type { Target } from './target.ts'
 import { type Palette, printable } from './terminal.ts'
 
 const UNITS: ReadonlyMap<string, string> = new Map([
@@ -15,10 +14,48 @@ const UNITS: ReadonlyMap<string, string> = new Map([
 const NAME_CHARS = 28
 const TYPE_CHARS = 14
 
+type Colour = 'cyan' | 'blue' | 'green' | 'magenta' | 'yellow' | 'red' | 'gray'
+
+/** What is alike has one colour: climate, presence, doors and water, the device's own condition, changes of the registry. */
+const COLOURS: ReadonlyMap<string, Colour> = new Map([
+  ...(['temperature', 'humidity', 'co2', 'pressure'] as const).map(type => [type, 'cyan'] as const),
+  ...(['touch', 'touchCount', 'objectPresent', 'objectPresentCount', 'motion', 'deskOccupancy'] as const).map(t => [t, 'green'] as const),
+  ...(['contact', 'waterPresent', 'probeWireStatus'] as const).map(type => [type, 'magenta'] as const),
+  ...(['networkStatus', 'batteryStatus', 'connectionStatus', 'ethernetStatus', 'cellularStatus'] as const).map(t => [t, 'gray'] as const),
+  ['labelsChanged', 'yellow'],
+])
+
 export function eventLine(event: DeviceEvent, name: string, palette: Palette): string {
-  const time = palette.dim(printable(`${event.timestamp.slice(0, 23)}Z`))
-  const type = palette.cyan(printable(event.eventType).padEnd(TYPE_CHARS))
-  return `${time}  ${printable(name).padEnd(NAME_CHARS)}  ${type}  ${palette.bold(printable(mainValue(event)))}`
+  const colour = palette[COLOURS.get(event.eventType) ?? 'blue']
+  const type = colour(printable(event.eventType).padEnd(TYPE_CHARS))
+  return `${timeOf(event.timestamp, palette)}  ${nameOf(deviceOf(event), name)}  ${type}  ${palette.bold(printable(mainValue(event)))}`
+}
+
+export function alarmLine(alarm: Alarm, name: string, palette: Palette): string {
+  const { state, severity, rule, acknowledgement } = alarm
+  const paint = state === 'cleared' ? palette.green : severity === 'critical' ? palette.red : palette.yellow
+  const time = alarm.clearedAt ?? alarm.activeSince ?? alarm.since
+  const what = `${state} ${severity}`.padEnd(TYPE_CHARS)
+  const by = acknowledgement === null ? '' : ` (acknowledged by ${acknowledgement.by})`
+  return `${timeOf(time, palette)}  ${nameOf(alarm.device, name)}  ${paint(what)}  ${palette.bold(printable(`${rule}: ${alarm.message}${by}`))}`
+}
+
+export function gapLine({ timestamp, data }: GapEvent, palette: Palette): string {
+  const range = `after ${data.gap.from}, up to ${data.gap.to}`
+  return palette.red(palette.bold(printable(`GAP ${timestamp}: events are missing, the server no longer has them (${range})`)))
+}
+
+function timeOf(timestamp: string, palette: Palette): string {
+  return palette.dim(printable(`${timestamp.slice(0, 23)}Z`))
+}
+
+/** The id always stands there: anybody may call a device what another is called. */
+function nameOf(device: string, name: string): string {
+  return printable(name === device ? device : `${device} (${name})`).padEnd(NAME_CHARS)
+}
+
+export function deviceOf({ targetName }: { readonly targetName: string }): string {
+  return targetName.split('/')[3] ?? targetName
 }
 
 /** The main field where there is one, else the whole of the data. */
@@ -32,38 +69,44 @@ function mainValue({ eventType, data }: DeviceEvent): string {
 }
 
 const MAX_NAMES = 10_000
+/** A tail must not use up what the server allows its key (25 calls in 5 s): ten at once, then two a second. */
+const ASKED_AT_ONCE = 10
+const ASK_EVERY_MS = 500
 
 /** The `name` labels of devices, asked for once each. */
 export class DeviceNames {
-  readonly #target: Target
-  readonly #stopped: AbortSignal
+  readonly #client: Telltale
   readonly #names = new Map<string, string>()
+  #mayAskAt = 0
 
-  constructor(target: Target, stopped: AbortSignal) {
-    this.#target = target
-    this.#stopped = stopped
+  constructor(client: Telltale) {
+    this.#client = client
   }
 
-  async of(event: DeviceEvent): Promise<string> {
-    const id = event.targetName.split('/')[3] ?? event.targetName
-    if (event.eventType === 'labelsChanged') this.#names.delete(id)
-    const known = this.#names.get(id)
+  /** The id, as long as the name is not known. */
+  async of(device: string): Promise<string> {
+    const known = this.#names.get(device)
     if (known !== undefined) return known
-    const name = (await this.#ask(id)) ?? id
+    const now = performance.now()
+    if (this.#mayAskAt > now) return device
+    this.#mayAskAt = Math.max(this.#mayAskAt, now - ASKED_AT_ONCE * ASK_EVERY_MS) + ASK_EVERY_MS
+    const name = (await this.#ask(device)) ?? device
     if (this.#names.size >= MAX_NAMES) this.#names.clear()
-    this.#names.set(id, name)
+    this.#names.set(device, name)
     return name
   }
 
+  forget(device: string): void {
+    this.#names.delete(device)
+  }
+
   /** A name is a nicety: without an answer the id stands for it, and the stream's own connection reports what is wrong. */
-  async #ask(id: string): Promise<string | undefined> {
+  async #ask(device: string): Promise<string | undefined> {
     try {
-      const { body } = await call(this.#target, 'GET', `devices/${encodeURIComponent(id)}`, this.#stopped)
-      const { labels } = Object(body) as { readonly labels?: unknown }
-      const { name } = Object(labels) as { readonly name?: unknown }
-      return typeof name === 'string' && name !== '' ? name : undefined
+      const { labels } = await this.#client.devices.get(device)
+      return labels['name'] === '' ? undefined : labels['name']
     } catch (error) {
-      if (error instanceof Failure) return undefined
+      if (error instanceof TelltaleError) return undefined
       throw error
     }
   }

@@ -1,5 +1,9 @@
 // Following the stream of a real server that hangs up, falls silent, and sends hostile names.
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { runCommand } from './command.ts'
@@ -11,6 +15,7 @@ let server: Server
 let url: string
 let streams: Serve[]
 let queries: URLSearchParams[]
+let paths: string[]
 let stopping: AbortController
 let out: PassThrough
 let err: PassThrough
@@ -18,6 +23,7 @@ let err: PassThrough
 beforeEach(async () => {
   streams = []
   queries = []
+  paths = []
   stopping = new AbortController()
   out = new PassThrough()
   err = new PassThrough()
@@ -34,7 +40,8 @@ afterEach(async () => {
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const { pathname, searchParams } = new URL(String(request.url), url)
-  if (pathname === '/v2/projects/default/devices:stream') {
+  if (pathname.endsWith(':stream')) {
+    paths.push(pathname)
     queries.push(searchParams)
     const serve = streams.shift()
     if (serve === undefined) response.writeHead(200).flushHeaders()
@@ -60,7 +67,11 @@ function frame(device: string, value: number, cursor: string): string {
 const ping = `${JSON.stringify({ result: { event: { eventId: 'p', targetName: 'projects/default', eventType: 'ping', data: null, timestamp: '2026-03-02T06:41:09.104000Z' }, cursor: 'c-ping' } })}\n`
 
 function tail(...args: string[]): Promise<number> {
-  const env = { TELLTALE_HTTP_URL: url, TELLTALE_KEY_ID: 'k', TELLTALE_SECRET: 's' }
+  return tailIn({}, ...args)
+}
+
+function tailIn(more: Record<string, string>, ...args: string[]): Promise<number> {
+  const env = { TELLTALE_HTTP_URL: url, TELLTALE_KEY_ID: 'k', TELLTALE_SECRET: 's', ...more }
   return runCommand(['tail', ...args], { out, err, env, stopped: stopping.signal })
 }
 
@@ -68,7 +79,7 @@ function text(stream: PassThrough): string {
   return String(stream.read() ?? '')
 }
 
-test('each event is a line with time, name, type and value, and control characters stay out of the terminal', async () => {
+test('each event is a line with time, id and name, type and value, and control characters stay out of the terminal', async () => {
   streams.push(response => response.write(ping + frame('d1', -18.4, 'c1') + frame('d2', 3, 'c2')))
   expect(await tail('--count', '2')).toBe(0)
   expect(
@@ -76,7 +87,7 @@ test('each event is a line with time, name, type and value, and control characte
       .split('\n')
       .map(line => line.trim().split(/ {2,}/)),
   ).toEqual([
-    ['2026-03-02T06:41:09.104Z', 'Walk-in \ufffd[31mfreezer', 'temperature', '-18.4 °C'],
+    ['2026-03-02T06:41:09.104Z', 'd1 (Walk-in \ufffd[31mfreezer)', 'temperature', '-18.4 °C'],
     ['2026-03-02T06:41:09.104Z', 'd2', 'temperature', '3 °C'],
     [''],
   ])
@@ -97,11 +108,15 @@ test('filters are handed to the server', async () => {
     'room=a',
     '--label',
     'x',
+    '--product',
+    '102058',
+    '--since',
+    '2026-03-01T08:00:00+01:00',
     '--count',
     '1',
   )
   expect(queries[0]?.toString()).toBe(
-    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x',
+    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x&product_numbers=102058&since=2026-03-01T07%3A00%3A00.000Z',
   )
 })
 
@@ -120,7 +135,7 @@ test('after a lost connection it goes on from the last cursor, and lines cut in 
   expect(await tail('--count', '2', '--json')).toBe(0)
   expect(text(out)).toBe(frame('d1', 1, 'c1') + frame('d1', 2, 'c2'))
   expect(queries.map(query => query.get('cursor'))).toEqual([null, 'c1'])
-  expect(text(err)).toMatch(/^connection lost .*going on from the last event\n$/)
+  expect(text(err)).toMatch(/^connection lost \(http:\S+ hung up: .*\), going on from the last event\nconnected again\n$/)
 })
 
 test('a silence longer than a ping and two seconds is a lost connection; the cursor of a ping counts', async () => {
@@ -168,4 +183,69 @@ test('Ctrl-C ends it with 0', async () => {
   await eventually(() => queries.length === 1)
   stopping.abort()
   expect(await running).toBe(0)
+})
+
+const gap = `${JSON.stringify({ result: { event: { eventId: 'g', targetName: 'projects/default', eventType: 'gap', data: { gap: { from: 'c1', to: 'c7' } }, timestamp: '2026-03-02T06:41:10.104000Z' } } })}\n`
+
+test('missing events are said loudly, the rest is shown, and the exit code is 1', async () => {
+  streams.push(response => response.write(frame('d1', 1, 'c1') + gap + frame('d1', 8, 'c8')))
+  expect(await tail('--count', '2')).toBe(1)
+  expect(text(out).trimEnd().split('\n')).toHaveLength(2)
+  expect(text(err)).toMatch(/^GAP 2026-03-02T06:41:10.104000Z: events are missing.*after c1, up to c7\)\n$/)
+})
+
+test('as JSON a gap is a line in its place', async () => {
+  streams.push(response => response.write(frame('d1', 1, 'c1') + gap + frame('d1', 8, 'c8')))
+  expect(await tail('--count', '2', '--json')).toBe(1)
+  const lines = text(out).trimEnd().split('\n')
+  expect(lines.map(line => (JSON.parse(line) as { result: { event: { eventType: string } } }).result.event.eventType)).toEqual([
+    'temperature',
+    'gap',
+    'temperature',
+  ])
+})
+
+test('alarms are followed on their own stream', async () => {
+  const alarm = { alarmId: 'a', rule: 'hot', device: 'd1', labels: {}, state: 'active', severity: 'critical' }
+  const more = { since: '2026-03-02T06:41:09.104000Z', message: '31 is too hot\u001b[2J', episode: 1, version: 1, acknowledgement: null }
+  streams.push(response => response.write(`${JSON.stringify({ result: { alarm: { ...alarm, ...more }, cursor: 'c1' } })}\n`))
+  expect(await tail('--alarms', '--count', '1')).toBe(0)
+  expect(paths).toEqual(['/v2/projects/default/alarms:stream'])
+  expect(text(out)).toMatch(/^2026-03-02T06:41:09.104Z {2}d1 \(Walk-in .*active critical.*hot: 31 is too hot\ufffd\[2J\n$/)
+})
+
+test('with --resume the next tail goes on where the last one ended', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'telltale-tail-'))
+  const file = join(folder, 'place')
+  try {
+    streams.push(response => response.write(frame('d1', 1, 'c1') + frame('d1', 2, 'c2')))
+    streams.push(response => response.write(frame('d1', 2, 'c2')))
+    expect(await tail('--resume', file, '--count', '1')).toBe(0)
+    expect(readFileSync(file, 'utf8')).toBe('c1\n')
+    expect(await tail('--resume', file, '--count', '1')).toBe(0)
+    expect(queries.map(query => query.get('cursor'))).toEqual([null, 'c1'])
+    expect(readFileSync(file, 'utf8')).toBe('c2\n')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('on a terminal types have colours and the rate stands below; NO_COLOR is respected', async () => {
+  Object.assign(out, { isTTY: true })
+  Object.assign(err, { isTTY: true, columns: 100 })
+  streams.push(response => {
+    response.write(frame('d1', 1, 'c1'))
+    void eventually(() => shown.includes('events/s')).then(() => response.write(frame('d1', 2, 'c2')))
+  })
+  let shown = ''
+  err.on('data', (part: Buffer) => {
+    shown += String(part)
+  })
+  expect(await tail('--count', '2')).toBe(0)
+  expect(text(out)).toContain('\u001b[36mtemperature')
+  expect(shown).toContain('\r\u001b[2K')
+  expect(shown).toMatch(/[\d.]+ events\/s · 1 events · [\d.]+ s behind · 0 reconnects/)
+  streams.push(response => response.write(frame('d1', 1, 'c1')))
+  expect(await tailIn({ NO_COLOR: '1' }, '--count', '1')).toBe(0)
+  expect(text(out)).not.toContain('\u001b[36m')
 })

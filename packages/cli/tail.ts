@@ -1,77 +1,197 @@
 // `telltale tail`: follows the live stream, one line an event, and goes on from its last cursor after a lost connection.
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
+import type { Alarm, EventStream, GapEvent, StreamOptions, Telltale, TelltaleError } from '../client/index.ts'
 import { checkDevice, checkEventType, type DeviceEvent } from '../core/event.ts'
-import { parseDuration } from '../core/time.ts'
-import { DeviceNames, eventLine } from './line.ts'
-import { addLoginOptions, collect, durationMs, wholeNumber } from './option.ts'
+import { Failure, invalid } from '../core/failure.ts'
+import { asciiJson } from '../core/json.ts'
+import { formatDuration, parseTime } from '../core/time.ts'
+import { explained, openClient } from './api.ts'
+import { alarmLine, DeviceNames, deviceOf, eventLine, gapLine } from './line.ts'
+import { addLoginOptions, collect, durationMs, timeUs, wholeNumber } from './option.ts'
 import { rateOf } from './progress.ts'
-import { follow, type StreamFilter } from './stream.ts'
 import { resolveTarget, type Target, type TargetOptions } from './target.ts'
-import { paletteOf, StatusLine, type Terminal, writeLine } from './terminal.ts'
+import { type Palette, paletteOf, printable, StatusLine, type Terminal, writeLine } from './terminal.ts'
 
 type TailOptions = TargetOptions & {
   readonly device?: readonly string[]
   readonly deviceType?: readonly string[]
   readonly type?: readonly string[]
   readonly label?: readonly string[]
+  readonly product?: readonly string[]
+  readonly since?: number
   readonly cursor?: string
+  readonly resume?: string
   readonly ping: number
   readonly count?: number
+  readonly alarms?: boolean
   readonly json?: boolean
 }
 
+type Item = DeviceEvent | GapEvent | Alarm
+
 const STATUS_MS = 500
+const KEEP_MS = 1000
+
+const EXIT_CODES = `
+Exit code: 0 after --count or Ctrl-C, 1 when the server refused or events are missing (a line that begins with GAP says which), 2 wrong usage.`
 
 export function addTail(command: Command, terminal: Terminal, ended: (ok: boolean) => void): void {
-  addLoginOptions(command.description('follow the live stream of events'))
+  addLoginOptions(command.description('follow the live stream of events, or of alarms'))
     .option('--http <url>', 'the server (else TELLTALE_HTTP_URL, else http://127.0.0.1:8080)')
+    .option('--alarms', 'changes of alarms instead of events')
     .option('--device <id>', 'only this device; can be repeated', collect)
     .option('--device-type <type>', 'only devices of this type; can be repeated', collect)
     .option('--type <event type>', 'only events of this type; can be repeated', collect)
     .option('--label <filter>', 'only devices with this label, key or key=value; repeated: with all of them', collect)
+    .option('--product <number>', 'only devices with this product number; can be repeated', collect)
+    .option('--since <time>', 'begin at this time instead of now, such as 2026-03-01T08:00:00Z', timeUs('--since'))
     .option('--cursor <cursor>', 'begin after this place instead of now')
-    .option('--count <n>', 'end after this many events', wholeNumber('--count', 1))
-    .option('--ping <time>', 'how often the server says that it is there', durationMs('--ping'), parseDuration('10s'))
+    .option('--resume <file>', 'begin after the place in this file, if it is there, and keep the place in it')
+    .option('--count <n>', 'end after this many', wholeNumber('--count', 1))
+    .option('--ping <time>', 'how often the server says that it is there', durationMs('--ping'), 10_000)
     .option('--json', 'print the lines of the stream as they come')
+    .addHelpText('after', EXIT_CODES)
     .action(async (options: TailOptions) => {
       for (const device of options.device ?? []) checkDevice(device, '--device')
       for (const type of options.type ?? []) checkEventType(type, '--type')
-      await tail(resolveTarget(options, terminal.env), options, terminal)
-      ended(true)
+      if (options.resume !== undefined && options.cursor !== undefined) throw invalid('--resume', 'expected without --cursor')
+      ended(await new Tail(resolveTarget(options, terminal.env), options, terminal).run())
     })
 }
 
-async function tail(target: Target, options: TailOptions, terminal: Terminal): Promise<void> {
-  const status = new StatusLine(terminal.err)
-  const palette = paletteOf(terminal.out, terminal.env)
-  const names = new DeviceNames(target, terminal.stopped)
-  const counts = { events: 0, reconnects: 0 }
-  const rate = rateOf(() => counts.events)
-  const showStatus = () => status.show(`${rate().toFixed(1)} events/s · ${counts.events} events · ${counts.reconnects} reconnects`)
-  const timer = setInterval(showStatus, STATUS_MS)
-  try {
-    for await (const item of follow(target, filterOf(options), options.cursor, terminal.stopped)) {
-      if (item.kind === 'lost') {
-        counts.reconnects++
-        status.clear()
-        await writeLine(terminal.err, palette.yellow(`connection lost (${item.reason}), going on from the last event`))
-        continue
+class Tail {
+  readonly #target: Target
+  readonly #options: TailOptions
+  readonly #terminal: Terminal
+  readonly #palette: Palette
+  readonly #status: StatusLine
+  readonly #client: Telltale
+  readonly #names: DeviceNames
+  #items = 0
+  #reconnects = 0
+  #gaps = 0
+  #lagMs: number | undefined
+  #connected = false
+  /** What is being shown is behind the cursor already, and would be missing if we were killed now. */
+  #showing = false
+
+  constructor(target: Target, options: TailOptions, terminal: Terminal) {
+    this.#target = target
+    this.#options = options
+    this.#terminal = terminal
+    this.#palette = paletteOf(terminal.out, terminal.env)
+    this.#status = new StatusLine(terminal.err)
+    this.#client = openClient(target)
+    this.#names = new DeviceNames(this.#client)
+  }
+
+  /** True when nothing was missing. */
+  async run(): Promise<boolean> {
+    const stream = this.#open()
+    const rate = rateOf(() => this.#items)
+    const timers = [setInterval(() => this.#showStatus(rate()), STATUS_MS), setInterval(() => this.#keep(stream), KEEP_MS)]
+    try {
+      for await (const item of stream) {
+        this.#showing = true
+        await this.#show(item, stream.cursor)
+        this.#showing = false
+        if (this.#items === this.#options.count) break
       }
-      const line = options.json === true ? item.line : await lineOf(item.event, names, palette)
-      status.clear()
-      await writeLine(terminal.out, line)
-      if (++counts.events === options.count) return
+    } catch (error) {
+      throw explained(this.#target, this.#options.alarms === true ? 'alarms:stream' : 'devices:stream', error)
+    } finally {
+      for (const timer of timers) clearInterval(timer)
+      this.#status.clear()
+      this.#keep(stream)
     }
-  } finally {
-    clearInterval(timer)
-    status.clear()
+    return this.#gaps === 0
+  }
+
+  #open(): EventStream<Item> {
+    const { device = [], deviceType = [], type = [], label = [], product = [], since, cursor, resume, ping, alarms } = this.#options
+    const options: StreamOptions & { gaps: 'yield' } = {
+      devices: device,
+      deviceTypes: deviceType,
+      eventTypes: type,
+      labels: label,
+      productNumbers: product,
+      since: since === undefined ? undefined : new Date(since / 1000),
+      cursor: cursor ?? (resume === undefined ? undefined : placeIn(resume)),
+      ping: formatDuration(ping),
+      gaps: 'yield',
+      signal: this.#terminal.stopped,
+      onOpen: () => this.#opened(),
+      onLost: (error, retryMs) => this.#lost(error, retryMs),
+    }
+    return alarms === true ? this.#client.alarms.stream(options) : (this.#client.stream(options) as EventStream<DeviceEvent>)
+  }
+
+  #opened(): void {
+    this.#connected = true
+    if (this.#reconnects > 0) this.#say(this.#palette.green('connected again'))
+  }
+
+  #lost({ message }: TelltaleError, retryMs: number): void {
+    this.#reconnects++
+    if (this.#connected) this.#say(this.#palette.yellow(`connection lost (${printable(message)}), going on from the last event`))
+    else this.#say(this.#palette.yellow(`no connection (${printable(message)}), trying again in ${(retryMs / 1000).toFixed(1)} s`))
+    this.#connected = false
+  }
+
+  #say(line: string): void {
+    this.#status.clear()
+    this.#terminal.err.write(`${line}\n`)
+  }
+
+  async #show(item: Item, cursor: string | undefined): Promise<void> {
+    const isGap = 'eventType' in item && item.eventType === 'gap'
+    const line = this.#options.json === true ? asciiJson({ result: resultOf(item, cursor) }) : await this.#lineOf(item)
+    this.#status.clear()
+    if (isGap) {
+      this.#gaps++
+      await writeLine(this.#options.json === true ? this.#terminal.out : this.#terminal.err, line)
+      return
+    }
+    this.#items++
+    if ('timestamp' in item) this.#lagMs = Date.now() - (parseTime(item.timestamp) ?? 0) / 1000
+    await writeLine(this.#terminal.out, line)
+  }
+
+  async #lineOf(item: Item): Promise<string> {
+    if (!('eventType' in item)) return alarmLine(item, await this.#names.of(item.device), this.#palette)
+    if (item.eventType === 'gap') return gapLine(item as GapEvent, paletteOf(this.#terminal.err, this.#terminal.env))
+    const device = deviceOf(item)
+    if (item.eventType === 'labelsChanged') this.#names.forget(device)
+    return eventLine(item, await this.#names.of(device), this.#palette)
+  }
+
+  #showStatus(rate: number): void {
+    const what = this.#options.alarms === true ? 'alarms' : 'events'
+    const lag = this.#lagMs === undefined ? '' : ` · ${Math.max(0, this.#lagMs / 1000).toFixed(1)} s behind`
+    const link = this.#connected ? '' : ' · not connected'
+    this.#status.show(`${rate.toFixed(1)} ${what}/s · ${this.#items} ${what}${lag} · ${this.#reconnects} reconnects${link}`)
+  }
+
+  /** In one step, so that a program that is killed leaves the place before or after, never half of one. */
+  #keep({ cursor }: EventStream<Item>): void {
+    const { resume } = this.#options
+    if (resume === undefined || cursor === undefined || this.#showing) return
+    writeFileSync(`${resume}.new`, `${cursor}\n`)
+    renameSync(`${resume}.new`, resume)
   }
 }
 
-async function lineOf(event: DeviceEvent, names: DeviceNames, palette: ReturnType<typeof paletteOf>): Promise<string> {
-  return eventLine(event, await names.of(event), palette)
+/** As it stood on the wire, ASCII only: nothing in it reaches a terminal as a control character. */
+function resultOf(item: Item, cursor: string | undefined): object {
+  return 'eventType' in item ? { event: item, cursor } : { alarm: item, cursor }
 }
 
-function filterOf({ device = [], deviceType = [], type = [], label = [], ping }: TailOptions): StreamFilter {
-  return { devices: device, deviceTypes: deviceType, eventTypes: type, labels: label, pingMs: ping }
+function placeIn(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim() || undefined
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new Failure('invalid', `--resume: ${path} cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause })
+  }
 }

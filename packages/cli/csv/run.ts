@@ -1,9 +1,10 @@
 // The run of a replay: survey the file, send its values at their own pace or faster, account for every row.
+
+import { pause } from '../../client/pace.ts'
 import { invalid } from '../../core/failure.ts'
 import { deliver, isComplete, type Plan } from '../delivery.ts'
 import type { Draft } from '../fleet/fleet.ts'
 import { createRandom } from '../fleet/random.ts'
-import { pause } from '../pace.ts'
 import { eventIdOf, outgoing } from '../shape.ts'
 import type { SimulateOptions } from '../simulate.ts'
 import { startStorm } from '../storm.ts'

@@ -1,8 +1,8 @@
 // The run of a simulated fleet: register the devices, send their events at the wanted rate, say what became of them.
 import { randomBytes } from 'node:crypto'
-import { registerDevice } from '../api.ts'
+import { pause } from '../../client/pace.ts'
+import { explained, openClient } from '../api.ts'
 import { deliver, type Feed, hasRoom, isComplete, type Plan } from '../delivery.ts'
-import { pause } from '../pace.ts'
 import { eventIdOf, outgoing } from '../shape.ts'
 import type { SimulateOptions } from '../simulate.ts'
 import { startStorm } from '../storm.ts'
@@ -36,9 +36,12 @@ export async function simulateFleet(target: Target, options: SimulateOptions, pl
 
 async function registerFleet(target: Target, fleet: Fleet, stopped: AbortSignal): Promise<void> {
   const waiting = [...fleet.devices]
+  const client = openClient(target)
   const register = async () => {
     for (let device = waiting.shift(); device !== undefined && !stopped.aborted; device = waiting.shift())
-      await registerDevice(target, device, stopped)
+      await client.devices.put(device.id, { type: device.type, labels: device.labels }).catch((error: unknown) => {
+        throw explained(target, `PUT devices/${device?.id}`, error)
+      })
   }
   await Promise.all(Array.from({ length: REGISTERED_AT_ONCE }, register))
 }

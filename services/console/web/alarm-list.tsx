@@ -1,7 +1,7 @@
 // The alarms: what is active first, in words and colour, each with a way to acknowledge it.
 import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { type Alarm, lastChange, orderAlarms } from './alarm.ts'
-import { acknowledgeAlarm } from './api.ts'
+import type { Alarm } from '../../../packages/client/index.ts'
+import { lastChange, orderAlarms } from './alarm.ts'
 import type { Feed } from './feed.ts'
 import { deviceIdOf, formatAge, formatReading, formatTimeOfDay } from './format.ts'
 
@@ -9,20 +9,17 @@ const MAX_CLEARED = 50
 
 type Props = {
   readonly feed: Feed
-  readonly project: string
   readonly now: number
   readonly nameOf: (device: string) => string
   readonly onOpen: (device: string) => void
 }
 
-export function AlarmList({ feed, project, now, nameOf, onOpen }: Props) {
+export function AlarmList({ feed, now, nameOf, onOpen }: Props) {
   const ordered = useMemo(() => orderAlarms(feed.alarms), [feed.alarms])
   const open = ordered.filter(alarm => alarm.state !== 'cleared')
   const cleared = ordered.slice(open.length)
   const active = open.filter(alarm => alarm.state === 'active').length
-  const item = (alarm: Alarm) => (
-    <AlarmItem key={alarm.alarmId} alarm={alarm} feed={feed} project={project} now={now} nameOf={nameOf} onOpen={onOpen} />
-  )
+  const item = (alarm: Alarm) => <AlarmItem key={alarm.alarmId} alarm={alarm} feed={feed} now={now} nameOf={nameOf} onOpen={onOpen} />
   return (
     <section class="alarms" aria-labelledby="alarms">
       <div class="bar">
@@ -52,10 +49,11 @@ function summary(all: number, active: number, pending: number): string {
 
 type ItemProps = Props & { readonly alarm: Alarm }
 
-function AlarmItem({ alarm, feed, project, now, nameOf, onOpen }: ItemProps) {
+function AlarmItem({ alarm, feed, now, nameOf, onOpen }: ItemProps) {
   const device = deviceIdOf(alarm.device)
   const changedMs = Date.parse(lastChange(alarm))
   const acknowledged = alarm.acknowledgement
+  const name = alarm.labels['name'] || nameOf(device)
   return (
     <li data-alarm={alarm.alarmId} data-state={alarm.state} data-severity={alarm.severity} data-acknowledged={acknowledged !== null}>
       <span class="severity">{alarm.severity}</span>
@@ -63,8 +61,9 @@ function AlarmItem({ alarm, feed, project, now, nameOf, onOpen }: ItemProps) {
         <p class="message">{alarm.message || alarm.rule}</p>
         <p class="quiet">
           <button type="button" class="link" onClick={() => onOpen(device)}>
-            {alarm.labels.name || nameOf(device)}
+            {name}
           </button>
+          {name !== device && <span class="id"> {device}</span>}
           {` · ${alarm.rule}${valueText(alarm)} · ${alarm.state} `}
           <time dateTime={lastChange(alarm)} title={lastChange(alarm)}>
             for {formatAge(now - changedMs)}
@@ -77,7 +76,7 @@ function AlarmItem({ alarm, feed, project, now, nameOf, onOpen }: ItemProps) {
           </p>
         )}
       </div>
-      {alarm.state === 'active' && !acknowledged && <Acknowledge alarm={alarm} feed={feed} project={project} />}
+      {alarm.state === 'active' && !acknowledged && <Acknowledge alarm={alarm} feed={feed} />}
     </li>
   )
 }
@@ -88,7 +87,7 @@ function valueText({ value, limit, unit }: Alarm): string {
   return typeof limit === 'number' ? ` · ${reading} (limit ${formatReading(limit, unit ?? '')})` : ` · ${reading}`
 }
 
-function Acknowledge({ alarm, feed, project }: { alarm: Alarm; feed: Feed; project: string }) {
+function Acknowledge({ alarm, feed }: { alarm: Alarm; feed: Feed }) {
   const [open, setOpen] = useState(false)
   const [busy, setBusy] = useState(false)
   const [problem, setProblem] = useState('')
@@ -105,7 +104,8 @@ function Acknowledge({ alarm, feed, project }: { alarm: Alarm; feed: Feed; proje
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
     setBusy(true)
-    acknowledgeAlarm(project, alarm.alarmId, comment.current?.value.trim() ?? '')
+    feed.client.alarms
+      .acknowledge(alarm.alarmId, comment.current?.value.trim() ?? '')
       .then(changed => {
         // The button is about to go, and the focus with it.
         opener.current?.closest('section')?.querySelector('h2')?.focus()

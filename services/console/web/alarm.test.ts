@@ -1,6 +1,7 @@
 // Merging and ordering of alarms.
 import { expect, test } from 'vitest'
-import { type Alarm, announcement, mergeAlarms, orderAlarms } from './alarm.ts'
+import type { Alarm } from '../../../packages/client/index.ts'
+import { announcement, mergeAlarms, orderAlarms } from './alarm.ts'
 
 function alarm(alarmId: string, change: Partial<Alarm> = {}): Alarm {
   return {

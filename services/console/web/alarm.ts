@@ -1,25 +1,5 @@
 // The alarms the page knows: merged by version from the list and the stream, and put in the order a person needs.
-
-export type Severity = 'info' | 'warning' | 'critical'
-
-export type Alarm = {
-  readonly alarmId: string
-  readonly rule: string
-  readonly device: string
-  readonly labels: { readonly [key: string]: string }
-  readonly state: 'pending' | 'active' | 'cleared'
-  readonly severity: Severity
-  readonly since: string
-  readonly activeSince?: string | null
-  readonly clearedAt?: string | null
-  readonly value?: unknown
-  readonly limit?: unknown
-  readonly unit?: string | null
-  readonly message: string
-  readonly episode: number
-  readonly version: number
-  readonly acknowledgement: { readonly by: string; readonly time: string; readonly comment: string } | null
-}
+import type { Alarm, Severity } from '../../../packages/client/index.ts'
 
 export type Alarms = ReadonlyMap<string, Alarm>
 

@@ -10,14 +10,13 @@ import { addReading, columns, type Point, RANGES, type Range, summarise, trim } 
 
 type Props = {
   readonly feed: Feed
-  readonly project: string
   readonly row: DeviceRow
   readonly now: number
   readonly themeVersion: number
   readonly onClose: () => void
 }
 
-export function ChartPanel({ feed, project, row, now, themeVersion, onClose }: Props) {
+export function ChartPanel({ feed, row, now, themeVersion, onClose }: Props) {
   const [range, setRange] = useState<Range>(RANGES[0])
   const [choice, setChoice] = useState<string>()
   const readings = numericReadings(row)
@@ -36,7 +35,8 @@ export function ChartPanel({ feed, project, row, now, themeVersion, onClose }: P
         </p>
         <p class="quiet">
           {row.latest && `${formatAge(now - row.latest.timeMs)} ago`}
-          <span class="wide">{[labelText(row), row.id === row.name ? '' : row.id].filter(Boolean).map(text => ` · ${text}`)}</span>
+          {row.id !== row.name && <span class="id"> {row.id}</span>}
+          <span class="wide">{labelText(row) !== '' && ` · ${labelText(row)}`}</span>
         </p>
         <span class="grow" />
         {readings.length > 1 && <ReadingChoice readings={readings} value={reading && keyOf(reading)} onChange={setChoice} />}
@@ -49,7 +49,6 @@ export function ChartPanel({ feed, project, row, now, themeVersion, onClose }: P
         <Plot
           key={`${keyOf(reading)} ${range.name} ${themeVersion}`}
           feed={feed}
-          project={project}
           device={row.id}
           eventType={reading.eventType}
           field={reading.field}
@@ -111,7 +110,6 @@ function RangeChoice({ value, onChange }: { value: Range; onChange: (range: Rang
 
 type PlotProps = {
   readonly feed: Feed
-  readonly project: string
   readonly device: string
   readonly eventType: string
   readonly field: string
@@ -121,7 +119,7 @@ type PlotProps = {
 
 type State = 'loading' | 'ready' | { readonly problem: string }
 
-function Plot({ feed, project, device, eventType, field, range, now }: PlotProps) {
+function Plot({ feed, device, eventType, field, range, now }: PlotProps) {
   const place = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
   const points = useRef<Point[]>([])
@@ -149,7 +147,8 @@ function Plot({ feed, project, device, eventType, field, range, now }: PlotProps
       else early.push([timeMs, found[1]])
     })
     const toMs = feed.now()
-    listWindows(project, { device, eventType, field, fromMs: toMs - range.spanMs, toMs: toMs + range.windowMs, window: range.window })
+    const span = { startTime: new Date(toMs - range.spanMs), endTime: new Date(toMs + range.windowMs) }
+    listWindows(feed.client, device, { eventType, field, ...span, window: range.window })
       .then(windows => {
         if (stopped) return
         points.current = windows.map(({ startTime, count, mean, min, max }) => ({ timeMs: Date.parse(startTime), count, mean, min, max }))
@@ -162,7 +161,7 @@ function Plot({ feed, project, device, eventType, field, range, now }: PlotProps
       stopped = true
       stop()
     }
-  }, [feed, feed.generation, project, device, eventType, field, range])
+  }, [feed, feed.generation, device, eventType, field, range])
 
   useEffect(() => {
     trim(points.current, feed.now() - range.spanMs)

@@ -52,14 +52,14 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
             Could not load everything: {feed.problem}
           </p>
         )}
-        <AlarmList feed={feed} project={project} now={now} nameOf={nameOf} onOpen={open} />
+        <AlarmList feed={feed} now={now} nameOf={nameOf} onOpen={open} />
         {feed.loaded && feed.fleet.size === 0 ? (
           <FirstEvent project={project} keyId={session.keyId} />
         ) : (
           <DeviceTable fleet={feed.fleet} loaded={feed.loaded} now={now} chosen={chosen} onOpen={open} />
         )}
       </main>
-      {row && <ChartPanel key={row.id} feed={feed} project={project} row={row} now={now} themeVersion={themeVersion} onClose={close} />}
+      {row && <ChartPanel key={row.id} feed={feed} row={row} now={now} themeVersion={themeVersion} onClose={close} />}
     </div>
   )
 }

@@ -146,6 +146,7 @@ function Row({ row, age, tabStop, chosen, onOpen }: RowProps) {
           <button type="button" class="plain" tabIndex={tabStop ? 0 : -1} aria-expanded={chosen}>
             {row.name}
           </button>
+          {row.name !== row.id && <span class="id">{row.id}</span>}
           <span class="below">{labels === '' ? row.type : `${row.type} · ${labels}`}</span>
         </th>
         <td class="labels" title={labels}>

@@ -1,16 +1,16 @@
 // Keeps the fleet and the alarms of one project current: loads them, follows both streams, tells the page at most ten times a second.
 
+import type { Alarm, GapEvent, TelltaleEvent } from '../../../packages/client/index.ts'
 import type { DeviceEvent } from '../../../packages/core/event.ts'
 import { Failure } from '../../../packages/core/failure.ts'
-import { type Alarm, type Alarms, announcement, mergeAlarms } from './alarm.ts'
-import { getDevice, listAlarms, listDevices, projectPath, readSession } from './api.ts'
+import { type Alarms, announcement, mergeAlarms } from './alarm.ts'
+import { openClient, readSession } from './api.ts'
 import { Fleet } from './fleet.ts'
 import { deviceIdOf } from './format.ts'
-import { type Frame, type LinkState, Live } from './live.ts'
+import { type LinkState, Live, type LiveOptions } from './live.ts'
 
-const PING_MS = 10_000
-const GRACE_MS = 2000
-const RETRY_MS = 500
+const PING = '10s'
+const PAGE = 100
 const REDRAW_MS = 100
 const MAX_ALARMS = 1000
 const FETCH_SINGLY = 10
@@ -34,8 +34,9 @@ export class Feed {
   spoken = ''
   /** Server time minus this browser's, from the last ping. */
   clockOffsetMs = 0
+  readonly client
   readonly #options: FeedOptions
-  readonly #live: readonly Live[]
+  readonly #live: readonly Pick<Live<unknown>, 'state' | 'lastFrameAt' | 'everLive' | 'pause' | 'resume' | 'close'>[]
   readonly #listeners = new Map<string, DeviceListener>()
   readonly #unknown = new Set<string>()
   readonly #perSecond = new Map<number, number>()
@@ -49,7 +50,20 @@ export class Feed {
 
   constructor(options: FeedOptions) {
     this.#options = options
-    this.#live = [this.#follow('devices:stream', () => this.#loadDevices()), this.#follow('alarms:stream', () => this.#loadAlarms())]
+    const client = openClient(options.project)
+    this.client = client
+    const events = {
+      open: (how: Parameters<LiveOptions<TelltaleEvent>['open']>[0]) => client.stream(how),
+      onItem: (item: TelltaleEvent | GapEvent) => this.#takeEvent(item),
+    }
+    const alarms = {
+      open: (how: Parameters<LiveOptions<Alarm>['open']>[0]) => client.alarms.stream(how),
+      onItem: (item: Alarm | GapEvent) => this.#takeAlarm(item),
+    }
+    this.#live = [
+      new Live({ ...this.#following(() => this.#loadDevices()), ...events }),
+      new Live({ ...this.#following(() => this.#loadAlarms()), ...alarms }),
+    ]
     const { signal } = this.#stop
     addEventListener('online', () => this.#wake(), { signal })
     addEventListener('offline', () => this.changed(), { signal })
@@ -101,6 +115,7 @@ export class Feed {
   close(): void {
     this.#stop.abort()
     for (const live of this.#live) live.close()
+    void this.client.close()
     clearTimeout(this.#fetchTimer)
     clearTimeout(this.#hideTimer)
     if (this.#frame !== undefined) cancelAnimationFrame(this.#frame)
@@ -117,40 +132,27 @@ export class Feed {
     this.#options.onChange()
   }
 
-  #follow(path: string, load: () => Promise<void>): Live {
-    return new Live({
-      url: `${projectPath(this.#options.project)}/${path}`,
-      pingMs: PING_MS,
-      graceMs: GRACE_MS,
-      retryMs: RETRY_MS,
-      openSource: url => new EventSource(url),
-      onFrame: frame => this.#take(frame, load),
+  #following(load: () => Promise<void>): Omit<LiveOptions<never>, 'open' | 'onItem'> {
+    return {
+      ping: PING,
+      onPing: timestamp => {
+        this.clockOffsetMs = Date.parse(timestamp) - Date.now()
+      },
       onFresh: () => this.#again(load),
       onLink: () => this.changed(),
       probe: () => this.#probe(load),
-    })
-  }
-
-  async #probe(load: () => Promise<void>): Promise<'signed-in' | 'signed-out' | 'unreachable'> {
-    try {
-      if (await readSession()) {
-        // A page whose stream is refused still shows what there is.
-        if (!this.loaded || !this.alarmsLoaded) await load()
-        return 'signed-in'
-      }
-    } catch (error) {
-      if (error instanceof Failure) return 'unreachable'
-      throw error
     }
-    this.#options.onSignedOut()
-    return 'signed-out'
   }
 
-  #take(frame: Frame, load: () => Promise<void>): void {
-    if (frame.kind === 'event') this.#takeEvent(frame.event)
-    else if (frame.kind === 'alarm') this.takeAlarms([frame.alarm], true)
-    else if (frame.kind === 'gap') this.#again(load)
-    else if (frame.kind === 'ping') this.clockOffsetMs = Date.parse(frame.timestamp) - Date.now()
+  async #probe(load: () => Promise<void>): Promise<void> {
+    try {
+      if (!(await readSession())) this.#options.onSignedOut()
+      // A page whose stream is refused still shows what there is.
+      else if (!this.loaded || !this.alarmsLoaded) await load()
+    } catch (error) {
+      // Not reached: the stream's own state says so.
+      if (!(error instanceof Failure)) throw error
+    }
   }
 
   #again(load: () => Promise<void>): void {
@@ -158,7 +160,16 @@ export class Feed {
     void load()
   }
 
-  #takeEvent(event: DeviceEvent): void {
+  #takeAlarm(item: Alarm | GapEvent): void {
+    if ('eventType' in item) this.#again(() => this.#loadAlarms())
+    else this.takeAlarms([item], true)
+  }
+
+  #takeEvent(event: TelltaleEvent | GapEvent): void {
+    if (event.eventType === 'gap') {
+      this.#again(() => this.#loadDevices())
+      return
+    }
     const second = Math.floor(Date.now() / 1000)
     this.#perSecond.set(second, (this.#perSecond.get(second) ?? 0) + 1)
     const id = deviceIdOf(event.targetName)
@@ -186,7 +197,7 @@ export class Feed {
     if (many) await this.#loadDevices()
     else
       await this.#guard(async () =>
-        (await Promise.all(ids.map(id => getDevice(this.#options.project, id)))).map(d => this.fleet.putDevice(d)),
+        (await Promise.all(ids.map(id => this.client.devices.get(id)))).map(device => this.fleet.putDevice(device)),
       )
     this.changed()
   }
@@ -197,15 +208,15 @@ export class Feed {
     // A device that appears in the stream while the list is read may not be on it.
     const seen = new Set<string>()
     const before = this.fleet.rows().map(row => row.id)
-    const done = await this.#guard(() =>
-      listDevices(this.#options.project, devices => {
+    const done = await this.#guard(async () => {
+      for await (const devices of this.client.devices.pages({ pageSize: PAGE })) {
         for (const device of devices) {
           this.fleet.putDevice(device)
           seen.add(deviceIdOf(device.name))
         }
         this.changed()
-      }),
-    )
+      }
+    })
     this.#loading = false
     this.#loadedAt = Date.now()
     if (done) this.fleet.forget(before.filter(id => !seen.has(id)))
@@ -215,8 +226,13 @@ export class Feed {
 
   async #loadAlarms(): Promise<void> {
     const done = await this.#guard(async () => {
-      const { alarms, more } = await listAlarms(this.#options.project, MAX_ALARMS)
-      this.moreAlarms = more
+      const alarms: Alarm[] = []
+      this.moreAlarms = false
+      for await (const page of this.client.alarms.pages({ pageSize: PAGE })) {
+        this.moreAlarms = alarms.length + page.length > MAX_ALARMS
+        alarms.push(...page)
+        if (this.moreAlarms) break
+      }
       this.takeAlarms(alarms, this.alarmsLoaded)
     })
     this.alarmsLoaded ||= done

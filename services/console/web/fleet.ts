@@ -1,6 +1,7 @@
 // The devices the page knows: one row each, kept current by the list and the stream, whichever is newer.
+
+import type { Device } from '../../../packages/client/index.ts'
 import { type DeviceEvent, mainField, readingsOf } from '../../../packages/core/event.ts'
-import type { DeviceDocument } from './api.ts'
 import { deviceIdOf, formatReading, formatState, unitOf } from './format.ts'
 
 type Reported = { readonly value: unknown; readonly timeMs: number }
@@ -57,7 +58,7 @@ export class Fleet {
   }
 
   /** Takes the registry's word for type and labels, and of each reported event the newer one. */
-  putDevice(device: DeviceDocument): void {
+  putDevice(device: Device): void {
     const id = deviceIdOf(device.name)
     const reported = new Map(this.#rows.get(id)?.reported)
     for (const [eventType, value] of Object.entries(device.reported ?? {})) {

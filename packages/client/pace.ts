@@ -1,4 +1,4 @@
-// Waiting that ends early when it is told to.
+// Waiting that ends early when it is told to, and how long to wait before trying again.
 
 /** Resolves after `ms`, or as soon as the signal is aborted. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
@@ -21,17 +21,24 @@ export function backoffMs(attempt: number): number {
 }
 
 /** Runs `work` under a signal that is aborted with `stopped` or after `limitMs` (reason: TimeoutError). */
-export async function within<T>(limitMs: number, stopped: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function within<T>(limitMs: number, stopped: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   // Not AbortSignal.any: on Node 20 a timeout inside it can be collected before it fires.
   const both = new AbortController()
-  const stop = () => both.abort(stopped.reason)
+  const stop = () => both.abort(stopped?.reason)
   const timer = setTimeout(() => both.abort(new DOMException('timed out', 'TimeoutError')), limitMs)
-  if (stopped.aborted) stop()
-  stopped.addEventListener('abort', stop)
+  if (stopped?.aborted === true) stop()
+  stopped?.addEventListener('abort', stop)
   try {
     return await work(both.signal)
   } finally {
     clearTimeout(timer)
-    stopped.removeEventListener('abort', stop)
+    stopped?.removeEventListener('abort', stop)
   }
+}
+
+/** Seconds, or an HTTP date. */
+export function retryAfterMs(header: string | null): number | undefined {
+  if (header === null) return undefined
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms)
 }

@@ -1,0 +1,11 @@
+// @telltale/client: publish to, follow and manage a Telltale server, from Node and from browsers.
+
+export type { Query, RequestOptions } from './api.ts'
+export type { BasicLogin, GivenToken, Login, SessionLogin, TokenLogin, TokenSource } from './auth.ts'
+export { GapError, TelltaleError } from './error.ts'
+export type { EventFields, EventType, GapEvent, LabelsChanged, NewEvent, TelltaleEvent } from './event.ts'
+export type { Channels, Connectors, Devices, History, Rules, ServiceAccounts } from './manage.ts'
+export type { Publisher, PublishSettings, PublishWatch, Settled } from './publish.ts'
+export type * from './resource.ts'
+export type { EventStream, Gaps, StreamFilter, StreamOptions } from './stream.ts'
+export { type Alarms, type Receipt, Telltale, type TelltaleOptions } from './telltale.ts'
