@@ -16,8 +16,8 @@ export interface Lane {
   place(): string
 }
 
-/** Entries after one, oldest first; `missed`: some before them are gone for good. */
-export type Stretch = { readonly entries: readonly LogEntry[]; readonly missed: boolean }
+/** Entries after one, oldest first; everything before them up to the entry `gone` is gone for good. */
+export type Stretch = { readonly entries: readonly LogEntry[]; readonly gone: string | undefined }
 
 /** Everything up to `done` has been taken, and the first `taken` events of the entry `id`. */
 type Position = { readonly done: string; readonly id: string; readonly taken: number }
@@ -28,7 +28,8 @@ export type LogLanePorts = {
   readonly prefix: 'l' | 'r'
   read(after: string): Promise<Stretch>
   wants(eventType: string): boolean
-  missed(after: string): void
+  /** Said once of what cannot be pushed any more. */
+  missed(after: string, to: string): void
   /** Undefined: goes on for ever. */
   readonly until: string | undefined
 }
@@ -77,8 +78,8 @@ export class LogLane implements Lane {
     this.#reading = true
     this.#rung = false
     try {
-      const { entries, missed } = await this.#ports.read(this.#readTo)
-      if (missed) this.#ports.missed(this.#readTo)
+      const { entries, gone } = await this.#ports.read(this.#readTo)
+      if (gone !== undefined) this.#skip(gone)
       for (const entry of entries) this.#add(entry)
       if (entries.length === 0) this.#atEnd = this.#ports.until !== undefined || !this.#rung
     } finally {
@@ -99,6 +100,12 @@ export class LogLane implements Lane {
   place(): string {
     const { done, id, taken } = this.#position
     return id === '' ? done : `${done} ${id} ${taken}`
+  }
+
+  #skip(to: string): void {
+    this.#ports.missed(this.#readTo, to)
+    this.#readTo = to
+    if (this.#queue.length === 0) this.#position = { done: to, id: '', taken: 0 }
   }
 
   #add(entry: LogEntry): void {

@@ -151,9 +151,9 @@ export class ProjectPush {
 
   #logLane(connector: Connector, prefix: 'l' | 'r', until: string | undefined, place: string, count: () => void): LogLane {
     const { logger } = this.#ports
-    const missed = (after: string) => {
+    const missed = (after: string, to: string) => {
       count()
-      logger.warn({ project: this.#project, dataconnector: connector.id, after }, 'events were gone before they could be pushed')
+      logger.warn({ project: this.#project, dataconnector: connector.id, after, to }, 'events were gone before they could be pushed')
     }
     return new LogLane({ prefix, until, wants: wantsOf(connector), read: after => this.#tail.read(after), missed }, place)
   }

@@ -4,6 +4,7 @@ import type { CommitCommand, Log } from '../../../packages/log/log.ts'
 import { AttemptCount } from '../../../packages/state/attempt.ts'
 import { consumerOf, type Failing, openKey, progressKey, type TaskName } from '../../../packages/state/connector.ts'
 import type { Outcome } from './attempt.ts'
+import { Background } from './background.ts'
 import { Circuit, retryMs } from './circuit.ts'
 import type { Lane } from './lane.ts'
 import type { Item, Open } from './open.ts'
@@ -29,21 +30,16 @@ export type PushPorts = {
   readonly giveUpMs: number
 }
 
-/** What is done in the background beside the live lane. */
-type Task = { readonly name: TaskName; readonly id: string; readonly lane: Lane; events: number; saved: string }
-
 /** Attempts at once: a receiver that hangs holds no more. */
 const PARALLEL = 10
-const BACKGROUND_PARALLEL = 5
-/** Background events a second: 500. */
-const BACKGROUND_EVERY_MS = 2
-const BACKGROUND_BURST_MS = 50
 /** Between two commits under load; alone, one follows its event at once. */
 const COMMIT_EVERY_MS = 20
 /** When nothing but the place has moved, which may be repeated for nothing. */
 const COMMIT_PLACE_EVERY_MS = 1000
 /** Answered and not committed: bounds what a crash repeats. */
 const MAX_UNCOMMITTED = 200
+/** A timer takes no more than some weeks; looking now and then does no harm. */
+const MAX_SLEEP_MS = 60_000
 /** How long stopping waits for answers; what is under way then is tried again by the next who pushes. */
 const STOP_MS = 1000
 
@@ -52,13 +48,9 @@ export class Pusher {
   readonly #consumer: string
   readonly #circuit: Circuit
   readonly #counts = new AttemptCount()
-  readonly #tasks: Task[] = []
-  /** Done, and not yet noted as such. */
-  readonly #ended: Task[] = []
+  readonly #background = new Background()
   readonly #keys: { readonly open: string; readonly progress: string }
   readonly #underWay = new Set<Promise<void>>()
-  #background = 0
-  #backgroundMs = 0
   #place: string
   #commits: number
   #uncommitted = 0
@@ -86,11 +78,11 @@ export class Pusher {
   }
 
   has(name: TaskName, id: string): boolean {
-    return this.#tasks.some(task => task.name === name && task.id === id)
+    return this.#background.has(name, id)
   }
 
   addTask(name: TaskName, id: string, lane: Lane, events: number): void {
-    this.#tasks.push({ name, id, lane, events, saved: '' })
+    this.#background.add(name, id, lane, events)
     this.pump()
   }
 
@@ -110,7 +102,7 @@ export class Pusher {
       this.#start(item)
     }
     this.#look()
-    this.#finishTasks()
+    this.#background.end(open)
     this.#sleep()
     this.#commitSoon()
   }
@@ -133,30 +125,21 @@ export class Pusher {
     const { open, live } = this.#ports
     if (!open.hasRoom) return undefined
     // The background gets one of the places even while the live lane could use them all.
-    const item = this.#background === 0 ? (this.#fromBackground(now) ?? live.next()) : (live.next() ?? this.#fromBackground(now))
+    const background = this.#background
+    const item = background.isIdle ? (background.next(now) ?? live.next()) : (live.next() ?? background.next(now))
     if (item) open.begin(item)
     return item
   }
 
-  #fromBackground(now: number): Item | undefined {
-    if (this.#background >= BACKGROUND_PARALLEL || this.#backgroundMs > now) return undefined
-    for (const { lane } of this.#tasks) {
-      const item = lane.next()
-      if (!item) continue
-      this.#backgroundMs = Math.max(this.#backgroundMs, now - BACKGROUND_BURST_MS) + BACKGROUND_EVERY_MS
-      return item
-    }
-    return undefined
-  }
-
   #start(item: Item): void {
-    const background = item.key.startsWith('l') ? 0 : 1
-    this.#background += background
-    const run = this.#run(item).finally(() => {
-      this.#background -= background
-      this.#underWay.delete(run)
-      this.pump()
-    })
+    this.#background.started(item)
+    // What the receiver does is an outcome; anything else is a fault of ours, and the event is still open.
+    const run = this.#run(item)
+      .catch((error: Error) => this.#lose(error.message))
+      .finally(() => {
+        this.#underWay.delete(run)
+        this.pump()
+      })
     this.#underWay.add(run)
   }
 
@@ -167,11 +150,10 @@ export class Pusher {
     this.#counts.add(outcome.ok, outcome.ms)
     this.#ports.attempted(outcome.ok)
     this.#uncommitted++
+    this.#background.settled(item, outcome.ok)
     if (!outcome.ok) this.#failed(item, startedMs, outcome)
     else {
       open.end(item)
-      const task = this.#tasks.find(({ lane }) => lane.prefix === item.key[0])
-      if (task) task.events++
       if (this.#circuit.succeeded()) open.hasten()
     }
   }
@@ -218,7 +200,7 @@ export class Pusher {
   /** Lanes that run dry are filled. */
   #look(): void {
     if (!this.#ports.open.hasRoom) return
-    for (const lane of [this.#ports.live, ...this.#tasks.map(task => task.lane)])
+    for (const lane of [this.#ports.live, ...this.#background.lanes])
       if (lane.wantsMore())
         lane.fill().then(
           () => this.pump(),
@@ -231,23 +213,15 @@ export class Pusher {
     clearTimeout(this.#timer)
     const { open, nowMs } = this.#ports
     const now = nowMs()
-    const dueMs = Math.min(open.nextDueMs, this.#tasks.length > 0 && this.#backgroundMs > now ? this.#backgroundMs : Infinity)
-    const wakeMs = Math.max(dueMs, this.#circuit.untilMs)
-    const paused = this.#circuit.untilMs > now
-    if (paused || (Number.isFinite(dueMs) && wakeMs > now))
-      this.#timer = setTimeout(() => this.pump(), Math.min(MAX_SLEEP_MS, (paused ? this.#circuit.untilMs : wakeMs) - now + 1))
-  }
-
-  #finishTasks(): void {
-    for (const task of this.#tasks.filter(({ lane }) => lane.ended() && this.#ports.open.count(lane.prefix) === 0)) {
-      this.#tasks.splice(this.#tasks.indexOf(task), 1)
-      this.#ended.push(task)
-    }
+    const { untilMs } = this.#circuit
+    const nextMs = this.#background.nextMs > now ? this.#background.nextMs : Infinity
+    const wakeMs = untilMs > now ? untilMs : Math.min(open.nextDueMs, nextMs)
+    if (wakeMs > now && Number.isFinite(wakeMs)) this.#timer = setTimeout(() => this.pump(), Math.min(MAX_SLEEP_MS, wakeMs - now + 1))
   }
 
   #commitSoon(): void {
     if (this.#committing || this.#stopped) return
-    const settled = this.#uncommitted > 0 || this.#ended.length > 0
+    const settled = this.#uncommitted > 0 || this.#background.hasEnded
     if (!settled && !this.#moved()) return
     const atMs = this.#committedMs + (settled ? COMMIT_EVERY_MS : COMMIT_PLACE_EVERY_MS)
     if (atMs >= this.#commitAtMs) return
@@ -262,7 +236,7 @@ export class Pusher {
   }
 
   #moved(): boolean {
-    return `${this.#ports.live.place()} ${this.#commits}` !== this.#place || this.#tasks.some(task => savedOf(task) !== task.saved)
+    return `${this.#ports.live.place()} ${this.#commits}` !== this.#place || this.#background.hasMoved
   }
 
   #commitNow(): void {
@@ -292,13 +266,7 @@ export class Pusher {
   #commands(): CommitCommand[] {
     const { open, project, id, nowMs } = this.#ports
     const { progress } = this.#keys
-    const commands = [...open.take(this.#keys.open), ...this.#counts.take(project, id, nowMs())]
-    for (const task of [...this.#tasks, ...this.#ended]) {
-      const text = savedOf(task)
-      if (text !== task.saved) commands.push(['HSET', progress, `${task.name}:progress`, text])
-      task.saved = text
-    }
-    for (const task of this.#ended.splice(0)) commands.push(['HSET', progress, `${task.name}:done`, task.id])
+    const commands = [...open.take(this.#keys.open), ...this.#counts.take(project, id, nowMs()), ...this.#background.take(progress)]
     const { sinceMs } = this.#circuit
     const failing = sinceMs === undefined ? '' : JSON.stringify({ sinceMs, detail: this.#detail } satisfies Failing)
     if (failing !== this.#savedFailing)
@@ -308,11 +276,4 @@ export class Pusher {
     this.#gaps = 0
     return commands
   }
-}
-
-/** A timer takes no more than some weeks; looking now and then does no harm. */
-const MAX_SLEEP_MS = 60_000
-
-function savedOf({ lane, events }: Task): string {
-  return JSON.stringify({ place: lane.place(), events })
 }

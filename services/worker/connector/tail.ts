@@ -52,9 +52,9 @@ export class Tail {
 
   async read(after: string): Promise<Stretch> {
     if (this.#floor !== undefined && compareIds(after, this.#floor) >= 0)
-      return { entries: this.#kept.filter(({ id }) => compareIds(id, after) > 0), missed: false }
+      return { entries: this.#kept.filter(({ id }) => compareIds(id, after) > 0), gone: undefined }
     const { entries, trimmed } = await this.#log.readFrom(this.#project, after, READ_ENTRIES)
-    return { entries, missed: compareIds(trimmed, after) > 0 }
+    return { entries, gone: compareIds(trimmed, after) > 0 ? trimmed : undefined }
   }
 }
 
