@@ -1,73 +1,143 @@
-// Fan-out: one published event goes to every reader. The readers are a process of their own; what counts is the server's CPU.
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import { connect } from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { generate } from './generator.ts'
+// Fan-out: one published event goes to every reader that asked for it. What counts is the CPU of what serves, and its memory.
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Latency } from './histogram.ts'
+import { findNchan, startNchan } from './nchan.ts'
 import { spent, usageOf } from './process.ts'
-import { Server } from './server.ts'
+import { Readers, type ReadersOptions, readerCommand } from './readers.ts'
+import { type Serving, startTelltale } from './serving.ts'
 import type { Stage } from './stage.ts'
+import { aligned, whole } from './table.ts'
 
-type Readers = { readonly port: number; readonly authorization: string; readonly count: number }
+type Scenario = {
+  readonly name: string
+  readonly readers: number
+  readonly rate: number
+  readonly groups: number
+  readonly frozen?: number
+}
 
-const NEWLINE = 10
+export type FanOut = {
+  readonly scenario: string
+  readonly server: string
+  readonly perSecond: number
+  /** Deliveries per second of CPU of what serves. */
+  readonly perCpuSecond: number
+  readonly latency: Latency
+  /** What the reader with the fewest got of what was meant for it. */
+  readonly delivered: number
+  /** Of the server, by opening one more. */
+  readonly kbPerReader: number
+  /** How much the server's memory grew from the first reader to the end. */
+  readonly grownMb: number
+}
 
+const SCENARIOS: readonly Scenario[] = [
+  { name: '1,000 readers of 1,000/s', readers: 1000, rate: 1000, groups: 1 },
+  { name: '5,000 readers of 100/s', readers: 5000, rate: 100, groups: 1 },
+  { name: '5,000 readers of 1 % of 1,000/s', readers: 5000, rate: 1000, groups: 100 },
+  // As many as one process may open files here, which is 20,000 on many systems.
+  { name: '19,500 readers of 1/s', readers: 19_500, rate: 1, groups: 1 },
+]
+const FROZEN: readonly Scenario[] = [
+  { name: '2,000 readers of 200/s', readers: 2000, rate: 200, groups: 1 },
+  { name: 'the same and a frozen one', readers: 2001, rate: 200, groups: 1, frozen: 1 },
+  { name: '100 frozen among 200 of 5,000/s', readers: 200, rate: 5000, groups: 1, frozen: 100 },
+]
+const WARM_UP_SECONDS = 2
+/** Opened and closed first: what code and buffers need is no reader's memory. */
+const FIRST_READERS = 500
+const LAST_FRAMES_MS = 10_000
+
+export async function measureFanOuts(seconds: number): Promise<FanOut[]> {
+  const command = readerCommand()
+  const nginx = findNchan()
+  const found: FanOut[] = []
+  for (const scenario of SCENARIOS) {
+    found.push(await measureOn(await startTelltale(), command, scenario, seconds))
+    if (nginx !== undefined) found.push(await measureOn(await startNchan(nginx), command, scenario, seconds))
+  }
+  for (const scenario of FROZEN) found.push(await measureOn(await startTelltale(), command, scenario, seconds))
+  return found
+}
+
+/** For the table of stages. */
 export async function measureFanOut(readers: number, rate: number, seconds: number): Promise<Stage> {
-  const server = await Server.start({})
-  const { httpPort: port, authorization, mqttPort, login } = server
-  const work = { port: mqttPort, login, project: 'default', connections: 10, devices: 100, window: 50 }
-  await generate({ ...work, total: 2000 })
-  const child = fork(fileURLToPath(import.meta.url), [JSON.stringify({ port, authorization, count: readers } satisfies Readers)], {
-    execArgv: ['--import', 'tsx'],
-  })
+  const scenario = { name: 'stream: frames delivered', readers, rate, groups: 1 }
+  const { perSecond, perCpuSecond } = await measureOn(await startTelltale(), readerCommand(), scenario, seconds)
+  return { name: scenario.name, perSecond, perCpuSecond, note: `${readers} readers of ${rate} events/s; CPU of the stream role alone` }
+}
+
+async function measureOn(serving: Serving, command: readonly string[], scenario: Scenario, seconds: number): Promise<FanOut> {
   try {
-    await once(child, 'message')
-    const before = usageOf(server.pid)
-    const started = performance.now()
-    await generate({ ...work, total: rate * seconds, rate })
-    child.send(rate * seconds * readers)
-    await once(child, 'message')
-    const elapsed = (performance.now() - started) / 1000
-    const used = Object.values(spent(before, usageOf(server.pid))).reduce((sum, one) => sum + one, 0)
-    const deliveries = rate * seconds * readers
-    const note = `${readers} readers of ${rate} events/s; CPU of node and redis, with accepting, judging and storing`
-    return { name: 'stream: frames delivered', perSecond: deliveries / elapsed, perCpuSecond: deliveries / used, note }
+    return await measure(serving, command, scenario, seconds)
   } finally {
-    child.kill()
-    await server.stop()
+    await serving.stop()
   }
 }
 
-/** Counts lines; says `ready` when all readers are joined, and `done` when they have what they are told to expect. */
-function read({ port, authorization, count }: Readers): void {
-  let joined = 0
-  let frames = 0
-  let expected = Number.POSITIVE_INFINITY
-  const check = () => {
-    if (frames >= expected) process.send?.('done')
+async function measure(serving: Serving, command: readonly string[], scenario: Scenario, seconds: number): Promise<FanOut> {
+  const { name, readers: count, rate, groups, frozen = 0 } = scenario
+  const asked: ReadersOptions = { port: serving.port, count, path: serving.path(groups), groups, frozen }
+  const options = serving.authorization === undefined ? asked : { ...asked, authorization: serving.authorization }
+  await (await Readers.open(command, { ...options, count: FIRST_READERS, frozen: 0 })).close()
+  await pause(1000)
+  const emptyMb = memoryOf(serving)
+  const readers = await Readers.open(command, options)
+  try {
+    await pause(1000)
+    const openMb = memoryOf(serving)
+    const total = rate * (seconds + WARM_UP_SECONDS + 1)
+    const published = serving.publish({ rate, total, groups })
+    await pause(WARM_UP_SECONDS * 1000)
+    const before = usageOf(serving.pid)
+    const startedMs = performance.now()
+    readers.begin()
+    await pause(seconds * 1000)
+    const { frames, latency } = await readers.end()
+    const elapsed = (performance.now() - startedMs) / 1000
+    const cpu = Object.values(spent(before, usageOf(serving.pid))).reduce((sum, one) => sum + one, 0)
+    await published
+    return {
+      scenario: name,
+      server: serving.name,
+      perSecond: frames / elapsed,
+      perCpuSecond: frames / cpu,
+      latency,
+      delivered: await deliveredOf(readers, (total * (count - frozen)) / groups),
+      kbPerReader: ((openMb - emptyMb) * 1024) / count,
+      grownMb: memoryOf(serving) - emptyMb,
+    }
+  } finally {
+    await readers.close()
   }
-  process.on('message', total => {
-    expected = total as number
-    check()
+}
+
+function memoryOf({ pid }: Serving): number {
+  return usageOf(pid).reduce((sum, { rssMb }) => sum + rssMb, 0)
+}
+
+async function deliveredOf(readers: Readers, expected: number): Promise<number> {
+  const deadline = performance.now() + LAST_FRAMES_MS
+  for (;;) {
+    const { frames } = await readers.total()
+    if (frames >= expected || performance.now() > deadline) return frames / expected
+    await pause(100)
+  }
+}
+
+export function renderFanOuts(all: readonly FanOut[]): string {
+  const rows = all.map(one => {
+    const { scenario, server, perSecond, perCpuSecond, latency, delivered, kbPerReader, grownMb } = one
+    const peer = all.find(other => other.scenario === scenario && other.server !== server)
+    const ratio = server === 'Telltale' && peer ? `${(perCpuSecond / peer.perCpuSecond).toFixed(1)}×` : ''
+    const share = `${(delivered * 100).toFixed(delivered < 1 ? 2 : 0)} %`
+    const figures = [whole(perSecond), whole(perCpuSecond), ratio, latency.p50Ms.toFixed(1), latency.p99Ms.toFixed(1), share]
+    return [scenario, server, ...figures, kbPerReader.toFixed(1), grownMb.toFixed(0)]
   })
-  for (let i = 0; i < count; i++) {
-    const socket = connect(port, '127.0.0.1')
-    socket.write(`GET /v2/projects/default/devices:stream HTTP/1.0\r\nauthorization: ${authorization}\r\n\r\n`)
-    let headed = false
-    socket.on('data', chunk => {
-      let at = 0
-      if (!headed) {
-        at = chunk.indexOf('\r\n\r\n') + 4
-        headed = true
-        if (++joined === count) process.send?.('ready')
-      }
-      for (at = chunk.indexOf(NEWLINE, at); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) frames++
-      check()
-    })
-    socket.on('error', error => {
-      throw error
-    })
-  }
+  return [
+    aligned([['', '', 'deliveries/s', 'per CPU second', 'ratio', 'p50 ms', 'p99 ms', 'delivered', 'KB/reader', 'grown MB'], ...rows]),
+    '',
+    'CPU and memory are those of what serves: Telltale’s stream role as a process of its own beside gateway and Redis, without a worker;',
+    'all of nginx. Events of 230 bytes go in over MQTT QoS 1 there and by HTTP POST here; readers are EventSource on one machine with them.',
+  ].join('\n')
 }
-
-if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) read(JSON.parse(process.argv[2] ?? '{}') as Readers)

@@ -1,10 +1,11 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
-// `npm run bench -- stages`: the steps alone. Options: --quick, --json, --store influx, --profile.
+// `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan. Options: --quick, --json, --store influx, --profile.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { measureFanOuts, renderFanOuts } from './fanout.ts'
 import { measurePeer } from './peer.ts'
 import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
 import { type ProfileReport, profileFlags, readProfiles } from './profile.ts'
@@ -31,8 +32,13 @@ async function main(): Promise<void> {
     console.log(values.json ? JSON.stringify({ machine: machine(), stages }, null, 2) : renderStages(stages))
     return
   }
+  if (positionals[0] === 'fanout') {
+    const all = await measureFanOuts(values.quick ? 3 : 8)
+    console.log(values.json ? JSON.stringify({ machine: machine(), all }, null, 2) : renderFanOuts(all))
+    return
+  }
   if (positionals.length > 0 || (values.store !== 'duckdb' && values.store !== 'influx'))
-    throw new Error('usage: npm run bench -- [stages] [--quick] [--json] [--profile] [--store duckdb|influx]')
+    throw new Error('usage: npm run bench -- [stages|fanout] [--quick] [--json] [--profile] [--store duckdb|influx]')
   const report = await benchmark(values.quick ? QUICK : FULL)
   console.log(values.json ? JSON.stringify(report, null, 2) : renderReport(report))
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { connectAsync, type MqttClient } from 'mqtt'
@@ -14,7 +14,7 @@ import { parseTime } from '../packages/core/time.ts'
 import { openDuckStore } from '../packages/store/duckdb.ts'
 import { openInfluxStore } from '../packages/store/influx.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
-import { isExecutable } from './executable.ts'
+import { findExecutable } from './executable.ts'
 import { generate, type Load } from './generator.ts'
 import { Histogram, type Latency, median } from './histogram.ts'
 import { perEvent } from './pipeline.ts'
@@ -44,7 +44,7 @@ const LIMITS = [109, 108, 107, 106, 105, 104, 103, 102, 101, 90]
 
 /** Undefined, and said, where there is no mosquitto. */
 export async function measurePeer(influxUrl: string | undefined, total: number, runs: number): Promise<PeerReport | undefined> {
-  const command = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'].map(folder => join(folder, 'mosquitto')).find(isExecutable)
+  const command = findExecutable('mosquitto')
   if (command === undefined) {
     console.warn('mosquitto is not installed: the peer is skipped (apt-get install mosquitto)')
     return undefined
@@ -60,7 +60,7 @@ export async function measurePeer(influxUrl: string | undefined, total: number, 
     : { kind: 'duckdb', path: join(folder, 'readings.duckdb') }
   let script: ChildProcess | undefined
   try {
-    await listening(port)
+    await listening(port, 'mosquitto')
     script = fork(fileURLToPath(import.meta.url), [JSON.stringify({ port, store })], { execArgv: ['--import', 'tsx'] })
     await once(script, 'message')
     return await measure(
@@ -125,7 +125,7 @@ async function end(child: ChildProcess | undefined): Promise<void> {
   await exit
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -134,10 +134,10 @@ async function freePort(): Promise<number> {
   return port
 }
 
-async function listening(port: number): Promise<void> {
+export async function listening(port: number, name: string): Promise<void> {
   const deadline = performance.now() + START_LIMIT_MS
   while (!(await answers(port))) {
-    if (performance.now() > deadline) throw new Error('mosquitto did not start')
+    if (performance.now() > deadline) throw new Error(`${name} did not start`)
     await pause(20)
   }
 }

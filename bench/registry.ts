@@ -208,7 +208,8 @@ async function measureReport(redis: Redis): Promise<void> {
       const begunMs = performance.now()
       for (let i = 0; i < entries.length; i += 20) {
         const place = await log.place(project, 'report')
-        const commands = await consumer.take(project, entries.slice(i, i + 20))
+        const read = { after: '0-0', entries: entries.slice(i, i + 20) }
+        const commands = await consumer.take(project, read.entries, read)
         await log.commit(project, 'report', place, `${round}-${i}`, commands)
       }
       times.push(performance.now() - begunMs)

@@ -11,6 +11,8 @@ export type ServerOptions = {
   readonly env?: Readonly<Record<string, string>>
   /** More flags for node, such as `--cpu-prof`. */
   readonly flags?: readonly string[]
+  /** Only these, where several processes share one Redis; the settings then hold the first key. */
+  readonly roles?: readonly string[]
 }
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -77,7 +79,7 @@ export class Server {
       ...this.#options.env,
     }
     this.#words = ''
-    const command = [...(await startFlags()), ...(this.#options.flags ?? []), 'dist/services/main.js']
+    const command = [...(await startFlags()), ...(this.#options.flags ?? []), 'dist/services/main.js', ...(this.#options.roles ?? [])]
     const child = spawn(process.execPath, command, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     // A server must not outlive a benchmark that failed.
@@ -89,17 +91,24 @@ export class Server {
         this.#words = `${this.#words}${part}`.slice(-LAST_WORDS)
       })
     await this.#ready(child)
+    this.#login = await this.#firstKey(env)
+  }
+
+  async #firstKey(env: Readonly<Record<string, string | undefined>>): Promise<Login> {
+    const { TELLTALE_ADMIN_KEY_ID: user, TELLTALE_ADMIN_SECRET: password } = env
+    if (user !== undefined && password !== undefined) return { user, password }
     const { keyId, secret } = JSON.parse(await readFile(join(this.dataDir, 'admin.json'), 'utf8')) as { keyId: string; secret: string }
-    this.#login = { user: keyId, password: secret }
+    return { user: keyId, password: secret }
   }
 
   async #ready(child: ChildProcess): Promise<void> {
     const deadline = performance.now() + READY_LIMIT_MS
+    const hasMqtt = this.#options.roles?.includes('gateway') ?? true
     for (;;) {
-      const [, http] = /console {2}http:\/\/\S+:(\d+)\//.exec(this.#words) ?? []
+      const [, http] = /(?:console|http {3}) {2}http:\/\/\S+:(\d+)\//.exec(this.#words) ?? []
       const [, mqtt] = /mqtt {5}mqtt:\/\/\S+:(\d+)\n/.exec(this.#words) ?? []
-      if (http !== undefined && mqtt !== undefined) {
-        this.#ports = { http: Number(http), mqtt: Number(mqtt) }
+      if (http !== undefined && (mqtt !== undefined || !hasMqtt)) {
+        this.#ports = { http: Number(http), mqtt: Number(mqtt ?? 0) }
         return
       }
       if (child.exitCode !== null || child.signalCode !== null || performance.now() > deadline)

@@ -105,6 +105,11 @@ export class EventPacket {
     return this.#bytes.length
   }
 
+  /** Where the event itself begins; it goes on to the end. */
+  get bodyAt(): number {
+    return this.#at.packetId + 2
+  }
+
   /** Writes one packet; `sentUs` becomes the first 16 characters of the event's id, so that each later stage can tell its age. */
   write(into: Buffer, offset: number, packetId: number, device: number, sequence: number, sentUs: number): void {
     const at = this.#at

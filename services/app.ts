@@ -15,6 +15,7 @@ import { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
+import { openSecure } from '../packages/runtime/secure.ts'
 import { VERSION } from '../packages/runtime/version.ts'
 import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
@@ -31,13 +32,18 @@ import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
+import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
-import { addStreamRoutes } from './stream/stream.ts'
+import { addStreamRoutes } from './stream/http.ts'
+import { lineSink } from './stream/line.ts'
+import { parseQueryText } from './stream/query.ts'
+import { Streams } from './stream/stream.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
 export type App = {
   readonly httpPort: number
+  readonly httpsPort: number | undefined
   readonly mqttPort: number | undefined
   /** The first key, when this start made it. */
   readonly newKey: AdminKey | undefined
@@ -103,10 +109,11 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
+  const httpsPort = await listenSecurely(app, config, logger, lifecycle)
   // The first to stop: an open stream would keep the HTTP server from closing.
   lifecycle.started('streams', endStreams)
   ready = true
-  return { httpPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
+  return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
 }
 
 /** The worker role, with the store it writes: on a thread of its own beside other roles. Without the role just the store. */
@@ -146,7 +153,9 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
-  const endStreams = config.roles.has('stream') ? await startStream(parts, app, devices) : () => Promise.resolve()
+  const streams = await openStreams(parts, devices)
+  const endStreams = () => streams.stop()
+  if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
     const state = {
       devices,
@@ -172,6 +181,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     alarms,
     quarantine,
     identity,
+    follow: followBy(streams),
     logger,
     metrics,
   }
@@ -181,10 +191,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams }
 }
 
-async function startStream({ config, logger, metrics, connect }: Parts, app: HttpApp, devices: Devices): Promise<() => Promise<void>> {
+async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
-  const role = addStreamRoutes(app, {
+  return new Streams({
     log,
+    cursorKey: await log.cursorKey(),
+    store,
     devices,
     follow: (project, stream, arrived) =>
       follow(
@@ -202,15 +214,41 @@ async function startStream({ config, logger, metrics, connect }: Parts, app: Htt
     delivered: frames => metrics.streamed.inc(frames),
     nowUs,
     newId: () => newId(),
+    renew: caller => identity.renew(caller),
+    watch: (caller, ended, project) => identity.watch(caller, ended, project),
     maxAgeMs: config.streamMaxAgeMs,
+    maxPerKey: config.streamLimit,
   })
-  return () => role.stop()
+}
+
+/** Followers that come by MQTT; their connections have an age of their own. */
+function followBy(streams: Streams): Follow {
+  return async (caller, { project, subject, device, query }, lines) => {
+    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device), ageless: true })
+    return ready.begin(lineSink(lines, ready.frames))
+  }
 }
 
 async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {
   lifecycle.started('http', () => app.close())
   await app.listen({ host, port: httpPort }).catch(portTaken(httpPort, 'TELLTALE_HTTP_PORT'))
   return (app.server.address() as { port: number }).port
+}
+
+async function listenSecurely(
+  app: HttpApp,
+  { host, httpsPort, tls }: Config,
+  logger: Logger,
+  lifecycle: Lifecycle,
+): Promise<number | undefined> {
+  if (httpsPort === undefined) return undefined
+  const files = {
+    cert: { setting: 'TELLTALE_TLS_CERT', path: tls.cert },
+    key: { setting: 'TELLTALE_TLS_KEY', path: tls.key },
+  }
+  const secure = await openSecure(app, files, { host, port: httpsPort }, logger).catch(portTaken(httpsPort, 'TELLTALE_HTTPS_PORT'))
+  lifecycle.started('https', () => secure.stop())
+  return secure.port
 }
 
 function portTaken(port: number, setting: string): (error: NodeJS.ErrnoException) => never {

@@ -127,6 +127,16 @@ describe('settings', () => {
     expect(problems({ [wrong]: '1' })).toEqual([`${wrong}: unknown setting; did you mean ${right}?`])
   })
 
+  it('of HTTPS belong together', () => {
+    expect(problems({ TELLTALE_HTTPS_PORT: '8443' })).toEqual([
+      'TELLTALE_TLS_CERT: HTTPS needs it; set it to the name of a PEM file',
+      'TELLTALE_TLS_KEY: HTTPS needs it; set it to the name of a PEM file',
+    ])
+    expect(problems({ TELLTALE_TLS_CERT: 'x.pem' })).toEqual([
+      expect.stringMatching(/^TELLTALE_HTTPS_PORT: nothing uses TELLTALE_TLS_CERT/),
+    ])
+  })
+
   it('that contradict each other are refused', () => {
     expect(problems({}, 'gateway')).toEqual([
       expect.stringMatching(/^TELLTALE_REDIS_URL: several/),

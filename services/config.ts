@@ -13,6 +13,10 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  /** Undefined: no HTTPS. */
+  readonly httpsPort: number | undefined
+  /** Names of PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string }
   readonly dataDir: string
   readonly redisUrl: string | undefined
   readonly redisBinary: string | undefined
@@ -29,6 +33,7 @@ export type Config = {
   readonly logRetentionMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
+  readonly streamLimit: number
   /** Requests of one key. */
   readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
@@ -52,6 +57,13 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
   { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  {
+    name: 'TELLTALE_HTTPS_PORT',
+    fallback: '',
+    meaning: 'the same as over HTTP, by TLS with HTTP/1.1 and HTTP/2; empty: off, 0 takes a free one',
+  },
+  { name: 'TELLTALE_TLS_CERT', fallback: '', meaning: 'file with the certificate chain in PEM; read again when it changes' },
+  { name: 'TELLTALE_TLS_KEY', fallback: '', meaning: 'file with its private key in PEM, without passphrase' },
   { name: 'TELLTALE_DATA_DIR', fallback: './data', meaning: 'embedded Redis, DuckDB, secrets' },
   {
     name: 'TELLTALE_REDIS_URL',
@@ -87,6 +99,7 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
+  { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
   { name: 'TELLTALE_RATE_LIMIT', fallback: '25/5s', meaning: 'management requests of one key, opening a stream included; off: no limit' },
   { name: 'TELLTALE_INGEST_RATE_LIMIT', fallback: '100000/5s', meaning: 'requests of one key that bring events; off: no limit' },
   {
@@ -132,6 +145,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
+    httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
+    tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
     dataDir: read('TELLTALE_DATA_DIR', text => text),
     redisUrl: read('TELLTALE_REDIS_URL', optional),
     redisBinary: read('TELLTALE_REDIS_BINARY', optional),
@@ -153,6 +168,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
+    streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
     limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
@@ -177,7 +193,7 @@ function influx(read: Read): Influx | undefined {
 }
 
 /** Settings that are right each by itself and wrong together. */
-function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Config): string[] {
+function contradictions({ roles, redisUrl, influx: store, secretKey, host, httpsPort, tls }: Config): string[] {
   const problems: string[] = []
   if (roles.size < ROLES.length && redisUrl === undefined)
     problems.push(`TELLTALE_REDIS_URL: several processes share one Redis; set it, or start all roles in one process (${ROLES.join(' ')})`)
@@ -187,6 +203,13 @@ function contradictions({ roles, redisUrl, influx: store, secretKey, host }: Con
     problems.push(
       'TELLTALE_SECRET_KEY: processes on a shared Redis need the same one; set it to 32 or more random characters, such as those of `openssl rand -base64 32`',
     )
+  for (const [name, path] of [
+    ['TELLTALE_TLS_CERT', tls.cert],
+    ['TELLTALE_TLS_KEY', tls.key],
+  ]) {
+    if (httpsPort !== undefined && path === '') problems.push(`${name}: HTTPS needs it; set it to the name of a PEM file`)
+    if (httpsPort === undefined && path !== '') problems.push(`TELLTALE_HTTPS_PORT: nothing uses ${name} without it; set it, or unset both`)
+  }
   if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
   return problems
 }

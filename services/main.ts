@@ -39,11 +39,12 @@ function explain(error: unknown): never {
   process.exit(70)
 }
 
-function welcome(config: Config, { httpPort, mqttPort, newKey }: App): string {
+function welcome(config: Config, { httpPort, httpsPort, mqttPort, newKey }: App): string {
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const web = `http://${host.includes(':') ? `[${host}]` : host}:${httpPort}`
   const page = config.roles.has('console') ? 'console' : 'http   '
-  const doors = [`${page}  ${web}/`, ...(mqttPort === undefined ? [] : [`mqtt     mqtt://${host}:${mqttPort}`])]
+  const secure = httpsPort === undefined ? [] : [`https    https://${host.includes(':') ? `[${host}]` : host}:${httpsPort}`]
+  const doors = [`${page}  ${web}/`, ...secure, ...(mqttPort === undefined ? [] : [`mqtt     mqtt://${host}:${mqttPort}`])]
   const lines = [`Telltale is running (${[...config.roles].join(', ')}). Stop it with Ctrl-C.`, '', ...doors.map(line => `  ${line}`)]
   if (!newKey) return `${[...lines, `  key      ${knownKey(config)}`, ''].join('\n')}\n`
   const { keyId, secret, project } = newKey

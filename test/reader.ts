@@ -61,11 +61,11 @@ function readerOf(asked: ClientRequest, response: IncomingMessage): Reader {
   for (const source of [asked, response]) source.on('error', over).on('close', over)
   const read = () => {
     for (let at = text.indexOf(end, whole); at >= 0; at = text.indexOf(end, whole)) {
-      const lines = text.slice(whole, at).split('\n')
+      const part = text.slice(whole, at)
       whole = at + end.length
-      const line = sse ? (lines.find(one => one.startsWith('data: ')) ?? '').slice(6) : (lines[0] ?? '')
-      const frame = JSON.parse(line) as Frame
-      const id = sse ? lines.find(one => one.startsWith('id: '))?.slice(4) : frame.result?.cursor
+      // When to come back is no frame.
+      if (sse && /^retry: \d+$/.test(part)) continue
+      const { frame, id } = sse ? blockOf(part) : lineOf(part)
       if (id !== undefined) ids = [...ids.slice(-1), id]
       frames.push(frame)
     }
@@ -98,6 +98,18 @@ function readerOf(asked: ClientRequest, response: IncomingMessage): Reader {
       asked.destroy()
     },
   }
+}
+
+type Read = { readonly frame: Frame; readonly id: string | undefined }
+
+function lineOf(line: string): Read {
+  const frame = JSON.parse(line) as Frame
+  return { frame, id: frame.result?.cursor }
+}
+
+function blockOf(block: string): Read {
+  const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(block)?.[1]
+  return { frame: JSON.parse(field('data') ?? '') as Frame, id: field('id') }
 }
 
 /** Written by the stream itself, not by a device. */

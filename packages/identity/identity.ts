@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 import { formatTime } from '../core/time.ts'
 import { Accounts, type Holder } from '../state/account.ts'
 import { Members, type Role } from '../state/member.ts'
-import { readChanges } from '../state/registry.ts'
+import { readChanges, type Scope } from '../state/registry.ts'
 import { type Caller, covers } from './role.ts'
 import { deriveKey, Seal } from './seal.ts'
 import { checkAssertion, type Refusal, Tokens } from './token.ts'
@@ -89,13 +89,25 @@ export class Identity {
     const made = { id: keyId, project: Object.keys(roles)[0] ?? '', displayName: email, enableBasicAuth: true, createTime }
     const account = { ...made, ...known, email, updateTime: createTime }
     if (known?.email !== email) await this.#accounts.put(account, known?.email)
-    const members = new Members(this.#redis)
-    for (const [project, role] of Object.entries(roles)) await members.put(`projects/${project}`, { account: account.id, role, createTime })
-    for (const organization of organizations)
-      await members.put(`organizations/${organization}`, { account: account.id, role: 'admin', createTime })
+    await this.#grant(account.id, roles, organizations, createTime)
     const key = { id: keyId, account: account.id, secret: this.seal(secret), createTime: held?.key.createTime ?? createTime }
     await this.#accounts.putKey(key, held?.account.id)
     this.#cache.delete(keyId)
+  }
+
+  async #grant(
+    account: string,
+    roles: Readonly<Record<string, Role>>,
+    organizations: readonly string[],
+    createTime: string,
+  ): Promise<void> {
+    const members = new Members(this.#redis)
+    const held = await members.of(account)
+    const wanted = [
+      ...Object.entries(roles).map(([project, role]) => [`projects/${project}`, role] as const),
+      ...organizations.map(organization => [`organizations/${organization}`, 'admin'] as const),
+    ] as const
+    for (const [scope, role] of wanted) if (held[scope] !== role) await members.put(scope as Scope, { account, role, createTime })
   }
 
   /** For MQTT and the sign-in: undefined for an unknown key or a wrong secret, in the same time. */
@@ -160,6 +172,11 @@ export class Identity {
    */
   watch(caller: Caller, ended: Ended, project?: string): () => void {
     return this.#watches.add(caller, ended, project)
+  }
+
+  /** What the caller may now, at most a second old; undefined when the key is gone. */
+  async renew({ keyId }: Caller): Promise<Caller | undefined> {
+    return (await this.#look(keyId)).caller
   }
 
   async close(): Promise<void> {

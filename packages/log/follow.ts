@@ -21,7 +21,10 @@ export type FollowPorts = {
 }
 
 const BLOCK_MS = 2000
-const READ_ENTRIES = 10
+/** Entries of up to 1 MiB each come with one read, and many more while they are as small as most. */
+const MIN_ENTRIES = 10
+const MAX_ENTRIES = 500
+const READ_CHARS = 1024 * 1024
 const RETRY_MS = 200
 
 /** Follows from the newest entry at the time of the call, or from the entry after `from`. */
@@ -30,14 +33,16 @@ export async function follow(ports: FollowPorts, project: string, stream: Stream
   let stopped = false
   const redis = await ports.connect()
   const key = projectKey(project, stream)
+  let count = MIN_ENTRIES
   const run = async () => {
     while (!stopped)
       try {
-        const [found] = (await redis.xread('COUNT', READ_ENTRIES, 'BLOCK', BLOCK_MS, 'STREAMS', key, position)) ?? []
+        const [found] = (await redis.xread('COUNT', count, 'BLOCK', BLOCK_MS, 'STREAMS', key, position)) ?? []
         if (!found || stopped) continue
         const entries = found[1].map(([id, fields]) => parseEntry(id, fields))
         await ports.arrived(entries)
         position = entries.at(-1)?.id ?? position
+        count = Math.max(MIN_ENTRIES, Math.min(MAX_ENTRIES, Math.floor(READ_CHARS / charsOf(entries))))
       } catch (error) {
         if (stopped) return
         ports.troubled(error as Error)
@@ -53,4 +58,10 @@ export async function follow(ports: FollowPorts, project: string, stream: Stream
       await running
     },
   }
+}
+
+/** Of an entry, on average; never 0. */
+function charsOf(entries: readonly LogEntry[]): number {
+  const chars = entries.reduce((sum, { events }) => sum + events.reduce((more, { frame }) => more + frame.length, 0), 0)
+  return Math.max(1, chars / entries.length)
 }

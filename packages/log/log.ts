@@ -1,4 +1,5 @@
 // The log: one Redis Stream per project. Appending is what makes an event accepted; everything else reads from here.
+import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { acceptedUs, type LogEntry, parseEntry } from './entry.ts'
 import { projectKey } from './key.ts'
@@ -154,6 +155,19 @@ export class Log {
     ]
     if (rowsError ?? trimmedError) throw rowsError ?? trimmedError
     return { entries: rows.map(([id, fields]) => parseEntry(id, fields)), trimmed: trimmed ?? '0-0' }
+  }
+
+  /** A secret of this Redis, made at the first call: what cursors are sealed with by every process that stands on it. */
+  async cursorKey(): Promise<string> {
+    const key = 't:cursors'
+    await this.#redis.setnx(key, randomBytes(32).toString('base64url'))
+    return (await this.#redis.get(key)) as string
+  }
+
+  /** The clock by which entries get their ids. */
+  async clockMs(): Promise<number> {
+    const [seconds, micros] = await this.#redis.time()
+    return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)
   }
 
   /** The entry with this id, if it is still there. */

@@ -29,8 +29,17 @@ export async function addOpenApi(app: HttpApp, version: string): Promise<void> {
       },
       security: [{ key: [] }, { token: [] }, { query: [] }],
     },
+    // Only here: to the plugin a colon in an address is a parameter.
+    transformObject: document => {
+      if (!('openapiObject' in document)) throw new Error('the document is not of OpenAPI 3')
+      const { paths = {}, ...rest } = document.openapiObject
+      return {
+        ...rest,
+        paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [publicUrl(path), item])),
+      } as typeof document.openapiObject
+    },
     transform: ({ schema, url, route }) => ({
-      url: publicUrl(url),
+      url,
       schema: { ...schema, ...(route.config?.open ? { security: [] } : {}), hide: schema?.operationId === undefined },
     }),
   })

@@ -319,6 +319,7 @@ export class DeviceCache {
   readonly #devices: Devices
   readonly #project: string
   readonly #maxCached: number
+  #forgotten = 0
   #known = new Map<string, Device>()
 
   constructor(devices: Devices, project: string, maxCached = MAX_CACHED) {
@@ -327,18 +328,25 @@ export class DeviceCache {
     this.#maxCached = maxCached
   }
 
-  /** Loads the missing ones in one round trip; afterwards `get` knows all of these that exist. */
-  async load(ids: Iterable<string>): Promise<void> {
-    const wanted = new Set(ids)
-    let missing = [...wanted].filter(id => !this.#known.has(id))
-    if (missing.length === 0) return
-    if (this.#known.size + missing.length > this.#maxCached) {
+  /** Loads the missing ones in one round trip: all of these that exist, and until others push them out `get` knows them too. */
+  async load(ids: Iterable<string>): Promise<ReadonlyMap<string, Device>> {
+    const wanted = [...new Set(ids)]
+    let missing = wanted.filter(id => !this.#known.has(id))
+    if (missing.length > 0 && this.#known.size + missing.length > this.#maxCached) {
       this.#known = new Map()
-      missing = [...wanted]
+      missing = wanted
     }
-    const found = await this.#devices.get(this.#project, missing)
-    // One that does not exist may do so soon.
-    for (const device of found) if (device) this.#known.set(device.id, device)
+    const known = this.#known
+    const forgotten = this.#forgotten
+    const found = (await this.#devices.get(this.#project, missing)).filter(device => device !== undefined)
+    const loaded = new Map(found.map(device => [device.id, device]))
+    for (const id of wanted) {
+      const device = loaded.get(id) ?? known.get(id)
+      if (device) loaded.set(id, device)
+    }
+    // One that does not exist may do so soon; and what was asked before a change is not what holds after it.
+    if (this.#forgotten === forgotten) for (const device of found) this.#known.set(device.id, device)
+    return loaded
   }
 
   get(id: string): Device | undefined {
@@ -346,6 +354,7 @@ export class DeviceCache {
   }
 
   forget(id: string): void {
+    this.#forgotten++
     this.#known.delete(id)
   }
 }

@@ -47,7 +47,17 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 tell('*')
 return 1`
 
+/**
+ * Removes what a project kept, whoever kept it; ARGV: pattern, cursor; returns the next cursor. A script, so that in a Cluster it looks
+ * where the project's keys are. A key in `KEYS` says where that is.
+ */
+const EMPTY = `
+local found = redis.call('SCAN', ARGV[2], 'MATCH', ARGV[1], 'COUNT', 1000)
+if #found[2] > 0 then redis.call('UNLINK', unpack(found[2])) end
+return found[1]`
+
 type Scripts = {
+  telltaleEmptyProject(keys: 1, key: string, pattern: string, cursor: string): Promise<string>
   telltaleAddProject(keys: 1, key: string, id: string, record: string, organization: string): Promise<number>
   telltaleRemoveProject(keys: 1, key: string, id: string): Promise<number>
 }
@@ -61,6 +71,7 @@ export class Projects {
   constructor(redis: Redis) {
     redis.defineCommand('telltaleAddProject', { lua: ADD })
     redis.defineCommand('telltaleRemoveProject', { lua: REMOVE })
+    redis.defineCommand('telltaleEmptyProject', { lua: EMPTY })
     this.#redis = redis as Redis & Scripts
     this.#records = new Records(redis, 'projects')
   }
@@ -104,36 +115,12 @@ export class Projects {
         'conflict',
         `project ${id} has a service account that is a member elsewhere: end that, or delete the account, first`,
       )
-    await this.#redis.unlink(...KEPT.map(name => projectKey(id, name)))
+    for (let cursor = '0'; ; ) {
+      cursor = await this.#redis.telltaleEmptyProject(1, projectKey(id, 'log'), projectKey(id, '*'), cursor)
+      if (cursor === '0') break
+    }
   }
 }
-
-/** What lasts in a project without devices; the rest expires or hangs on a device. */
-const KEPT = [
-  'log',
-  'alarmlog',
-  'offsets',
-  'seen',
-  'rules',
-  'rulesVersion',
-  'removedRules',
-  'ruleStates',
-  'timers',
-  'newest',
-  'alarms',
-  'alarmIndex',
-  'acknowledgements',
-  'effects',
-  'outbox',
-  'deadLetters',
-  'channels',
-  'quarantine',
-  'audit',
-  'devices',
-  'deviceIndex',
-  'trimmed:log',
-  'trimmed:alarmlog',
-]
 
 function missing(id: string): Failure {
   return new Failure('not_found', `project ${id} does not exist`, { field: 'project' })

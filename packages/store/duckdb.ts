@@ -6,10 +6,25 @@ import { listValue } from '@duckdb/node-api'
 import { Failure } from '../core/failure.ts'
 import type { DuckFile, Lane } from './duckfile.ts'
 import { append, closeDuckFile, EntryChunk, inUse, openDuckFile, transact } from './duckfile.ts'
+import type { KnownSpans } from './duckpast.ts'
+import { completeSpan, Numbering, placedEvents, purgeEvents, storedSpans } from './duckpast.ts'
 import type { Series } from './duckseries.ts'
-import { admit, numberSeries, seriesKey, storedSeries, timeParameter } from './duckseries.ts'
+import { admit, numberSeries, placeKnown, seriesKey, storedSeries, timeParameter } from './duckseries.ts'
 import { escapeName, LONE_SURROGATE, storableReadings } from './name.ts'
-import type { EventQuery, EventRecord, RawReading, ReadingQuery, ReadingStore, StoreEvent, WindowReading, WriteOutcome } from './store.ts'
+import { pastOf } from './past.ts'
+import type {
+  EventQuery,
+  EventRecord,
+  LogSpan,
+  Past,
+  PastQuery,
+  RawReading,
+  ReadingQuery,
+  ReadingStore,
+  StoreEvent,
+  WindowReading,
+  WriteOutcome,
+} from './store.ts'
 
 export type DuckStoreSettings = {
   readonly path: string
@@ -40,6 +55,7 @@ export async function openDuckStore({ path, memoryLimitMb = 512 }: DuckStoreSett
 
 type Waiting = {
   readonly batch: readonly StoreEvent[]
+  readonly span: LogSpan | undefined
   readonly resolve: (outcome: WriteOutcome) => void
   readonly reject: (cause: unknown) => void
 }
@@ -54,7 +70,9 @@ class DuckStore implements ReadingStore {
   #writing: Promise<void> = Promise.resolve()
   #reads = 0
   readonly #series = new Map<string, Series>()
+  readonly #spans: KnownSpans = new Map()
   readonly #chunk = new EntryChunk()
+  readonly #numbering = new Numbering()
 
   constructor(open: () => Promise<DuckFile>, file: DuckFile, closed: () => void) {
     this.#open = open
@@ -62,11 +80,11 @@ class DuckStore implements ReadingStore {
     this.#closed = closed
   }
 
-  write(batch: readonly StoreEvent[]): Promise<WriteOutcome> {
+  write(batch: readonly StoreEvent[], span?: LogSpan): Promise<WriteOutcome> {
     if (this.#closing) return Promise.reject(storeClosed())
-    if (batch.length === 0) return Promise.resolve({ stored: 0, duplicates: 0 })
+    if (batch.length === 0 && !span) return Promise.resolve({ stored: 0, duplicates: 0 })
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ batch, resolve, reject })
+      this.#waiting.push({ batch, span, resolve, reject })
       if (this.#waiting.length === 1) this.#writing = this.#writing.then(() => this.#writeWaiting())
     })
   }
@@ -104,6 +122,7 @@ class DuckStore implements ReadingStore {
     } catch (cause) {
       // What is remembered may speak of rows that were not kept. The file knows.
       this.#series.clear()
+      this.#spans.clear()
       this.#chunk.clear()
       throw translated(file, cause)
     }
@@ -113,8 +132,10 @@ class DuckStore implements ReadingStore {
     const [first, ...others] = group.map(({ batch }) => batch)
     const events = others.length === 0 ? (first ?? []) : [first ?? [], ...others].flat()
     const series = await this.#seriesOf(connection, events)
-    const fresh = await admit(connection, events, series)
+    const { fresh, unplaced } = await admit(connection, events, series)
     await this.#appendFresh(connection, events, series, fresh)
+    await placeKnown(connection, events, series, unplaced, this.#numbering)
+    for (const { span } of group) if (span) await completeSpan(connection, this.#spans, span)
     let end = 0
     return group.map(({ batch }) => {
       end += batch.length
@@ -137,8 +158,14 @@ class DuckStore implements ReadingStore {
     return keys.map(key => this.#series.get(key) as Series)
   }
 
-  #appendFresh(connection: DuckDBConnection, events: readonly StoreEvent[], series: readonly Series[], fresh: Uint8Array): Promise<void> {
-    return append(connection, 'entry', async appender => {
+  async #appendFresh(
+    connection: DuckDBConnection,
+    events: readonly StoreEvent[],
+    series: readonly Series[],
+    fresh: Uint8Array,
+  ): Promise<void> {
+    if (!fresh.includes(1)) return
+    await append(connection, 'entry', async appender => {
       for (let i = 0; i < events.length; i++) {
         if (fresh[i] === 0) continue
         if (this.#chunk.full) {
@@ -154,12 +181,13 @@ class DuckStore implements ReadingStore {
   #appendEvent(appender: DuckDBAppender, id: number, event: StoreEvent): void {
     const chunk = this.#chunk
     const readings = storableReadings(event)
-    const timeUs = BigInt(event.timeUs)
-    if (readings.length === 0) chunk.add(id, timeUs, event.eventId, true, '', 0, event.frame)
+    const { eventId, place } = event
+    const key = { series: id, timeUs: BigInt(event.timeUs), eventId, log: place && this.#numbering.numbers(place) }
+    if (readings.length === 0) chunk.add(key, true, '', 0, event.frame)
     for (let i = 0; i < readings.length; i++) {
       const [field, value] = readings[i] as [string, number]
       if (chunk.full) chunk.moveTo(appender)
-      chunk.add(id, timeUs, event.eventId, i === 0, escapeName(field, UNSAFE_IN_FIELD), value, i === 0 ? event.frame : '')
+      chunk.add(key, i === 0, escapeName(field, UNSAFE_IN_FIELD), value, i === 0 ? event.frame : '')
     }
   }
 
@@ -196,26 +224,36 @@ class DuckStore implements ReadingStore {
     return rows.map(([start, count, mean, min, max]) => ({ startUs: Number(start), count: Number(count), mean, min, max }) as WindowReading)
   }
 
+  past(query: PastQuery): Promise<Past> {
+    return this.#ask(async connection => {
+      // After the events: what is purged in between is then said to be gone.
+      const events = await placedEvents(connection, query)
+      return pastOf(query, events, await storedSpans(connection, query.project))
+    }, 'replay')
+  }
+
   async purge(project: string, beforeUs: number): Promise<void> {
     if (this.#closing) throw storeClosed()
-    await this.#transact(connection =>
-      connection.run('delete from entry where time < $before and series in (select id from series where project = $project)', {
-        before: timeParameter(beforeUs),
-        project,
-      }),
-    )
+    await this.#transact(connection => {
+      this.#spans.delete(project)
+      return purgeEvents(connection, project, beforeUs)
+    })
   }
 
   async ping(): Promise<void> {
     await this.#read('select 1', {})
   }
 
-  async #read(sql: string, parameters: Record<string, DuckDBValue>): Promise<DuckDBValue[][]> {
+  #read(sql: string, parameters: Record<string, DuckDBValue>): Promise<DuckDBValue[][]> {
+    return this.#ask(async connection => (await connection.runAndReadAll(sql, parameters)).getRows())
+  }
+
+  async #ask<T>(question: (connection: DuckDBConnection) => Promise<T>, lane?: 'replay'): Promise<T> {
     if (this.#closing) throw storeClosed()
     const file = await this.#usable()
-    const reader = file.readers[this.#reads++ % file.readers.length] as Lane
+    const reader = lane ? file[lane] : (file.readers[this.#reads++ % file.readers.length] as Lane)
     try {
-      return await reader.run(async connection => (await connection.runAndReadAll(sql, parameters)).getRows())
+      return await reader.run(question)
     } catch (cause) {
       throw translated(file, cause)
     }

@@ -3,13 +3,19 @@ import type { DuckDBAppender, DuckDBConnection } from '@duckdb/node-api'
 import { BIGINT, BOOLEAN, DOUBLE, DuckDBDataChunk, DuckDBInstance, INTEGER, VARCHAR } from '@duckdb/node-api'
 import { Failure } from '../core/failure.ts'
 
-// A primary key would drop the speed to a fifth (limits.md), so identity is kept by the store. Series are numbered because three
-// strings a row cost more than all the rest of it. `field` is '' on the one row of an event that has no reading.
-const SCHEMA = `
-  create table if not exists series (id integer, project varchar, device varchar, event_type varchar);
-  create table if not exists entry
-    (series integer, time bigint, event_id varchar, is_event boolean, field varchar, value double, frame varchar);`
-const ENTRY_TYPES = [INTEGER, BIGINT, VARCHAR, BOOLEAN, VARCHAR, DOUBLE, VARCHAR]
+/** What each version added to the one before: a file of any of them is brought to the last. */
+const VERSIONS = [
+  // A primary key would drop the speed to a fifth (limits.md), so identity is kept by the store. Series are numbered because three
+  // strings a row cost more than all the rest of it. `field` is '' on the one row of an event that has no reading.
+  `create table if not exists series (id integer, project varchar, device varchar, event_type varchar);
+   create table if not exists entry
+     (series integer, time bigint, event_id varchar, is_event boolean, field varchar, value double, frame varchar);`,
+  // Rows are appended in the order of the log as a rule, so that DuckDB passes over most of a table that is asked for a part of it.
+  `alter table entry add column log_ms bigint;
+   alter table entry add column log_sub bigint;
+   create table span (project varchar, after_ms bigint, after_seq bigint, to_ms bigint, to_seq bigint);`,
+]
+const ENTRY_TYPES = [INTEGER, BIGINT, VARCHAR, BOOLEAN, VARCHAR, DOUBLE, VARCHAR, BIGINT, BIGINT]
 // A checkpoint rewrites the last row group, so rare ones are cheaper; this much log is replayed in well under a second.
 const CHECKPOINT_THRESHOLD = '64MB'
 const READERS = 2
@@ -18,6 +24,8 @@ export type DuckFile = {
   readonly instance: DuckDBInstance
   readonly writer: Lane
   readonly readers: readonly Lane[]
+  /** For replays of the log's past, which may be many and long. */
+  readonly replay: Lane
   /** It must be opened again: after a failed commit or checkpoint (a full disk) DuckDB takes no more writes. */
   broken: boolean
   released: boolean
@@ -31,13 +39,23 @@ export async function openDuckFile(path: string, memoryLimitMb: number): Promise
     const writer = new Lane(await instance.connect())
     // `closeDuckFile` does that, off the main thread.
     await writer.run(connection => connection.run('pragma disable_checkpoint_on_shutdown'))
-    await writer.run(connection => connection.run(SCHEMA))
+    await writer.run(connection => migrate(connection, path))
     const readers: Lane[] = []
     for (let i = 0; i < READERS; i++) readers.push(new Lane(await instance.connect()))
-    return { instance, writer, readers, broken: false, released: false }
+    const replay = new Lane(await instance.connect())
+    return { instance, writer, readers, replay, broken: false, released: false }
   } catch (cause) {
     throw cannotOpen(path, cause)
   }
+}
+
+async function migrate(connection: DuckDBConnection, path: string): Promise<void> {
+  await connection.run('begin')
+  await connection.run('create table if not exists version (number integer)')
+  const [[number]] = (await connection.runAndReadAll('select coalesce(max(number), 0) from version')).getRows() as [[number]]
+  if (number > VERSIONS.length) throw new Failure('setup', `${path} was written by a newer Telltale: use that one`)
+  for (const [i, sql] of VERSIONS.entries()) if (i >= number) await connection.run(`${sql} insert into version values (${i + 1});`)
+  await connection.run('commit')
 }
 
 /** Rejects when the log could not be merged into the file, for want of space: nothing is lost by that, the next start reads it. */
@@ -47,7 +65,7 @@ export async function closeDuckFile(file: DuckFile): Promise<void> {
   try {
     if (!file.broken) await file.writer.run(connection => connection.run('checkpoint'))
   } finally {
-    for (const lane of [...file.readers, file.writer]) await lane.close()
+    for (const lane of [...file.readers, file.replay, file.writer]) await lane.close()
     file.instance.closeSync()
   }
 }
@@ -58,6 +76,7 @@ export function inUse(path: string, cause?: unknown): Failure {
 }
 
 function cannotOpen(path: string, cause: unknown): Failure {
+  if (cause instanceof Failure) return cause
   const reason = cause instanceof Error ? cause.message : String(cause)
   if (reason.includes('Could not set lock')) return inUse(path, cause)
   return new Failure('setup', `cannot open the reading store ${path}, check TELLTALE_DATA_DIR: ${reason}`, { cause })
@@ -128,6 +147,10 @@ export async function append(
   }
 }
 
+/** What all rows of an event begin with; `log` is its place there: entry id and index in two numbers that sort as the place does. */
+export type EntryKey = { readonly series: number; readonly timeUs: bigint; readonly eventId: string; readonly log: LogNumbers | undefined }
+export type LogNumbers = { readonly ms: bigint; readonly sub: bigint }
+
 /** Rows of `entry` on their way in, column by column, in one chunk that is used again and again. */
 export class EntryChunk {
   // The main thread is held for about 2 µs a row.
@@ -140,7 +163,7 @@ export class EntryChunk {
     return this.#rows === EntryChunk.maxRows
   }
 
-  add(series: number, timeUs: bigint, eventId: string, isEvent: boolean, field: string, value: number, frame: string): void {
+  add({ series, timeUs, eventId, log }: EntryKey, isEvent: boolean, field: string, value: number, frame: string): void {
     const row = this.#rows++
     const columns = this.#columns
     columns[0]?.setItem(row, series)
@@ -150,6 +173,8 @@ export class EntryChunk {
     columns[4]?.setItem(row, field)
     columns[5]?.setItem(row, value)
     columns[6]?.setItem(row, frame)
+    columns[7]?.setItem(row, log?.ms ?? null)
+    columns[8]?.setItem(row, log?.sub ?? null)
   }
 
   /** Hands the rows over and is empty again. */

@@ -2,7 +2,8 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { BIGINT, INTEGER, LIST, listValue, VARCHAR } from '@duckdb/node-api'
 import { append } from './duckfile.ts'
-import type { StoreEvent } from './store.ts'
+import type { Numbering } from './duckpast.ts'
+import type { LogPlace, StoreEvent } from './store.ts'
 
 // Far outside the years that a time can have, and within 64 bits.
 const MAX_US = 2 ** 60
@@ -74,8 +75,10 @@ export async function numberSeries(connection: DuckDBConnection, unnumbered: Rea
   return numbered
 }
 
-/** 1 for each event to store, 0 for each that is in the file or earlier in `events`. */
-export async function admit(connection: DuckDBConnection, events: readonly StoreEvent[], series: readonly Series[]): Promise<Uint8Array> {
+/** `fresh`: 1 for each event to store, 0 for each that is in the file or earlier in `events`; `unplaced`: which the file has without place. */
+export type Admitted = { readonly fresh: Uint8Array; readonly unplaced: readonly number[] }
+
+export async function admit(connection: DuckDBConnection, events: readonly StoreEvent[], series: readonly Series[]): Promise<Admitted> {
   const fresh = new Uint8Array(events.length).fill(1)
   const suspects: number[] = []
   for (let i = 0; i < events.length; i++) {
@@ -85,25 +88,69 @@ export async function admit(connection: DuckDBConnection, events: readonly Store
     if (timeUs > its.newestUs) its.newestUs = timeUs
     else suspects.push(i)
   }
-  if (suspects.length === 0) return fresh
+  if (suspects.length === 0) return { fresh, unplaced: [] }
+  const unplaced: number[] = []
   const seen = await storedEvents(
     connection,
     suspects.map(i => [(series[i] as Series).id, (events[i] as StoreEvent).timeUs]),
   )
   for (let i = 0; i < events.length; i++) {
-    const { timeUs, eventId } = events[i] as StoreEvent
+    const { timeUs, eventId, place } = events[i] as StoreEvent
     const key = eventKey((series[i] as Series).id, timeUs, eventId)
-    if (seen.has(key)) fresh[i] = 0
-    else seen.add(key)
+    const isPlaced = seen.get(key)
+    if (isPlaced !== undefined) fresh[i] = 0
+    if (isPlaced === false && place) unplaced.push(i)
+    seen.set(key, isPlaced !== false || place !== undefined)
   }
-  return fresh
+  return { fresh, unplaced }
 }
 
-/** Keys of the stored events at the given places. */
-async function storedEvents(connection: DuckDBConnection, places: readonly [series: number, timeUs: number][]): Promise<Set<string>> {
+/** Gives events that the file has without place, from before it knew places, the one at which they come again. */
+export async function placeKnown(
+  connection: DuckDBConnection,
+  events: readonly StoreEvent[],
+  series: readonly Series[],
+  unplaced: readonly number[],
+  numbering: Numbering,
+): Promise<void> {
+  if (unplaced.length === 0) return
+  const placed = unplaced.map(i => events[i] as StoreEvent)
+  const numbers = placed.map(({ place }) => numbering.numbers(place as LogPlace))
+  const times = placed.map(({ timeUs }) => timeUs)
+  await connection.run(
+    `update entry set log_ms = place.ms, log_sub = place.sub
+     from (select unnest($series) as series, unnest($times) as time, unnest($ids) as id, unnest($ms) as ms, unnest($subs) as sub) place
+     where entry.series = place.series and entry.time = place.time and entry.event_id = place.id
+       and entry.log_ms is null and entry.time between $oldest and $newest`,
+    {
+      series: listValue(unplaced.map(i => (series[i] as Series).id)),
+      times: listValue(times.map(timeParameter)),
+      ids: listValue(placed.map(({ eventId }) => eventId)),
+      ms: listValue(numbers.map(({ ms }) => ms)),
+      subs: listValue(numbers.map(({ sub }) => sub)),
+      oldest: timeParameter(times.reduce((a, b) => Math.min(a, b))),
+      newest: timeParameter(times.reduce((a, b) => Math.max(a, b))),
+    },
+    {
+      series: LIST(INTEGER),
+      times: LIST(BIGINT),
+      ids: LIST(VARCHAR),
+      ms: LIST(BIGINT),
+      subs: LIST(BIGINT),
+      oldest: BIGINT,
+      newest: BIGINT,
+    },
+  )
+}
+
+/** Keys of the stored events at the given places, and whether their place in the log is known. */
+async function storedEvents(
+  connection: DuckDBConnection,
+  places: readonly [series: number, timeUs: number][],
+): Promise<Map<string, boolean>> {
   const times = places.map(([, timeUs]) => timeUs)
   const found = await connection.runAndReadAll(
-    `select e.series, e.time, e.event_id from entry e
+    `select e.series, e.time, e.event_id, e.log_ms is not null from entry e
      join (select distinct unnest($series) as series, unnest($times) as time) place on e.series = place.series and e.time = place.time
      where e.is_event and e.time between $oldest and $newest`,
     {
@@ -115,5 +162,10 @@ async function storedEvents(connection: DuckDBConnection, places: readonly [seri
     },
     { series: LIST(INTEGER), times: LIST(BIGINT), oldest: BIGINT, newest: BIGINT },
   )
-  return new Set((found.getRows() as [number, bigint, string][]).map(([series, time, eventId]) => eventKey(series, Number(time), eventId)))
+  return new Map(
+    (found.getRows() as [number, bigint, string, boolean][]).map(([series, time, eventId, isPlaced]) => [
+      eventKey(series, Number(time), eventId),
+      isPlaced,
+    ]),
+  )
 }

@@ -7,6 +7,7 @@ import { storeContract, storeEvent } from './contract.ts'
 import { openInfluxStore } from './influx.ts'
 import type { Influxd } from './influxd.ts'
 import { hasInfluxd, startInfluxd } from './influxd.ts'
+import { pastContract } from './pastcontract.ts'
 
 describe.skipIf(!hasInfluxd())('with a real influxd', () => {
   let influxd: Influxd
@@ -16,6 +17,7 @@ describe.skipIf(!hasInfluxd())('with a real influxd', () => {
   afterAll(() => influxd.stop())
 
   storeContract('InfluxDB', () => openInfluxStore({ url: influxd.url, database: 'contract' }))
+  pastContract('InfluxDB', () => openInfluxStore({ url: influxd.url, database: 'past' }))
 
   const ALWAYS = { fromUs: 0, toUs: Number.MAX_SAFE_INTEGER, limit: 10_000 }
 

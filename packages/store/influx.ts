@@ -3,10 +3,24 @@ import { Failure } from '../core/failure.ts'
 import { parseTime } from '../core/time.ts'
 import type { InfluxSeries, InfluxSettings } from './influxclient.ts'
 import { BadLines, InfluxClient } from './influxclient.ts'
+import { copyLine, forgetSpans, formatPlace, readPast, spanLine } from './influxpast.ts'
 import type { Series } from './influxslot.ts'
 import { slotsOf } from './influxslot.ts'
 import { boundary, fieldIdentifier, identifier, lineOf, linePrefix, literal } from './line.ts'
-import type { EventQuery, EventRecord, RawReading, ReadingQuery, ReadingStore, StoreEvent, WindowReading, WriteOutcome } from './store.ts'
+import { pastOf } from './past.ts'
+import type {
+  EventQuery,
+  EventRecord,
+  LogSpan,
+  Past,
+  PastQuery,
+  RawReading,
+  ReadingQuery,
+  ReadingStore,
+  StoreEvent,
+  WindowReading,
+  WriteOutcome,
+} from './store.ts'
 import { RefusedEvents } from './store.ts'
 
 const MAX_KNOWN_SERIES = 500_000
@@ -32,21 +46,27 @@ class InfluxStore implements ReadingStore {
     this.#client = client
   }
 
-  write(batch: readonly StoreEvent[]): Promise<WriteOutcome> {
+  write(batch: readonly StoreEvent[], span?: LogSpan): Promise<WriteOutcome> {
     return this.#run(async () => {
-      if (batch.length === 0) return { stored: 0, duplicates: 0 }
       const series = this.#seriesOf(batch)
-      const { slots, duplicates, refused } = await slotsOf(this.#client, batch, series)
+      const { slots, places, duplicates, refused } = await slotsOf(this.#client, batch, series)
       const lines: string[] = []
       const events: StoreEvent[] = []
       for (let i = 0; i < batch.length; i++) {
         const slot = slots[i] as number
         if (slot < 0) continue
         const event = batch[i] as StoreEvent
-        lines.push(lineOf((series[i] as Series).prefix, event, slot))
+        const place = places.get(i) ?? (event.place && formatPlace(event.place))
+        lines.push(lineOf((series[i] as Series).prefix, event, slot, place))
         events.push(event)
       }
       for (const [start, end] of bodies(lines)) await this.#send(lines.slice(start, end), events.slice(start, end), refused)
+      const isRefused = new Set(refused.map(({ event }) => event))
+      // Only an event's first place has its copy.
+      await this.#copy(
+        batch.filter((event, i) => slots[i] !== -1 && !isRefused.has(event) && !isElsewhere(event, places.get(i))),
+        span,
+      )
       if (refused.length > 0) throw refusal(refused)
       return { stored: batch.length - duplicates, duplicates }
     })
@@ -79,6 +99,20 @@ class InfluxStore implements ReadingStore {
       await this.#send(lines.slice(0, half), events.slice(0, half), refused)
       await this.#send(lines.slice(half), events.slice(half), refused)
     }
+  }
+
+  /** The log's past is written when everything in it is stored; what it says is complete comes last. */
+  async #copy(events: readonly StoreEvent[], span: LogSpan | undefined): Promise<void> {
+    const lines = events.flatMap(event => (event.place ? [copyLine(event, event.place)] : []))
+    if (span) lines.push(spanLine(span))
+    for (const [start, end] of bodies(lines)) await this.#client.write(lines.slice(start, end))
+  }
+
+  past(query: PastQuery): Promise<Past> {
+    return this.#run(async () => {
+      const { found, spans } = await readPast(this.#client, query)
+      return pastOf(query, found, spans)
+    })
   }
 
   events({ project, device, eventTypes, fromUs, toUs, limit, after }: EventQuery): Promise<EventRecord[]> {
@@ -139,6 +173,7 @@ class InfluxStore implements ReadingStore {
 
   purge(project: string, beforeUs: number): Promise<void> {
     return this.#run(async () => {
+      await forgetSpans(this.#client, project, Math.ceil(beforeUs / 1000))
       await this.#client.query([`DELETE FROM /.*/ WHERE "project" = ${literal(project)} AND time < ${boundary(beforeUs)}`])
     })
   }
@@ -192,6 +227,10 @@ class InfluxStore implements ReadingStore {
     })
     return (await this.#client.query(statements)).flat().flatMap(rowsOf)
   }
+}
+
+function isElsewhere(event: StoreEvent, place: string | undefined): boolean {
+  return place !== undefined && event.place !== undefined && formatPlace(event.place) !== place
 }
 
 function* bodies(lines: readonly string[]): Generator<[start: number, end: number]> {

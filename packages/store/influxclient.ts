@@ -19,7 +19,7 @@ export type InfluxSettings = {
 
 export type InfluxSeries = {
   readonly name: string
-  readonly tags?: { readonly device?: string }
+  readonly tags?: { readonly device?: string; readonly n?: string }
   readonly values: readonly (readonly unknown[])[]
 }
 type InfluxResult = { readonly series?: readonly InfluxSeries[]; readonly error?: string; readonly partial?: boolean }

@@ -16,12 +16,15 @@ export type Series = {
 export type Slots = {
   /** -1: not to be written. */
   readonly slots: Int16Array
+  /** By number in the batch: where an event that is stored already has its first place. */
+  readonly places: ReadonlyMap<number, string>
   readonly duplicates: number
   readonly refused: { event: StoreEvent; reason: string }[]
 }
 
-/** The events of one series in one microsecond: id → slot. */
-type Microsecond = Map<string, number>
+/** The events of one series in one microsecond, by id. */
+type Microsecond = Map<string, Known>
+type Known = { readonly slot: number; readonly place?: string }
 type Suspects = { readonly series: Series; readonly places: Map<number, Microsecond> }
 type Search = { readonly suspects: readonly Suspects[]; readonly statement: string; readonly limit: number }
 
@@ -33,36 +36,38 @@ export async function slotsOf(client: InfluxClient, events: readonly StoreEvent[
   const suspects = suspectsAmong(events, series)
   if (suspects.size > 0) await lookUp(client, [...suspects.values()])
   const slots = new Int16Array(events.length)
+  const places = new Map<number, string>()
   const refused: Slots['refused'] = []
   let duplicates = 0
-  const written = suspects.size > 0 ? new Set<string>() : undefined
+  const written = new Set<string>()
   for (let i = 0; i < events.length; i++) {
     const event = events[i] as StoreEvent
     const its = series[i] as Series
     const others = suspects.get(its)?.places.get(event.timeUs)
     its.newestUs = Math.max(its.newestUs ?? event.timeUs, event.timeUs)
-    if (others === undefined) slots[i] = firstSlot(event.eventId)
-    else if (others.has(event.eventId)) {
-      duplicates++
-      // Written again over itself: what InfluxDB answers with need not be on its disk yet. Within the batch once is enough.
-      const key = `${its.prefix}${event.timeUs} ${event.eventId}`
-      slots[i] = written?.has(key) ? -1 : (others.get(event.eventId) as number)
-      written?.add(key)
-    } else {
-      slots[i] = takeSlot(others, event.eventId)
-      written?.add(`${its.prefix}${event.timeUs} ${event.eventId}`)
-      if (slots[i] === -1) refused.push({ event, reason: `the series has ${SLOTS} other events in the same microsecond` })
+    if (others === undefined) {
+      slots[i] = firstSlot(event.eventId)
+      continue
     }
+    const known = others.get(event.eventId)
+    if (known) duplicates++
+    if (known?.place !== undefined) places.set(i, known.place)
+    const slot = known?.slot ?? takeSlot(others, event.eventId)
+    if (slot === -1) refused.push({ event, reason: `the series has ${SLOTS} other events in the same microsecond` })
+    // Written again over itself: what InfluxDB answers with need not be on its disk yet. Within the batch once is enough.
+    const key = `${its.prefix}${event.timeUs} ${event.eventId}`
+    slots[i] = written.has(key) ? -1 : slot
+    written.add(key)
   }
-  return { slots, duplicates, refused }
+  return { slots, places, duplicates, refused }
 }
 
 function takeSlot(taken: Microsecond, eventId: string): number {
   if (taken.size >= SLOTS) return -1
-  const used = new Set(taken.values())
+  const used = new Set(Array.from(taken.values(), known => known.slot))
   let slot = firstSlot(eventId)
   while (used.has(slot)) slot = (slot + 1) % SLOTS
-  taken.set(eventId, slot)
+  taken.set(eventId, { slot })
   return slot
 }
 
@@ -124,7 +129,7 @@ function searchFor(suspects: readonly Suspects[]): Search {
   const upper = newestUs === undefined ? '' : ` AND time < ${boundary(newest + 1)}`
   const devices = suspects.map(({ series: { device } }) => `"device" = ${literal(device)}`).join(' OR ')
   const where = `"project" = ${literal(project)} AND (${devices}) AND time >= ${boundary(oldest)}${upper}`
-  const statement = `SELECT "_id" FROM ${identifier(eventType)} WHERE ${where} GROUP BY "device" LIMIT ${limit}`
+  const statement = `SELECT "_id","_place" FROM ${identifier(eventType)} WHERE ${where} GROUP BY "device" LIMIT ${limit}`
   return { suspects, statement, limit }
 }
 
@@ -133,7 +138,7 @@ function learn({ suspects, limit }: Search, answer: readonly InfluxSeries[]): Su
   const byDevice = new Map(answer.map(found => [found.tags?.device, found]))
   return suspects.filter(mine => {
     const found = byDevice.get(safeName(mine.series.device))?.values ?? []
-    for (const [time, eventId] of found) note(mine, String(time), String(eventId))
+    for (const row of found) note(mine, row)
     if (found.length >= limit) return true
     mine.series.newestUs ??= newestOf(found, mine)
     return false
@@ -152,7 +157,7 @@ function newestOf(found: InfluxSeries['values'], { places }: Suspects): number {
 async function lookUpEach(client: InfluxClient, suspects: readonly Suspects[]): Promise<void> {
   for (const mine of suspects) {
     const { project, eventType, device } = mine.series
-    const from = `SELECT "_id" FROM ${identifier(eventType)} WHERE "project" = ${literal(project)} AND "device" = ${literal(device)}`
+    const from = `SELECT "_id","_place" FROM ${identifier(eventType)} WHERE "project" = ${literal(project)} AND "device" = ${literal(device)}`
     const statements = [...mine.places.keys()].map(timeUs => `${from} AND time >= ${boundary(timeUs)} AND time < ${boundary(timeUs + 1)}`)
     if (mine.series.newestUs === undefined) {
       const [[newest] = []] = await client.query([`${from} ORDER BY time DESC LIMIT 1`])
@@ -160,12 +165,13 @@ async function lookUpEach(client: InfluxClient, suspects: readonly Suspects[]): 
     }
     for (let at = 0; at < statements.length; at += STATEMENTS_PER_REQUEST)
       for (const [found] of await client.query(statements.slice(at, at + STATEMENTS_PER_REQUEST)))
-        for (const [time, eventId] of found?.values ?? []) note(mine, String(time), String(eventId))
+        for (const row of found?.values ?? []) note(mine, row)
   }
 }
 
-function note({ places }: Suspects, time: string, eventId: string): void {
-  places.get(timeOf(time))?.set(eventId, slotOf(time))
+function note({ places }: Suspects, row: readonly unknown[]): void {
+  const [time, eventId, place] = row as [string, string, string | null]
+  places.get(timeOf(time))?.set(eventId, { slot: slotOf(time), ...(place === null ? {} : { place }) })
 }
 
 function timeOf(time: string): number {

@@ -17,9 +17,10 @@ export function linePrefix({ project, device, eventType }: StoreEvent): string {
   return `${escaped(eventType)},device=${escaped(safeName(device))},project=${escaped(safeName(project))} `
 }
 
-/** Numbers become floats, the only other fields are `_id` and `_event`: so no field can ever change its type. */
-export function lineOf(prefix: string, event: StoreEvent, slot: number): string {
+/** Numbers become floats, the only other fields are `_id`, `_event` and `_place`: so no field can ever change its type. */
+export function lineOf(prefix: string, event: StoreEvent, slot: number, place?: string): string {
   let fields = `_id=${text(event.eventId)},_event=${text(event.frame)}`
+  if (place !== undefined) fields += `,_place="${place}"`
   for (const [field, value] of storableReadings(event)) fields += `,${escaped(fieldKey(field))}=${value}`
   return `${prefix}${fields} ${nanoseconds(event.timeUs, slot)}`
 }
@@ -64,7 +65,7 @@ export function safeName(name: string): string {
 }
 
 // Twice as fast as one pattern for both, and frames are full of quotes.
-function text(value: string): string {
+export function text(value: string): string {
   const slashed = value.includes('\\') ? value.replaceAll('\\', '\\\\') : value
   return `"${slashed.replaceAll('"', '\\"')}"`
 }

@@ -10,6 +10,34 @@ export type StoreEvent = {
   readonly timeUs: number
   readonly frame: string
   readonly data: EventData
+  /** Undefined: the event is not found by `past`. */
+  readonly place?: LogPlace | undefined
+}
+
+/** Where an event stands in its project's log: `{ms}-{seq}` of its entry, and its number among the events of that. */
+export type LogPlace = { readonly entryId: string; readonly index: number }
+
+/** Greater than the index of any event: such a place is behind the whole entry. */
+export const LAST_INDEX = 999_999
+
+/** Of a project's log everything after the entry `after`, up to and with the entry `to`. */
+export type LogSpan = { readonly project: string; readonly after: string; readonly to: string }
+
+/** Up to and with the entry `to`. */
+export type PastQuery = { readonly project: string; readonly after: LogPlace; readonly to: string; readonly limit: number }
+export type PastEvent = {
+  readonly place: LogPlace
+  readonly device: string
+  readonly eventType: string
+  readonly timeUs: number
+  readonly frame: string
+}
+/** Of everything between the query's place and `next`: the store lost track of what is in the gap, then come the events, all of them. */
+export type Past = {
+  readonly gap?: { readonly after: LogPlace; readonly to: LogPlace } | undefined
+  readonly events: readonly PastEvent[]
+  /** Where to go on; behind the entry `to` of the query when that is reached. */
+  readonly next: LogPlace
 }
 
 /** Half-open in time: `fromUs ≤ time < toUs`. */
@@ -66,6 +94,9 @@ export class RefusedEvents extends Error {
 
 /**
  * Order: none required between batches of different projects; one writer per project at a time.
+ * Places: an event that was delivered to the log twice keeps its first place. A write may say which span of the log it completes:
+ * `past` answers a gap for whatever no write has completed, or was purged since, and never leaves out anything in silence. It is to
+ * be asked only up to a place that the writer has committed.
  * Repetition: an event (project, device, type, time, eventId) is stored once however often it is written, within a batch,
  * in later batches and after a crash; two events that differ only in eventId at the same time are both kept.
  * Failure: `write` resolves when the whole batch is durable and rejects (Failure `unavailable`) when the store cannot be
@@ -74,14 +105,17 @@ export class RefusedEvents extends Error {
  * Hostile names (quotes, commas, spaces, line breaks, unicode) come back byte-equal and never reach a query as syntax.
  */
 export interface ReadingStore {
-  write(batch: readonly StoreEvent[]): Promise<WriteOutcome>
+  /** @param span with this batch everything in it was handed over, but for events that are refused. */
+  write(batch: readonly StoreEvent[], span?: LogSpan): Promise<WriteOutcome>
+  /** In the order of the log. */
+  past(query: PastQuery): Promise<Past>
   /** Newest first; ties by eventId, then event type, descending. */
   events(query: EventQuery): Promise<EventRecord[]>
   /** Oldest first; `limit` keeps the oldest ones. Ties by eventId, ascending. */
   readings(query: ReadingQuery): Promise<RawReading[]>
   /** Oldest first; `limit` keeps the oldest windows. */
   windows(query: ReadingQuery & { readonly windowMs: number }): Promise<WindowReading[]>
-  /** Forgets events of the project older than `beforeUs`. */
+  /** Forgets events of the project older than `beforeUs`, those with a place once they were also accepted before then. */
   purge(project: string, beforeUs: number): Promise<void>
   /** Resolves when the store answers; rejects with a Failure that says what is wrong. */
   ping(): Promise<void>

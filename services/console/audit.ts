@@ -39,8 +39,9 @@ export function addAudit(app: HttpApp, audit: Audit): void {
   app.decorateRequest('auditScopes', undefined)
   const recorded = new WeakSet<FastifyRequest>()
   app.addHook('onSend', async (request, reply, payload) => {
-    // Redis being away makes this fail, and the failure's own answer comes here again.
-    if (!request.caller || !changesSomething(request) || recorded.has(request)) return payload
+    // Redis being away makes the record fail, and that failure's answer comes here again.
+    // What the rate limit refuses changes nothing, and writing it down would undo the limit.
+    if (!request.caller || reply.statusCode === 429 || !changesSomething(request) || recorded.has(request)) return payload
     recorded.add(request)
     await record(audit, request.caller, request, reply, payload)
     return payload

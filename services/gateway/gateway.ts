@@ -19,6 +19,7 @@ import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
+import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 
 export type GatewayPorts = {
@@ -33,6 +34,8 @@ export type GatewayPorts = {
   readonly alarms: Alarms
   readonly quarantine: Quarantine
   readonly identity: Identity
+  /** Streams, for those who follow them by MQTT. */
+  readonly follow: Follow
   readonly logger: Logger
   readonly metrics: Metrics
 }
@@ -66,7 +69,7 @@ export async function startGateway(
     rejected: count => metrics.rejected.inc(count),
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
-  const door = await openMqtt({ ...ingest, identity: ports.identity, clock, log: logger }, host, mqttPort)
+  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger }, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()

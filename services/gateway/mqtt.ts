@@ -8,8 +8,9 @@ import { type Caller, type Identity, requireRole } from '../../packages/identity
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { type Follow, Live } from './live.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
-import { fullTopic, ingestPlace, mayPublish, maySubscribe } from './topic.ts'
+import { fullTopic, ingestPlace, mayPublish, maySubscribe, streamTopic } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
@@ -24,6 +25,7 @@ export type MqttPorts = IngestPorts & {
   readonly identity: Identity
   readonly clock: Clock
   readonly log: Logger
+  readonly follow: Follow
 }
 
 const MAX_PLACES = 50
@@ -48,6 +50,7 @@ type Session = {
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
   const redeliveries = new Redeliveries(Date.now)
+  let live: Live | undefined
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     connectTimeout: CONNECT_TIMEOUT_MS,
@@ -61,6 +64,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
             deliveries: redeliveries.connect(client.id, !client.clean),
             places: new Map(),
           })
+          endWithRights(ports, client, caller, () => sessions.delete(client))
           done(null, true)
         },
         (error: unknown) => done(loginRefusal(error), false),
@@ -73,9 +77,14 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     },
     authorizeSubscribe: (client, subscription, done) => {
       const session = client && sessions.get(client)
-      done(null, session && allowed(session, subscription) ? subscription : null)
+      if (!session || !live) return done(null, null)
+      subscribe(ports, live, client, session, subscription).then(
+        granted => done(null, granted ? subscription : null),
+        (error: Error) => done(error, null),
+      )
     },
   })
+  live = new Live(broker, ports.follow)
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true }, socket => {
@@ -109,8 +118,28 @@ function homeOf(caller: Caller): string {
   return Object.keys(caller.roles)[0] ?? ''
 }
 
-function allowed(session: Session, subscription: Subscription): boolean {
-  return maySubscribe(session.caller, subscription.topic)
+/** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
+function endWithRights({ identity, log }: MqttPorts, client: Client, caller: Caller, forget: () => void): void {
+  const unwatch = identity.watch(caller, reason => {
+    log.info({ client: client.id, reason }, 'mqtt client lost its rights')
+    forget()
+    client.close()
+  })
+  client.conn.once('close', unwatch)
+}
+
+/** A refusal is SUBACK 0x80, which has no words; they go to the log. */
+async function subscribe(ports: MqttPorts, live: Live, client: Client, { caller }: Session, subscription: Subscription): Promise<boolean> {
+  const { topic, qos } = subscription
+  const wanted = streamTopic(topic)
+  if (!wanted) return maySubscribe(caller, topic)
+  try {
+    return await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    ports.log.info({ client: client.id, reason: error.message }, 'mqtt subscription refused')
+    return false
+  }
 }
 
 function publish(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void {

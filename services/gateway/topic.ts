@@ -17,10 +17,26 @@ export function ingestPlace(topic: string, home: string): Place | undefined {
   return { project, device, eventType }
 }
 
+/** What a stream topic asks for; the query is as over HTTP. */
+export type StreamTopic = {
+  readonly project: string
+  readonly subject: 'event' | 'alarm'
+  readonly device: string | undefined
+  readonly query: string
+}
+
+/** `projects/{project}/devices:stream`, `…/devices/{device}:stream` or `…/alarms:stream`, each with `?{query}` or without. */
+export function streamTopic(topic: string): StreamTopic | undefined {
+  const match = /^projects\/([^/?]+)\/(?:(devices|alarms)|devices\/([^/?]+)):stream(?:\?(.*))?$/s.exec(topic)
+  if (!match) return undefined
+  const [, project = '', list, device, query = ''] = match
+  return { project, subject: list === 'alarms' ? 'alarm' : 'event', device, query }
+}
+
 /** Ordinary broker traffic: not the broker's own `$` topics, not what Telltale announces, not another project. */
 export function mayPublish(caller: Caller, topic: string): boolean {
   const [root, project, kind] = topic.split('/')
-  if (root === 'd' || root?.startsWith('$')) return false
+  if (root === 'd' || root?.startsWith('$') || streamTopic(topic)) return false
   if (root !== 'projects') return Object.values(caller.roles).includes('admin')
   return kind !== 'alarms' && roleIn(caller, project) !== undefined && roleIn(caller, project) !== 'user'
 }

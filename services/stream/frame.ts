@@ -1,76 +1,94 @@
-// Frames as bytes on the wire (contracts.md 1.a.4, 1.b.3): NDJSON lines or SSE blocks, ASCII, never split, never blank.
+// Frames as bytes on the wire (contracts.md 1.a.4, 1.b.3): NDJSON lines, SSE blocks or WebSocket messages, ASCII, never split, never blank.
 
-import { Failure } from '../../packages/core/failure.ts'
-import { hash } from '../../packages/core/id.ts'
 import { formatTime } from '../../packages/core/time.ts'
+import { Cursors } from './place.ts'
 
-export type Format = 'ndjson' | 'sse'
+/** `ws`: each frame is one unmasked text message of RFC 6455 with its header, so that there too all get the same bytes. */
+export type Format = 'ndjson' | 'sse' | 'ws'
 /** What a frame's result is keyed by. */
 export type Subject = 'event' | 'alarm'
 
 /** A place between two events of one project's log: after the event with this index of this entry. */
 export type Cursor = { readonly entryId: string; readonly index: number }
 
+/** What the server's own frames (pings, gaps) are made with. */
+export type Clock = { nowUs(): number; newId(): string }
+
 /** Behind every event of an entry. */
 export const LAST_INDEX = 999_999
 
-function tagOf(scope: string): string {
-  return hash(scope)[0].toString(36)
-}
-
 /** Renders frames of one project's stream. */
 export class Frames {
-  readonly #tag: string
+  readonly #cursors: Cursors
   readonly #subject: Subject
   readonly #project: string
+  readonly #clock: Clock
 
-  constructor(project: string, subject: Subject) {
+  /** @param cursorKey what cursors are sealed with. */
+  constructor(project: string, subject: Subject, clock: Clock, cursorKey: string) {
     this.#project = project
     this.#subject = subject
-    this.#tag = tagOf(`${project}/${subject}`)
+    this.#clock = clock
+    this.#cursors = new Cursors(cursorKey, project, subject)
   }
 
   cursor(entryId: string, index: number): string {
-    return `${entryId}.${index}.${this.#tag}`
+    return this.#cursors.format(entryId, index)
   }
 
   /** @throws Failure `invalid` for a cursor that this stream did not give out. */
   parseCursor(text: string): Cursor {
-    const match = /^(\d{1,15}-\d{1,19})\.(\d{1,6})\.([0-9a-z]{1,7})$/.exec(text)
-    if (!match) throw new Failure('invalid', 'cursor: expected the id of an earlier frame', { field: 'cursor' })
-    if (match[3] !== this.#tag)
-      throw new Failure('invalid', `cursor: it belongs to another stream than that of project ${this.#project}`, { field: 'cursor' })
-    return { entryId: match[1] as string, index: Number(match[2]) }
+    return this.#cursors.parse(text)
   }
 
-  /** One event or alarm, with the cursor from which to go on after it. */
+  /** One event or alarm, with the cursor from which to go on after it; a character per byte (latin1). */
   item(format: Format, json: string, entryId: string, index: number): string {
-    const cursor = this.cursor(entryId, index)
-    if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${this.#subject}":${json}}}\n\n`
-    return `{"result":{"${this.#subject}":${json},"cursor":"${cursor}"}}\n`
+    return itemFrame(format, this.#subject, json, this.cursor(entryId, index))
   }
 
-  ping(format: Format, eventId: string, nowUs: number): string {
-    return wrap(format, { result: { event: this.#own(eventId, 'ping', null, nowUs) } })
+  ping(format: Format): Buffer {
+    return wrap(format, { result: { event: this.#own('ping', null) } })
   }
 
-  /** Says which part of the stream is gone (P4): everything after the entry `after`, up to and with the entry `to`. */
-  gap(format: Format, eventId: string, nowUs: number, after: string, to: string): string {
-    const range = { from: this.cursor(after, LAST_INDEX), to: this.cursor(to, LAST_INDEX) }
-    return wrap(format, { result: { event: this.#own(eventId, 'gap', { gap: range }, nowUs) } })
+  /** Says which part of the stream is gone (P4): everything after a place or an entry, up to and with the entry `to`. */
+  gap(format: Format, after: Cursor | string, to: string): Buffer {
+    const { entryId, index } = typeof after === 'string' ? { entryId: after, index: LAST_INDEX } : after
+    const range = { from: this.cursor(entryId, index), to: this.cursor(to, LAST_INDEX) }
+    return wrap(format, { result: { event: this.#own('gap', { gap: range }) } })
   }
 
-  #own(eventId: string, eventType: string, data: object | null, nowUs: number): object {
-    return { eventId, targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs) }
+  #own(eventType: string, data: object | null): object {
+    const { nowUs, newId } = this.#clock
+    return { eventId: newId(), targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs()) }
   }
+}
+
+/** As `Frames.item`, with whatever cursor. */
+export function itemFrame(format: Format, subject: Subject, json: string, cursor: string): string {
+  if (format === 'sse') return `id: ${cursor}\ndata: {"result":{"${subject}":${json}}}\n\n`
+  const line = `{"result":{"${subject}":${json},"cursor":"${cursor}"}}`
+  return format === 'ws' ? `${messageHead(line.length)}${line}` : `${line}\n`
+}
+
+/** After how long an SSE client comes back when this stream ends; other formats have no word for it. */
+export function retryFrame(ms: number): Buffer {
+  return Buffer.from(`retry: ${Math.round(ms)}\n\n`)
 }
 
 /** The last frame of a stream that the server ends: the union of what the known clients read. */
-export function errorFrame(format: Format, code: number, status: string, message: string): string {
+export function errorFrame(format: Format, code: number, status: string, message: string): Buffer {
   return wrap(format, { error: { code, grpcCode: 1, httpCode: code, httpStatus: status, message, details: [] } })
 }
 
-function wrap(format: Format, value: object): string {
+function wrap(format: Format, value: object): Buffer {
   const json = JSON.stringify(value)
-  return format === 'sse' ? `data: ${json}\n\n` : `${json}\n`
+  if (format === 'ws') return Buffer.concat([Buffer.from(messageHead(Buffer.byteLength(json)), 'latin1'), Buffer.from(json)])
+  return Buffer.from(format === 'sse' ? `data: ${json}\n\n` : `${json}\n`)
+}
+
+/** A final, unmasked text frame [RFC 6455 5.2], a character per byte. */
+function messageHead(bytes: number): string {
+  if (bytes < 126) return String.fromCharCode(0x81, bytes)
+  if (bytes < 0x10000) return String.fromCharCode(0x81, 126, bytes >>> 8, bytes & 0xff)
+  return String.fromCharCode(0x81, 127, 0, 0, 0, 0, bytes >>> 24, (bytes >>> 16) & 0xff, (bytes >>> 8) & 0xff, bytes & 0xff)
 }

@@ -6,13 +6,16 @@ import { follow } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
-import { Frames } from './frame.ts'
-import { Hub, type HubPorts, type Sink } from './hub.ts'
+import { type Cursor, Frames } from './frame.ts'
+import { Hub, type HubPorts, type Wants } from './hub.ts'
+import { Past } from './past.ts'
+import type { ByteSink } from './sink.ts'
+import { Turns } from './turn.ts'
 
 type Line = { readonly result: { readonly event: { readonly eventId: string; readonly eventType: string }; readonly cursor?: string } }
 
 /** Keeps what it is given; a slow one is full at random and drains a little later. */
-class KeepingSink implements Sink {
+class KeepingSink implements ByteSink {
   readonly format = 'ndjson' as const
   readonly lines: Line[] = []
   closed = false
@@ -26,6 +29,10 @@ class KeepingSink implements Sink {
   async drained(): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
     this.full = false
+  }
+
+  gap(after: Cursor | string, to: string): void {
+    this.lines.push({ result: { event: { eventId: `gap ${typeof after === 'string' ? after : after.entryId} ${to}`, eventType: 'gap' } } })
   }
 
   end(): void {
@@ -60,6 +67,8 @@ const everything: Filter = {
   labels: [],
 }
 
+const whole: Wants = { filter: undefined, policy: 'disconnect' }
+
 /** Every third event is of device b, the only one that a filter names. */
 function wantedOf(sent: readonly string[], filter: Filter | undefined): string[] {
   return sent.filter(id => filter?.deviceIds === undefined || Number(id.split('.')[1]) % 3 === 1)
@@ -81,19 +90,20 @@ describe.skipIf(installed === undefined)('a hub', () => {
   afterAll(() => server.stop())
 
   async function openHub(change: Partial<HubPorts> = {}) {
-    const frames = new Frames(project, 'event')
+    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
+    const past = new Past(log, project, 'log')
     const hub = new Hub({
       frames,
       devices: new DeviceCache(devices, project),
-      read: (after, count) => log.readFrom(project, after, count),
-      entry: id => log.entry(project, id),
+      toldOfChanges: true,
+      turns: new Turns(2),
+      read: (after, upTo) => past.read(after, upTo),
       trimmed: () => log.trimmed(project),
       follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
       delivered: () => {},
       troubled: error => {
         throw error
       },
-      gap: (sink, after, to) => sink.write(Buffer.from(frames.gap('ndjson', `gap ${after} ${to}`, 0, after, to))),
       ...change,
     })
     await hub.start()
@@ -127,7 +137,11 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const connect = async (reader: Pick<Reader, 'got' | 'filter'>, cursor: string | undefined) => {
       const { hub, frames } = hubs[roll(2)] as (typeof hubs)[number]
       const sink = new KeepingSink()
-      const leave = await hub.join(sink, reader.filter, cursor === undefined ? { entryId: '0-0', index: -1 } : frames.parseCursor(cursor))
+      const leave = await hub.join(
+        sink,
+        { filter: reader.filter, policy: 'disconnect' },
+        cursor === undefined ? { entryId: '0-0', index: -1 } : frames.parseCursor(cursor),
+      )
       return { ...reader, sink, last: cursor, leave }
     }
     const disturb = async (reader: Reader) => {
@@ -165,7 +179,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     })
     const [first, second, third] = [await append('1', 3), await append('2', 3), await append('3', 3)]
     const sink = new KeepingSink()
-    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(second.entryId, 1)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(second.entryId, 1)))
     expect(sink.events).toEqual(['2.2'])
     sink.full = true
     for (const { entryId } of [first, second, third])
@@ -179,16 +193,17 @@ describe.skipIf(installed === undefined)('a hub', () => {
     await log.trim(project, fourth.entryId)
     const { hub, frames } = await openHub()
     const sink = new KeepingSink()
-    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0)))
     expect(sink.events).toEqual([`gap ${first.entryId} ${third.entryId}`, '4.0'])
   })
 
   it('loses nothing that comes while it reads a log of which all is gone', async () => {
     const [first, second] = [await append('1', 1), await append('2', 1)]
     let late: string | undefined
+    const past = new Past(log, project, 'log')
     const { hub, frames } = await openHub({
-      read: async (after, count) => {
-        const answer = await log.readFrom(project, after, count)
+      read: async (after, upTo) => {
+        const answer = await past.read(after, upTo)
         if (late === undefined) {
           late = (await append('3', 1)).entryId
           await until('live delivery', () => watcher.events.includes('3.0'))
@@ -198,9 +213,9 @@ describe.skipIf(installed === undefined)('a hub', () => {
     })
     await log.trim(project, '99999999999999-0')
     const watcher = new KeepingSink()
-    await hub.join(watcher, undefined, undefined)
+    await hub.join(watcher, whole, undefined)
     const sink = new KeepingSink()
-    await hub.join(sink, undefined, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0)))
     await until('the new one', () => sink.events.includes('3.0'))
     expect(sink.events).toEqual([`gap ${first.entryId} ${second.entryId}`, '3.0'])
   })
@@ -215,11 +230,12 @@ describe.skipIf(installed === undefined)('a hub', () => {
       },
     })
     const sink = new KeepingSink()
-    await hub.join(sink, undefined, undefined)
+    await hub.join(sink, whole, undefined)
     const missed = await append('2', 1)
     const next = await append('3', 1)
     await log.trim(project, next.entryId)
     await arrived(await log.read(project, first.entryId, 10))
+    await until('both', () => sink.events.length === 2)
     expect(sink.events).toEqual([`gap ${first.entryId} ${missed.entryId}`, '3.0'])
   })
 
@@ -229,7 +245,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     for (let i = 0; i < 3; i++) {
       const sink = new KeepingSink()
       sink.write = chunk => void chunks.push(chunk)
-      await hub.join(sink, undefined, undefined)
+      await hub.join(sink, whole, undefined)
     }
     await append('1', 5)
     await until('all three', () => chunks.length === 3)
@@ -240,9 +256,9 @@ describe.skipIf(installed === undefined)('a hub', () => {
   it('has those who left and those who are closed in nobody’s way', async () => {
     const { hub } = await openHub()
     const [gone, closed, there] = [new KeepingSink(), new KeepingSink(), new KeepingSink()]
-    const leave = await hub.join(gone, undefined, undefined)
-    await hub.join(closed, undefined, undefined)
-    await hub.join(there, undefined, undefined)
+    const leave = await hub.join(gone, whole, undefined)
+    await hub.join(closed, whole, undefined)
+    await hub.join(there, whole, undefined)
     leave()
     closed.end()
     await append('1', 2)

@@ -1,59 +1,84 @@
 // The hub of one project's stream: one reader follows the log, and what it reads goes to every subscriber that asked for it.
 // Frames are rendered once per format, and everything that one read brought is written to a socket at once.
-import type { LogEntry, LogEvent } from '../../packages/log/entry.ts'
-import { compareIds } from '../../packages/log/entry.ts'
+import type { Device } from '../../packages/core/device.ts'
+import { compareIds, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { DeviceCache } from '../../packages/state/device.ts'
+import { type Behind, Dropped, Latest } from './behind.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
-import { type Cursor, type Format, type Frames, LAST_INDEX } from './frame.ts'
+import { type Cursor, type Frames, LAST_INDEX } from './frame.ts'
+import { type Interest, Interests } from './interest.ts'
+import type { Chunk } from './past.ts'
+import { Piece, piecesOf, Rendering } from './piece.ts'
+import type { Placed, Sink } from './sink.ts'
+import type { Turns } from './turn.ts'
 
-/** Where a subscriber's frames go. */
-export type Sink = {
-  readonly format: Format
-  write(chunk: Buffer): void
-  /** More is unread than a live subscriber may leave: it goes on from the log, at its own pace. */
-  readonly full: boolean
-  /** Resolves when what was written is on its way; a reader that has stopped reading is ended instead. */
-  drained(): Promise<void>
-  /** Ends the stream with an error frame. */
-  end(code: number, status: string, message: string): void
-  readonly closed: boolean
+/** What becomes of what a slow reader cannot take. */
+export type Policy =
+  /** It goes on from the log at its own pace; it is cut off when it takes nothing, or when the log no longer holds its place. */
+  | 'disconnect'
+  /** It is missed; a gap says so. */
+  | 'drop'
+  /** Only the newest event of each device and event type is kept for it. */
+  | 'latest'
+
+export type Wants = {
+  /** Undefined: everything. */
+  readonly filter: Filter | undefined
+  readonly policy: Policy
 }
 
 export type HubPorts = {
   readonly frames: Frames
   readonly devices: DeviceCache
-  /** Entries after one, and up to which entry the log was trimmed at that moment. */
-  read(after: string, count: number): Promise<{ readonly entries: readonly LogEntry[]; readonly trimmed: string }>
-  entry(id: string): Promise<LogEntry | undefined>
+  /** Whether the stream tells when a device's labels change (`labelsChanged`); else they are looked up for every event. */
+  readonly toldOfChanges: boolean
+  /** Of all hubs of the process. */
+  readonly turns: Turns
+  /** The next piece of the stream after a cursor, at most up to the entry `upTo`, wherever it is kept. */
+  read(after: Cursor, upTo: string): Promise<Chunk>
   /** Up to which entry the log is trimmed. */
   trimmed(): Promise<string>
   follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
   delivered(frames: number): void
-  /** Tells a subscriber that everything after the entry `after`, up to and with `to`, is gone. */
-  gap(sink: Sink, after: string, to: string): void
   troubled(error: unknown): void
 }
 
 type Subscriber = {
   readonly sink: Sink
-  readonly filter: Filter | undefined
+  readonly wants: Wants
+  /** Set while it is live. */
+  interest?: Interest<Subscriber> | undefined
   /** Set while live delivery stands before what the subscriber has seen (through another process): that is not repeated. */
   seen?: string | undefined
+  /** Set while it cannot take more and its policy is not to go back to the log. */
+  behind?: Behind | undefined
+  left: boolean
 }
 
-/** Of up to 1 MiB each, and they are written one by one. */
-const REPLAY_ENTRIES = 5
+/** When what comes next is gone: say so and go on, or end the stream of a reader that was too slow. */
+type Lost = 'gap' | 'end'
+
+/** Those who go on from the log are cut off when they take nothing for this long: they may come back. */
+const PATIENCE_MS = 10_000
+/** Those who miss something or wait for the latest have asked for being slow. */
+const LONG_PATIENCE_MS = 300_000
+/** A delivery that took longer is followed by a pause as long, in which more gathers for the next writes. */
+const QUICK_MS = 1
+const MAX_PAUSE_MS = 20
+
+type Facts = ReadonlyMap<string, Device>
 
 export class Hub {
   readonly #ports: HubPorts
-  readonly #live = new Set<Subscriber>()
+  readonly #interests: Interests<Subscriber>
   #follow: Follow | undefined
   /** Up to here live subscribers have everything. */
   #reached = '0-0'
 
   constructor(ports: HubPorts) {
     this.#ports = ports
+    this.#interests = new Interests(ports.toldOfChanges)
   }
 
   async start(): Promise<void> {
@@ -61,163 +86,203 @@ export class Hub {
     this.#reached = this.#follow.position()
   }
 
-  async #arrived(entries: readonly LogEntry[]): Promise<void> {
-    const trimmed = await this.#ports.trimmed()
-    const [first] = entries
-    // This process was frozen, or cut off from Redis, for longer than the log is kept.
-    if (first && compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) {
-      const reached = this.#reached
-      this.#reached = trimmed
-      for (const { sink, seen = reached } of this.#live) if (compareIds(seen, trimmed) < 0) this.#ports.gap(sink, seen, trimmed)
-    }
-    await this.#deliver(this.#live, entries)
-  }
-
   async stop(): Promise<void> {
     await this.#follow?.stop()
   }
 
   /**
-   * Joins from a cursor on, or from now. Replay reads the log up to where live delivery stands; the comparison and the step into the
-   * live set are one synchronous piece, as are a live delivery and the moving of `#reached`, so that nothing falls between (P4).
+   * Joins from a cursor on, or from now. Replay reads what is past up to where live delivery stands; the comparison and the step into
+   * the live set are one synchronous piece, as are a live delivery and the moving of `#reached`, so that nothing falls between (P4).
    * @returns how to leave.
    */
-  async join(sink: Sink, filter: Filter | undefined, from: Cursor | undefined): Promise<() => void> {
-    const subscriber: Subscriber = { sink, filter }
-    if (from) await this.#replay(subscriber, from)
-    else this.#live.add(subscriber)
-    return () => this.#live.delete(subscriber)
+  async join(sink: Sink, wants: Wants, from: Cursor | undefined): Promise<() => void> {
+    const subscriber: Subscriber = { sink, wants, left: false }
+    if (from) await this.#replay(subscriber, from, 'gap')
+    else this.#goLive(subscriber)
+    return () => {
+      subscriber.left = true
+      this.#leaveLive(subscriber)
+    }
+  }
+
+  #goLive(subscriber: Subscriber): void {
+    subscriber.interest = this.#interests.add(subscriber.wants.filter, subscriber)
+  }
+
+  #leaveLive(subscriber: Subscriber): void {
+    const { interest } = subscriber
+    subscriber.interest = undefined
+    if (interest) this.#interests.remove(interest, subscriber)
+  }
+
+  async #arrived(entries: readonly LogEntry[]): Promise<void> {
+    const [first] = entries
+    const last = entries.at(-1)
+    if (!first || !last) return
+    const trimmed = await this.#ports.trimmed()
+    // This process was frozen, or cut off from Redis, for longer than the log is kept: what is between lies further back.
+    if (compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) this.#allFallBehind(trimmed)
+    const facts = await this.#factsFor(entries)
+    const startedMs = performance.now()
+    this.#reached = last.id
+    let frames = 0
+    for (const piece of piecesOf(this.#ports.frames, entries, 0)) frames += this.#route(piece, facts)
+    this.#ports.delivered(frames)
+    const tookMs = performance.now() - startedMs
+    if (tookMs > QUICK_MS) await new Promise(resolve => setTimeout(resolve, Math.min(tookMs, MAX_PAUSE_MS)))
+  }
+
+  #allFallBehind(trimmed: string): void {
+    const reached = { entryId: this.#reached, index: LAST_INDEX }
+    this.#reached = trimmed
+    for (const subscriber of this.#interests.subscribers())
+      if (subscriber.behind) subscriber.behind.miss(trimmed)
+      else this.#fallBehind(subscriber, reached, 'gap')
+  }
+
+  /** Everything that the index asks the registry about these entries; also for those who join meanwhile. */
+  async #factsFor(entries: readonly LogEntry[]): Promise<Facts> {
+    const events = entries.flatMap(entry => entry.events)
+    for (const { eventType, device } of events)
+      if (eventType === 'labelsChanged') {
+        this.#ports.devices.forget(device)
+        this.#interests.forget(device)
+      }
+    const asked = new Set<string>()
+    let facts: Facts = new Map()
+    for (;;) {
+      const known = asked.size
+      for (const event of events) if (this.#interests.needsDevice(event)) asked.add(event.device)
+      if (asked.size === known) return facts
+      facts = await this.#ports.devices.load(asked)
+    }
+  }
+
+  /** Synchronous: who joins, leaves or falls behind does so before it or after it. */
+  #route(piece: Piece, facts: Facts): number {
+    const touched: Interest<Subscriber>[] = []
+    for (const [i, { event }] of piece.events.entries())
+      for (const interest of this.#interests.match(event, facts.get(event.device))) if (interest.due.push(i) === 1) touched.push(interest)
+    let frames = 0
+    for (const { subscribers, due } of touched) {
+      const rendered = new Rendering(piece, due)
+      for (const subscriber of subscribers) frames += this.#give(subscriber, rendered)
+      due.length = 0
+    }
+    return frames
+  }
+
+  #give(subscriber: Subscriber, rendering: Rendering): number {
+    const { sink, seen, behind } = subscriber
+    if (sink.closed) return 0
+    const { piece } = rendering
+    let own = rendering
+    if (seen !== undefined) {
+      if (compareIds(piece.end.entryId, seen) > 0) subscriber.seen = undefined
+      own = rendering.after(seen)
+      if (own.due.length === 0) return 0
+    }
+    if (behind) {
+      for (const i of own.due) behind.add(piece.events[i] as Placed)
+      return 0
+    }
+    own.writeTo(sink)
+    if (sink.full) this.#slow(subscriber, piece.end)
+    return own.due.length
+  }
+
+  #slow(subscriber: Subscriber, at: Cursor): void {
+    const { policy } = subscriber.wants
+    if (policy === 'disconnect') {
+      this.#fallBehind(subscriber, at, 'end')
+      return
+    }
+    const after = at.index === LAST_INDEX ? at.entryId : idBefore(at.entryId)
+    subscriber.behind = policy === 'drop' ? new Dropped(after) : new Latest(after)
+    this.#heed(subscriber, () => subscriber.sink.drained(patienceOf(subscriber.wants)).then(() => this.#relieve(subscriber)))
+  }
+
+  #relieve(subscriber: Subscriber): void {
+    const { sink, behind } = subscriber
+    subscriber.behind = undefined
+    if (!behind || sink.closed || subscriber.left) return
+    const { gap, events } = behind.relief()
+    if (gap) sink.gap(gap.after, gap.to)
+    const reached = { entryId: this.#reached, index: LAST_INDEX }
+    const piece = new Piece(this.#ports.frames, events, reached)
+    if (events.length > 0) new Rendering(piece, [...events.keys()]).writeTo(sink)
+    this.#ports.delivered(events.length)
+    if (sink.full) this.#slow(subscriber, reached)
   }
 
   /** The log is the buffer of a slow reader: it costs no memory here, and nobody else waits for it (P5). */
-  #fallBehind(subscriber: Subscriber, after: string): void {
-    this.#live.delete(subscriber)
-    const { sink } = subscriber
-    const catchUp = async () => {
-      await sink.drained()
-      await this.#replay(subscriber, { entryId: after, index: LAST_INDEX })
-    }
-    catchUp().catch((error: unknown) => {
+  #fallBehind(subscriber: Subscriber, at: Cursor, lost: Lost): void {
+    const { sink, seen } = subscriber
+    // What it has seen through another process may be ahead of this read.
+    const from = seen !== undefined && compareIds(seen, at.entryId) >= 0 ? { entryId: seen, index: LAST_INDEX } : at
+    this.#leaveLive(subscriber)
+    this.#heed(subscriber, async () => {
+      await sink.drained(patienceOf(subscriber.wants))
+      await this.#replay(subscriber, from, lost)
+    })
+  }
+
+  /** For what nobody waits for. */
+  #heed({ sink }: Subscriber, work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
       this.#ports.troubled(error)
       sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
     })
   }
 
-  async #replay(subscriber: Subscriber, from: Cursor): Promise<void> {
+  async #replay(subscriber: Subscriber, from: Cursor, lost: Lost): Promise<void> {
     const { sink } = subscriber
-    const rest = from.index === LAST_INDEX ? undefined : await this.#ports.entry(from.entryId)
-    if (rest) await this.#deliver([subscriber], [rest], from.index + 1)
-    // The cursor stood inside an entry that is gone: how much of it is missing nobody knows.
-    let halfRead = rest === undefined && from.index !== LAST_INDEX && from.index >= 0
-    for (let after = from.entryId; !sink.closed; ) {
+    for (let at = from; !sink.closed && !subscriber.left; ) {
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
       const reached = this.#reached
-      if (compareIds(after, reached) >= 0) {
-        subscriber.seen = after
-        this.#live.add(subscriber)
+      if (at.index === LAST_INDEX && compareIds(at.entryId, reached) >= 0) {
+        subscriber.seen = at.entryId
+        this.#goLive(subscriber)
         return
       }
-      const { entries, trimmed } = await this.#ports.read(after, REPLAY_ENTRIES)
-      if (compareIds(after, trimmed) < 0 || (halfRead && after === trimmed)) this.#ports.gap(sink, after, trimmed)
-      halfRead = false
-      const due = entries.filter(entry => compareIds(entry.id, reached) <= 0)
-      for (const entry of due) {
-        await this.#deliver([subscriber], [entry])
-        await sink.drained()
-      }
-      after = due.at(-1)?.id ?? reached
+      at = await this.#ports.turns.take(() => this.#readOn(subscriber, at, reached, lost))
+      // Without a turn and without what was read: a reader that takes nothing holds no memory.
+      await sink.drained(patienceOf(subscriber.wants))
     }
   }
 
-  async #deliver(
-    subscribers: ReadonlySet<Subscriber> | readonly Subscriber[],
-    entries: readonly LogEntry[],
-    firstIndex = 0,
-  ): Promise<void> {
-    this.#forgetChanged(entries)
-    if (wantsDevices(subscribers)) await this.#ports.devices.load(entries.flatMap(entry => entry.events.map(event => event.device)))
-    if (subscribers === this.#live) this.#reached = entries.at(-1)?.id ?? this.#reached
-    const rendered = new Rendered(this.#ports.frames, entries, firstIndex)
-    let frames = 0
-    for (const subscriber of subscribers) {
-      if (subscriber.sink.closed) continue
-      const part = this.#partFor(subscriber, rendered)
-      frames += part.frames
-      if (part.frames > 0) subscriber.sink.write(part.bytes)
-      // What it has seen through another process may be ahead of this read.
-      if (subscribers === this.#live && subscriber.sink.full) this.#fallBehind(subscriber, subscriber.seen ?? rendered.lastId)
+  /** Writes what comes next as far as the subscriber takes it. @returns where to go on. */
+  async #readOn({ sink, wants }: Subscriber, at: Cursor, upTo: string, lost: Lost): Promise<Cursor> {
+    const { gap, entries, firstIndex, next } = await this.#ports.read(at, upTo)
+    if (gap && lost === 'gap') sink.gap(gap.after, gap.to)
+    if (gap && lost === 'end') sink.end(408, 'Request Timeout', 'too slow: what comes next is no longer kept; resume from the last frame')
+    const wanted = await this.#wantedOf(wants.filter, entries)
+    for (const piece of piecesOf(this.#ports.frames, entries, firstIndex)) {
+      const due = [...piece.events.keys()].filter(i => wanted((piece.events[i] as Placed).event))
+      if (due.length > 0) new Rendering(piece, due).writeTo(sink)
+      this.#ports.delivered(due.length)
+      if (sink.full) return piece.end
     }
-    this.#ports.delivered(frames)
+    return next
   }
 
-  #partFor(subscriber: Subscriber, rendered: Rendered): Part {
-    const { sink, filter, seen } = subscriber
-    if (seen !== undefined) {
-      if (compareIds(rendered.lastId, seen) > 0) subscriber.seen = undefined
-      return rendered.some(sink.format, ({ event, entryId }) => compareIds(entryId, seen) > 0 && (!filter || this.#matches(filter, event)))
-    }
-    return filter ? rendered.some(sink.format, ({ event }) => this.#matches(filter, event)) : rendered.all(sink.format)
-  }
-
-  #matches(filter: Filter, event: LogEvent): boolean {
-    return matches(filter, event, this.#ports.devices.get(event.device))
-  }
-
-  #forgetChanged(entries: readonly LogEntry[]): void {
-    for (const entry of entries)
-      for (const event of entry.events) if (event.eventType === 'labelsChanged') this.#ports.devices.forget(event.device)
+  async #wantedOf(filter: Filter | undefined, entries: readonly LogEntry[]): Promise<(event: LogEvent) => boolean> {
+    if (!filter) return () => true
+    const facts = needsDevice(filter) ? await this.#ports.devices.load(devicesOf(entries)) : undefined
+    return event => matches(filter, event, facts?.get(event.device))
   }
 }
 
-function wantsDevices(subscribers: Iterable<Subscriber>): boolean {
-  for (const { filter } of subscribers) if (filter && needsDevice(filter)) return true
-  return false
+function patienceOf({ policy }: Wants): number {
+  return policy === 'disconnect' ? PATIENCE_MS : LONG_PATIENCE_MS
 }
 
-type Placed = { readonly event: LogEvent; readonly entryId: string; readonly index: number }
-type Part = { readonly bytes: Buffer; readonly frames: number }
+function devicesOf(entries: readonly LogEntry[]): Set<string> {
+  return new Set(entries.flatMap(({ events }) => events.map(({ device }) => device)))
+}
 
-/** Entries as bytes, each event rendered at most once per format, shared by all subscribers. */
-class Rendered {
-  readonly #frames: Frames
-  readonly #events: Placed[] = []
-  readonly #texts: Record<Format, string[]> = { ndjson: [], sse: [] }
-  readonly #whole: Partial<Record<Format, Part>> = {}
-  readonly lastId: string
-
-  constructor(frames: Frames, entries: readonly LogEntry[], firstIndex: number) {
-    this.#frames = frames
-    this.lastId = entries.at(-1)?.id ?? '0-0'
-    for (const { id, events } of entries)
-      for (const [index, event] of events.entries()) if (index >= firstIndex) this.#events.push({ event, entryId: id, index })
-  }
-
-  all(format: Format): Part {
-    const whole = this.#whole[format]
-    if (whole) return whole
-    const part = this.some(format, () => true)
-    this.#whole[format] = part
-    return part
-  }
-
-  some(format: Format, wanted: (placed: Placed) => boolean): Part {
-    let text = ''
-    let frames = 0
-    for (let i = 0; i < this.#events.length; i++) {
-      if (!wanted(this.#events[i] as Placed)) continue
-      text += this.#text(format, i)
-      frames++
-    }
-    return { bytes: Buffer.from(text, 'latin1'), frames }
-  }
-
-  #text(format: Format, i: number): string {
-    const texts = this.#texts[format]
-    const known = texts[i]
-    if (known !== undefined) return known
-    const { event, entryId, index } = this.#events[i] as Placed
-    const text = this.#frames.item(format, event.frame, entryId, index)
-    texts[i] = text
-    return text
-  }
+/** Of an entry before this one, whether or not there is such an entry. */
+function idBefore(entryId: string): string {
+  const [ms, seq] = entryId.split('-').map(Number) as [number, number]
+  return seq > 0 ? `${ms}-${seq - 1}` : `${ms - 1}-${Number.MAX_SAFE_INTEGER}`
 }

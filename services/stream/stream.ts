@@ -1,159 +1,253 @@
-// The stream role: `devices:stream` and `alarms:stream`. It follows the log directly; no worker stands between.
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Failure, invalid } from '../../packages/core/failure.ts'
-import { compareIds, type LogEntry } from '../../packages/log/entry.ts'
+// The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
+// It follows the log directly; no worker stands between.
+import { Failure } from '../../packages/core/failure.ts'
+import { type Caller, requireRole } from '../../packages/identity/identity.ts'
+import type { LogEntry } from '../../packages/log/entry.ts'
 import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
-import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
-import { parseStreamQuery, type StreamQuery } from './filter.ts'
-import { type Cursor, type Format, Frames, type Subject } from './frame.ts'
+import type { ReadingStore } from '../../packages/store/store.ts'
+import { Frames, retryFrame, type Subject } from './frame.ts'
 import { Hub } from './hub.ts'
-import { socketSink, startPings } from './sink.ts'
+import { Past } from './past.ts'
+import { Pings } from './ping.ts'
+import { startOf } from './place.ts'
+import type { StreamQuery } from './query.ts'
+import type { ByteSink } from './sink.ts'
+import { Turns } from './turn.ts'
+import { ALL, type Begin, beginAll, Wildcard } from './wildcard.ts'
 
 export type StreamPorts = {
   readonly log: Log
+  /** Has what was trimmed from the log. */
+  readonly store: Pick<ReadingStore, 'past'>
   readonly devices: Devices
   follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  /** What the caller may now; undefined for one whose key is gone. */
+  renew(caller: Caller): Promise<Caller | undefined>
+  /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
+  watch(caller: Caller, ended: (reason: string) => void, project?: string): () => void
   opened(change: 1 | -1): void
   troubled(error: unknown): void
   delivered(frames: number): void
   nowUs(): number
   newId(): string
+  /** Cursors are sealed with it: all processes that serve one stream share it. */
+  readonly cursorKey: string
   /** 0: streams never end by age. */
   readonly maxAgeMs: number
+  /** Open streams that one key may have in this process. */
+  readonly maxPerKey: number
 }
 
-export type StreamRole = { stop(): Promise<void> }
+export type Asked = {
+  readonly caller: Caller
+  /** `-`: all that the caller may see. */
+  readonly project: string
+  readonly subject: Subject
+  readonly query: StreamQuery
+  /** Of a door whose connections have an age of their own. */
+  readonly ageless?: boolean
+}
 
-type Route = { Params: { project: string; device?: string }; Querystring: Record<string, string | string[]> }
-type Open = { readonly hub: Hub; readonly frames: Frames }
+/** A stream with which nothing is wrong: it may begin, and then only ends with a frame that says why. */
+export type Ready = {
+  readonly frames: Frames
+  /** @returns how to leave; to be called when the door is closed, by whomever. Idempotent. */
+  begin(sink: ByteSink): () => void
+}
 
-const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
+type Project = { readonly hub: Hub; readonly frames: Frames }
+type Stop = () => void
+type Open = { readonly sink: ByteSink; readonly keyId: string }
 
-export function addStreamRoutes(app: HttpApp, ports: StreamPorts): StreamRole {
-  const hubs = new Map<string, Promise<Open>>()
-  const leaving = new Set<() => void>()
-  let stopping = false
-  const open = (project: string, subject: Subject) => {
+export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
+
+/** Each holds a few entries of up to 1 MiB while it has its turn. */
+const REPLAYS_AT_ONCE = 4
+/** Streams are ended over this time when the process stops, so that their clients do not all come back at once. */
+const SPREAD_MS = 4000
+const SPREAD_PER_STREAM_MS = 4
+const SPREAD_STEP_MS = 20
+/** When an SSE client comes back: between these, and later the more there are. */
+const RETRY_MS = 1000
+const MAX_RETRY_MS = 30_000
+/** A token may be used until it expires, not until the very moment. */
+const EXPIRY_GRACE_MS = 1000
+
+export class Streams {
+  readonly #ports: StreamPorts
+  readonly #projects = new Map<string, Promise<Project>>()
+  readonly #open = new Set<Open>()
+  readonly #perKey = new Map<string, number>()
+  readonly #pings = new Pings()
+  readonly #turns = new Turns(REPLAYS_AT_ONCE)
+  #stopping: Promise<void> | undefined
+
+  constructor(ports: StreamPorts) {
+    this.#ports = ports
+  }
+
+  /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
+  async open(asked: Asked): Promise<Ready> {
+    const { caller, project, subject, query } = asked
+    if (project !== ALL) requireRole(caller, project, 'user')
+    if (this.#stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
+    if ((this.#perKey.get(caller.keyId) ?? 0) >= this.#ports.maxPerKey)
+      throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
+    if (project !== ALL) {
+      const { hub, frames } = await this.#project(project, subject)
+      const { log, nowUs } = this.#ports
+      const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
+      return { frames, begin: sink => this.#begin(asked, frames, sink, [hub.join(sink, query.wants, from)]) }
+    }
+    const begin = await beginAll(this.#ports.log, subject, projectsOf(caller), query)
+    await Promise.all(begin.projects.map(name => this.#project(name, subject)))
+    const frames = new Frames(ALL, subject, this.#ports, this.#ports.cursorKey)
+    return { frames, begin: sink => this.#begin(asked, frames, sink, [this.#all(asked, begin, sink)]) }
+  }
+
+  /** Tells every follower to come back, spread over some seconds; then follows no more. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    const waiting = shuffled([...this.#open])
+    const total = waiting.length
+    const steps = Math.ceil(Math.min(SPREAD_MS, total * SPREAD_PER_STREAM_MS) / SPREAD_STEP_MS)
+    const perStep = Math.ceil(total / Math.max(1, steps))
+    while (waiting.length > 0) {
+      for (const { sink } of waiting.splice(-perStep)) {
+        if (sink.format === 'sse') sink.write(retryFrame(retryMs(total)))
+        sink.end(408, 'Request Timeout', 'closing stream')
+      }
+      if (waiting.length > 0) await new Promise(resolve => setTimeout(resolve, SPREAD_STEP_MS))
+    }
+    await Promise.all([...this.#projects.values()].map(async opening => (await opening).hub.stop()))
+  }
+
+  #begin(asked: Asked, frames: Frames, sink: ByteSink, joining: readonly Promise<Stop>[]): Stop {
+    const { caller, project, query } = asked
+    const open: Open = { sink, keyId: caller.keyId }
+    const stops: Stop[] = [this.#enter(open)]
+    let left = false
+    const leave = () => {
+      if (left) return
+      left = true
+      for (const stop of stops) stop()
+    }
+    if (sink.format === 'sse') sink.write(retryFrame(retryMs(1)))
+    if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs))
+    for (const [ms, message] of this.#ends(asked)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
+    stops.push(this.#watch(caller, project, sink))
+    for (const one of joining)
+      one.then(
+        stop => (left ? stop() : void stops.push(stop)),
+        (error: unknown) => {
+          this.#ports.troubled(error)
+          sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+        },
+      )
+    return leave
+  }
+
+  /** What ends a stream in time. 408 even for a token: to clients 401 means never to come back, and they fetch a new token when they do. */
+  #ends({ caller, ageless }: Asked): [ms: number, message: string][] {
+    const { maxAgeMs, nowUs } = this.#ports
+    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs, 'closing stream']] : []
+    const { expiresMs } = caller
+    if (expiresMs !== undefined)
+      ends.push([
+        Math.max(0, expiresMs - nowUs() / 1000 + EXPIRY_GRACE_MS),
+        'closing stream: the access token expired; come back with a new one',
+      ])
+    return ends
+  }
+
+  /** Who follows all projects comes back to those that are left. */
+  #watch(caller: Caller, project: string, sink: ByteSink): Stop {
+    if (project === ALL) return this.#ports.watch(caller, reason => sink.end(408, 'Request Timeout', `closing stream: ${reason}`))
+    return this.#ports.watch(caller, reason => sink.end(401, 'Unauthorized', reason), project)
+  }
+
+  #enter(open: Open): Stop {
+    const count = (change: 1 | -1) => {
+      const now = (this.#perKey.get(open.keyId) ?? 0) + change
+      if (now > 0) this.#perKey.set(open.keyId, now)
+      else this.#perKey.delete(open.keyId)
+      this.#ports.opened(change)
+    }
+    this.#open.add(open)
+    count(1)
+    return () => {
+      this.#open.delete(open)
+      count(-1)
+    }
+  }
+
+  async #all({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Promise<Stop> {
+    const wildcard = new Wildcard(sink, subject, begin, {
+      projects: async () => projectsOf(await this.#ports.renew(caller)),
+      join: async (project, make, from) => {
+        const { hub, frames } = await this.#project(project, subject)
+        return hub.join(make(frames), query.wants, from)
+      },
+      troubled: this.#ports.troubled,
+    })
+    return () => wildcard.stop()
+  }
+
+  #project(project: string, subject: Subject): Promise<Project> {
     const key = `${project}/${subject}`
-    const known = hubs.get(key)
+    const known = this.#projects.get(key)
     if (known) return known
-    const opening = openHub(ports, project, subject)
-    hubs.set(key, opening)
+    const opening = openProject(this.#ports, this.#turns, project, subject)
+    this.#projects.set(key, opening)
     // The next reader tries again.
-    opening.catch(() => hubs.delete(key))
+    opening.catch(() => this.#projects.delete(key))
     return opening
   }
-  const serve = (subject: Subject) => async (request: FastifyRequest<Route>, reply: FastifyReply) => {
-    const { project, device } = request.params
-    callerIn(request, project)
-    if (stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
-    const query = parseStreamQuery(request.query, device)
-    const { hub, frames } = await open(project, subject)
-    const from = await startOf(ports, project, STREAM_OF[subject], request, frames, query)
-    await run(ports, hub, frames, request, reply, query, from, leaving)
-  }
-  app.get<Route>(verb('/v2/projects/:project/devices', 'stream'), serve('event'))
-  app.get<Route>(verb('/v2/projects/:project/devices/:device', 'stream'), serve('event'))
-  app.get<Route>(verb('/v2/projects/:project/alarms', 'stream'), serve('alarm'))
-  return {
-    async stop() {
-      stopping = true
-      for (const leave of leaving) leave()
-      await Promise.all([...hubs.values()].map(async opening => (await opening).hub.stop()))
-    },
-  }
 }
 
-async function openHub(ports: StreamPorts, project: string, subject: Subject): Promise<Open> {
-  const frames = new Frames(project, subject)
+async function openProject(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Project> {
+  const frames = new Frames(project, subject, ports, ports.cursorKey)
   const stream = STREAM_OF[subject]
+  const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
-    read: (after, count) => ports.log.readFrom(project, after, count, stream),
-    entry: id => ports.log.entry(project, id, stream),
+    toldOfChanges: subject === 'event',
+    turns,
+    read: (after, upTo) => past.read(after, upTo),
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
     troubled: ports.troubled,
-    gap: (sink, after, to) => sink.write(Buffer.from(frames.gap(sink.format, ports.newId(), ports.nowUs(), after, to))),
   })
   await hub.start()
   return { hub, frames }
 }
 
-/** Where to go on: the id that an SSE client resends, a cursor, a time, or now. */
-async function startOf(
-  { log, nowUs }: StreamPorts,
-  project: string,
-  stream: Stream,
-  request: FastifyRequest,
-  frames: Frames,
-  { cursor, sinceUs }: StreamQuery,
-): Promise<Cursor | undefined> {
-  const lastId = request.headers['last-event-id']
-  const text = typeof lastId === 'string' && lastId !== '' ? lastId : cursor
-  if (text !== undefined) {
-    const from = frames.parseCursor(text)
-    // A log that was put back from a backup is behind its readers: they would hear nothing until it has caught up with them.
-    if (compareIds(from.entryId, await log.last(project, stream)) <= 0) return from
-    throw invalid('cursor', 'it lies ahead of everything in the log: begin again without one')
-  }
-  if (sinceUs === undefined || sinceUs > nowUs()) return undefined
-  if (sinceUs < 0) throw invalid('since', 'expected a time after 1970')
-  return { entryId: `${Math.floor(sinceUs / 1000)}-0`, index: -1 }
+function projectsOf(caller: Caller | undefined): readonly string[] {
+  return Object.keys(caller?.roles ?? {})
 }
 
-/** Anything that does not ask for SSE gets NDJSON; the header value is exact because some clients compare it (contracts.md 1.a.4). */
-function formatOf(request: FastifyRequest): { format: Format; type: string } {
-  const accept = request.headers.accept ?? ''
-  if (accept.includes('text/event-stream')) return { format: 'sse', type: 'text/event-stream' }
-  return { format: 'ndjson', type: accept.includes('application/x-ndjson') ? 'application/x-ndjson' : 'application/json' }
+function retryMs(streams: number): number {
+  return RETRY_MS + Math.random() * Math.min(MAX_RETRY_MS, Math.max(RETRY_MS, streams * 2))
 }
 
-async function run(
-  ports: StreamPorts,
-  hub: Hub,
-  frames: Frames,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  query: StreamQuery,
-  from: Cursor | undefined,
-  leaving: Set<() => void>,
-): Promise<void> {
-  const { format, type } = formatOf(request)
-  reply.hijack()
-  reply.raw.writeHead(200, { ...headersOf(reply), 'content-type': type, 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
-  reply.raw.flushHeaders()
-  reply.raw.socket?.setNoDelay(true)
-  const sink = socketSink(reply.raw, format)
-  const stops: (() => void)[] = []
-  const end = () => sink.end(408, 'Request Timeout', 'closing stream')
-  leaving.add(end)
-  ports.opened(1)
-  reply.raw.once('close', () => {
-    leaving.delete(end)
-    ports.opened(-1)
-    for (const stop of stops) stop()
-  })
-  if (query.pingMs !== undefined) stops.push(startPings(sink, frames, query.pingMs, ports.nowUs, ports.newId))
-  if (ports.maxAgeMs > 0) stops.push(stopTimer(setTimeout(end, ports.maxAgeMs)))
-  try {
-    stops.push(await hub.join(sink, query.filter, from))
-  } catch (error) {
-    request.log.warn({ err: error }, 'stream could not be joined')
-    sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
-  }
-  if (reply.raw.destroyed) for (const stop of stops) stop()
-}
-
-function stopTimer(timer: NodeJS.Timeout): () => void {
+function after(ms: number, act: () => void): Stop {
+  const timer = setTimeout(act, Math.min(ms, 2 ** 31 - 1))
   return () => clearTimeout(timer)
 }
 
-function headersOf(reply: FastifyReply): Record<string, string> {
-  return Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]))
+function shuffled<T>(all: T[]): T[] {
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1))
+    ;[all[i], all[j]] = [all[j] as T, all[i] as T]
+  }
+  return all
 }

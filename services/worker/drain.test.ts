@@ -182,10 +182,10 @@ describe.skipIf(installed === undefined)('draining', () => {
       memory = []
     }
     // Like the judge it changes what it remembers before it throws.
-    consumer.take = async (name, entries) => {
+    consumer.take = async (name, entries, read) => {
       memory.push(...devicesOf(entries))
       if (isBad(memory)) throw new Error('indigestible')
-      return take(name, entries)
+      return take(name, entries, read)
     }
     return consumer
   }

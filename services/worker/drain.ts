@@ -6,13 +6,17 @@ import { translate } from '../../packages/redis/index.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { withoutCulprits } from './culprit.ts'
 
+/** What was read of a log in one go: everything after an entry. */
+export type Read = { readonly after: string; readonly entries: readonly LogEntry[] }
+
 export type Consumer = {
   readonly name: string
   /**
    * The effects of these entries, to be committed with the place. Throws Failure `unavailable` to be asked again later; anything
    * else it throws is held against one of the events: the same ones are then taken again in parts, each time after `forget`.
+   * @param read what the entries, or what is left of them, are from: with their effects all of it is done.
    */
-  take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]>
+  take(project: string, entries: readonly LogEntry[], read: Read): Promise<CommitCommand[]>
   /** Asked when the log is drained: effects that the passing of time has, if any. */
   idle?(project: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
@@ -77,7 +81,8 @@ export class Drain {
       // one small entry after the other, each with a transaction of its own.
       const entries: readonly LogEntry[] = atEnd ? [] : await log.read(project, entryIdOf(place), READ_ENTRIES)
       atEnd ||= entries.length < READ_ENTRIES
-      const commands = entries.length > 0 ? await this.#take(project, entries) : ((await consumer.idle?.(project)) ?? [])
+      const commands =
+        entries.length > 0 ? await this.#take(project, { after: entryIdOf(place), entries }) : ((await consumer.idle?.(project)) ?? [])
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
         return true
@@ -101,24 +106,24 @@ export class Drain {
     this.#consumer.forget(project)
   }
 
-  async #take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+  async #take(project: string, read: Read): Promise<CommitCommand[]> {
     try {
-      return await this.#consumer.take(project, entries)
+      return await this.#consumer.take(project, read.entries, read)
     } catch (error) {
       if (isAway(error)) throw error
-      return this.#takeInnocent(project, entries)
+      return this.#takeInnocent(project, read)
     }
   }
 
   /** Takes the culprits out alone: an event that cannot be digested goes to the quarantine, its neighbours go through together. */
-  async #takeInnocent(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
+  async #takeInnocent(project: string, read: Read): Promise<CommitCommand[]> {
     const { quarantine, poisoned } = this.#ports
     const consumer = this.#consumer
     const take = (part: readonly LogEntry[]) => {
       consumer.forget(project)
-      return consumer.take(project, part)
+      return consumer.take(project, part, read)
     }
-    const { result, culprits } = await withoutCulprits(entries, take, isAway)
+    const { result, culprits } = await withoutCulprits(read.entries, take, isAway)
     for (const { event, error } of culprits) poisoned(consumer.name, event, error)
     await quarantine(
       project,

@@ -34,7 +34,7 @@ function reporter(paths: readonly string[] = []) {
     paths: async () => paths,
   })
   const take = async (...entries: LogEntry[]) => {
-    const commands: CommitCommand[] = await consumer.take('p', entries)
+    const commands: CommitCommand[] = await consumer.take('p', entries, { after: '0-0', entries })
     for (const [, key, type, value] of commands) kept.set(`${key.split(':reported:')[1]}\t${type}`, String(value))
   }
   const value = (device: string) => {
@@ -86,9 +86,8 @@ describe('what a device reported last', () => {
 
   it('is put in order by the fields that somebody orders by, and taken out when it lacks them', async () => {
     const { consumer } = reporter(['temperature.value', 'co2.ppm'])
-    const commands = await consumer.take('p', [
-      entry(0, ['a', NOW_US, 4], ['b', NOW_US, null], ['c', NOW_US, 'warm'], ['a', NOW_US + 1, 5]),
-    ])
+    const entries = [entry(0, ['a', NOW_US, 4], ['b', NOW_US, null], ['c', NOW_US, 'warm'], ['a', NOW_US + 1, 5])]
+    const commands = await consumer.take('p', entries, { after: '0-0', entries })
     expect(commands.filter(([name]) => name !== 'HSET')).toEqual([
       ['ZADD', 't:{p}:order:temperature.value', 5, 'a', expect.any(Number), 'c'],
       ['ZREM', 't:{p}:order:temperature.value', 'b'],
@@ -98,6 +97,6 @@ describe('what a device reported last', () => {
   it('has no part in changes of labels', async () => {
     const { consumer } = reporter()
     const relabelled = { id: `${NOW_MS}-0`, events: [{ device: 'a', eventType: 'labelsChanged', timeUs: NOW_US, frame: '{"data":{}}' }] }
-    expect(await consumer.take('p', [relabelled])).toEqual([])
+    expect(await consumer.take('p', [relabelled], { after: '0-0', entries: [relabelled] })).toEqual([])
   })
 })

@@ -1,0 +1,153 @@
+// The HTTPS port: HTTP/1.1 and HTTP/2 on one port, chosen by ALPN, in front of the same fastify as the plain port. HTTP/1.1 goes to the
+// plain port's own server, so that time limits, upgrades and shutdown are the same; HTTP/2 has its limits here.
+import { createServer as createHttp2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
+import { createServer as createTlsServer, type Server, type TLSSocket } from 'node:tls'
+import { type CertificateFiles, readCertificate, warnOfExpiry, watchCertificate } from './certificate.ts'
+import type { HttpApp } from './http.ts'
+import type { Logger } from './logger.ts'
+
+export type SecurePort = {
+  readonly port: number
+  /** Takes no more connections, tells HTTP/2 clients to go (GOAWAY), and closes what is idle; the rest within a bound. */
+  stop(): Promise<void>
+}
+
+/** Open streams of one connection; a client that follows more opens another. */
+const MAX_STREAMS = 128
+const MAX_HEADER_BYTES = 16 * 1024
+const MAX_HEADERS = 128
+/** Of one connection, in MB: what its streams may hold unsent and unparsed (each stream is bounded by its own sink too). */
+const MAX_SESSION_MB = 32
+/** Frames of a broken or hostile client before its connection is cut (rapid reset and CONTINUATION floods are bounded by nghttp2 itself). */
+const MAX_INVALID_FRAMES = 100
+const MAX_REJECTED_STREAMS = 100
+const HANDSHAKE_MS = 10_000
+/** A connection without a stream, and a request whose body does not come, are cut off (hazard 15). */
+const IDLE_MS = 30_000
+const LOOK_EVERY_MS = 1000
+/** What a client gets to finish after GOAWAY. */
+const LINGER_MS = 3000
+
+/** `app` must be ready. Rejects with a Failure `setup` that names the setting, or with the error of `listen`. */
+export async function openSecure(
+  app: HttpApp,
+  files: CertificateFiles,
+  { host, port }: { readonly host: string; readonly port: number },
+  log: Logger,
+): Promise<SecurePort> {
+  const { pair, daysLeft } = await readCertificate(files, Date.now())
+  warnOfExpiry(daysLeft, log)
+  const h2 = openHttp2(app)
+  const sockets = new Set<Socket>()
+  const server = createTlsServer(
+    { ...pair, ALPNProtocols: ['h2', 'http/1.1'], minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS, noDelay: true },
+    socket => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      if (socket.alpnProtocol === 'h2') h2.take(socket)
+      else app.server.emit('connection', socket)
+    },
+  )
+  // A client that gives up, or that does not speak TLS: nothing of ours is wrong.
+  server.on('tlsClientError', (error, socket) => {
+    log.debug({ reason: error.message }, 'tls client refused')
+    socket.destroy()
+  })
+  await listen(server, host, port)
+  const watch = watchCertificate(files, log, fresh => server.setSecureContext({ ...fresh, minVersion: 'TLSv1.2' }))
+  return {
+    port: (server.address() as { port: number }).port,
+    stop: async () => {
+      watch.stop()
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      await h2.stop()
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}
+
+type Http2Door = { take(socket: TLSSocket): void; stop(): Promise<void> }
+
+type Session = { readonly session: ServerHttp2Session; streams: number; idleSinceMs: number }
+
+/** HTTP/2 on sockets that have shaken hands already. */
+function openHttp2(app: HttpApp): Http2Door {
+  const server = createHttp2Server(
+    {
+      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES, enablePush: false },
+      maxHeaderListPairs: MAX_HEADERS,
+      maxSessionMemory: MAX_SESSION_MB,
+      maxSessionInvalidFrames: MAX_INVALID_FRAMES,
+      maxSessionRejectedStreams: MAX_REJECTED_STREAMS,
+      maxSettings: 32,
+      maxOutstandingPings: 10,
+    },
+    // fastify's router asks of a request only what the compatibility layer of HTTP/2 has too.
+    (request, response) => app.routing(request as never, response as never),
+  )
+  const sessions = new Set<Session>()
+  const unfinished = new Map<ServerHttp2Stream, number>()
+  server.on('session', session => watchSession(session, sessions, unfinished))
+  const timer = setInterval(() => cutOff(sessions, unfinished), LOOK_EVERY_MS).unref()
+  return {
+    take: socket => void server.emit('connection', socket),
+    stop: async () => {
+      clearInterval(timer)
+      await Promise.all([...sessions].map(({ session }) => closeSession(session)))
+    },
+  }
+}
+
+function watchSession(session: ServerHttp2Session, sessions: Set<Session>, unfinished: Map<ServerHttp2Stream, number>): void {
+  const watched: Session = { session, streams: 0, idleSinceMs: performance.now() }
+  sessions.add(watched)
+  session.once('close', () => sessions.delete(watched))
+  // The connection broke, or its client broke the protocol: the session closes itself.
+  session.on('error', () => session.destroy())
+  session.on('stream', (stream, _headers, flags) => {
+    watched.streams++
+    if ((flags & END_STREAM) === 0) {
+      unfinished.set(stream, performance.now())
+      stream.once('end', () => unfinished.delete(stream))
+    }
+    stream.once('close', () => {
+      unfinished.delete(stream)
+      watched.idleSinceMs = performance.now()
+      watched.streams--
+    })
+  })
+}
+
+const END_STREAM = 0x1
+
+function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>): void {
+  const longAgoMs = performance.now() - IDLE_MS
+  for (const [stream, sinceMs] of unfinished) if (sinceMs < longAgoMs) stream.close(CANCEL)
+  for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < longAgoMs) session.close()
+}
+
+const CANCEL = 0x8
+
+/** GOAWAY, and what is under way may end. */
+function closeSession(session: ServerHttp2Session): Promise<void> {
+  return new Promise(resolve => {
+    const late = setTimeout(() => session.destroy(), LINGER_MS)
+    session.once('close', () => {
+      clearTimeout(late)
+      resolve()
+    })
+    session.close()
+  })
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}

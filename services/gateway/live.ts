@@ -1,0 +1,200 @@
+// Stream topics: who subscribes to `projects/{project}/devices:stream?…` gets the live stream that HTTP followers get, frame by frame,
+// on exactly that topic. aedes knows the subscription, but nothing is ever published to it: frames go to the one client.
+import type { Duplex } from 'node:stream'
+import type { Aedes, Client, PublishPacket } from 'aedes'
+import type { Caller } from '../../packages/identity/identity.ts'
+import type { StreamTopic } from './topic.ts'
+
+/** One follower's way out, as the stream asks for it. */
+export type Lines = {
+  readonly full: boolean
+  readonly closed: boolean
+  take(json: Buffer): void
+  drained(patienceMs: number): Promise<boolean>
+  end(): void
+}
+
+/** Begins a stream; rejects with a Failure when it is not to be had. @returns how to leave. */
+export type Follow = (caller: Caller, topic: StreamTopic, lines: Lines) => Promise<() => void>
+
+/** A client that wants more opens a second connection. */
+const MAX_TOPICS = 20
+/** Beyond this the stream's policy for slow readers holds. */
+const MAX_QUEUED_BYTES = 256 * 1024
+/** Below what the socket buffers, so that aedes never waits for this client: it would cut it off after a second. */
+const MAX_SOCKET_BYTES = 8 * 1024
+const MAX_WRITING = 50
+/** QoS 1 without PUBACK. */
+const MAX_UNACKED = 100
+const LOOK_EVERY_MS = 50
+/** What a client gets to take its last frame. */
+const LINGER_MS = 5000
+
+type Followed = { readonly lines: ClientLines; leave: () => void }
+
+export class Live {
+  readonly #broker: Aedes
+  readonly #follow: Follow
+  readonly #byClient = new Map<Client, Map<string, Followed>>()
+  #counter = 0
+
+  constructor(broker: Aedes, follow: Follow) {
+    this.#broker = broker
+    this.#follow = follow
+    broker.on('unsubscribe', (topics, client) => {
+      for (const topic of topics) this.#leave(client, topic)
+    })
+    broker.on('clientDisconnect', client => this.leave(client))
+    broker.on('ack', (packet, client) => {
+      for (const [topic, { lines }] of this.#byClient.get(client) ?? [])
+        if (!packet || (packet as PublishPacket).topic === topic) lines.acked()
+    })
+  }
+
+  /** Rejects with a Failure when the stream is not to be had; a topic that is followed already begins again. */
+  async enter(client: Client, caller: Caller, text: string, topic: StreamTopic, qos: 0 | 1): Promise<boolean> {
+    const topics = this.#byClient.get(client) ?? new Map<string, Followed>()
+    if (topics.size >= MAX_TOPICS) return false
+    this.#leave(client, text)
+    const lines = new ClientLines(client, text, qos, packet => this.#publish(client, packet))
+    const followed: Followed = { lines, leave: () => {} }
+    this.#byClient.set(client, topics.set(text, followed))
+    try {
+      followed.leave = await this.#follow(caller, topic, lines)
+    } catch (error) {
+      topics.delete(text)
+      throw error
+    }
+    if (lines.closed) followed.leave()
+    return true
+  }
+
+  leave(client: Client): void {
+    for (const topic of this.#byClient.get(client)?.keys() ?? []) this.#leave(client, topic)
+    this.#byClient.delete(client)
+  }
+
+  #leave(client: Client, topic: string): void {
+    const followed = this.#byClient.get(client)?.get(topic)
+    this.#byClient.get(client)?.delete(topic)
+    followed?.lines.close()
+    followed?.leave()
+  }
+
+  /** With a place of its own in the order by which aedes drops repeats: else ordinary messages that are under way were taken for such. */
+  #publish(client: Client, packet: PublishPacket): Promise<void> {
+    const numbered = Object.assign(packet, { brokerId: `${this.#broker.id}-live`, brokerCounter: ++this.#counter })
+    return new Promise((resolve, reject) => client.publish(numbered, error => (error ? reject(error) : resolve())))
+  }
+}
+
+/** What waits for one subscription of one client: bounded by whoever looks at `full`. */
+class ClientLines implements Lines {
+  readonly #client: Client
+  readonly #topic: string
+  readonly #qos: 0 | 1
+  readonly #publish: (packet: PublishPacket) => Promise<void>
+  #queue: Buffer[] = []
+  #queuedBytes = 0
+  #writing = 0
+  #unacked = 0
+  #closed = false
+  #ending = false
+  #timer: NodeJS.Timeout | undefined
+  #waiting: ((inTime: boolean) => void)[] = []
+  #movedMs = performance.now()
+  #patienceMs = LINGER_MS
+
+  constructor(client: Client, topic: string, qos: 0 | 1, publish: (packet: PublishPacket) => Promise<void>) {
+    this.#client = client
+    this.#topic = topic
+    this.#qos = qos
+    this.#publish = publish
+  }
+
+  get full(): boolean {
+    return this.#queuedBytes > MAX_QUEUED_BYTES
+  }
+
+  get closed(): boolean {
+    return this.#closed || this.#client.closed
+  }
+
+  take(json: Buffer): void {
+    if (this.#queue.length === 0) this.#movedMs = performance.now()
+    this.#queue.push(json)
+    this.#queuedBytes += json.length
+    this.#pump()
+  }
+
+  drained(patienceMs: number): Promise<boolean> {
+    this.#patienceMs = patienceMs
+    if (this.closed || this.#queue.length === 0) return Promise.resolve(true)
+    return new Promise(resolve => this.#waiting.push(resolve))
+  }
+
+  end(): void {
+    this.#ending = true
+    this.#patienceMs = LINGER_MS
+    this.#pump()
+  }
+
+  acked(): void {
+    if (this.#unacked > 0) this.#unacked--
+    this.#pump()
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#queue = []
+    this.#queuedBytes = 0
+    clearTimeout(this.#timer)
+    this.#settle(true)
+  }
+
+  #settle(inTime: boolean): void {
+    for (const resolve of this.#waiting.splice(0)) resolve(inTime)
+  }
+
+  #pump(): void {
+    while (!this.closed && this.#queue.length > 0 && this.#hasRoom()) this.#send(this.#queue.shift() as Buffer)
+    if (this.closed) this.close()
+    else if (this.#queue.length === 0) this.#emptied()
+    else this.#timer ??= setTimeout(() => this.#look(), LOOK_EVERY_MS)
+  }
+
+  #emptied(): void {
+    this.#settle(true)
+    if (this.#ending && this.#writing === 0) this.#client.close()
+  }
+
+  #hasRoom(): boolean {
+    const socket = this.#client.conn as unknown as Duplex
+    return this.#writing < MAX_WRITING && this.#unacked < MAX_UNACKED && socket.writableLength < MAX_SOCKET_BYTES
+  }
+
+  #send(json: Buffer): void {
+    this.#queuedBytes -= json.length
+    this.#movedMs = performance.now()
+    this.#writing++
+    if (this.#qos > 0) this.#unacked++
+    const packet = { cmd: 'publish', topic: this.#topic, payload: json, qos: this.#qos, retain: false, dup: false } as PublishPacket
+    const done = () => {
+      this.#writing--
+      this.#pump()
+    }
+    // A client that is gone: aedes says so by `clientDisconnect`.
+    this.#publish(packet).then(done, done)
+  }
+
+  /** A socket does not say when it has room for a little more. */
+  #look(): void {
+    this.#timer = undefined
+    if (performance.now() - this.#movedMs > this.#patienceMs) {
+      if (this.#ending) this.#client.close()
+      this.#settle(false)
+    }
+    this.#pump()
+  }
+}

@@ -1,0 +1,332 @@
+// TLS: HTTP/1.1 and HTTP/2 on one port, the same API and the same streams; certificates that are wrong, and that change.
+import { once } from 'node:events'
+import { copyFile, writeFile } from 'node:fs/promises'
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { makeCertificate, type TestCertificate } from './certificate.ts'
+import type { Frame } from './reader.ts'
+import {
+  EVENTS,
+  eventually,
+  exited,
+  newDirectory,
+  removeDirectories,
+  run,
+  startTelltale,
+  type Telltale,
+  temperature,
+  temperatureOf,
+  until,
+} from './world.ts'
+
+const STREAM = '/v2/projects/default/devices:stream'
+
+let dir: string
+let good: TestCertificate
+let telltale: Telltale
+const sessions: ClientHttp2Session[] = []
+
+const tlsEnv = ({ certPath, keyPath }: Pick<TestCertificate, 'certPath' | 'keyPath'>) => ({
+  TELLTALE_HTTPS_PORT: '0',
+  TELLTALE_TLS_CERT: certPath,
+  TELLTALE_TLS_KEY: keyPath,
+})
+const httpsPort = (of = telltale) => Number(/https:\/\/127\.0\.0\.1:(\d+)/.exec(of.program().said())?.[1])
+const basic = (of = telltale) => `Basic ${Buffer.from(`${of.key.keyId}:${of.key.secret}`).toString('base64')}`
+
+beforeAll(async () => {
+  dir = await newDirectory()
+  good = await makeCertificate(dir, 'good')
+  telltale = await startTelltale({ env: tlsEnv(good) })
+})
+afterAll(async () => {
+  for (const session of sessions) session.destroy()
+  await telltale.remove()
+  await removeDirectories()
+})
+
+function open(of = telltale): ClientHttp2Session {
+  const session = connect(`https://localhost:${httpsPort(of)}`, { ca: good.cert })
+  // A server that goes away ends it: whoever waits sees that in its streams.
+  session.on('error', () => session.destroy())
+  sessions.push(session)
+  return session
+}
+
+type Answer = {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  text(): string
+  readonly stream: ClientHttp2Stream
+}
+
+async function ask(session: ClientHttp2Session, path: string, headers: Record<string, string> = {}, body?: string): Promise<Answer> {
+  const stream = session.request({ ':path': path, authorization: basic(), ...headers }, { endStream: body === undefined })
+  let text = ''
+  stream.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+  })
+  stream.on('error', () => stream.destroy())
+  if (body !== undefined) stream.end(body)
+  const [head] = (await once(stream, 'response')) as [Record<string, unknown>]
+  return { status: Number(head[':status']), headers: head, text: () => text, stream }
+}
+
+async function whole(answer: Promise<Answer>): Promise<{ status: number; text: string }> {
+  const { status, text, stream } = await answer
+  if (!stream.readableEnded) await once(stream, 'end')
+  return { status, text: text() }
+}
+
+const framesOf = (text: string): Frame[] =>
+  text
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line) as Frame)
+const valuesOf = (text: string) => framesOf(text).flatMap(({ result }) => (result?.event ? [temperatureOf(result.event)] : []))
+
+async function publish(device: string, ...values: number[]): Promise<void> {
+  const { status, text } = await telltale.send(
+    'POST',
+    EVENTS,
+    values.map(value => temperature(device, value)),
+  )
+  if (status !== 200) throw new Error(text)
+}
+
+describe('over HTTP/2', () => {
+  test('the API answers as over HTTP/1.1, errors too', async () => {
+    const session = open()
+    const sent = await whole(
+      ask(session, EVENTS, { ':method': 'POST', 'content-type': 'application/json' }, JSON.stringify(temperature('h2-api', 1))),
+    )
+    expect(sent).toEqual({ status: 200, text: '{"accepted":1,"rejected":0,"errors":[]}' })
+    const missing = await whole(ask(session, '/v2/projects/default/devices/nobody'))
+    expect(missing.status).toBe(404)
+    expect(JSON.parse(missing.text)).toMatchObject({ code: 404, error: expect.any(String), help: expect.any(String) })
+    expect(await whole(ask(session, STREAM, { authorization: 'Basic eDp5' }))).toMatchObject({
+      status: 401,
+      text: expect.stringContaining('"error":{"code":401'),
+    })
+    expect((await whole(ask(session, '/v2/projects/default/events', { ':method': 'POST' }, '{"x":'))).status).toBe(400)
+  })
+
+  test('many streams share one connection, NDJSON and SSE, and the first bytes come at once', async () => {
+    const session = open()
+    const lines = await Promise.all(Array.from({ length: 20 }, () => ask(session, `${STREAM}?device_ids=h2-many&ping_interval=10s`)))
+    const sse = await ask(session, `${STREAM}?device_ids=h2-many`, { accept: 'text/event-stream', 'accept-encoding': 'gzip, br' })
+    expect(sse.headers).toMatchObject({ ':status': 200, 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    for (const name of ['content-encoding', 'transfer-encoding', 'connection', 'keep-alive']) expect(sse.headers[name]).toBeUndefined()
+    expect(lines[0]?.headers).toMatchObject({ 'content-type': 'application/json' })
+    await publish('h2-many', 1, 2)
+    for (const { text } of lines)
+      await eventually(() =>
+        expect(framesOf(text()).map(({ result }) => result?.event?.eventType)).toEqual(['ping', 'temperature', 'temperature']),
+      )
+    await eventually(() => expect(sse.text().match(/^id: /gm)).toHaveLength(2))
+    const cursor = framesOf(lines[0]?.text() ?? '')[1]?.result?.cursor
+    const again = await ask(session, `${STREAM}?device_ids=h2-many&cursor=${cursor}`)
+    await eventually(() => expect(valuesOf(again.text())).toEqual([2]))
+    const before = Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+    for (const { stream } of lines) stream.close()
+    await eventually(async () => {
+      const now = Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+      expect(now).toBe(before - lines.length)
+    })
+    session.close()
+  })
+
+  test('a stream that is not read is held back and cut off; the others of its connection live on', async () => {
+    const session = open()
+    const slow = session.request({ ':path': `${STREAM}?device_ids=h2-slow`, authorization: basic() })
+    slow.on('error', () => slow.destroy())
+    const [head] = (await once(slow, 'response')) as [Record<string, unknown>]
+    expect(head[':status']).toBe(200)
+    const healthy = await ask(session, `${STREAM}?device_ids=h2-slow`)
+    const filler = 'x'.repeat(60_000)
+    for (let n = 0; n < 100; n++) {
+      const event = { ...temperature('h2-slow', n), data: { temperature: { value: n, filler } } }
+      await telltale.send('POST', EVENTS, event)
+    }
+    await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(100))
+    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+    const before = await open_()
+    await eventually(async () => expect(await open_()).toBe(before - 1), 25_000)
+    await publish('h2-slow', 100)
+    await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(101))
+    session.destroy()
+  }, 40_000)
+
+  test('HEAD tells what GET would, and ends', async () => {
+    expect(await whole(ask(open(), STREAM, { ':method': 'HEAD' }))).toEqual({ status: 200, text: '' })
+  })
+
+  test('a connection has at most 128 streams at once', async () => {
+    const session = open()
+    let answered = 0
+    for (let n = 0; n < 200; n++) {
+      const stream = session.request({ ':path': `${STREAM}?device_ids=nobody`, authorization: basic() })
+      stream.on('response', () => answered++).on('error', () => stream.destroy())
+    }
+    await until('128 are there', () => answered === 128)
+    expect(session.remoteSettings.maxConcurrentStreams).toBe(128)
+    expect(await whole(ask(open(), '/healthz'))).toMatchObject({ status: 200 })
+    expect(answered).toBe(128)
+    session.destroy()
+  })
+
+  test('a client that opens and resets without end is cut off, and others are served', async () => {
+    const session = open()
+    await once(session, 'connect')
+    for (let round = 0; round < 200 && !session.closed && !session.destroyed; round++) {
+      for (let n = 0; n < 50; n++) {
+        const stream = session.request({ ':path': '/healthz' })
+        stream.on('error', () => stream.destroy())
+        stream.close(8)
+      }
+      const { status } = await whole(ask(open(), '/healthz'))
+      expect(status).toBe(200)
+    }
+    expect(session.closed || session.destroyed).toBe(true)
+  })
+
+  test('headers beyond the limit are refused', async () => {
+    const session = open()
+    const stream = session.request({ ':path': '/healthz', 'x-huge': 'x'.repeat(100_000) })
+    const outcome = await Promise.race([
+      once(stream, 'response').then(([head]) => Number((head as Record<string, unknown>)[':status'])),
+      once(stream, 'close').then(() => 431),
+    ]).catch(() => 431)
+    expect(outcome).toBe(431)
+    session.destroy()
+    expect(await whole(ask(open(), '/healthz'))).toMatchObject({ status: 200 })
+  })
+})
+
+describe('over HTTP/1.1 on the same port', () => {
+  test('the API, a stream and a WebSocket are there', async () => {
+    const options = { host: 'localhost', port: httpsPort(), ca: good.cert, headers: { authorization: basic() }, agent: false as const }
+    const response = await new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
+      request({ ...options, path: `${STREAM}?device_ids=tls-1` }, resolve)
+        .once('error', reject)
+        .end()
+    })
+    expect([response.statusCode, response.httpVersion, response.headers['transfer-encoding']]).toEqual([200, '1.1', 'chunked'])
+    let text = ''
+    response.setEncoding('utf8').on('data', (part: string) => {
+      text += part
+    })
+    const socket = new WebSocket(`wss://localhost:${httpsPort()}${STREAM}?device_ids=tls-1`, {
+      ca: good.cert,
+      headers: { authorization: basic() },
+    })
+    let message = ''
+    socket.on('message', (part: Buffer) => {
+      message = part.toString('utf8')
+    })
+    await once(socket, 'open')
+    await publish('tls-1', 7)
+    await eventually(() => expect(valuesOf(text)).toEqual([7]))
+    await eventually(() => expect(valuesOf(message)).toEqual([7]))
+    socket.close()
+    response.destroy()
+  })
+
+  test('what is no TLS, or an old one, is turned away', async () => {
+    const plain = await fetch(`http://127.0.0.1:${httpsPort()}/healthz`).catch((error: unknown) => error)
+    expect(plain).toBeInstanceOf(Error)
+    const old = connectTls({ host: 'localhost', port: httpsPort(), ca: good.cert, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' })
+    await expect(once(old, 'secureConnect')).rejects.toThrow()
+  })
+})
+
+describe('a shutdown', () => {
+  test('tells the connection to go, its streams why, and is over in time', async () => {
+    const other = await startTelltale({ env: tlsEnv(good) })
+    const session = open(other)
+    const went = once(session, 'goaway')
+    const stream = session.request({ ':path': `${STREAM}?device_ids=nobody`, authorization: basic(other), accept: 'text/event-stream' })
+    let text = ''
+    stream.setEncoding('utf8').on('data', (part: string) => {
+      text += part
+    })
+    await once(stream, 'response')
+    const idle = open(other)
+    await once(idle, 'connect')
+    const startedMs = performance.now()
+    expect(await other.stop()).toBe(0)
+    expect(performance.now() - startedMs).toBeLessThan(10_000)
+    expect((await went)[0]).toBe(0)
+    expect(text).toMatch(/retry: \d+\n\ndata: \{"error":\{"code":408,.*"message":"closing stream"/)
+    await other.remove()
+  }, 30_000)
+})
+
+describe('a certificate', () => {
+  const complaint = async (files: { certPath: string; keyPath: string }): Promise<string> => {
+    const program = run(await newDirectory(), { env: tlsEnv(files) })
+    expect((await exited(program)).code).toBe(1)
+    return program.complained()
+  }
+
+  test('that is wrong stops the start with the name of its setting', async () => {
+    const other = await makeCertificate(dir, 'other')
+    const old = await makeCertificate(dir, 'old', -1)
+    const text = join(dir, 'text.pem')
+    await writeFile(text, 'not a certificate\n')
+    const cases: [files: { certPath: string; keyPath: string }, line: RegExp][] = [
+      [{ ...good, certPath: join(dir, 'none.pem') }, /^telltale: TELLTALE_TLS_CERT: .*none\.pem cannot be read \(ENOENT\)$/m],
+      [{ ...good, keyPath: text }, /^telltale: TELLTALE_TLS_KEY: .*text\.pem: expected a PEM private key/m],
+      [{ ...good, certPath: text }, /^telltale: TELLTALE_TLS_CERT: .*text\.pem: expected a PEM certificate/m],
+      [
+        { ...good, keyPath: other.keyPath },
+        /^telltale: TELLTALE_TLS_KEY: .*other\.key\.pem is not the key of the certificate in .*good\.cert\.pem$/m,
+      ],
+      [old, /^telltale: TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/m],
+    ]
+    const said = await Promise.all(cases.map(([files]) => complaint(files)))
+    for (const [i, [, line]] of cases.entries()) expect(said[i]).toMatch(line)
+  }, 60_000)
+
+  test('that expires soon is warned of, and one that is exchanged holds for new connections while old ones stay', async () => {
+    const soon = await makeCertificate(dir, 'soon', 3)
+    const files = { certPath: join(dir, 'live.cert.pem'), keyPath: join(dir, 'live.key.pem') }
+    const install = async (from: TestCertificate) => {
+      await copyFile(from.certPath, files.certPath)
+      await copyFile(from.keyPath, files.keyPath)
+    }
+    await install(soon)
+    const server = await startTelltale({ env: { ...tlsEnv(files), TELLTALE_LOG_LEVEL: 'info' } })
+    try {
+      expect(server.program().complained()).toMatch(/"daysLeft":2,.*certificate expires soon/)
+      const serial = async () => {
+        const socket = connectTls({ host: 'localhost', port: httpsPort(server), rejectUnauthorized: false })
+        await once(socket, 'secureConnect')
+        const { serialNumber } = socket.getPeerCertificate()
+        socket.destroy()
+        return serialNumber
+      }
+      const first = await serial()
+      const session = connect(`https://localhost:${httpsPort(server)}`, { ca: soon.cert })
+      const following = session.request({ ':path': `${STREAM}?device_ids=nobody&ping_interval=1s`, authorization: basic(server) })
+      let pings = 0
+      following.setEncoding('utf8').on('data', () => pings++)
+      await install(good)
+      await eventually(async () => expect(await serial()).not.toBe(first), 15_000)
+      const had = pings
+      await until('the old connection is still served', () => pings > had + 1)
+      // Half exchanged: the old one stays, and the log says so.
+      await copyFile(soon.certPath, files.certPath)
+      const second = await serial()
+      await until('it is said', () => server.program().complained().includes('certificate not exchanged'), 15_000)
+      expect(await serial()).toBe(second)
+      session.destroy()
+    } finally {
+      await server.remove()
+    }
+  }, 60_000)
+})
