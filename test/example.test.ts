@@ -109,7 +109,7 @@ class Listener {
     if (this.#closed) return
     this.tokens.push(token)
     const query = new URLSearchParams({ event_types: 'temperature', ping_interval: `${PING_SECONDS}s`, token })
-    const source = new EventSource(`${this.#base}${PATH}?${query}`)
+    const source = new EventSource(`${this.#base}${PATH}?${query.toString()}`)
     this.#source = source
     source.onopen = () => this.#seen.connections++
     source.onmessage = ({ data }) => {

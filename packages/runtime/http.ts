@@ -9,6 +9,7 @@ import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
+import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
 import { checkOf, queryReader } from './schema.ts'
@@ -66,6 +67,8 @@ function create(log: Logger) {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: request => routedUrl(request.url ?? '/'),
+    // Stands in the audit: not to be met again after a restart.
+    genReqId: () => newId(),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
