@@ -350,7 +350,7 @@ export class DeviceCache {
       if (device) loaded.set(id, device)
     }
     // One that does not exist may do so soon; and what was asked before a change is not what holds after it.
-    if (this.#forgotten === forgotten) for (const device of found) this.#known.set(device.id, device)
+    if (this.#forgotten === forgotten && this.#maxCached > 0) for (const device of found) this.#known.set(device.id, device)
     return loaded
   }
 
