@@ -1,9 +1,22 @@
 // Data connectors from the event to the receiver: at least once, whoever fails, and nobody else notices (contracts.md 1.a.9).
 import { createHash } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import jwt from 'jsonwebtoken'
+import { generate } from 'selfsigned'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type PushReceiver, type Reply, startPushReceiver } from './pushed.ts'
-import { EVENTS, eventually, type Json, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
+import {
+  EVENTS,
+  eventually,
+  type Json,
+  newDirectory,
+  removeDirectories,
+  startTelltale,
+  type Telltale,
+  temperature,
+  until,
+} from './world.ts'
 
 const CONNECTORS = '/v2/projects/default/dataconnectors'
 const ENV = { TELLTALE_WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8', TELLTALE_CONNECTOR_TIMEOUT: '500ms' }
@@ -350,3 +363,61 @@ test('by default a receiver must be public and speak TLS', async () => {
     await guarded.remove()
   }
 })
+
+test('a receiver that speaks TLS is only trusted with a certificate that is', async () => {
+  const altNames = [{ type: 7 as const, ip: '127.0.0.1' }]
+  const extensions = [
+    { name: 'basicConstraints' as const, cA: true },
+    { name: 'subjectAltName' as const, altNames },
+  ]
+  const { private: key, cert } = await generate([{ name: 'commonName', value: 'localhost' }], { algorithm: 'sha256', extensions })
+  const secure = await startPushReceiver({ key, cert })
+  const file = join(await newDirectory(), 'ca.pem')
+  await writeFile(file, cert)
+  const trusting = await startTelltale({ env: { ...ENV, NODE_EXTRA_CA_CERTS: file } })
+  try {
+    const body = { type: 'HTTP_PUSH', httpConfig: { url: `${secure.url}/tls` } }
+    await trusting.send('POST', CONNECTORS, body)
+    const { json } = await telltale.send('POST', CONNECTORS, body)
+    await trusting.send('POST', EVENTS, temperature('tls-1', 1, { eventId: 'trusted' }))
+    await telltale.send('POST', EVENTS, temperature('tls-1', 1, { eventId: 'untrusted' }))
+    await until('it is pushed', () => secure.taken().includes('trusted'))
+    const metrics = `/v2/${String(json['name'])}:metrics`
+    await eventually(async () =>
+      expect((await telltale.http(metrics)).json).toMatchObject({ progress: { lastError: expect.stringContaining('self-signed') } }),
+    )
+    expect(secure.taken()).toEqual(['trusted'])
+  } finally {
+    await trusting.remove()
+    await secure.stop()
+  }
+})
+
+test('what was trimmed from the log is pushed from the store', async () => {
+  const forgetful = await startTelltale({ env: { ...ENV, TELLTALE_LOG_RETENTION: '1s' } })
+  try {
+    const startTime = new Date().toISOString()
+    const ids = Array.from({ length: 700 }, (_, i) => `old-${i}`)
+    await forgetful.send(
+      'POST',
+      EVENTS,
+      ids.map((eventId, i) => temperature('old-1', i, { eventId })),
+    )
+    const entries = async () => ((await forgetful.http('/v2/projects/default/status')).json['log'] as { entries: number }).entries
+    await until(
+      'the log is trimmed',
+      async () => {
+        await forgetful.send('POST', EVENTS, temperature('new-1', 1))
+        return (await entries()) < 100
+      },
+      30_000,
+    )
+    const { json } = await forgetful.send('POST', CONNECTORS, { type: 'HTTP_PUSH', httpConfig: { url: `${receiver.url}/old` } })
+    const url = `/v2/${String(json['name'])}`
+    expect((await forgetful.send('POST', `${url}:replay`, { startTime })).status).toBe(200)
+    await eventually(() => expect(receiver.taken('/old')).toEqual(expect.arrayContaining(ids)))
+    expect((await forgetful.http(`${url}:metrics`)).json).toMatchObject({ progress: { gapCount: 0 } })
+  } finally {
+    await forgetful.remove()
+  }
+}, 60_000)

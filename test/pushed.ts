@@ -1,5 +1,6 @@
 // A receiver of a data connector as somebody would write it: remembers what was pushed, and can be told how to answer.
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { DeviceEvent } from '../packages/core/event.ts'
 
@@ -29,7 +30,10 @@ export type PushReceiver = {
   stop(): Promise<void>
 }
 
-export async function startPushReceiver(): Promise<PushReceiver> {
+export type Certificate = { readonly key: string; readonly cert: string }
+
+/** With a certificate it speaks TLS. */
+export async function startPushReceiver(certificate?: Certificate): Promise<PushReceiver> {
   const pushed: Pushed[] = []
   let choose: (one: Omit<Pushed, 'status'>) => Reply = () => ({ status: 200 })
   const take = async (request: IncomingMessage, response: ServerResponse) => {
@@ -40,9 +44,9 @@ export async function startPushReceiver(): Promise<PushReceiver> {
     pushed.push({ ...one, status })
     if (status !== 0) response.writeHead(status, headers).end()
   }
-  const server = await listen(take)
+  const server = await listen(take, certificate)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${certificate ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     pushed,
     taken: path =>
       pushed
@@ -58,8 +62,11 @@ export async function startPushReceiver(): Promise<PushReceiver> {
   }
 }
 
-function listen(take: (request: IncomingMessage, response: ServerResponse) => Promise<void>): Promise<Server> {
-  const server = createServer((request, response) => void take(request, response))
+type Take = (request: IncomingMessage, response: ServerResponse) => Promise<void>
+
+function listen(take: Take, certificate: Certificate | undefined): Promise<Server> {
+  const listener = (request: IncomingMessage, response: ServerResponse) => void take(request, response)
+  const server = certificate ? createTlsServer(certificate, listener) : createServer(listener)
   return new Promise((resolve, reject) => {
     server.once('error', reject).listen(0, '127.0.0.1', () => resolve(server))
   })

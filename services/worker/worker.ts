@@ -199,6 +199,7 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
   const audit = new Audit(redis)
   return {
     log,
+    store,
     connectors: new Connectors(redis),
     devices,
     outbound: ports.connectorOutbound,

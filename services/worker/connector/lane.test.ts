@@ -1,16 +1,22 @@
 // The lane from the log: order, places to begin again with, filters, and gaps.
 import { describe, expect, it } from 'vitest'
-import type { LogEntry } from '../../../packages/log/entry.ts'
-import { LogLane, type LogLanePorts } from './lane.ts'
+import { LAST_INDEX, type LogPlace } from '../../../packages/store/store.ts'
+import { LogLane, type LogLanePorts, type PlacedEvent } from './lane.ts'
 
-const entry = (id: string, ...types: string[]): LogEntry => ({
-  id,
-  events: types.map((eventType, i) => ({ device: 'd', eventType, timeUs: 0, frame: `${id}/${i}` })),
-})
-const LOG = [entry('1-0', 'a', 'b', 'a'), entry('2-0', 'b'), entry('3-0', 'a', 'a')]
+const entry = (entryId: string, ...types: string[]): PlacedEvent[] =>
+  types.map((eventType, index) => ({
+    place: { entryId, index },
+    event: { device: 'd', eventType, timeUs: 0, frame: `${entryId}/${index}` },
+  }))
+const LOG = [...entry('1-0', 'a', 'b', 'a'), ...entry('2-0', 'b'), ...entry('3-0', 'a', 'a')]
+const END = { entryId: '3-0', index: LAST_INDEX }
+
+function isAfter(one: LogPlace, other: LogPlace): boolean {
+  return one.entryId > other.entryId || (one.entryId === other.entryId && one.index > other.index)
+}
 
 function lane(place: string, more: Partial<LogLanePorts> = {}): LogLane {
-  const read = async (after: string) => ({ entries: LOG.filter(({ id }) => id > after), gone: undefined })
+  const read = async (after: LogPlace) => ({ events: LOG.filter(one => isAfter(one.place, after)), gone: undefined, next: END })
   return new LogLane({ prefix: 'l', read, wants: () => true, missed: () => undefined, until: undefined, ...more }, place)
 }
 
@@ -62,7 +68,8 @@ describe('a lane', () => {
 
   it('says once what is gone, and goes on behind it', async () => {
     const gaps: string[][] = []
-    const read = async (after: string) => ({ entries: [], gone: after < '9-0' ? '9-0' : undefined })
+    const next = { entryId: '9-0', index: LAST_INDEX }
+    const read = async (after: LogPlace) => ({ events: [], gone: isAfter(next, after) ? '9-0' : undefined, next })
     const late = lane('0-0', { read, missed: (...gap) => gaps.push(gap) })
     await late.fill()
     late.ring()

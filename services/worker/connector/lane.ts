@@ -1,5 +1,6 @@
 // A lane: events in their order, on their way to one connector. This one comes from the log, live or a range of it again.
-import { compareIds, type LogEntry } from '../../../packages/log/entry.ts'
+import { compareIds, type LogEvent } from '../../../packages/log/entry.ts'
+import { LAST_INDEX, type LogPlace } from '../../../packages/store/store.ts'
 import type { Item, Prefix } from './open.ts'
 
 export interface Lane {
@@ -16,21 +17,24 @@ export interface Lane {
   place(): string
 }
 
-/** Entries after one, oldest first; everything before them up to the entry `gone` is gone for good. */
-export type Stretch = { readonly entries: readonly LogEntry[]; readonly gone: string | undefined }
+/** What follows a place, in order. */
+export type Stretch = {
+  /** What lies before the events is gone for good, up to this entry. */
+  readonly gone: string | undefined
+  readonly events: readonly PlacedEvent[]
+  /** Where to go on; no further than asked when there is nothing. */
+  readonly next: LogPlace
+}
 
-/** Everything up to `done` has been taken, and the first `taken` events of the entry `id`. */
-type Position = { readonly done: string; readonly id: string; readonly taken: number }
-
-type Queued = { readonly entry: LogEntry; readonly before: string; readonly index: number }
+export type PlacedEvent = { readonly place: LogPlace; readonly event: LogEvent }
 
 export type LogLanePorts = {
   readonly prefix: 'l' | 'r'
-  read(after: string): Promise<Stretch>
+  read(after: LogPlace): Promise<Stretch>
   wants(eventType: string): boolean
   /** Said once of what cannot be pushed any more. */
   missed(after: string, to: string): void
-  /** Undefined: goes on for ever. */
+  /** The last entry; undefined: goes on for ever. */
   readonly until: string | undefined
 }
 
@@ -39,35 +43,37 @@ const LOW_EVENTS = 500
 export class LogLane implements Lane {
   readonly prefix: 'l' | 'r'
   readonly #ports: LogLanePorts
-  #queue: Queued[] = []
+  #queue: PlacedEvent[] = []
   #head = 0
-  #position: Position
-  #readTo: string
+  /** Everything up to here has been handed out. */
+  #place: LogPlace
+  #readTo: LogPlace
   #reading = false
   #atEnd = false
   #rung = false
 
+  /** @param place an entry, or an entry and the index of an event in it: what was handed out last. */
   constructor(ports: LogLanePorts, place: string) {
     this.#ports = ports
     this.prefix = ports.prefix
-    const [done = '0-0', id = '', taken = '0'] = place.split(' ')
-    this.#position = { done, id, taken: Number(taken) }
-    this.#readTo = done
+    const [entryId = '0-0', index] = place.split(' ')
+    this.#place = { entryId, index: index === undefined ? LAST_INDEX : Number(index) }
+    this.#readTo = this.#place
   }
 
   next(): Item | undefined {
-    const queued = this.#queue[this.#head]
-    if (!queued) return undefined
+    const next = this.#queue[this.#head]
+    if (!next) return undefined
     this.#head++
-    const { entry, before, index } = queued
-    this.#position = { done: before, id: entry.id, taken: index + 1 }
+    const { place, event } = next
+    this.#place = place
     if (this.#head === this.#queue.length) {
       this.#queue = []
       this.#head = 0
-      this.#position = { done: this.#readTo, id: '', taken: 0 }
+      this.#place = this.#readTo
     }
-    const { device, frame } = entry.events[index] as LogEntry['events'][number]
-    return { key: `${this.prefix}${entry.id}:${index}`, device, frame, attempts: 0, firstMs: 0, dueMs: 0 }
+    const { device, frame } = event
+    return { key: `${this.prefix}${place.entryId}:${place.index}`, device, frame, attempts: 0, firstMs: 0, dueMs: 0 }
   }
 
   wantsMore(): boolean {
@@ -78,10 +84,7 @@ export class LogLane implements Lane {
     this.#reading = true
     this.#rung = false
     try {
-      const { entries, gone } = await this.#ports.read(this.#readTo)
-      if (gone !== undefined) this.#skip(gone)
-      for (const entry of entries) this.#add(entry)
-      if (entries.length === 0) this.#atEnd = this.#ports.until !== undefined || !this.#rung
+      this.#take(await this.#ports.read(this.#readTo))
     } finally {
       this.#reading = false
     }
@@ -98,26 +101,21 @@ export class LogLane implements Lane {
   }
 
   place(): string {
-    const { done, id, taken } = this.#position
-    return id === '' ? done : `${done} ${id} ${taken}`
+    const { entryId, index } = this.#place
+    return index === LAST_INDEX ? entryId : `${entryId} ${index}`
   }
 
-  #skip(to: string): void {
-    this.#ports.missed(this.#readTo, to)
-    this.#readTo = to
-    if (this.#queue.length === 0) this.#position = { done: to, id: '', taken: 0 }
-  }
-
-  #add(entry: LogEntry): void {
-    const { until, wants } = this.#ports
-    if (until !== undefined && compareIds(entry.id, until) > 0) {
-      this.#atEnd = true
-      return
+  #take({ gone, events, next }: Stretch): void {
+    const { until, wants, missed } = this.#ports
+    if (gone !== undefined) missed(this.#readTo.entryId, gone)
+    for (const placed of events) {
+      if (until !== undefined && compareIds(placed.place.entryId, until) > 0) this.#atEnd = true
+      else if (wants(placed.event.eventType)) this.#queue.push(placed)
     }
-    const from = entry.id === this.#position.id ? this.#position.taken : 0
-    for (let index = from; index < entry.events.length; index++)
-      if (wants((entry.events[index] as LogEntry['events'][number]).eventType)) this.#queue.push({ entry, before: this.#readTo, index })
-    this.#readTo = entry.id
-    if (this.#queue.length === 0) this.#position = { done: entry.id, id: '', taken: 0 }
+    const isNothing = next.entryId === this.#readTo.entryId && next.index === this.#readTo.index
+    if (isNothing) this.#atEnd = until !== undefined || !this.#rung
+    if (until !== undefined && compareIds(next.entryId, until) >= 0 && next.index === LAST_INDEX) this.#atEnd = true
+    this.#readTo = next
+    if (this.#queue.length === 0) this.#place = next
   }
 }

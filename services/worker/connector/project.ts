@@ -7,6 +7,7 @@ import { newId } from '../../../packages/runtime/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { type Connector, type Connectors, consumerOf, type Task, type TaskName } from '../../../packages/state/connector.ts'
 import { DeviceCache, type Devices } from '../../../packages/state/device.ts'
+import type { ReadingStore } from '../../../packages/store/store.ts'
 import { attempt, bodyOf, type Outcome, type Target } from './attempt.ts'
 import { type Lane, LogLane } from './lane.ts'
 import { type Item, Open } from './open.ts'
@@ -16,6 +17,8 @@ import { Tail } from './tail.ts'
 
 export type ConnectorPorts = {
   readonly log: Log
+  /** Has what was trimmed from the log. */
+  readonly store: Pick<ReadingStore, 'past'>
   readonly connectors: Connectors
   readonly devices: Devices
   readonly outbound: Outbound
@@ -46,7 +49,7 @@ export class ProjectPush {
     this.#ports = ports
     this.#project = project
     this.#changed = changed
-    this.#tail = new Tail(ports.log, project, new DeviceCache(ports.devices, project))
+    this.#tail = new Tail(ports.log, ports.store, project, new DeviceCache(ports.devices, project))
   }
 
   /** Looks at what is wanted now, and makes it so. */
@@ -126,6 +129,7 @@ export class ProjectPush {
       dropped: ({ key, device, firstMs }: Item, detail: string) =>
         logger.warn({ project, dataconnector: id, event: key, device, firstMs, detail }, 'event not pushed'),
       attempted,
+      troubled: (error: Error) => logger.warn({ project, dataconnector: id, reason: error.message }, 'events not read'),
       nowMs: Date.now,
       random: Math.random,
       giveUpMs,

@@ -25,6 +25,8 @@ export type PushPorts = {
   attempted(ok: boolean): void
   /** It cannot go on, because others have changed what it stands on, or Redis failed: it has stopped. */
   lost(reason: string): void
+  /** A lane could not be read, and will be again. */
+  troubled(error: Error): void
   nowMs(): number
   random(): number
   readonly giveUpMs: number
@@ -40,6 +42,8 @@ const COMMIT_PLACE_EVERY_MS = 1000
 const MAX_UNCOMMITTED = 200
 /** A timer takes no more than some weeks; looking now and then does no harm. */
 const MAX_SLEEP_MS = 60_000
+/** Before a lane that could not be read is read again. */
+const REST_MS = 1000
 /** How long stopping waits for answers; what is under way then is tried again by the next who pushes. */
 const STOP_MS = 1000
 
@@ -50,6 +54,8 @@ export class Pusher {
   readonly #counts = new AttemptCount()
   readonly #background = new Background()
   readonly #keys: { readonly open: string; readonly progress: string }
+  /** Lanes that could not be read. */
+  readonly #resting = new Map<Lane, NodeJS.Timeout>()
   readonly #underWay = new Set<Promise<void>>()
   #place: string
   #commits: number
@@ -193,6 +199,7 @@ export class Pusher {
 
   #halt(): void {
     this.#stopped = true
+    for (const timer of this.#resting.values()) clearTimeout(timer)
     clearTimeout(this.#timer)
     clearTimeout(this.#commitTimer)
   }
@@ -201,11 +208,22 @@ export class Pusher {
   #look(): void {
     if (!this.#ports.open.hasRoom) return
     for (const lane of [this.#ports.live, ...this.#background.lanes])
-      if (lane.wantsMore())
+      if (lane.wantsMore() && !this.#resting.has(lane))
         lane.fill().then(
           () => this.pump(),
-          (error: Error) => this.#lose(error.message),
+          (error: Error) => this.#rest(lane, error),
         )
+  }
+
+  /** The store may be away: what was read goes on meanwhile, and so do the other lanes. */
+  #rest(lane: Lane, error: Error): void {
+    this.#ports.troubled(error)
+    if (this.#stopped) return
+    const timer = setTimeout(() => {
+      this.#resting.delete(lane)
+      this.pump()
+    }, REST_MS)
+    this.#resting.set(lane, timer)
   }
 
   /** Wakes for what is only due later. */

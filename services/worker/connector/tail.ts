@@ -1,10 +1,13 @@
-// The newest part of one project's log, read once for all its connectors; and its devices as they are now.
+// One project's events after a place: from the newest part of the log, kept here for all its connectors, from the log, or from the
+// reading store when they were trimmed from that. And its devices as they are now.
 import { compareIds, type LogEntry } from '../../../packages/log/entry.ts'
 import type { Log } from '../../../packages/log/log.ts'
 import type { DeviceCache } from '../../../packages/state/device.ts'
+import { LAST_INDEX, type LogPlace, type ReadingStore } from '../../../packages/store/store.ts'
 import type { Stretch } from './lane.ts'
 
 const READ_ENTRIES = 10
+const STORED_EVENTS = 500
 /** Connectors that keep up find what they need here. */
 const KEPT_CHARS = 2 * 1024 * 1024
 const KEPT_ENTRIES = 100
@@ -13,14 +16,16 @@ export class Tail {
   readonly devices: DeviceCache
   readonly #log: Log
   readonly #project: string
+  readonly #store: Pick<ReadingStore, 'past'>
   readonly #rings = new Set<() => void>()
   #kept: LogEntry[] = []
   #keptChars = 0
   /** The entry before the first that is kept. */
   #floor: string | undefined
 
-  constructor(log: Log, project: string, devices: DeviceCache) {
+  constructor(log: Log, store: Pick<ReadingStore, 'past'>, project: string, devices: DeviceCache) {
     this.#log = log
+    this.#store = store
     this.#project = project
     this.devices = devices
   }
@@ -50,12 +55,39 @@ export class Tail {
     return () => void this.#rings.delete(ring)
   }
 
-  async read(after: string): Promise<Stretch> {
-    if (this.#floor !== undefined && compareIds(after, this.#floor) >= 0)
-      return { entries: this.#kept.filter(({ id }) => compareIds(id, after) > 0), gone: undefined }
-    const { entries, trimmed } = await this.#log.readFrom(this.#project, after, READ_ENTRIES)
-    return { entries, gone: compareIds(trimmed, after) > 0 ? trimmed : undefined }
+  async read(after: LogPlace): Promise<Stretch> {
+    const { entryId, index } = after
+    if (index !== LAST_INDEX) return this.#readRest(after)
+    if (this.#floor !== undefined && compareIds(entryId, this.#floor) >= 0)
+      return stretchOf(
+        this.#kept.filter(({ id }) => compareIds(id, entryId) > 0),
+        after,
+      )
+    const { entries, trimmed } = await this.#log.readFrom(this.#project, entryId, READ_ENTRIES)
+    return compareIds(trimmed, entryId) > 0 ? this.#readStored(after, trimmed) : stretchOf(entries, after)
   }
+
+  /** Of an entry of which some was taken. */
+  async #readRest(after: LogPlace): Promise<Stretch> {
+    const entry = await this.#log.entry(this.#project, after.entryId)
+    if (!entry) return this.#readStored(after, await this.#log.trimmed(this.#project))
+    return { ...stretchOf([entry], after), next: { entryId: entry.id, index: LAST_INDEX } }
+  }
+
+  /** The store has everything that was trimmed: the log is trimmed no further than the store has come. */
+  async #readStored(after: LogPlace, to: string): Promise<Stretch> {
+    const { gap, events, next } = await this.#store.past({ project: this.#project, after, to, limit: STORED_EVENTS })
+    return { gone: gap?.to.entryId, events: events.map(event => ({ place: event.place, event })), next }
+  }
+}
+
+function stretchOf(entries: readonly LogEntry[], after: LogPlace): Stretch {
+  const first = (id: string) => (id === after.entryId ? after.index + 1 : 0)
+  const events = entries.flatMap(({ id, events }) =>
+    events.slice(first(id)).map((event, i) => ({ place: { entryId: id, index: first(id) + i }, event })),
+  )
+  const last = entries.at(-1)
+  return { gone: undefined, events, next: last ? { entryId: last.id, index: LAST_INDEX } : after }
 }
 
 function charsOf({ events }: LogEntry): number {
