@@ -322,6 +322,7 @@ export class DeviceCache {
   #forgotten = 0
   #known = new Map<string, Device>()
 
+  /** @param maxCached 0: nothing is remembered, each load asks anew and `get` knows nothing. */
   constructor(devices: Devices, project: string, maxCached = MAX_CACHED) {
     this.#devices = devices
     this.#project = project
@@ -345,7 +346,7 @@ export class DeviceCache {
       if (device) loaded.set(id, device)
     }
     // One that does not exist may do so soon; and what was asked before a change is not what holds after it.
-    if (this.#forgotten === forgotten) for (const device of found) this.#known.set(device.id, device)
+    if (this.#forgotten === forgotten && this.#maxCached > 0) for (const device of found) this.#known.set(device.id, device)
     return loaded
   }
 
