@@ -33,7 +33,7 @@ async function main(): Promise<void> {
     return
   }
   if (positionals[0] === 'fanout') {
-    const all = await measureFanOuts(values.quick ? 3 : 8)
+    const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3)
     console.log(values.json ? JSON.stringify({ machine: machine(), all }, null, 2) : renderFanOuts(all))
     return
   }

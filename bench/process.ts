@@ -40,6 +40,12 @@ export function busySeconds(): number {
   return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
 }
 
+/** Files, sockets among them, that a process may open here. */
+export function openFilesLimit(): number {
+  const [, hard] = /^Max open files\s+\S+\s+(\d+)/m.exec(readIfThere('/proc/self/limits')) ?? []
+  return hard === undefined ? Number.POSITIVE_INFINITY : Number(hard)
+}
+
 /** Processes end while they are listed. */
 function readIfThere(path: string): string {
   try {

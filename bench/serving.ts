@@ -44,6 +44,8 @@ export async function startTelltale(flags: readonly string[] = []): Promise<Serv
     TELLTALE_ADMIN_KEY_ID: 'bench',
     TELLTALE_ADMIN_SECRET: randomBytes(24).toString('hex'),
     TELLTALE_STREAM_MAX_AGE: '0s',
+    TELLTALE_STREAM_LIMIT: '1000000',
+    TELLTALE_RATE_LIMIT: 'off',
   }
   const gateway = await Server.start({ env, roles: ['gateway'] })
   const stream = await Server.start({ env, flags, roles: ['stream'] })

@@ -11,6 +11,7 @@ import { Accept } from '../services/gateway/accept.ts'
 import { decodeJson, type Incoming } from '../services/gateway/decode/json.ts'
 import { measureFanOut } from './fanout.ts'
 import { median } from './histogram.ts'
+import { prepareMatching } from './interest.ts'
 import { aligned, whole } from './table.ts'
 
 export type Stage = { readonly name: string; readonly perSecond: number; readonly perCpuSecond: number; readonly note: string }
@@ -22,6 +23,8 @@ export async function measureStages(runs: number): Promise<Stage[]> {
     await repeated(runs, 'judge: one threshold on one event', `${whole(DEVICES)} devices, state in a map`, judge),
     await repeated(runs, 'decode: one whole event of 190 bytes', 'JSON to a valid event and its frame', decode),
     await repeated(runs, 'accept: to an entry on disk', 'Redis with appendfsync always; CPU of this process only', accept),
+    await matching(runs, 'index', 'each found anew'),
+    await matching(runs, 'memo', 'as found before for its device and type'),
     await measureFanOut(1000, 1000, 5),
   ]
 }
@@ -48,6 +51,12 @@ async function repeated(runs: number, name: string, note: string, work: Work): P
     perCpuSecond.push((count / (user + system)) * 1e6)
   }
   return { name, perSecond: median(perSecond), perCpuSecond: median(perCpuSecond), note }
+}
+
+function matching(runs: number, kind: 'index' | 'memo', how: string): Promise<Stage> {
+  const count = 500_000
+  const match = prepareMatching(kind, 'devices')
+  return repeated(runs, 'stream: one event, 10,000 subscriptions', `15 match, ${how}`, () => match(count).events)
 }
 
 function judge(): number {

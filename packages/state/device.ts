@@ -327,6 +327,7 @@ export class DeviceCache {
   #forgotten = 0
   #known = new Map<string, Device>()
 
+  /** @param maxCached 0: nothing is remembered, each load asks anew and `get` knows nothing. */
   constructor(devices: Devices, project: string, maxCached = MAX_CACHED) {
     this.#devices = devices
     this.#project = project
