@@ -360,10 +360,10 @@ describe('a slow reader', () => {
   }, 40_000)
 })
 
-describe('with a short age and a small log', () => {
+describe('with a short age', () => {
   let small: Telltale
   beforeAll(async () => {
-    small = await startTelltale({ env: { TELLTALE_STREAM_MAX_AGE: '2s', TELLTALE_LOG_MAX_SIZE: '1mb' } })
+    small = await startTelltale({ env: { TELLTALE_STREAM_MAX_AGE: '2s' } })
   })
   afterAll(() => small.remove())
 
@@ -374,33 +374,5 @@ describe('with a short age and a small log', () => {
     expect(performance.now() - startedMs).toBeGreaterThan(1900)
     const error = { code: 408, grpcCode: 1, httpCode: 408, httpStatus: 'Request Timeout', message: 'closing stream', details: [] }
     expect(reader.text()).toBe(`${JSON.stringify({ error })}\n`)
-  })
-
-  test('a reader whose place in the log is gone is told which part is missing, and goes on after it', async () => {
-    const first = await small.stream()
-    await publish(series('gone', 0, 1), small)
-    await first.have(1)
-    first.close()
-    const filler = 'x'.repeat(20_000)
-    for (let n = 0; n < 20; n++)
-      await publish(
-        Array.from({ length: 10 }, (_, i) => eventOf('gone', n * 10 + i + 1, { data: { temperature: { value: n * 10 + i + 1, filler } } })),
-        small,
-      )
-    const resumed = await eventually(async () => {
-      const reader = await small.stream(`cursor=${first.cursor()}`)
-      await until('something comes', () => reader.frames().length > 0)
-      reader.close()
-      expect(reader.frames()[0]?.result?.event?.eventType).toBe('gap')
-      return reader
-    }, 20_000)
-    const gap = resumed.frames()[0]?.result?.event
-    expect(gap).toMatchObject({ targetName: 'projects/default', data: { gap: { from: expect.any(String), to: expect.any(String) } } })
-    const { to } = (gap?.data['gap'] ?? {}) as { to?: string }
-    const after = await small.stream(`cursor=${to}`)
-    await until('the newest event comes', () => after.events().some(event => temperatureOf(event) === 200))
-    const values = after.events().map(temperatureOf) as number[]
-    expect(values).toEqual(Array.from({ length: values.length }, (_, i) => 200 - values.length + 1 + i))
-    expect(values.length).toBeLessThan(200)
   })
 })
