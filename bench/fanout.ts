@@ -36,7 +36,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: '5,000 readers of 100/s', readers: 5000, rate: 100, groups: 1 },
   { name: '5,000 readers of 1 % of 1,000/s', readers: 5000, rate: 1000, groups: 100 },
   // As many as one process may open files here, which is 20,000 on many systems.
-  { name: '19,500 readers of 1/s', readers: 19_500, rate: 1, groups: 1 },
+  { name: '18,000 readers of 1/s', readers: 18_000, rate: 1, groups: 1 },
 ]
 const FROZEN: readonly Scenario[] = [
   { name: '2,000 readers of 200/s', readers: 2000, rate: 200, groups: 1 },
@@ -68,6 +68,7 @@ export async function measureFanOut(readers: number, rate: number, seconds: numb
 }
 
 async function measureOn(serving: Serving, command: readonly string[], scenario: Scenario, seconds: number): Promise<FanOut> {
+  process.stderr.write(`${serving.name}: ${scenario.name}\n`)
   try {
     return await measure(serving, command, scenario, seconds)
   } finally {

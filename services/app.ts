@@ -19,8 +19,10 @@ import { openSecure } from '../packages/runtime/secure.ts'
 import { VERSION } from '../packages/runtime/version.ts'
 import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
+import { summarise } from '../packages/state/attempt.ts'
 import { Audit } from '../packages/state/audit.ts'
 import { Channels } from '../packages/state/channel.ts'
+import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
 import { Members } from '../packages/state/member.ts'
@@ -33,7 +35,7 @@ import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
-import { type Connect, connector, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -165,10 +167,14 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       rules: new Rules(quick),
       channels: new Channels(quick),
       audit: new Audit(quick),
+      connectors: new Connectors(quick),
     }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
     const audiences = config.tokenAudiences
-    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...state, ...tenants })
+    const connectorOutbound = openConnectorOutbound(config)
+    lifecycle.started('connector outbound', () => connectorOutbound.close())
+    const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
+    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {

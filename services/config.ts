@@ -28,6 +28,8 @@ export type Config = {
   readonly tokenAudiences: readonly string[]
   readonly project: string
   readonly allowPrivate: Allowed
+  readonly connectorTimeoutMs: number
+  readonly connectorGiveUpMs: number
   readonly partitions: number
   readonly retentionMs: number
   readonly logRetentionMs: number
@@ -94,6 +96,12 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
   { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
+  { name: 'TELLTALE_CONNECTOR_TIMEOUT', fallback: '10s', meaning: 'how long a data connector waits for its receiver’s answer' },
+  {
+    name: 'TELLTALE_CONNECTOR_GIVE_UP',
+    fallback: '5d',
+    meaning: 'a data connector is disabled when nothing has succeeded for this long, and an event that alone is refused is dropped',
+  },
   { name: 'TELLTALE_PARTITIONS', fallback: '4', meaning: 'drain queues per consumer; fixed at first start' },
   { name: 'TELLTALE_RETENTION', fallback: '0s', meaning: 'how long readings are kept, such as 90d; 0s: for ever' },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
@@ -163,6 +171,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
     ),
     allowPrivate: read('TELLTALE_WEBHOOK_ALLOW_PRIVATE', parseAllowed),
+    connectorTimeoutMs: read('TELLTALE_CONNECTOR_TIMEOUT', duration),
+    connectorGiveUpMs: read('TELLTALE_CONNECTOR_GIVE_UP', duration),
     partitions: read('TELLTALE_PARTITIONS', text => whole(text, 1, 64)),
     retentionMs: read('TELLTALE_RETENTION', duration),
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),

@@ -27,9 +27,12 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
   const metrics = openWorkerMetrics()
   const store = await openStore(config)
   lifecycle.started('store', () => store.close())
-  const redis = await connector(target, logger, lifecycle)('worker', 'worker')
+  const connect = connector(target, logger, lifecycle)
+  const redis = await connect('worker', 'worker')
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
+  const connectorOutbound = openConnectorOutbound(config)
+  lifecycle.started('connector outbound', () => connectorOutbound.close())
   const wakes = new Wakes({ redis, log: logger }, PACE_MS, partitions)
   lifecycle.started('wakes', () => wakes.close())
   const log = new Log(redis, CONSUMERS)
@@ -41,11 +44,21 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
     projects: new Projects(redis),
     identity: new Identity(redis, secretKey),
     outbound,
+    connectorOutbound,
+    connect: (name: string) => connect(name, 'worker'),
     logger,
     metrics,
   }
-  await startWorker({ ...parts, partitions, retentionMs, logRetentionMs, logMaxBytes }, lifecycle)
+  await startWorker(
+    { ...parts, partitions, retentionMs, logRetentionMs, logMaxBytes, connectorGiveUpMs: config.connectorGiveUpMs },
+    lifecycle,
+  )
   return { store, metrics: [() => metrics.registry.metrics()] }
+}
+
+/** Data connectors push over TLS, but for hosts that the operator has named (contracts.md 1.a.9). */
+export function openConnectorOutbound({ allowPrivate, connectorTimeoutMs }: Config): Outbound {
+  return new Outbound(allowPrivate, connectorTimeoutMs, 'allowed')
 }
 
 export type Connect = (name: string, patience: Patience) => Promise<Redis>

@@ -91,12 +91,60 @@ describe.skipIf(!hasBrowser())('the console', () => {
     expect(await page.locator('main img, main script').count()).toBe(0)
   })
 
+  test('what an alarm says, with the unit, rule and device in it, is text and nothing else', async () => {
+    const labels = { name: 'javascript:alert(3)', zone: '<a href="javascript:alert(4)">x</a>', logo: '<svg onload=alert(5)>' }
+    await telltale.send('PUT', `${PROJECT}/devices/hostile-alarm`, { type: 'temperature', labels })
+    const when = { threshold: { field: 'temperature.value', above: 90, unit: '<svg onload=alert(6)>' } }
+    const message = `${HOSTILE} {{device.labels.name}} {{value}}`
+    const { status } = await telltale.send('PUT', `${PROJECT}/rules/hostile`, { when, select: { devices: ['hostile-alarm'] }, message })
+    expect(status).toBe(200)
+    await reading('hostile-alarm', 91)
+    const alarm = page.locator('li[data-alarm]')
+    await text(alarm.locator('.message'), HOSTILE)
+    await text(alarm, /<svg onload=alert\(6\)>/)
+    await text(alarm.getByRole('button').first(), 'javascript:alert(3)')
+    await text(row('hostile-alarm').locator('td.labels'), /<a href="javascript:alert\(4\)">x<\/a>/)
+    await alarm.getByRole('button').first().click()
+    await text(page.locator('section.chart h2'), 'javascript:alert(3)')
+    expect(await page.locator('main :is(img, script, svg, a), section.chart :is(img, script, svg, a)').count()).toBe(0)
+    await page.keyboard.press('Escape')
+    await telltale.http(`${PROJECT}/rules/hostile`, { method: 'DELETE' })
+    await reading('hostile-alarm', 1)
+    await eventually(async () => expect(await page.locator('li[data-alarm][data-state=active]').count()).toBe(0))
+  })
+
+  test('two devices of one name are told apart by their ids', async () => {
+    const labels = { name: 'live' }
+    await telltale.send('PUT', `${PROJECT}/devices/impostor`, { type: 'temperature', labels })
+    await reading('impostor', 99)
+    await text(row('impostor').getByRole('button'), /^live$/)
+    await text(row('impostor').locator('.id'), /^impostor$/)
+    expect(await row('live').locator('.id').count()).toBe(0)
+    await telltale.send('PUT', `${PROJECT}/devices/impostor`, { type: 'temperature', labels: { name: 'elsewhere' } })
+  })
+
+  test('no page runs a script that is not a file of ours, and no answer is taken for something else', async () => {
+    for (const path of ['/', `${PROJECT}/devices`, '/nowhere', `${PROJECT}/devices:stream?cursor=x`]) {
+      const { headers } = await telltale.http(path)
+      const policy = headers.get('content-security-policy') ?? ''
+      expect(policy, path).toContain("script-src 'self'")
+      expect(policy, path).toContain("style-src 'self'")
+      expect(policy, path).not.toContain('unsafe')
+      expect(headers.get('x-content-type-options'), path).toBe('nosniff')
+    }
+    const inline =
+      "const s = document.createElement('script'); s.textContent = 'window.ran = true'; document.head.append(s); window.ran === true"
+    expect(await page.evaluate(inline)).toBe(false)
+    await eventually(() => expect(complaints.some(complaint => /Content Security Policy/.test(complaint))).toBe(true))
+    complaints.length = 0
+  })
+
   test('the filter leaves the devices that match', async () => {
     const filter = page.getByRole('searchbox', { name: 'Filter devices' })
     await filter.fill('live')
     await eventually(async () => expect(await page.locator('tr[data-device]').count()).toBe(1))
     await filter.fill('')
-    await eventually(async () => expect(await page.locator('tr[data-device]').count()).toBe(2))
+    await eventually(async () => expect(await page.locator('tr[data-device]').count()).toBe(4))
   })
 
   test('the chart opens and closes by keyboard, shows history and follows', async () => {
@@ -131,7 +179,7 @@ describe.skipIf(!hasBrowser())('the console', () => {
     await page.getByRole('button', { name: 'Confirm' }).click()
     await eventually(async () => expect(await alarm.getAttribute('data-acknowledged')).toBe('true'))
     await text(alarm, /Acknowledged by admin@localhost/)
-    const { json } = await telltale.http(`${PROJECT}/alarms`)
+    const { json } = await telltale.http(`${PROJECT}/alarms?state=active`)
     expect(json['alarms']).toMatchObject([{ acknowledgement: { comment: HOSTILE } }])
     expect(await page.title()).toBe('(1) Telltale')
   })

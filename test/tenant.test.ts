@@ -59,7 +59,8 @@ describe('a project', () => {
     )
     await client.subscribeAsync(`projects/${project}/alarms/#`, { qos: 1 })
     await eventually(() => expect(announced).toContain(`projects/${project}/alarms/hot/kettle`))
-    expect(await done(telltale.http(`/v2/projects/${project}`))).toMatchObject({ sensorCount: 1 })
+    await done(telltale.send('PUT', `/v2/projects/${project}/devices/gate`, { type: 'ccon' }))
+    expect(await done(telltale.http(`/v2/projects/${project}`))).toMatchObject({ sensorCount: 1, cloudConnectorCount: 1 })
     for (const reader of [stream, alarms]) reader.close()
     await client.endAsync()
   })
@@ -71,6 +72,14 @@ describe('a project', () => {
     await done(telltale.send('POST', `/v2/projects/${project}/devices/d1:publish`, { temperature: { value: 1 } }))
     const { status, json } = await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
     expect([status, json['error']]).toEqual([400, expect.stringContaining('devices')])
+  })
+
+  test('with data connectors is not deleted', async () => {
+    const project = await newProject(telltale)
+    const connector = { type: 'HTTP_PUSH', displayName: 'c', httpConfig: { url: 'https://hook.example/in' } }
+    await done(telltale.send('POST', `/v2/projects/${project}/dataconnectors`, connector))
+    const { status, json } = await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
+    expect([status, json['error']]).toEqual([400, expect.stringContaining('data connectors')])
   })
 
   test('lists in pages', async () => {
@@ -280,6 +289,30 @@ function bodyFor(path: string): object {
   return { displayName: 'x' }
 }
 
+describe('what is open', () => {
+  test('ends within a second when the key, the account or the role of its caller goes', async () => {
+    const project = await newProject(telltale)
+    const ends: [string, (who: Somebody) => string][] = [
+      ['key', who => `/v2/${who.name}/keys/${who.keyId}`],
+      ['account', who => `/v2/${who.name}`],
+      ['role', who => `/v2/projects/${project}/members/${who.id}`],
+    ]
+    for (const [what, path] of ends) {
+      const somebody = await newAccount(telltale, project, { [`projects/${project}`]: 'project.developer' })
+      const stream = await telltale.stream('', {
+        path: `/v2/projects/${project}/devices:stream`,
+        headers: { authorization: `Bearer ${await somebody.token()}` },
+      })
+      const client = await telltale.mqtt({ username: somebody.keyId, password: somebody.secret })
+      await done(telltale.http(path(somebody), { method: 'DELETE' }))
+      const since = performance.now()
+      await eventually(() => expect([what, stream.hasEnded(), client.connected]).toEqual([what, true, false]), 3000)
+      expect(performance.now() - since).toBeLessThan(1000)
+      await client.endAsync(true)
+    }
+  })
+})
+
 describe('the audit', () => {
   test('has who changed what, with which result, and no secret', async () => {
     const project = await newProject(telltale, 'Audited')
@@ -321,6 +354,21 @@ describe('the audit', () => {
     const [deleted, made] = await listed('/v2/organizations/default/audit', 'records')
     expect(deleted).toMatchObject({ method: 'DELETE', path: `/v2/projects/${project}`, status: 200 })
     expect(made).toMatchObject({ method: 'POST', path: '/v2/projects', resource: `projects/${project}` })
+  })
+
+  test('of a project has the devices that left it', async () => {
+    const [source, target] = [await newProject(telltale), await newProject(telltale)]
+    await done(telltale.send('POST', `/v2/projects/${source}/devices/d1:publish`, { temperature: { value: 1 } }))
+    const developer = await newAccount(telltale, source, {
+      [`projects/${source}`]: 'project.developer',
+      [`projects/${target}`]: 'project.admin',
+    })
+    const moved = { devices: [`projects/${source}/devices/d1`] }
+    const path = `/v2/projects/${target}/devices:transfer`
+    expect((await done(developer.call('POST', path, moved)))['transferredDevices']).toEqual([])
+    await done(telltale.send('POST', path, moved))
+    const [record] = await listed(`/v2/projects/${source}/audit`, 'records')
+    expect(record).toMatchObject({ method: 'POST', path, status: 200, account: 'admin@localhost' })
   })
 
   test('is not written by outsiders', async () => {

@@ -93,9 +93,9 @@ describe('a transfer', () => {
     expect((await transfer('nowhere', nameOf(other, 'willing'))).status).toBe(404)
   })
 
-  test('is for those who are developers in both projects', async () => {
+  test('is for those who are admins of both projects', async () => {
     await put('default', 'guarded')
-    const reads = await newAccount(telltale, 'default', { 'projects/default': 'project.user', [`projects/${other}`]: 'project.developer' })
+    const reads = await newAccount(telltale, 'default', { 'projects/default': 'project.developer', [`projects/${other}`]: 'project.admin' })
     const take = (target: string) =>
       reads.call('POST', `/v2/projects/${target}/devices:transfer`, { devices: [nameOf('default', 'guarded')] })
     expect((await take('default')).status).toBe(403)

@@ -193,6 +193,11 @@ export class Connectors {
     return this.#api.request('POST', this.#path(connector, ':sync'))
   }
 
+  /** Pushes what was kept of a time again, in the background. */
+  replay(connector: string, range: Wire.TimeRange): Promise<unknown> {
+    return this.#api.request('POST', this.#path(connector, ':replay'), { body: range })
+  }
+
   #path(connector: string, verb = ''): string {
     return this.#api.path(`dataconnectors/${id(connector)}${verb}`)
   }

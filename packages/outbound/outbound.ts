@@ -13,23 +13,32 @@ export type Answer = { readonly status: number; readonly retryAfterMs: number | 
 const TIMEOUT_MS = 15_000
 const MAX_BODY_BYTES = 64 * 1024
 
+/** Where calls without TLS may go: anywhere, or only to what `Allowed` names. */
+export type Plain = 'anywhere' | 'allowed'
+
 export class Outbound {
   readonly #allowed: Allowed
   readonly #timeoutMs: number
-  readonly #agent: Agent
+  readonly #plain: Plain
+  readonly #agents: { readonly http: Agent; readonly https: Agent }
 
-  constructor(allowed: Allowed, timeoutMs = TIMEOUT_MS) {
+  constructor(allowed: Allowed, timeoutMs = TIMEOUT_MS, plain: Plain = 'anywhere') {
     this.#allowed = allowed
     this.#timeoutMs = timeoutMs
-    // The address is checked where it is used: what a name resolves to at this moment is what is connected to (rebinding).
-    this.#agent = new Agent({
+    this.#plain = plain
+    this.#agents = { http: this.#agent(address => this.#permitsPlain(address)), https: this.#agent(address => this.#permits(address)) }
+  }
+
+  /** The address is checked where it is used: what a name resolves to at this moment is what is connected to (rebinding). */
+  #agent(permits: (address: string) => boolean): Agent {
+    return new Agent({
       connect: {
-        timeout: timeoutMs,
+        timeout: this.#timeoutMs,
         lookup: (host, options, done) =>
-          lookup(host, { ...options, all: true }, (error, found) => this.#choose(host, error, found, options.all === true, done)),
+          lookup(host, { ...options, all: true }, (error, found) => choose(permits, host, error, found, options.all === true, done)),
       },
-      headersTimeout: timeoutMs,
-      bodyTimeout: timeoutMs,
+      headersTimeout: this.#timeoutMs,
+      bodyTimeout: this.#timeoutMs,
       pipelining: 1,
     })
   }
@@ -42,6 +51,7 @@ export class Outbound {
     if (url.username !== '' || url.password !== '') throw invalid(field, 'expected no user or password in the URL: use headers')
     const host = url.hostname.replace(/^\[|\]$/g, '')
     if (isIP(host) !== 0 && !this.#permits(host)) throw invalid(field, refusal(host))
+    if (url.protocol === 'http:' && !this.#mayBePlain(host)) throw invalid(field, PLAIN_REFUSED)
     return url
   }
 
@@ -54,7 +64,7 @@ export class Outbound {
       method: 'POST',
       headers: { ...headers, 'content-type': 'application/json' },
       body,
-      dispatcher: this.#agent,
+      dispatcher: url.protocol === 'http:' ? this.#agents.http : this.#agents.https,
       signal,
     })
     const text = await readBounded(answer.body, signal)
@@ -67,28 +77,51 @@ export class Outbound {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    await Promise.all([this.#agents.http.destroy(), this.#agents.https.destroy()])
   }
 
   #permits(address: string): boolean {
+    if (this.#names(address)) return true
+    const parsed = ipaddr.process(address)
+    return parsed.range() === 'unicast' && !isFourInSix(parsed)
+  }
+
+  #permitsPlain(address: string): boolean {
+    return this.#plain === 'anywhere' ? this.#permits(address) : this.#names(address)
+  }
+
+  /** What a name resolves to is not known before it is called. */
+  #mayBePlain(host: string): boolean {
+    return this.#plain === 'anywhere' || (isIP(host) === 0 ? this.#allowed.length > 0 : this.#names(host))
+  }
+
+  #names(address: string): boolean {
     if (this.#allowed === 'all') return true
     const parsed = ipaddr.process(address)
-    if (parsed.range() === 'unicast' && !isFourInSix(parsed)) return true
     return this.#allowed.some(network => {
       const [base, bits] = ipaddr.parseCIDR(network)
       return base.kind() === parsed.kind() && parsed.match([base, bits])
     })
   }
-
-  #choose(host: string, error: NodeJS.ErrnoException | null, found: Found, all: boolean, done: Done): void {
-    const list = typeof found === 'string' ? [{ address: found, family: isIP(found) }] : found
-    const permitted = error ? [] : list.filter(({ address }) => this.#permits(address))
-    const [first] = permitted
-    if (!first) done(error ?? new Failure('forbidden', refusal(host)), '', 0)
-    else if (all) done(null, permitted)
-    else done(null, first.address, first.family)
-  }
 }
+
+function choose(
+  permits: (address: string) => boolean,
+  host: string,
+  error: NodeJS.ErrnoException | null,
+  found: Found,
+  all: boolean,
+  done: Done,
+): void {
+  const list = typeof found === 'string' ? [{ address: found, family: isIP(found) }] : found
+  const permitted = error ? [] : list.filter(({ address }) => permits(address))
+  const [first] = permitted
+  if (!first) done(error ?? new Failure('forbidden', refusal(host)), '', 0)
+  else if (all) done(null, permitted)
+  else done(null, first.address, first.family)
+}
+
+const PLAIN_REFUSED = 'expected https; TELLTALE_WEBHOOK_ALLOW_PRIVATE can allow http for its hosts (true, or a list of networks)'
 
 /** `::127.0.0.1`: an old spelling of IPv4 addresses, in which no public server has ever been. */
 function isFourInSix(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {

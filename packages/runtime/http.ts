@@ -9,6 +9,7 @@ import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
+import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
 import { checkOf, queryReader } from './schema.ts'
@@ -66,6 +67,8 @@ function create(log: Logger) {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: request => routedUrl(request.url ?? '/'),
+    // Stands in the audit: not to be met again after a restart.
+    genReqId: () => newId(),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 65_000,
@@ -73,6 +76,8 @@ function create(log: Logger) {
     routerOptions: { maxParamLength: 512 },
     // A URL that no route can be looked up for.
     frameworkErrors: (error, request, reply) => {
+      // No hook has run: what they set for all other answers is set here.
+      void reply.headers({ 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
       void sendFailure(toFailure(error, request), request, reply)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -201,6 +206,8 @@ export function callerIn(request: FastifyRequest, project: string, role: Role = 
 function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   const known = translate(error)
   if (known instanceof Failure) return known
+  // The framework's own words repeat the address with its query, which may hold a token (hazard 20).
+  if (error.code === 'FST_ERR_BAD_URL') return new Failure('invalid', `${pathOf(request)} is not a valid address`)
   if (error.statusCode === 413) return new Failure('too_large', `body: at most ${request.routeOptions.bodyLimit ?? MAX_BODY_BYTES} bytes`)
   if (error.statusCode === 415) return new Failure('unsupported', error.message)
   if (error.statusCode !== undefined && error.statusCode < 500) return new Failure('invalid', error.message)

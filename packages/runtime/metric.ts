@@ -34,6 +34,7 @@ export function openWorkerMetrics() {
     stored: counter('events_stored_total', 'Events new to the reading store'),
     alarmChanges: counter('alarm_changes_total', 'Changes of alarms', ['kind']),
     deliveries: counter('notification_attempts_total', 'Attempts to deliver notifications', ['outcome']),
+    pushes: counter('connector_attempts_total', 'Attempts to push events to data connectors', ['outcome']),
     lagSeconds: gauge('consumer_lag_seconds', 'Age of the oldest entry a consumer has not committed', ['consumer']),
     logBytes: gauge('log_bytes', 'Memory that the logs take in Redis, estimated'),
   }

@@ -60,7 +60,7 @@ describe('a body', () => {
 
   it.each([
     [undefined, 'body.url: expected, but missing'],
-    [null, 'body: must be object'],
+    [null, 'body.url: expected, but missing'],
     [[], 'body: must be object'],
     [{}, 'body.url: expected, but missing'],
     [{ url: 1 }, 'body.url: must be string'],

@@ -51,7 +51,7 @@ export function checkOf(schema: TSchema, where: string): Check {
   const validator = Compile(schema)
   return given => {
     // Some clients send nothing where there is nothing to say (contracts.md §0.1).
-    const value = given === undefined ? {} : given
+    const value = given ?? {}
     if (validator.Check(value)) return { value }
     return { error: problemOf(validator.Errors(value), where) }
   }

@@ -6,7 +6,7 @@ import { asciiJson } from '../core/json.ts'
 import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
-import { facetCommands, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
+import { facetCommands, facetKey, facetMember, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
 import { DeviceScripts, type Notice } from './devicescript.ts'
 
 export type LabelChange = {
@@ -64,6 +64,11 @@ export class Devices {
 
   async count(project: string): Promise<number> {
     return this.#redis.hlen(projectKey(project, 'devices'))
+  }
+
+  /** Of this type, as the index has it. */
+  async countOf(project: string, type: string): Promise<number> {
+    return this.#redis.zlexcount(facetKey(project, 'type'), `[${facetMember(type, '')}`, `(${type}\u0001`)
   }
 
   /** Creates a device; `conflict` when there is one. */

@@ -1,5 +1,4 @@
 // One request about many devices: each has an outcome of its own, and the answer names those that could not be changed (contracts.md 1.a.6).
-import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Failure } from '../../packages/core/failure.ts'
 import { translate } from '../../packages/redis/index.ts'
@@ -15,7 +14,7 @@ const AT_ONCE = 50
  * reason; when it was away from the start, all of it is refused and may be sent again.
  */
 export async function inBatches<Item>(
-  request: FastifyRequest,
+  log: { error(facts: object, message: string): void },
   items: readonly Item[],
   change: (item: Item) => Promise<unknown>,
 ): Promise<(Failure | undefined)[]> {
@@ -27,7 +26,7 @@ export async function inBatches<Item>(
     } catch (error) {
       const known = translate(error)
       if (known instanceof Failure) return known
-      request.log.error({ err: error }, 'device not changed')
+      log.error({ err: error }, 'device not changed')
       return new Failure('setup', 'internal error', { cause: error })
     }
   }

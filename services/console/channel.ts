@@ -7,6 +7,7 @@ import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Channel, Channels } from '../../packages/state/channel.ts'
+import { checkHeaders } from './header.ts'
 
 export type ChannelPorts = { readonly channels: Channels; readonly identity: Identity; readonly outbound: Outbound }
 
@@ -33,8 +34,6 @@ const MAX_PAGE = 1000
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 /** Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. */
 const SECRET = /^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/
-const HEADER_NAME = /^[A-Za-z0-9-]{1,64}$/
-const HEADER_VALUE = /^[\x20-\x7e]{0,1000}$/
 
 export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }: ChannelPorts): void {
   app.get(
@@ -79,7 +78,7 @@ export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }:
       const { url, headers = {}, secret = freshSecret() } = request.body
       outbound.checkUrl(url, 'url')
       if (!SECRET.test(secret)) throw invalid('secret', 'expected whsec_ and 24 to 64 bytes in base64; leave it out to get one')
-      checkHeaders(headers)
+      checkHeaders(headers, 'headers')
       const sealed = { headers: identity.seal(JSON.stringify(headers)), secret: identity.seal(secret) }
       const channel: Channel = { name, type: 'webhook', url, headerNames: Object.keys(headers), ...sealed }
       await channels.save(project, channel)
@@ -100,33 +99,6 @@ export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }:
 
 function freshSecret(): string {
   return `whsec_${Buffer.from(newSecret(), 'hex').toString('base64')}`
-}
-
-/** Set by us, or of the connection and not of the request. */
-const OWN_HEADERS: ReadonlySet<string> = new Set([
-  'content-type',
-  'content-length',
-  'host',
-  'user-agent',
-  'connection',
-  'keep-alive',
-  'transfer-encoding',
-  'te',
-  'trailer',
-  'upgrade',
-  'expect',
-])
-
-function checkHeaders(headers: Readonly<Record<string, string>>): void {
-  const seen = new Set<string>()
-  for (const [name, value] of Object.entries(headers)) {
-    const lower = name.toLowerCase()
-    const twice = seen.has(lower)
-    seen.add(lower)
-    if (!HEADER_NAME.test(name) || lower.startsWith('webhook-') || lower.startsWith('proxy-') || OWN_HEADERS.has(lower) || twice)
-      throw invalid(`headers.${name}`, 'not a header that may be set here')
-    if (!HEADER_VALUE.test(value)) throw invalid(`headers.${name}`, 'expected at most 1000 printable ASCII characters')
-  }
 }
 
 /** Secrets are shown once, when they are made; headers may hold some, so only their names are shown. */

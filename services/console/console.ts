@@ -9,8 +9,10 @@ import type { Wakes } from '../../packages/queue/queue.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
 import type { Accounts } from '../../packages/state/account.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import type { AttemptSummary } from '../../packages/state/attempt.ts'
 import type { Audit } from '../../packages/state/audit.ts'
 import type { Channels } from '../../packages/state/channel.ts'
+import type { Connectors } from '../../packages/state/connector.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import type { Members } from '../../packages/state/member.ts'
@@ -23,6 +25,7 @@ import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
 import { addAudit } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
+import { addConnectorRoutes } from './connector.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addEmulatorRoutes } from './emulator.ts'
 import { addHistoryRoutes } from './history.ts'
@@ -49,6 +52,10 @@ export type ConsolePorts = {
   readonly alarms: Alarms
   readonly channels: Channels
   readonly quarantine: Quarantine
+  readonly connectors: Connectors
+  readonly connectorOutbound: Outbound
+  /** How a data connector's attempts went. */
+  attempts(project: string, connector: string): Promise<AttemptSummary>
   readonly accounts: Accounts
   readonly members: Members
   readonly organizations: Organizations
@@ -76,20 +83,27 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)
+  addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
-  const { devices } = ports
+  const { devices, connectors } = ports
   addAccountRoutes(app, { ...ports, nowUs })
   addMemberRoutes(app, { ...ports, nowUs })
   addOrganizationRoutes(app, { ...ports, nowUs })
   addProjectRoutes(app, {
     ...ports,
-    counts: async project => ({ sensors: await devices.count(project), cloudConnectors: 0 }),
-    contents: async project => ((await devices.count(project)) > 0 ? 'devices' : undefined),
+    counts: async project => {
+      const [all, cloudConnectors] = await Promise.all([devices.count(project), devices.countOf(project, 'ccon')])
+      return { sensors: all - cloudConnectors, cloudConnectors }
+    },
+    contents: async project => {
+      if ((await devices.count(project)) > 0) return 'devices'
+      return (await connectors.list(project)).length > 0 ? 'data connectors' : undefined
+    },
   })
 }
 

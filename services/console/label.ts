@@ -51,7 +51,9 @@ export function addLabelRoutes(app: HttpApp, devices: Devices): void {
       const { devices: names, addLabels = {}, removeLabels = [] } = request.body
       if (Object.keys(addLabels).length === 0 && removeLabels.length === 0)
         throw invalid('addLabels', 'expected at least one label in addLabels or removeLabels')
-      const outcomes = await inBatches(request, names, name => devices.relabel(project, deviceIn(project, name), addLabels, removeLabels))
+      const outcomes = await inBatches(request.log, names, name =>
+        devices.relabel(project, deviceIn(project, name), addLabels, removeLabels),
+      )
       return { batchErrors: outcomes.flatMap((failure, i) => (failure ? [statusOf(names[i] as string, failure)] : [])) }
     },
   )

@@ -112,7 +112,8 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
       callerIn(request, project, 'admin')
       const contents = await ports.contents(project)
       // 400, as its clients know it.
-      if (contents !== undefined) throw new Failure('invalid', `project ${project} still has ${contents}: delete or transfer them first`)
+      if (contents !== undefined)
+        throw new Failure('invalid', `project ${project} still has ${contents}: delete them, or transfer them, first`)
       const { organization } = await projects.one(project)
       await projects.remove(project)
       // Its own audit went with it.

@@ -28,14 +28,16 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
     },
     async request => {
       const { project: target } = request.params
-      callerIn(request, target, 'developer')
+      callerIn(request, target, 'admin')
       const { devices: names } = request.body
-      const outcomes = await inBatches(request, names, async name => {
+      const outcomes = await inBatches(request.log, names, async name => {
         const [source, id] = placeOf(name)
-        callerIn(request, source, 'developer')
+        callerIn(request, source, 'admin')
         if (source === target) throw invalid('devices', `${name} is in project ${target} already`)
         await devices.transfer(source, target, id)
       })
+      const sources = names.flatMap((name, i) => (outcomes[i] ? [] : [placeOf(name)[0]]))
+      request.auditScopes = [...new Set([target, ...sources])].map(project => `projects/${project}` as const)
       return {
         transferredDevices: names.flatMap((name, i) => (outcomes[i] ? [] : [`projects/${target}/devices/${placeOf(name)[1]}`])),
         transferErrors: outcomes.flatMap((failure, i) => (failure ? [statusOf(names[i] as string, failure)] : [])),

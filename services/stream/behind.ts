@@ -1,8 +1,9 @@
 // What is kept for a subscriber that cannot take more and does not go back to the log for it: little, and bounded.
+import type { Cursor } from './frame.ts'
 import type { Placed } from './sink.ts'
 
 /** What a subscriber gets when it can take more again: first, that something is missing; then what was kept, in the log's order. */
-export type Relief = { readonly gap: { readonly after: string; readonly to: string } | undefined; readonly events: readonly Placed[] }
+export type Relief = { readonly gap: { readonly after: Cursor; readonly to: string } | undefined; readonly events: readonly Placed[] }
 
 export interface Behind {
   /** An event that it was due, in order. */
@@ -12,12 +13,12 @@ export interface Behind {
   relief(): Relief
 }
 
-/** Policy `drop`: keeps nothing but the range. @param after it has everything up to this entry. */
+/** Policy `drop`: keeps nothing but the range. @param after it has everything up to there. */
 export class Dropped implements Behind {
-  readonly #after: string
+  readonly #after: Cursor
   #to: string | undefined
 
-  constructor(after: string) {
+  constructor(after: Cursor) {
     this.#after = after
   }
 
@@ -38,13 +39,13 @@ const MAX_KEPT_CHARS = 256 * 1024
 
 /** Policy `latest`: the newest event of each device and event type. What is older is superseded, so its absence is no gap. */
 export class Latest implements Behind {
-  readonly #after: string
+  readonly #after: Cursor
   readonly #newest = new Map<string, Placed>()
   #chars = 0
   /** There are more devices than there is room for: the oldest go. */
   #lost: string | undefined
 
-  constructor(after: string) {
+  constructor(after: Cursor) {
     this.#after = after
   }
 

@@ -98,8 +98,9 @@ async function serve(
   else beginHttp(request, reply, ready)
 }
 
-function cameByCookie({ headers, query }: FastifyRequest): boolean {
-  return headers.authorization === undefined && (query as Readonly<Record<string, unknown>>)['token'] === undefined
+/** The checked query holds no token any more. */
+function cameByCookie({ headers, originalUrl }: FastifyRequest): boolean {
+  return headers.authorization === undefined && !new URLSearchParams(originalUrl.split('?')[1]).has('token')
 }
 
 function beginHttp(request: FastifyRequest, reply: FastifyReply, ready: Ready): void {

@@ -1,52 +1,13 @@
 // The hub on a real log: whoever joins when and from where gets each of its events once and in order (P4).
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
-import { follow } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
-import { type Cursor, Frames } from './frame.ts'
-import { Hub, type HubPorts, type Wants } from './hub.ts'
+import { KeepingSink, openTestHub } from './fixture.ts'
+import type { HubPorts, Wants } from './hub.ts'
 import { Past } from './past.ts'
-import type { ByteSink } from './sink.ts'
-import { Turns } from './turn.ts'
-
-type Line = { readonly result: { readonly event: { readonly eventId: string; readonly eventType: string }; readonly cursor?: string } }
-
-/** Keeps what it is given; a slow one is full at random and drains a little later. */
-class KeepingSink implements ByteSink {
-  readonly format = 'ndjson' as const
-  readonly lines: Line[] = []
-  closed = false
-  full = false
-
-  write(chunk: Buffer): void {
-    const lines = chunk.toString().trim().split('\n')
-    if (!this.closed) this.lines.push(...lines.map(line => JSON.parse(line) as Line))
-  }
-
-  async drained(): Promise<void> {
-    await new Promise(resolve => setImmediate(resolve))
-    this.full = false
-  }
-
-  gap(after: Cursor | string, to: string): void {
-    this.lines.push({ result: { event: { eventId: `gap ${typeof after === 'string' ? after : after.entryId} ${to}`, eventType: 'gap' } } })
-  }
-
-  end(): void {
-    this.closed = true
-  }
-
-  get events(): string[] {
-    return this.lines.map(({ result }) => result.event.eventId)
-  }
-
-  get cursor(): string | undefined {
-    return this.lines.findLast(({ result }) => result.cursor !== undefined)?.result.cursor
-  }
-}
 
 /** mulberry32. */
 function dice(seed: number): (sides: number) => number {
@@ -89,27 +50,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
   })
   afterAll(() => server.stop())
 
-  async function openHub(change: Partial<HubPorts> = {}) {
-    const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
-    const past = new Past(log, project, 'log')
-    const hub = new Hub({
-      frames,
-      devices: new DeviceCache(devices, project),
-      toldOfChanges: true,
-      turns: new Turns(2),
-      read: (after, upTo) => past.read(after, upTo),
-      trimmed: () => log.trimmed(project),
-      follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
-      delivered: () => {},
-      troubled: error => {
-        throw error
-      },
-      ...change,
-    })
-    await hub.start()
-    onTestFinished(() => hub.stop())
-    return { hub, frames }
-  }
+  const openHub = (change: Partial<HubPorts> = {}) => openTestHub(server, log, devices, project, change)
 
   /** Events `n.0`, `n.1` … of devices a, b, c in turn. */
   const append = async (name: string, count: number) => {
@@ -195,6 +136,66 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const sink = new KeepingSink()
     await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0)))
     expect(sink.events).toEqual([`gap ${first.entryId} ${third.entryId}`, '4.0'])
+  })
+
+  it('says from where on an entry is gone of which a reader has had a part', async () => {
+    const [first, second] = [await append('1', 5), await append('2', 1)]
+    await log.trim(project, second.entryId)
+    const { hub } = await openHub()
+    const gaps: unknown[] = []
+    const sink = new KeepingSink()
+    sink.gap = (after, to) => void gaps.push({ after, to })
+    await hub.join(sink, whole, { entryId: first.entryId, index: 2 })
+    expect(gaps).toEqual([{ after: { entryId: first.entryId, index: 2 }, to: first.entryId }])
+    expect(sink.events).toEqual(['2.0'])
+  })
+
+  it('asks for labels anew where nothing tells that they change, as in the stream of alarms', async () => {
+    await devices.register(project, [['a', 'temperature']])
+    const { hub } = await openHub({ toldOfChanges: false, devices: new DeviceCache(devices, project, 0) })
+    const [cold, others] = [new KeepingSink(), new KeepingSink()]
+    const labelled: Filter = { ...everything, labels: [{ key: 'zone', value: 'cold' }] }
+    await hub.join(cold, { filter: labelled, policy: 'disconnect' }, undefined)
+    await hub.join(others, whole, undefined)
+    const seen: number[] = []
+    for (const [add, remove] of [
+      [{}, []],
+      [{ zone: 'cold' }, []],
+      [{ zone: 'warm' }, []],
+      [{ zone: 'cold' }, []],
+      [{}, ['zone']],
+    ] as const) {
+      await devices.relabel(project, 'a', add, remove)
+      const before = others.events.length
+      await append(`${before}`, 1)
+      await until('all but the labels have it', () => others.events.length > before)
+      seen.push(cold.events.length)
+    }
+    expect(seen).toEqual([0, 1, 1, 2, 2])
+  })
+
+  it('serves those who join with a filter of labels while it asks for those of others', async () => {
+    await devices.register(project, [['a', 'temperature']])
+    await devices.relabel(project, 'a', { zone: 'cold' }, [])
+    const cache = new DeviceCache(devices, project)
+    let meanwhile = async () => {}
+    const load = cache.load.bind(cache)
+    cache.load = async ids => {
+      const loaded = await load(ids)
+      await meanwhile()
+      return loaded
+    }
+    const { hub } = await openHub({ devices: cache })
+    const [first, second] = [new KeepingSink(), new KeepingSink()]
+    const wants: Wants = { filter: { ...everything, labels: [{ key: 'zone', value: undefined }] }, policy: 'disconnect' }
+    await hub.join(first, wants, undefined)
+    meanwhile = async () => {
+      meanwhile = async () => {}
+      await hub.join(second, { ...wants, filter: { ...everything, deviceTypes: new Set(['temperature']) } }, undefined)
+    }
+    await append('1', 1)
+    await until('the first', () => first.events.length === 1)
+    expect(second.events).toEqual(['1.0'])
   })
 
   it('loses nothing that comes while it reads a log of which all is gone', async () => {

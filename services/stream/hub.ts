@@ -197,8 +197,7 @@ export class Hub {
       this.#fallBehind(subscriber, at, 'end')
       return
     }
-    const after = at.index === LAST_INDEX ? at.entryId : idBefore(at.entryId)
-    subscriber.behind = policy === 'drop' ? new Dropped(after) : new Latest(after)
+    subscriber.behind = policy === 'drop' ? new Dropped(at) : new Latest(at)
     this.#heed(subscriber, () => subscriber.sink.drained(patienceOf(subscriber.wants)).then(() => this.#relieve(subscriber)))
   }
 
@@ -279,10 +278,4 @@ function patienceOf({ policy }: Wants): number {
 
 function devicesOf(entries: readonly LogEntry[]): Set<string> {
   return new Set(entries.flatMap(({ events }) => events.map(({ device }) => device)))
-}
-
-/** Of an entry before this one, whether or not there is such an entry. */
-function idBefore(entryId: string): string {
-  const [ms, seq] = entryId.split('-').map(Number) as [number, number]
-  return seq > 0 ? `${ms}-${seq - 1}` : `${ms - 1}-${Number.MAX_SAFE_INTEGER}`
 }

@@ -1,6 +1,7 @@
 // The worker role: consumers of the log, each with a place of its own, woken by jobs (nobody talks to this).
 import type { Redis } from 'ioredis'
 import type { Identity } from '../../packages/identity/identity.ts'
+import { follow } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
 import { Leases } from '../../packages/queue/lease.ts'
@@ -9,7 +10,9 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
+import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
+import { Connectors } from '../../packages/state/connector.ts'
 import { Devices, reportedKey } from '../../packages/state/device.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
@@ -18,6 +21,9 @@ import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
+import { Connecting } from './connector/connector.ts'
+import type { ConnectorPorts } from './connector/project.ts'
+import { syncPorts } from './connector/sync.ts'
 import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
@@ -43,14 +49,21 @@ export type WorkerPorts = {
   readonly projects: Projects
   readonly identity: Identity
   readonly outbound: Outbound
+  /** For pushing events: see services/part.ts. */
+  readonly connectorOutbound: Outbound
+  /** A connection of its own, on which reading may block. */
+  connect(name: string): Promise<Redis>
   readonly logger: Logger
   readonly metrics: WorkerMetrics
   readonly partitions: number
   readonly retentionMs: number
   readonly logRetentionMs: number
   readonly logMaxBytes: number
+  readonly connectorGiveUpMs: number
 }
 
+/** The lease under which a partition's connectors are pushed to; no queue stands behind it. */
+const PUSH = 'push'
 const SWEEP_MS = 1000
 /** Of one project: a fraction of what the embedded Redis has. */
 const MAX_QUARANTINE_BYTES = 64 * 1024 * 1024
@@ -65,11 +78,17 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const notifying = startNotify(notify)
   lifecycle.started('notify', () => notifying.stop())
   const drains = drainsOf(ports, notify)
+  const connecting = new Connecting(connectorPorts(ports), ports.partitions)
+  connecting.start()
+  lifecycle.started('connectors', () => connecting.stop())
   // By partition: a process that holds a share of the names, from the front, holds some of each consumer.
-  const names = Array.from({ length: ports.partitions }, (_, i) => Object.keys(PACE_MS).map(consumer => drainQueueName(consumer, i))).flat()
-  const leases = new Leases(redis, logger, names, name =>
-    startDrains(queue, name, drains.get(name.slice(0, name.lastIndexOf('-'))) ?? unknown(name)),
-  )
+  const held = [...Object.keys(PACE_MS), PUSH]
+  const names = Array.from({ length: ports.partitions }, (_, i) => held.map(consumer => drainQueueName(consumer, i))).flat()
+  const leases = new Leases(redis, logger, names, name => {
+    const consumer = name.slice(0, name.lastIndexOf('-'))
+    if (consumer === PUSH) return connecting.open(Number(name.slice(consumer.length + 1)))
+    return startDrains(queue, name, drains.get(consumer) ?? unknown(name))
+  })
   await leases.start()
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
@@ -172,6 +191,43 @@ function notifyPorts({ redis, identity, outbound, logger, metrics }: WorkerPorts
 
 function opened(identity: Identity, { url, secret, headers }: Channel): Target {
   return { url, secret: identity.unseal(secret), headers: JSON.parse(identity.unseal(headers)) as Target['headers'] }
+}
+
+function connectorPorts(ports: WorkerPorts): ConnectorPorts {
+  const { redis, log, store, identity, logger, metrics } = ports
+  const devices = new Devices(redis)
+  const audit = new Audit(redis)
+  return {
+    log,
+    connectors: new Connectors(redis),
+    devices,
+    outbound: ports.connectorOutbound,
+    logger,
+    sync: syncPorts(redis, store),
+    follow: (project, arrived) =>
+      follow(
+        {
+          log,
+          connect: () => ports.connect(`push-${project}`),
+          arrived,
+          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+        },
+        project,
+        'log',
+      ),
+    target: ({ url, headers, signatureSecret }) => ({
+      url: new URL(url),
+      secret: identity.unseal(signatureSecret),
+      headers: JSON.parse(identity.unseal(headers)) as Target['headers'],
+    }),
+    attempted: ok => metrics.pushes.inc({ outcome: ok ? 'delivered' : 'failed' }),
+    disabled: (project, connector) => {
+      const resource = `projects/${project}/dataconnectors/${connector}`
+      const nobody = { keyId: '', account: 'system', requestId: '' }
+      return audit.add(`projects/${project}`, { ...nobody, method: 'PATCH', path: `/v2/${resource}`, resource, status: 200 })
+    },
+    giveUpMs: ports.connectorGiveUpMs,
+  }
 }
 
 function reportedReader(redis: Redis): ReportPorts['read'] {
