@@ -203,37 +203,48 @@ function isThrough({ events }: Witness, { given }: Resumer, wants: (key: string)
   return comparePlaces('gap' in last ? last.gap.to : last.at, expected.at) >= 0
 }
 
+type Gap = { readonly from: Place; readonly to: Place }
 type Count = Record<'delivered' | 'gaps' | 'toldMissing' | 'lost' | 'doubled' | 'disordered' | 'emptyGaps' | 'falselyTold', number>
 
 function compare(witness: Witness, given: readonly Given[], wants: (key: string) => boolean): Count {
-  const count: Count = { delivered: 0, gaps: 0, toldMissing: 0, lost: 0, doubled: 0, disordered: 0, emptyGaps: 0, falselyTold: 0 }
-  const had = new Set<string>()
-  const gaps: { from: Place; to: Place }[] = []
+  const order = inOrder(witness, given)
+  const gaps = gapsOf(given)
+  const inside = gaps.map(gap => witness.events.filter(({ at }) => isIn(gap, at)))
+  const missing = witness.events.filter(({ key }) => wants(key) && !order.had.has(key))
+  const toldMissing = missing.filter(({ at }) => gaps.some(gap => isIn(gap, at))).length
+  return {
+    delivered: order.had.size,
+    gaps: gaps.length,
+    toldMissing,
+    lost: missing.length - toldMissing,
+    doubled: order.doubled,
+    disordered: order.disordered,
+    emptyGaps: inside.filter(events => events.length === 0).length,
+    falselyTold: inside.flat().filter(({ key }) => order.had.has(key)).length,
+  }
+}
+
+function inOrder(witness: Witness, given: readonly Given[]): { had: Set<string>; doubled: number; disordered: number } {
+  const counted = { had: new Set<string>(), doubled: 0, disordered: 0 }
   let before = -1
   for (const one of given) {
-    if ('gap' in one) {
-      // Who is cut off right behind a gap is told of it again.
-      if (gaps.at(-1) === undefined || comparePlaces((gaps.at(-1) as { from: Place }).from, one.gap.from) !== 0) gaps.push(one.gap)
-      else gaps[gaps.length - 1] = one.gap
-      continue
-    }
+    if ('gap' in one) continue
     const place = witness.keys.get(one.key) ?? -1
-    if (had.has(one.key)) count.doubled++
-    else if (place <= before) count.disordered++
-    had.add(one.key)
+    if (counted.had.has(one.key)) counted.doubled++
+    else if (place <= before) counted.disordered++
+    counted.had.add(one.key)
     before = Math.max(before, place)
   }
-  count.delivered = had.size
-  count.gaps = gaps.length
-  for (const { from, to } of gaps) {
-    const inside = witness.events.filter(({ at }) => comparePlaces(at, from) > 0 && comparePlaces(at, to) <= 0)
-    if (inside.length === 0) count.emptyGaps++
-    count.falselyTold += inside.filter(({ key }) => had.has(key)).length
-  }
-  for (const { at, key } of witness.events) {
-    if (!wants(key) || had.has(key)) continue
-    if (gaps.some(({ from, to }) => comparePlaces(at, from) > 0 && comparePlaces(at, to) <= 0)) count.toldMissing++
-    else count.lost++
-  }
-  return count
+  return counted
+}
+
+/** Who is cut off right behind a gap is told of it again: it counts once. */
+function gapsOf(given: readonly Given[]): Gap[] {
+  const gaps = new Map<string, Gap>()
+  for (const one of given) if ('gap' in one) gaps.set(JSON.stringify(one.gap.from), one.gap)
+  return [...gaps.values()]
+}
+
+function isIn({ from, to }: Gap, at: Place): boolean {
+  return comparePlaces(at, from) > 0 && comparePlaces(at, to) <= 0
 }

@@ -360,10 +360,10 @@ describe('a slow reader', () => {
   }, 40_000)
 })
 
-describe('with a short age and a small log', () => {
+describe('with a short age', () => {
   let small: Telltale
   beforeAll(async () => {
-    small = await startTelltale({ env: { TELLTALE_STREAM_MAX_AGE: '2s', TELLTALE_LOG_MAX_SIZE: '1mb' } })
+    small = await startTelltale({ env: { TELLTALE_STREAM_MAX_AGE: '2s' } })
   })
   afterAll(() => small.remove())
 
@@ -374,23 +374,5 @@ describe('with a short age and a small log', () => {
     expect(performance.now() - startedMs).toBeGreaterThan(1900)
     const error = { code: 408, grpcCode: 1, httpCode: 408, httpStatus: 'Request Timeout', message: 'closing stream', details: [] }
     expect(reader.text()).toBe(`${JSON.stringify({ error })}\n`)
-  })
-
-  test('a reader whose place in the log is gone is given what follows from the reading store', async () => {
-    const first = await small.stream()
-    await publish(series('gone', 0, 1), small)
-    await first.have(1)
-    first.close()
-    const filler = 'x'.repeat(20_000)
-    for (let n = 0; n < 20; n++)
-      await publish(
-        Array.from({ length: 10 }, (_, i) => eventOf('gone', n * 10 + i + 1, { data: { temperature: { value: n * 10 + i + 1, filler } } })),
-        small,
-      )
-    const resumed = await small.stream(`cursor=${first.cursor()}`)
-    const events = await resumed.have(200, 20_000)
-    expect(events.map(temperatureOf)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1))
-    expect(resumed.frames().some(({ result }) => result?.event?.eventType === 'gap')).toBe(false)
-    resumed.close()
   })
 })

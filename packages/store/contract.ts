@@ -230,6 +230,24 @@ export function storeContract(name: string, open: () => Promise<ReadingStore>): 
       for (const limit of [1, 13, 30]) expect(await valuesOf({ limit })).toEqual(Array.from({ length: limit }, (_, i) => i))
     })
 
+    test('readings go on after a place, also amid those of one time', async () => {
+      const ids = Array.from({ length: 30 }, (_, i) => `id-${String((i * 11) % 30).padStart(2, '0')}`)
+      const [before, behind] = [storeEvent({ project, timeUs: T0 - 1, value: -1 }), storeEvent({ project, timeUs: T0 + 1, value: 99 })]
+      await store.write([before, behind, ...ids.map((eventId, i) => storeEvent({ project, eventId, value: (i * 11) % 30 }))])
+      const query = { project, device: 'd1', eventType: 'temperature', field: 'value', ...ALWAYS }
+      for (const limit of [1, 4, 13, 32]) {
+        const found: number[] = []
+        for (let after: EventPlace | undefined; ; ) {
+          const page = await store.readings({ ...query, limit, after })
+          expect(page.length).toBeLessThanOrEqual(limit)
+          found.push(...page.map(({ value }) => value))
+          after = page.at(-1)
+          if (after === undefined) break
+        }
+        expect(found).toEqual([-1, ...Array.from({ length: 30 }, (_, i) => i), 99])
+      }
+    })
+
     test('windows are aligned to 1970, count what they hold and leave out the empty', async () => {
       const minute = 60 * SECOND
       const start = Math.floor(T0 / minute) * minute

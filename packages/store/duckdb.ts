@@ -209,8 +209,13 @@ class DuckStore implements ReadingStore {
 
   async readings(query: ReadingQuery): Promise<RawReading[]> {
     const rows = await this.#read(
-      `select e.time, e.event_id, e.value ${FROM_READINGS} order by e.time, e.event_id limit $limit`,
-      readingParameters(query),
+      `select e.time, e.event_id, e.value ${FROM_READINGS} and (e.time > $afterTime or (e.time = $afterTime and e.event_id > $afterId))
+       order by e.time, e.event_id limit $limit`,
+      {
+        ...readingParameters(query),
+        afterTime: timeParameter(query.after?.timeUs ?? query.fromUs - 1),
+        afterId: query.after?.eventId ?? '',
+      },
     )
     return rows.map(([time, eventId, value]) => ({ timeUs: Number(time), eventId, value }) as RawReading)
   }

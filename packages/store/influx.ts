@@ -142,9 +142,17 @@ class InfluxStore implements ReadingStore {
       const value = fieldIdentifier(query.field)
       // The comparison leaves out events without this reading.
       const where = `${ofDevice(query.project, query.device)} AND (${value} >= 0 OR ${value} < 0)`
-      const rows = await this.#rows({ fields: `"_id",${value}`, from: identifier(query.eventType), where }, query, 'ASC', query.limit)
+      const { after, fromUs, toUs, limit } = query
+      const selection = { fields: `"_id",${value}`, from: identifier(query.eventType), where }
+      const rows = await this.#rows(selection, { fromUs: Math.max(fromUs, after ? after.timeUs + 1 : fromUs), toUs }, 'ASC', limit)
+      // The place itself may lie amid readings of its microsecond.
+      if (after && after.timeUs >= fromUs && after.timeUs < toUs)
+        rows.push(...(await this.#microseconds([{ selection, timeUs: after.timeUs }])))
       const readings = rows.map(({ timeUs, values: [, eventId, reading] }) => ({ timeUs, eventId, value: reading }) as RawReading)
-      return readings.sort(compare).slice(0, query.limit)
+      return readings
+        .filter(({ timeUs, eventId }) => !after || compare({ timeUs, eventId }, { timeUs: after.timeUs, eventId: after.eventId }) > 0)
+        .sort(compare)
+        .slice(0, limit)
     })
   }
 

@@ -66,6 +66,8 @@ export type ReadingQuery = {
   readonly fromUs: number
   readonly toUs: number
   readonly limit: number
+  /** Raw readings go on after this place of an earlier answer. */
+  readonly after?: EventPlace | undefined
 }
 
 export type RawReading = { readonly timeUs: number; readonly eventId: string; readonly value: number }

@@ -79,7 +79,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addLabelRoutes(app, devices)
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
-  addHistoryRoutes(app, { store: ports.store, nowUs })
+  addHistoryRoutes(app, { store: ports.store, devices, nowUs })
   addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)
