@@ -262,6 +262,9 @@ describe('a server with a small log and small limits', () => {
     const filler = 'x'.repeat(20_000)
     const more = (n: number) => ({ device: 'gone', eventType: 'temperature', data: { temperature: { value: n, filler } } }) as const
     for (let n = 1; n <= 200; n += 20) await client.publish(Array.from({ length: 20 }, (_, i) => more(n + i)))
+    // The log forgets by size, the store by age, which it looks at when it starts.
+    await small.stop()
+    await small.restart({ TELLTALE_RETENTION: '1s' })
     const gap = await eventually(async () => {
       const stream = client.stream({ devices: ['gone'], cursor: from })
       const thrown: unknown = await stream.next().then(
