@@ -1,7 +1,7 @@
 // The client's promises against a real server: publishing loses and doubles nothing, a stream has every event once, through crashes.
 import jwt from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Telltale as Client, type NewEvent, type Receipt, TelltaleError } from '../packages/client/index.ts'
+import { Telltale as Client, GapError, type NewEvent, type Receipt, TelltaleError } from '../packages/client/index.ts'
 import { eventually, removeDirectories, startTelltale, stored, type Telltale, temperatureOf, until } from './world.ts'
 
 let telltale: Telltale
@@ -251,23 +251,44 @@ describe('a server with a small log and small limits', () => {
     expect(losses).toBeGreaterThan(0)
   }, 40_000)
 
-  test('what is gone from the log comes from the store, with no gap', async () => {
+  test('what is gone from the log comes from the store; gone from both is a gap, as an error that says where to go on or as an item', async () => {
     const client = clientOf(small)
     const first = client.stream({ devices: ['gone'], ping: '1s' })
     const next = first.next()
     await client.publish(warm('gone', 0))
     await next
     await first.return()
+    const from = first.cursor
     const filler = 'x'.repeat(20_000)
     const more = (n: number) => ({ device: 'gone', eventType: 'temperature', data: { temperature: { value: n, filler } } }) as const
     for (let n = 1; n <= 200; n += 20) await client.publish(Array.from({ length: 20 }, (_, i) => more(n + i)))
     const values: unknown[] = []
-    for await (const event of client.stream({ devices: ['gone'], cursor: first.cursor })) {
+    for await (const event of client.stream({ devices: ['gone'], cursor: from })) {
       values.push(temperatureOf(event))
       if (values.at(-1) === 200) break
     }
     expect(values).toEqual(Array.from({ length: 200 }, (_, i) => i + 1))
-  }, 60_000)
+    // The log forgets by size, the store by age, which it looks at when it starts.
+    await small.stop()
+    await small.restart({ TELLTALE_RETENTION: '1s' })
+    const gap = await eventually(async () => {
+      const stream = client.stream({ devices: ['gone'], cursor: from })
+      const thrown: unknown = await stream.next().then(
+        () => stream.return(),
+        (error: unknown) => error,
+      )
+      if (!(thrown instanceof GapError)) throw new Error(`the log is not trimmed yet: ${JSON.stringify(thrown).slice(0, 300)}`)
+      return { thrown, cursor: stream.cursor }
+    }, 45_000)
+    expect(gap.cursor).toBe(gap.thrown.to)
+    const left: unknown[] = []
+    for await (const item of client.stream({ devices: ['gone'], cursor: from, gaps: 'yield' })) {
+      left.push(item.eventType === 'gap' ? 'gap' : temperatureOf(item))
+      if (left.at(-1) === 200) break
+    }
+    expect(left[0]).toBe('gap')
+    expect(left.slice(1)).toEqual(Array.from({ length: left.length - 1 }, (_, i) => 200 - (left.length - 2) + i))
+  }, 90_000)
 })
 
 describe('with access tokens instead of the secret', () => {
