@@ -415,7 +415,7 @@ test('what was trimmed from the log is pushed from the store', async () => {
     const { json } = await forgetful.send('POST', CONNECTORS, { type: 'HTTP_PUSH', httpConfig: { url: `${receiver.url}/old` } })
     const url = `/v2/${String(json['name'])}`
     expect((await forgetful.send('POST', `${url}:replay`, { startTime })).status).toBe(200)
-    await eventually(() => expect(receiver.taken('/old')).toEqual(expect.arrayContaining(ids)))
+    await eventually(() => expect(receiver.taken('/old')).toEqual(expect.arrayContaining(ids)), 30_000)
     expect((await forgetful.http(`${url}:metrics`)).json).toMatchObject({ progress: { gapCount: 0 } })
   } finally {
     await forgetful.remove()

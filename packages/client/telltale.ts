@@ -62,8 +62,8 @@ export class Telltale {
    *
    * One event: its receipt, or a rejection with the server's reason. Many: a receipt each, with an `error` for those that were refused.
    */
-  publish(event: NewEvent): Promise<Receipt>
   publish(events: readonly NewEvent[]): Promise<readonly Receipt[]>
+  publish(event: NewEvent): Promise<Receipt>
   async publish(events: NewEvent | readonly NewEvent[]): Promise<Receipt | readonly Receipt[]> {
     const many: readonly NewEvent[] = 'data' in events ? [events] : events
     const receipts = await this.#publish(many)

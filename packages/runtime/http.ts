@@ -1,4 +1,5 @@
 // One fastify per process: bodies as bytes, who the caller is, and every failure in the dialect's shape.
+import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
@@ -59,8 +60,10 @@ export const SESSION_COOKIE = 'telltale_session'
 /** Of routes that take events; others need far less, and parse it in one piece. */
 export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
 const MAX_BODY_BYTES = 1024 * 1024
-/** A slow body is cut off (hazard 15). */
-const REQUEST_TIMEOUT_MS = 30_000
+/** Slow headers and a slow body are cut off within 30 s, looked for every second (hazard 15). */
+const HEADERS_TIMEOUT_MS = 15_000
+const REQUEST_TIMEOUT_MS = 28_000
+const LOOK_EVERY_MS = 1000
 
 function create(log: Logger) {
   return fastify({
@@ -71,6 +74,8 @@ function create(log: Logger) {
     genReqId: () => newId(),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: LOOK_EVERY_MS },
+    clientErrorHandler: refuseClient,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 512 },
@@ -84,6 +89,30 @@ function create(log: Logger) {
 }
 
 export type HttpApp = ReturnType<typeof create>
+
+/** What is no HTTP, or comes too slowly. Nothing of it is repeated or logged: it may hold a token (hazards 17, 20). */
+function refuseClient(error: { readonly code?: string }, socket: Socket): void {
+  const [status, message] = CLIENT_ERRORS[error.code ?? ''] ?? ['400 Bad Request', 'the request is not HTTP as RFC 9112 has it']
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  const code = Number.parseInt(status, 10)
+  const body = JSON.stringify({ error: message, code, help: helpOn(code) })
+  const head = `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`
+  socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`)
+  // Who goes on sending is not waited for.
+  setTimeout(() => socket.destroy(), LOOK_EVERY_MS).unref()
+}
+
+const CLIENT_ERRORS: Readonly<Record<string, readonly [status: string, message: string]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request did not come in time'],
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KiB'],
+}
+
+function helpOn(status: number): string {
+  return `https://www.rfc-editor.org/rfc/rfc9110#status.${status}`
+}
 
 export async function openHttp({ identity, log, version, limits }: HttpSettings): Promise<HttpApp> {
   const app = create(log)
@@ -105,6 +134,9 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
     await limited(request)
   })
   app.addHook('preValidation', async request => {
+    const { 'content-encoding': encoding = 'identity' } = request.headers
+    if (encoding !== 'identity' && request.body !== undefined)
+      throw new Failure('unsupported', `header content-encoding: expected identity, got ${encoding.slice(0, 50)}: send the body as it is`)
     if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
@@ -231,7 +263,7 @@ function schemeFor({ headers }: FastifyRequest): 'Basic' | 'Session' {
 
 /** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */
 function failureBody(failure: Failure, status: number, stream: boolean): object {
-  const help = `https://www.rfc-editor.org/rfc/rfc9110#status.${status}`
+  const help = helpOn(status)
   if (!stream) return { error: failure.message, code: status, help, ...(failure.field === undefined ? {} : { field: failure.field }) }
   return { error: { code: status, message: failure.message, details: [] }, code: status, help }
 }

@@ -254,9 +254,19 @@ function renamed(eventType: string, data: Record<string, unknown>): Record<strin
 const MAX_DEPTH = 16
 const MAX_KEYS = 256
 
+/** From here on JSON writes integers with an exponent. */
+const EXPONENT = 1e21
+
+function checkNumber(value: number, path: string): void {
+  if (!Number.isFinite(value)) throw invalid(path, 'expected a finite number')
+  // It may have been another one: 2^53 + 1 is read as 2^53.
+  if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT)
+    throw invalid(path, `expected an integer within ±${Number.MAX_SAFE_INTEGER}, beyond which they are not exact: send it as text`)
+}
+
 /** Refuses what JSON can say but a reading cannot be: 1e999, `__proto__`, hundreds of fields, deep nesting. */
 function checkNumbers(value: unknown, path: string, depth = 0): void {
-  if (typeof value === 'number' && !Number.isFinite(value)) throw invalid(path, 'expected a finite number')
+  if (typeof value === 'number') return checkNumber(value, path)
   if (typeof value !== 'object' || value === null) return
   if (depth === MAX_DEPTH) throw invalid(path, `nested deeper than ${MAX_DEPTH} levels`)
   const keys = Object.keys(value)

@@ -1,0 +1,202 @@
+// What hostile or broken HTTP clients send, byte by byte (hazards 15, 16, 17): refused in words, and nobody else is worse off.
+
+import { connect, type Socket } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { EVENTS, removeDirectories, startTelltale, stored, type Telltale, temperature, until } from './world.ts'
+
+let telltale: Telltale
+let authorization: string
+beforeAll(async () => {
+  telltale = await startTelltale()
+  authorization = `authorization: Basic ${Buffer.from(`${telltale.key.keyId}:${telltale.key.secret}`).toString('base64')}`
+})
+afterAll(async () => {
+  await telltale.remove()
+  await removeDirectories()
+})
+afterEach(async () => {
+  const startedMs = performance.now()
+  expect((await telltale.http('/healthz')).status).toBe(200)
+  expect(performance.now() - startedMs).toBeLessThan(1000)
+})
+
+type Said = { readonly status: number; readonly body: Readonly<Record<string, unknown>>; readonly ms: number }
+
+function open(): { socket: Socket; said: () => string } {
+  const socket = connect(Number(new URL(telltale.url()).port), '127.0.0.1')
+  let said = ''
+  socket.setEncoding('latin1').on('data', (part: string) => {
+    said += part
+  })
+  // The server may cut it off while we still send: what it said before counts.
+  socket.on('error', () => socket.destroy())
+  return { socket, said: () => said }
+}
+
+/** Sends these bytes, and waits until the server has closed the connection. */
+async function send(text: string | Buffer, limitMs = 5000): Promise<Said> {
+  const { socket, said } = open()
+  const startedMs = performance.now()
+  socket.write(text)
+  await until(`the connection is closed after ${said().slice(0, 200)}`, () => socket.closed, limitMs)
+  const [head = '', body = ''] = said().split('\r\n\r\n', 2)
+  return {
+    status: Number(head.split(' ')[1]),
+    body: body === '' ? {} : (JSON.parse(Buffer.from(body, 'latin1').toString()) as Said['body']),
+    ms: performance.now() - startedMs,
+  }
+}
+
+const headOf = (route: string, ...lines: string[]) => [`${route} HTTP/1.1`, 'host: x', authorization, ...lines, '', ''].join('\r\n')
+const events = (...lines: string[]) => headOf(`POST ${EVENTS}`, ...lines)
+const device = (...lines: string[]) => headOf('PUT /v2/projects/default/devices/hostile', ...lines)
+
+function withBody(head: (...lines: string[]) => string, body: string | Buffer, ...lines: string[]): Buffer {
+  return Buffer.concat([Buffer.from(head(...lines, `content-length: ${Buffer.byteLength(body)}`, 'connection: close')), Buffer.from(body)])
+}
+
+const valued = (value: string) =>
+  `{"targetName":"projects/default/devices/hostile","eventType":"temperature","data":{"temperature":{"value":${value}}}}`
+
+describe('a body', () => {
+  const cases: [what: string, body: () => string, message: RegExp][] = [
+    ['1e999', () => valued('1e999'), /finite number/],
+    ['-1e999', () => valued('-1e999'), /finite number/],
+    ['NaN', () => valued('NaN'), /not JSON/],
+    ['2^53 + 1', () => valued('9007199254740993'), /data\.temperature\.value: expected an integer within ±9007199254740991/],
+    ['-2^53 - 1', () => valued('-9007199254740993'), /expected an integer within/],
+    ['__proto__', () => valued('{"__proto__":{"polluted":1}}'), /__proto__/],
+    ['a depth of 10,000', () => valued('['.repeat(10_000) + ']'.repeat(10_000)), /nested deeper than 16/],
+    ['a depth of a million, never closed', () => '['.repeat(1_000_000), /not JSON/],
+    ['300 fields', () => valued(`{${Array.from({ length: 300 }, (_, i) => `"k${i}":1`).join()}}`), /at most 256 fields/],
+    [
+      'an event type that is given twice',
+      () => valued('1').replace('"eventType"', '"eventType":"temperature","eventType":"humidity","x"'),
+      /./,
+    ],
+  ]
+  test.each(cases)('with %s is refused', async (_what, body, message) => {
+    const said = await send(withBody(events, body(), 'content-type: application/json'))
+    expect(said).toMatchObject({ status: 400, body: { code: 400, error: expect.stringMatching(message), help: expect.any(String) } })
+  })
+
+  test('with a million fields is refused, and others are served meanwhile', async () => {
+    const fields = Array.from({ length: 1_000_000 }, (_, i) => `"k${i}":1`).join()
+    const [said, other] = await Promise.all([
+      send(withBody(events, valued(`{${fields}}`), 'content-type: application/json'), 20_000),
+      telltale.http('/healthz'),
+    ])
+    expect([said.status, other.status]).toEqual([400, 200])
+    expect((await send(withBody(device, `{${fields}}`))).status).toBe(413)
+  }, 30_000)
+
+  test('with the largest exact integer is kept exactly', async () => {
+    expect((await send(withBody(events, valued('9007199254740991')))).status).toBe(200)
+    await until('it is stored', async () => (await stored(telltale, 'hostile')).length === 1)
+    expect(JSON.stringify(await stored(telltale, 'hostile'))).toContain('9007199254740991')
+  })
+
+  test('of a management route is bounded in size and depth', async () => {
+    expect(await send(withBody(device, `{"type":"${'x'.repeat(10 * 1024 * 1024)}"}`))).toMatchObject({ status: 413, body: { code: 413 } })
+    // Known from the header, before any of it has come.
+    expect(await send(device('content-length: 10000000', 'connection: close'))).toMatchObject({ status: 413 })
+    const deep = `{"labels":${'['.repeat(10_000)}${']'.repeat(10_000)}}`
+    expect(await send(withBody(device, deep))).toMatchObject({ status: 400, body: { code: 400 } })
+  })
+
+  test.each(['gzip', 'br', 'deflate', 'x'])('that is packed (%s) is refused as such, a bomb too', async encoding => {
+    const bomb = gzipSync(Buffer.alloc(50 * 1024 * 1024))
+    for (const head of [events, device])
+      expect(await send(withBody(head, bomb, `content-encoding: ${encoding}`))).toMatchObject({
+        status: 415,
+        body: { code: 415, error: expect.stringContaining('header content-encoding: expected identity') },
+      })
+  })
+
+  test('that never comes is cut off within 30 s, and so are headers; a thousand of them are in nobody’s way', async () => {
+    const slow = Array.from({ length: 1000 }, (_, i) => {
+      const { socket, said } = open()
+      socket.write(i % 2 === 0 ? `GET /healthz HTTP/1.1\r\nhost: x\r\n` : events('content-length: 100'))
+      const drip = setInterval(() => socket.writable && socket.write(i % 2 === 0 ? 'a: b\r\n' : 'x'), 2000)
+      socket.once('close', () => clearInterval(drip))
+      return { socket, said }
+    })
+    const startedMs = performance.now()
+    let slowestMs = 0
+    await until(
+      'all of them are cut off',
+      async () => {
+        const askedMs = performance.now()
+        expect((await telltale.send('POST', EVENTS, temperature('patient', 1))).status).toBe(200)
+        slowestMs = Math.max(slowestMs, performance.now() - askedMs)
+        return slow.every(({ socket }) => socket.closed)
+      },
+      40_000,
+    )
+    expect(performance.now() - startedMs).toBeLessThan(32_000)
+    expect(slowestMs).toBeLessThan(1500)
+    expect(slow.filter(({ said }) => said().startsWith('HTTP/1.1 408 ')).length).toBe(1000)
+  }, 60_000)
+})
+
+describe('a content type', () => {
+  test.each(['application/json\ta', 'application/json garbage', 'application/', 'x'])('%j is refused', async type => {
+    for (const head of [events, device])
+      expect(await send(withBody(head, '{"type":1}', `content-type: ${type}`))).toMatchObject({ status: 415, body: { code: 415 } })
+  })
+
+  test.each([
+    'Application/Json ;',
+    'APPLICATION/JSON; charset=utf-8',
+    'application/json;;;=',
+    'application/x-www-form-urlencoded',
+    'text/html',
+  ])('%j does not get around the checks', async type => {
+    const labelled = await send(withBody(device, '{"labels":{"a":1}}', `content-type: ${type}`))
+    expect(labelled).toMatchObject({ status: 400, body: { error: expect.stringContaining('labels') } })
+    const sent = await send(withBody(events, valued('1').replace('"temperature"', '"no type"'), `content-type: ${type}`))
+    expect([400, 415]).toContain(sent.status)
+  })
+})
+
+describe('a request that could be read in two ways', () => {
+  const chunks = '0\r\n\r\n'
+  const cases: [what: string, bytes: () => string][] = [
+    ['a length and chunks', () => events('content-length: 5', 'transfer-encoding: chunked') + chunks],
+    ['chunks and a length', () => events('transfer-encoding: chunked', 'content-length: 5') + chunks],
+    ['two lengths', () => `${events('content-length: 5', 'content-length: 6')}12345`],
+    ['a list of lengths', () => `${events('content-length: 5, 5')}12345`],
+    ['a signed length', () => `${events('content-length: +5')}12345`],
+    ['another transfer encoding', () => events('transfer-encoding: xchunked')],
+    ['chunks that are not the last encoding', () => events('transfer-encoding: chunked, identity') + chunks],
+    ['chunks twice', () => events('transfer-encoding: chunked, chunked') + chunks],
+    ['lines that end with LF alone', () => events('content-length: 0').replaceAll('\r\n', '\n')],
+    ['a chunk’s line that ends with LF alone', () => `${events('transfer-encoding: chunked')}2;a=b\n[]\r\n${chunks}`],
+    ['a chunk extension without end', () => `${events('transfer-encoding: chunked')}2;${'a'.repeat(20_000)}\r\n[]\r\n${chunks}`],
+    ['a space before the colon', () => events('transfer-encoding : chunked') + chunks],
+    ['a folded header', () => events('x: a\r\n b')],
+    ['a NUL in a header', () => events('x: a\0b')],
+    ['a length that is hexadecimal', () => `${events('content-length: 0x5')}12345`],
+  ]
+  test.each(cases)('(%s) is 400, and the connection is closed', async (_what, bytes) => {
+    const smuggled = 'GET /healthz HTTP/1.1\r\nhost: smuggled\r\n\r\n'
+    const said = await send(bytes() + smuggled)
+    expect(said).toMatchObject({
+      status: 400,
+      body: { code: 400, error: 'the request is not HTTP as RFC 9112 has it', help: expect.any(String) },
+    })
+  })
+
+  test('is not one that has a chunk extension in good form: it is passed over, as RFC 9112 7.1.1 says', async () => {
+    const body = valued('1')
+    const said = await send(
+      `${events('transfer-encoding: chunked', 'connection: close')}${body.length.toString(16)};a=b\r\n${body}\r\n${chunks}`,
+    )
+    expect(said).toMatchObject({ status: 200, body: { accepted: 1 } })
+  })
+
+  test('headers of more than 16 KiB are 431', async () => {
+    expect(await send(events(`x: ${'a'.repeat(20_000)}`))).toMatchObject({ status: 431, body: { code: 431 } })
+  })
+})
