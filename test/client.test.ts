@@ -1,4 +1,6 @@
 // The client's promises against a real server: publishing loses and doubles nothing, a stream has every event once, through crashes.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import jwt from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Telltale as Client, GapError, type NewEvent, type Receipt, TelltaleError } from '../packages/client/index.ts'
@@ -21,6 +23,9 @@ function clientOf(server: Telltale = telltale): Client {
   clients.push(client)
   return client
 }
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const warm = (device: string, value: number): NewEvent => ({ device, data: { temperature: { value } } })
 const openStreams = async (server = telltale) => Number(/^telltale_streams_open (\d+)/m.exec((await server.http('/metrics')).text)?.[1])
@@ -190,6 +195,23 @@ describe('a stream', () => {
     stopping.abort()
     expect(await aborted).toEqual({ done: true, value: undefined })
     await until('the signal has closed it', async () => (await openStreams()) === 0)
+
+    // fetch forgets a signal whose request has been collected.
+    const forgetting = new AbortController()
+    const forgotten = client.stream({ devices: ['nobody'], ping: '1s', signal: forgetting.signal })
+    let pings = 0
+    const none = client.stream({ devices: ['nobody'], ping: '1s', signal: forgetting.signal, onPing: () => pings++ }).next()
+    const last = forgotten.next()
+    await until('they are open, and garbage is collected', async () => {
+      collectGarbage()
+      return pings >= 3 && (await openStreams()) === 2
+    })
+    forgetting.abort()
+    expect(await Promise.all([none, last])).toEqual([
+      { done: true, value: undefined },
+      { done: true, value: undefined },
+    ])
+    await until('the signal has closed them', async () => (await openStreams()) === 0)
 
     const closed = client.stream({ devices: ['nobody'] }).next()
     await until('it is open', async () => (await openStreams()) === 1)

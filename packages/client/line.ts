@@ -6,7 +6,7 @@ export class LineReader {
   readonly #controller = new AbortController()
   readonly #silenceMs: number
   readonly #stopped: AbortSignal
-  readonly #stop = () => this.#controller.abort()
+  readonly #stop = () => this.#abort()
   readonly #decoder = new TextDecoder()
   #chunks: ReadableStreamDefaultReader<Uint8Array> | undefined
   #rest = ''
@@ -41,6 +41,7 @@ export class LineReader {
       this.#waitingSince = Date.now()
       const chunk = await this.#chunks?.read()
       this.#waitingSince = undefined
+      if (this.isSilent) throw new Error('nothing has come for too long')
       if (chunk === undefined || chunk.done) return undefined
       const lines = (this.#rest + this.#decoder.decode(chunk.value, { stream: true })).split('\n')
       this.#rest = lines.pop() ?? ''
@@ -54,7 +55,15 @@ export class LineReader {
   close(): void {
     clearTimeout(this.#timer)
     this.#stopped.removeEventListener('abort', this.#stop)
+    this.#abort()
+  }
+
+  /** fetch holds on to its signal weakly: once its Request is collected, only cancelling the body ends a read that waits. */
+  #abort(): void {
     this.#controller.abort()
+    this.#chunks?.cancel().catch(() => {
+      // Only a body that has failed before refuses, and `next` has thrown that.
+    })
   }
 
   /** One timer that looks again, instead of one for every piece of data. */
@@ -63,7 +72,7 @@ export class LineReader {
       const leftMs = this.#waitingSince === undefined ? this.#silenceMs : this.#waitingSince + this.#silenceMs - Date.now()
       if (leftMs > 0) return this.#watch(leftMs)
       this.isSilent = true
-      this.#controller.abort()
+      this.#abort()
     }, ms)
   }
 }
