@@ -290,7 +290,7 @@ describe('a server with a small log and small limits', () => {
       if (values.at(-1) === 200) break
     }
     expect(values).toEqual(Array.from({ length: 200 }, (_, i) => i + 1))
-    // The log forgets by size, the store by age, which it looks at when it starts.
+    // The log forgets by size, the store by age.
     await small.stop()
     await small.restart({ TELLTALE_RETENTION: '1s' })
     const gap = await eventually(async () => {

@@ -27,7 +27,8 @@ export type SweepPorts = {
 const ALARM_CHANGES_KEPT_MS = 7 * 86_400_000
 /** Looking at sizes and trimming is cheap, but not that cheap. */
 const TRIM_EVERY = 10
-const PURGE_EVERY = 3600
+/** Readings live at most a tenth longer than they are meant to, or an hour. */
+const PURGE_EVERY_MAX = 3600
 const MAX_CUTS = 8
 /** Nobody keeps a place in the changes of alarms. */
 const NEWEST = `${Number.MAX_SAFE_INTEGER}-0`
@@ -43,6 +44,8 @@ export class Sweep {
   async run(): Promise<void> {
     const lags = new Map(this.#ports.consumers.map(consumer => [consumer, 0]))
     let bytes = 0
+    const { retentionMs } = this.#ports
+    const purges = retentionMs > 0 && this.#round % Math.min(Math.max(Math.floor(retentionMs / 10_000), 1), PURGE_EVERY_MAX) === 0
     const trims = this.#round++ % TRIM_EVERY === 0
     for (const project of await this.#ports.projects()) {
       const places = await this.#ports.log.places(project)
@@ -52,8 +55,7 @@ export class Sweep {
       await this.#wakeByTime(project)
       if (trims) bytes += await this.#trim(project, places)
       if (trims) await this.#ports.trimQuarantine(project)
-      if (this.#ports.retentionMs > 0 && this.#round % PURGE_EVERY === 1)
-        await this.#ports.purge(project, (this.#ports.nowMs() - this.#ports.retentionMs) * 1000)
+      if (purges) await this.#ports.purge(project, (this.#ports.nowMs() - retentionMs) * 1000)
     }
     for (const [consumer, seconds] of lags) this.#ports.lag(consumer, seconds)
     if (trims) this.#ports.logBytes(bytes)
