@@ -214,6 +214,15 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(String(asked.headers['access-control-allow-headers']).toLowerCase()).not.toContain('x-telltale-console')
   })
 
+  it.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])('lets pages elsewhere send %s', async method => {
+    const headers = { origin: 'https://elsewhere.example', 'access-control-request-method': method }
+    const asked = await app.inject({ method: 'OPTIONS', url: '/v2/echo', headers })
+    expect([asked.statusCode, String(asked.headers['access-control-allow-methods']).split(', ')]).toEqual([
+      204,
+      expect.arrayContaining([method]),
+    ])
+  })
+
   it('tells a caller who asks too often when to come again, each caller and each kind of request for itself', async () => {
     const limits = { manage: { requests: 3, windowMs: 60_000 }, ingest: { requests: 5, windowMs: 60_000 } }
     const limited = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })

@@ -118,7 +118,13 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
   const app = create(log)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
-  await app.register(fastifyCors, { origin: '*', allowedHeaders: CORS_HEADERS, exposedHeaders: ['retry-after'], maxAge: 86_400 })
+  await app.register(fastifyCors, {
+    origin: '*',
+    methods: [...CORS_METHODS],
+    allowedHeaders: CORS_HEADERS,
+    exposedHeaders: ['retry-after'],
+    maxAge: 86_400,
+  })
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
     httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
@@ -148,6 +154,7 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
 }
 
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
+const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id']
 
 type Limiter = (request: FastifyRequest) => Promise<void>
