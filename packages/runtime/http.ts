@@ -32,7 +32,7 @@ declare module 'fastify' {
   }
 }
 
-export type Limit = 'manage' | 'ingest' | 'none'
+export type Limit = 'manage' | 'ingest'
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -40,7 +40,7 @@ export type HttpSettings = {
   readonly identity: Identity
   readonly log: Logger
   readonly version: string
-  readonly limits: Readonly<Record<Exclude<Limit, 'none'>, Rate | undefined>>
+  readonly limits: Readonly<Record<Limit, Rate | undefined>>
 }
 
 const STATUS: Readonly<Record<FailureCode, number>> = {
@@ -169,7 +169,7 @@ function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
       // Whoever works in the console is not held up by programs that use the same key.
       keyGenerator: request => `${kind} ${isSession(request) ? 'session' : 'key'} ${request.caller?.keyId ?? ''}`,
     })
-  const counters = { manage: counter('manage', limits.manage), ingest: counter('ingest', limits.ingest), none: undefined }
+  const counters = { manage: counter('manage', limits.manage), ingest: counter('ingest', limits.ingest) }
   return async request => {
     const count = counters[request.routeOptions.config.limit ?? 'manage']
     const found = await count?.(request)

@@ -16,9 +16,18 @@ const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 /** An assertion of 8 KiB, and as much again for everything else. */
 const MAX_BYTES = 16 * 1024
 
+/** Of the year 2026, and of a key that is nobody's: it shows what one looks like. */
+const ASSERTION = [
+  'eyJhbGciOiJIUzI1NiIsImtpZCI6ImNyMXRxMGdkMmtxMGY1bTNuNzhnIn0',
+  'eyJpc3MiOiJjcjF0cTBnZDJrcTBmNW0zbjc4MEBkZWZhdWx0LnNlcnZpY2VhY2NvdW50LnRlbGx0YWxlIiwiYXVkIjoiaHR0cDovLzEyNy4wLjAuMTo4MDgwL29hdXRoMi90b2tlbiIsImlhdCI6MTc3MjQzNDgwMCwiZXhwIjoxNzcyNDM4NDAwfQ',
+  'Wbht8W2Cp7LjN75vm0vSAgLlP9UcJlVfv-xpkoGGlHY',
+].join('.')
 const TokenBody = Type.Object({
   grant_type: Type.String({ examples: [JWT_BEARER] }),
-  assertion: Type.String({ description: 'a JWT, HS256 with the secret of a key: kid its id; iss, aud, iat, exp of at most an hour' }),
+  assertion: Type.String({
+    description: 'a JWT, HS256 with the secret of a key: kid its id; iss, aud, iat, exp of at most an hour',
+    examples: [ASSERTION],
+  }),
 })
 const TokenAnswer = Type.Object({
   access_token: Type.String(),
