@@ -24,6 +24,7 @@ describe.skipIf(installed === undefined)('http', () => {
     server = await openTestRedis()
     identity = new Identity(await server.connect('producer'), KEY)
     await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
+    await identity.put('other', 'secret-of-other', 'other@example.com', { home: 'developer' })
     app = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits: { manage: undefined, ingest: undefined } })
     app.get('/open', { config: { open: true } }, async () => ({ ok: true }))
     app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', named('one'), async request => {
@@ -229,6 +230,31 @@ describe.skipIf(installed === undefined)('http', () => {
     ])
   })
 
+  it('looks at no key that was wrong twenty times from an address, and at the same token no more often either', async () => {
+    const limits = { manage: { requests: 100, windowMs: 60_000 }, ingest: undefined }
+    const guarded = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })
+    guarded.get('/v2/manage', named('manage'), async () => ({}))
+    const status = async (headers: Record<string, string>, remoteAddress = '10.0.0.1') =>
+      (await guarded.inject({ method: 'GET', url: '/v2/manage', headers, remoteAddress })).statusCode
+    const wrong: Record<string, string>[] = [
+      { authorization: basic('key', 'wrong') },
+      { authorization: 'Bearer a.b.c' },
+      { cookie: `${SESSION_COOKIE}=a.b.c` },
+    ]
+    for (const headers of wrong) {
+      for (let i = 0; i < 20; i++) expect(await status(headers)).toBe(401)
+      const refused = await guarded.inject({ method: 'GET', url: '/v2/manage', headers, remoteAddress: '10.0.0.1' })
+      expect([refused.statusCode, refused.headers['retry-after']]).toEqual([429, expect.stringMatching(/^(60|[1-5]\d)$/)])
+    }
+    expect([await status(mine), await status(mine, '10.0.0.2')]).toEqual([429, 200])
+    const other = { authorization: basic('other', 'secret-of-other') }
+    expect(await status(other)).toBe(200)
+    // Nothing shown is nothing guessed.
+    for (let i = 0; i < 25; i++) expect(await status({})).toBe(401)
+    expect(await status({ authorization: basic('key', 'wrong') }, '2001:db8::1')).toBe(401)
+    await guarded.close()
+  })
+
   it.each<[what: string, schema: FastifySchema | undefined, complaint: string]>([
     ['without an operationId', undefined, 'POST /v2/things:test: a route of the API needs an operationId'],
     [
@@ -255,9 +281,9 @@ describe.skipIf(installed === undefined)('http', () => {
   it('tells a caller who asks too often when to come again, each caller and each kind of request for itself', async () => {
     const limits = { manage: { requests: 3, windowMs: 60_000 }, ingest: { requests: 5, windowMs: 60_000 } }
     const limited = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })
-    await identity.put('other', 'secret-of-other', 'other@example.com', { home: 'developer' })
     limited.get('/v2/manage', named('manage'), async () => ({}))
     limited.post('/v2/ingest', { config: { limit: 'ingest' }, ...named('ingest') }, async () => ({}))
+    limited.post('/sign-in', { config: { open: true, limit: 'address' } }, async () => ({}))
     const statuses = async (count: number, method: 'GET' | 'POST', url: string, headers = mine) => {
       const found = []
       for (let i = 0; i < count; i++) found.push(await limited.inject({ method, url, headers }))
@@ -266,6 +292,9 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(await statuses(5, 'GET', '/v2/manage')).toEqual([200, 200, 200, 429, 429])
     expect(await statuses(1, 'GET', '/v2/manage', { authorization: basic('other', 'secret-of-other') })).toEqual([200])
     expect(await statuses(6, 'POST', '/v2/ingest')).toEqual([200, 200, 200, 200, 200, 429])
+    const signIns = []
+    for (let i = 0; i < 601; i++) signIns.push((await limited.inject({ method: 'POST', url: '/sign-in' })).statusCode)
+    expect([new Set(signIns.slice(0, 600)), signIns.at(-1)]).toEqual([new Set([200]), 429])
     const refused = await limited.inject({ method: 'GET', url: '/v2/manage', headers: mine })
     expect(refused.headers['retry-after']).toMatch(/^\d+$/)
     expect(refused.json()).toMatchObject({ code: 429, error: 'at most 3 requests in 60 s' })

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { AccessToken, Identity, Refusal } from '../../packages/identity/identity.ts'
-import type { HttpApp } from '../../packages/runtime/http.ts'
+import { guarded, type HttpApp } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
 
 export type TokenPorts = {
@@ -43,7 +43,7 @@ export function addTokenRoute(app: HttpApp, ports: TokenPorts): void {
   app.post(
     PATH,
     {
-      config: { open: true, raw: true },
+      config: { open: true, raw: true, limit: 'address' },
       bodyLimit: MAX_BYTES,
       schema: {
         operationId: 'createToken',
@@ -69,7 +69,25 @@ async function exchange({ identity, audiences }: TokenPorts, request: FastifyReq
   if (fields.grantType !== JWT_BEARER) return { error: 'unsupported_grant_type', description: `grant_type: expected ${JWT_BEARER}` }
   // Behind a proxy the scheme that the client used is not known here.
   const own = ['http', 'https'].map(scheme => `${scheme}://${request.host}${PATH}`)
-  return identity.exchange(fields.assertion, [...audiences, ...own])
+  const { assertion } = fields
+  return guarded(request, signerOf(assertion), () => identity.exchange(assertion, [...audiences, ...own]), isGuess)
+}
+
+/** A wrong clock or audience is a mistake of somebody who has the secret. */
+function isGuess(outcome: AccessToken | Refusal): boolean {
+  return 'error' in outcome && /^(signature|untrusted)/.test(outcome.description)
+}
+
+/** Whose key the assertion says has signed it; whether that is so is seen later. */
+function signerOf(assertion: string): string {
+  try {
+    const { kid } = JSON.parse(Buffer.from(assertion.split('.', 1)[0] ?? '', 'base64url').toString('utf8')) as { kid?: unknown }
+    return String(kid)
+  } catch (error) {
+    // A SyntaxError is of no JSON, a TypeError of `null`: it will be refused as what it is.
+    if (error instanceof SyntaxError || error instanceof TypeError) return ''
+    throw error
+  }
 }
 
 type Fields = { readonly grantType: string; readonly assertion: string }
