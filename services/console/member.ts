@@ -25,6 +25,8 @@ type Kind = {
   readonly path: 'projects' | 'organizations'
   readonly id: typeof ProjectId
   readonly roles: Readonly<Record<string, Role>>
+  /** One of them, for the document. */
+  readonly usual: string
   admit(request: FastifyRequest, id: string, role: Role): void
 }
 
@@ -34,9 +36,17 @@ const KINDS: readonly Kind[] = [
     path: 'projects',
     id: ProjectId,
     roles: { 'project.user': 'user', 'project.developer': 'developer', 'project.admin': 'admin' },
+    usual: 'roles/project.developer',
     admit: callerIn,
   },
-  { word: 'Organization', path: 'organizations', id: OrganizationId, roles: { 'organization.admin': 'admin' }, admit: administratorOf },
+  {
+    word: 'Organization',
+    path: 'organizations',
+    id: OrganizationId,
+    roles: { 'organization.admin': 'admin' },
+    usual: 'roles/organization.admin',
+    admit: administratorOf,
+  },
 ]
 
 const MemberAnswer = Type.Object({
@@ -48,21 +58,28 @@ const MemberAnswer = Type.Object({
   accountType: Type.Literal('SERVICE_ACCOUNT'),
   createTime: Type.String(),
 })
-const RolesField = Type.Array(Type.String({ maxLength: 100 }), {
-  minItems: 1,
-  maxItems: 1,
-  description: 'one role of the same kind',
-  examples: [['roles/project.developer']],
+const rolesField = ({ usual }: Kind) =>
+  Type.Array(Type.String({ maxLength: 100 }), {
+    minItems: 1,
+    maxItems: 1,
+    description: 'one role of the same kind',
+    examples: [[usual]],
+  })
+const address = Type.String({
+  maxLength: 320,
+  description: 'address of a service account',
+  examples: ['cr1tq0gd2kq0f5m3n780@default.serviceaccount.telltale'],
 })
-const CreateBody = Type.Object(
-  {
-    email: Type.Optional(Type.String({ maxLength: 320, description: 'address of a service account', examples: ['admin@localhost'] })),
-    serviceAccount: Type.Optional(Type.String({ maxLength: 200, description: 'or its name, projects/{project}/serviceaccounts/{id}' })),
-    roles: RolesField,
-  },
-  { additionalProperties: false },
-)
-const PatchBody = Type.Object({ roles: Type.Optional(RolesField) }, { additionalProperties: false })
+const createBody = (kind: Kind) =>
+  Type.Object(
+    {
+      email: Type.Optional(address),
+      serviceAccount: Type.Optional(Type.String({ maxLength: 200, description: 'or its name, projects/{project}/serviceaccounts/{id}' })),
+      roles: rolesField(kind),
+    },
+    { additionalProperties: false },
+  )
+const patchBody = (kind: Kind) => Type.Object({ roles: Type.Optional(rolesField(kind)) }, { additionalProperties: false })
 const memberId = Type.String({ maxLength: 64, description: 'id of the service account', examples: ['cr1tq0gd2kq0f5m3n780'] })
 
 export function addMemberRoutes(app: HttpApp, ports: MemberPorts): void {
@@ -147,7 +164,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
         summary: 'Makes a service account a member; 409 when it is one',
         tags,
         params: InParent,
-        body: CreateBody,
+        body: createBody(kind),
         response: { 200: MemberAnswer },
       },
     },
@@ -171,7 +188,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
         tags,
         params: OneMember,
         querystring: UpdateMask,
-        body: PatchBody,
+        body: patchBody(kind),
         response: { 200: MemberAnswer },
       },
     },
@@ -250,7 +267,7 @@ async function present(ports: MemberPorts, kind: Kind, parent: string, member: M
 }
 
 /** People have no accounts here, so an unknown address cannot be invited. */
-async function named({ accounts }: MemberPorts, { email, serviceAccount }: Static<typeof CreateBody>): Promise<Account> {
+async function named({ accounts }: MemberPorts, { email, serviceAccount }: Static<ReturnType<typeof createBody>>): Promise<Account> {
   if ((email === undefined) === (serviceAccount === undefined)) throw invalid('email', 'expected, or else serviceAccount')
   if (email !== undefined) {
     const found = await accounts.findByEmail(email)

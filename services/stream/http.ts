@@ -7,7 +7,7 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Format, Subject } from './frame.ts'
-import { parseStreamQuery, StreamParameters } from './query.ts'
+import { AlarmStreamParameters, parseStreamQuery, StreamParameters } from './query.ts'
 import { type ByteSink, socketSink, TOO_SLOW } from './sink.ts'
 import type { Ready, Streams } from './stream.ts'
 import { openUpgrades, type Upgrades } from './upgrade.ts'
@@ -69,7 +69,7 @@ export function addStreamRoutes(app: HttpApp, streams: Streams): void {
         summary: 'Follows the changes of alarms of a project',
         tags,
         params: Type.Object({ project }),
-        querystring,
+        querystring: AlarmStreamParameters,
         response,
       },
     },
