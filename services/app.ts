@@ -1,5 +1,4 @@
 // One process of Telltale: opens what its roles stand on, starts them, and knows how to stop everything in reverse.
-import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
@@ -36,6 +35,7 @@ import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { ownSecretKey, writeSecretly } from './secret.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -277,21 +277,6 @@ function checksOf(redis: Redis, store: ReadingStore): Check[] {
   ]
 }
 
-/** The key that seals secrets at rest, made once in the data directory. */
-async function ownSecretKey(dataDir: string): Promise<string> {
-  const path = join(dataDir, 'secret.key')
-  const known = await readFile(path, 'utf8').catch(absent)
-  if (known !== undefined) return known.trim()
-  const fresh = newSecret()
-  await writeFile(path, `${fresh}\n`, { mode: 0o600, flag: 'wx' })
-  return fresh
-}
-
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT') throw error
-  return undefined
-}
-
 /** Makes the first key where there is none; a secret in the settings always holds. */
 async function firstKey({ admin, project, dataDir }: Config, identity: Identity, embedded: boolean): Promise<AdminKey | undefined> {
   if (admin.secret === undefined && (await identity.hasKeys())) return undefined
@@ -307,9 +292,7 @@ async function firstKey({ admin, project, dataDir }: Config, identity: Identity,
 
 /** For the command line on this machine: who can read the data directory could read the secret anyhow. */
 async function keepForCommandLine(dataDir: string, key: AdminKey): Promise<void> {
-  const path = join(dataDir, 'admin.json')
-  await writeFile(path, `${JSON.stringify(key)}\n`, { mode: 0o600 })
-  await chmod(path, 0o600)
+  await writeSecretly(join(dataDir, 'admin.json'), `${JSON.stringify(key)}\n`)
 }
 
 /** Two processes that disagree would drain one project twice. */

@@ -26,6 +26,14 @@ describe.skipIf(installed === undefined)('identity', () => {
     }
   })
 
+  it('is not opened with a secret key that is shorter than 32 characters, such as none', () => {
+    for (const key of ['', ' ', 'k'.repeat(31)])
+      expect(() => new Identity(server.redis, key)).toThrow(
+        expect.objectContaining({ code: 'setup', message: expect.stringMatching(/^TELL/) }),
+      )
+    expect(new Identity(server.redis, 'k'.repeat(32))).toBeInstanceOf(Identity)
+  })
+
   it('unseals nothing with another key, and nothing that was changed or cut', () => {
     const sealed = identity.seal('secret')
     const message = 'TELLTALE_SECRET_KEY is not the one with which the stored secrets were sealed'

@@ -21,7 +21,7 @@ export {
   requireRole,
   roleIn,
 } from './role.ts'
-export { newSecret } from './seal.ts'
+export { isSecretKey, newSecret } from './seal.ts'
 export type { Refusal } from './token.ts'
 export type { Ended } from './watch.ts'
 
@@ -58,7 +58,10 @@ export class Identity {
   #cache = new Map<string, Cached>()
   #place = ''
 
-  /** @param secretKey any text of 32 or more characters; everything at rest is sealed with keys derived from it. */
+  /**
+   * @param secretKey any text of 32 or more characters; everything at rest is sealed with keys derived from it.
+   * @throws Failure `setup` when it is shorter.
+   */
   constructor(redis: Redis, secretKey: string) {
     this.#redis = redis
     this.#accounts = new Accounts(redis)
