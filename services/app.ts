@@ -95,6 +95,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('identity', () => identity.close())
   const projects = new Projects(quick)
   await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
+  await projects.recover()
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)

@@ -39,7 +39,9 @@ export type Shown = {
 
 export type AccessToken = { readonly token: string; readonly seconds: number }
 
-/** A revoked key stops working within this time. */
+/** What was taken away works nowhere any longer after this time. */
+export const REVOKED_WITHIN_MS = 1000
+/** Redis may take the rest. */
 const CACHE_MS = 800
 const MAX_CACHED = 10_000
 const SESSION_SECONDS = 12 * 3600

@@ -1,7 +1,7 @@
 // Service accounts and their keys in Redis. A secret is kept sealed: signed assertions are verified with it.
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
-import { commit, pageOf, REGISTRY, Records, registryKey, TELL } from './registry.ts'
+import { CLOSED, commit, pageOf, REGISTRY, Records, registryKey, TELL } from './registry.ts'
 
 export type Account = {
   readonly id: string
@@ -19,6 +19,14 @@ export type SealedKey = Key & { readonly account: string; readonly secret: strin
 
 export const MAX_KEYS = 10
 
+/** ARGV: project, account, record, e-mail address. */
+const CREATE = `
+if redis.call('HEXISTS', '${REGISTRY}projects', ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('HSET', '${REGISTRY}emails', ARGV[4], ARGV[2])
+redis.call('SADD', '${REGISTRY}accountsOf:' .. ARGV[1], ARGV[2])
+return 1`
+
 /** Adds a key (ARGV[1]: account, [2]: id, [3]: record, [4]: how many it may have). */
 const ADD_KEY = `
 if redis.call('HEXISTS', '${REGISTRY}accounts', ARGV[1]) == 0 then return -1 end
@@ -27,14 +35,15 @@ redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 redis.call('SADD', '${REGISTRY}keysOf:' .. ARGV[1], ARGV[2])
 return 1`
 
-/** Takes a key away (ARGV[1]: account, [2]: id), unless it is the last one of somebody who administers an organisation. */
+/** Takes a key away (ARGV[1]: account, [2]: id), unless it is the last one of somebody who administers the organisation at home. */
 const REMOVE_KEY = `${TELL}
 local keys = '${REGISTRY}keysOf:' .. ARGV[1]
 if redis.call('SISMEMBER', keys, ARGV[2]) == 0 then return 0 end
 if redis.call('SCARD', keys) == 1 then
-  for _, scope in ipairs(redis.call('HKEYS', '${REGISTRY}memberships:' .. ARGV[1])) do
-    if string.sub(scope, 1, 14) == 'organizations/' then return -1 end
-  end
+  local home = cjson.decode(redis.call('HGET', '${REGISTRY}accounts', ARGV[1]))['project']
+  local project = redis.call('HGET', '${REGISTRY}projects', home)
+  local scope = project and 'organizations/' .. cjson.decode(project)['organization']
+  if scope and redis.call('HEXISTS', '${REGISTRY}memberships:' .. ARGV[1], scope) == 1 then return -1 end
 end
 redis.call('HDEL', KEYS[1], ARGV[2])
 redis.call('SREM', keys, ARGV[2])
@@ -67,20 +76,25 @@ local id = cjson.decode(key)['account']
 local account = redis.call('HGET', '${REGISTRY}accounts', id)
 if not account then return {} end
 local found = { key, account }
+local closing = redis.call('EXISTS', '${CLOSED}') == 1
+local function grant(scope, role)
+  if closing and redis.call('HEXISTS', '${CLOSED}', scope) == 1 then return end
+  found[#found + 1] = scope
+  found[#found + 1] = role
+end
 local grants = redis.call('HGETALL', '${REGISTRY}memberships:' .. id)
 for i = 1, #grants, 2 do
-  found[#found + 1] = grants[i]
-  found[#found + 1] = grants[i + 1]
+  grant(grants[i], grants[i + 1])
   if string.sub(grants[i], 1, 14) == 'organizations/' then
     for _, project in ipairs(redis.call('SMEMBERS', '${REGISTRY}projectsOf:' .. string.sub(grants[i], 15))) do
-      found[#found + 1] = 'projects/' .. project
-      found[#found + 1] = 'admin'
+      grant('projects/' .. project, 'admin')
     end
   end
 end
 return found`
 
 type Scripts = {
+  telltaleCreateAccount(keys: 1, key: string, project: string, id: string, record: string, email: string): Promise<number>
   telltaleAddKey(keys: 1, key: string, account: string, id: string, record: string, max: number): Promise<number>
   telltaleRemoveKey(keys: 1, key: string, account: string, id: string): Promise<number>
   telltaleRemoveAccount(keys: 1, key: string, account: string): Promise<number>
@@ -101,6 +115,7 @@ export class Accounts {
   readonly #records: Records<Account>
 
   constructor(redis: Redis) {
+    redis.defineCommand('telltaleCreateAccount', { lua: CREATE })
     redis.defineCommand('telltaleAddKey', { lua: ADD_KEY })
     redis.defineCommand('telltaleRemoveKey', { lua: REMOVE_KEY })
     redis.defineCommand('telltaleRemoveAccount', { lua: REMOVE })
@@ -109,10 +124,14 @@ export class Accounts {
     this.#records = new Records(redis, 'accounts')
   }
 
-  /** In order of id; go on after the last id of a page. */
-  async list(project: string, after: string, limit: number): Promise<Account[]> {
+  /** In order of id; `next` is the id after which the next page begins, when there is one. Some may be deleted while they are listed. */
+  async list(project: string, after: string, limit: number): Promise<{ readonly accounts: readonly Account[]; readonly next?: string }> {
     const ids = await this.#redis.smembers(registryKey(`accountsOf:${project}`))
-    return (await this.several(pageOf(ids, id => id, after, limit))).filter(account => account !== undefined)
+    const page = pageOf(ids, id => id, after, limit + 1)
+    const here = page.slice(0, limit)
+    const accounts = (await this.several(here)).filter(account => account !== undefined)
+    const next = page.length > limit ? here.at(-1) : undefined
+    return next === undefined ? { accounts } : { accounts, next }
   }
 
   async several(ids: readonly string[]): Promise<(Account | undefined)[]> {
@@ -133,18 +152,20 @@ export class Accounts {
 
   /** Its id and e-mail address are nobody else's. */
   async create(account: Account): Promise<void> {
-    const transaction = this.#redis
-      .multi()
+    const { id, project, email } = account
+    const made = await this.#redis.telltaleCreateAccount(1, ACCOUNTS, project, id, JSON.stringify(account), email)
+    if (made === 0) throw new Failure('not_found', `project ${project} does not exist`, { field: 'project' })
+  }
+
+  /** Creates or replaces it without a question, under another address than before if that is given. */
+  async put(account: Account, emailBefore: string | undefined): Promise<void> {
+    const transaction = this.#redis.multi()
+    if (emailBefore !== undefined && emailBefore !== account.email) transaction.hdel(registryKey('emails'), emailBefore)
+    transaction
       .hset(ACCOUNTS, account.id, JSON.stringify(account))
       .hset(registryKey('emails'), account.email, account.id)
       .sadd(registryKey(`accountsOf:${account.project}`), account.id)
     await commit(transaction)
-  }
-
-  /** Creates or replaces it, under another address than before if that is given. */
-  async put(account: Account, emailBefore: string | undefined): Promise<void> {
-    if (emailBefore !== undefined && emailBefore !== account.email) await this.#redis.hdel(registryKey('emails'), emailBefore)
-    await this.create(account)
   }
 
   async change(project: string, id: string, change: (before: Account) => Account): Promise<Account> {

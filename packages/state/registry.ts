@@ -10,6 +10,9 @@ export function registryKey(name: string): string {
   return `${REGISTRY}${name}`
 }
 
+/** Projects that are being deleted, as scopes, with the token of who deletes them: nobody has a role there. */
+export const CLOSED = registryKey('closed')
+
 /** What somebody can be a member of. */
 export type Scope = `projects/${string}` | `organizations/${string}`
 
