@@ -7,7 +7,7 @@ import { follow } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
-import { lockDirectory, openRedis } from '../packages/redis/index.ts'
+import { lockDirectory, openRedis, translate } from '../packages/redis/index.ts'
 import { type HttpApp, openHttp } from '../packages/runtime/http.ts'
 import { newId } from '../packages/runtime/id.ts'
 import { Lifecycle } from '../packages/runtime/lifecycle.ts'
@@ -91,7 +91,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const connect = connector(redis.target, logger, lifecycle)
   const quick = await connect('producer', 'producer')
   const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
-  const identity = new Identity(quick, secretKey)
+  const identity = new Identity(quick, secretKey, troubledBy(logger))
   lifecycle.started('identity', () => identity.close())
   const projects = new Projects(quick)
   await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
@@ -278,6 +278,15 @@ function checksOf(redis: Redis, store: ReadingStore): Check[] {
   ]
 }
 
+/** Redis says itself that it is away. */
+function troubledBy(logger: Logger): (error: Error) => void {
+  return error => {
+    const known = translate(error)
+    const passes = known instanceof Failure && known.code === 'unavailable'
+    logger[passes ? 'debug' : 'error']({ err: known }, 'rights could not be read')
+  }
+}
+
 /** Makes the first key where there is none; a secret in the settings always holds. */
 async function firstKey({ admin, project, dataDir }: Config, identity: Identity, embedded: boolean): Promise<AdminKey | undefined> {
   if (admin.secret === undefined && (await identity.hasKeys())) return undefined
@@ -287,6 +296,7 @@ async function firstKey({ admin, project, dataDir }: Config, identity: Identity,
     project,
   }
   await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' }, [FIRST_ORGANIZATION])
+  await identity.settleAdminKey(key.keyId)
   if (embedded) await keepForCommandLine(dataDir, key)
   return admin.secret === undefined ? key : undefined
 }

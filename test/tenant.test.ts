@@ -449,7 +449,7 @@ describe('the audit', () => {
 
   test('has a change however its path is written', async () => {
     const project = await newProject(telltale)
-    const written = [...project].map(character => `%${character.charCodeAt(0).toString(16)}`).join('')
+    const written = project.replace(/./g, character => `%${character.charCodeAt(0).toString(16)}`)
     await done(telltale.send('PATCH', `/v2/projects/${written}`, { displayName: 'x' }))
     await done(telltale.send('PUT', `/v2/projects/${written}/devices/d1`, { type: 'ccon' }))
     expect((await listed(`/v2/projects/${project}/audit`, 'records')).map(({ method }) => method)).toEqual(['PUT', 'PATCH', 'POST'])

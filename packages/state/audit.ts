@@ -42,7 +42,8 @@ export class Audit {
 
   /** Newest first; `before` is the id of the last record of the page before. */
   async list(scope: Scope, before: string, limit: number): Promise<AuditRecord[]> {
-    const [id = '', isRefused] = before.endsWith(REFUSED) ? [before.slice(0, -REFUSED.length), true] : [before, false]
+    const isRefused = before.endsWith(REFUSED)
+    const id = isRefused ? before.slice(0, -REFUSED.length) : before
     // Of two at one place the refused one is the second.
     const [changed, refused] = await Promise.all([
       this.#redis.xrevrange(auditKey(scope, 'audit'), id === '' ? '+' : `(${id}`, '-', 'COUNT', limit),

@@ -78,6 +78,11 @@ local function keysOf(account)
   return table.concat(redis.call('SMEMBERS', '${REGISTRY}keysOf:' .. account), ',')
 end`
 
+/** The same within a transaction. */
+export function tell(transaction: ReturnType<Redis['multi']>, keyId: string): void {
+  transaction.xadd(CHANGES, 'MAXLEN', '~', CHANGES_KEPT, '*', 'keys', keyId)
+}
+
 export type Changes = { readonly last: string; readonly keys: ReadonlySet<string> | 'all' }
 
 /** More at once than are looked at one by one. */
