@@ -1,5 +1,4 @@
 // One process of Telltale: opens what its roles stand on, starts them, and knows how to stop everything in reverse.
-import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
@@ -35,7 +34,7 @@ import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
-import { ownSecretKey, writeSecretly } from './secret.ts'
+import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -52,8 +51,6 @@ export type App = {
   /** Idempotent; drains and stops in reverse order. */
   stop(): Promise<void>
 }
-
-export type AdminKey = { readonly keyId: string; readonly secret: string; readonly project: string }
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
@@ -287,23 +284,22 @@ function troubledBy(logger: Logger): (error: Error) => void {
   }
 }
 
-/** Makes the first key where there is none; a secret in the settings always holds. */
+/**
+ * Makes the first key where there is none; a secret in the settings always holds. On a data directory of its own the key that is kept there
+ * stays the first: those who use it go on when what Redis held is gone, or is of a version that kept keys in another way.
+ */
 async function firstKey({ admin, project, dataDir }: Config, identity: Identity, embedded: boolean): Promise<AdminKey | undefined> {
   if (admin.secret === undefined && (await identity.hasKeys())) return undefined
+  const kept = embedded && admin.secret === undefined ? await keptAdminKey(dataDir) : undefined
   const key: AdminKey = {
-    keyId: admin.keyId ?? (admin.secret === undefined ? newId() : 'admin'),
-    secret: admin.secret ?? newSecret(),
+    keyId: admin.keyId ?? kept?.keyId ?? (admin.secret === undefined ? newId() : 'admin'),
+    secret: admin.secret ?? kept?.secret ?? newSecret(),
     project,
   }
   await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' }, [FIRST_ORGANIZATION])
   await identity.settleAdminKey(key.keyId)
-  if (embedded) await keepForCommandLine(dataDir, key)
-  return admin.secret === undefined ? key : undefined
-}
-
-/** For the command line on this machine: who can read the data directory could read the secret anyhow. */
-async function keepForCommandLine(dataDir: string, key: AdminKey): Promise<void> {
-  await writeSecretly(join(dataDir, 'admin.json'), `${JSON.stringify(key)}\n`)
+  if (embedded) await keepAdminKey(dataDir, key)
+  return admin.secret === undefined && kept === undefined ? key : undefined
 }
 
 /** Two processes that disagree would drain one project twice. */

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ownSecretKey, writeSecretly } from './secret.ts'
+import { keepAdminKey, keptAdminKey, ownSecretKey, writeSecretly } from './secret.ts'
 
 let dir: string
 beforeEach(async () => {
@@ -32,6 +32,13 @@ describe('the secret key', () => {
     expect(await readFile(join(dir, 'secret.key'), 'utf8')).toBe(`${key}\n`)
     expect((await stat(join(dir, 'secret.key'))).mode & 0o777).toBe(0o600)
   })
+})
+
+it.each(['', '{', 'null', '[]', '{"keyId":"k"}', '{"keyId":"k","secret":""}'])('a kept key of %j is none', async text => {
+  await writeFile(join(dir, 'admin.json'), text)
+  expect(await keptAdminKey(dir)).toBeUndefined()
+  await keepAdminKey(dir, { keyId: 'k', secret: 's', project: 'p' })
+  expect(await keptAdminKey(dir)).toEqual({ keyId: 'k', secret: 's' })
 })
 
 it('what is written again is replaced as a whole', async () => {

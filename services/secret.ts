@@ -22,6 +22,33 @@ export async function ownSecretKey(dataDir: string): Promise<string> {
   return fresh
 }
 
+export type AdminKey = { readonly keyId: string; readonly secret: string; readonly project: string }
+
+/** The key that an earlier start kept; undefined when there is none, or nothing that could be one. */
+export async function keptAdminKey(dataDir: string): Promise<Omit<AdminKey, 'project'> | undefined> {
+  const { keyId, secret } = fieldsOf((await readFile(adminPath(dataDir), 'utf8').catch(absent)) ?? '')
+  return typeof keyId === 'string' && typeof secret === 'string' && keyId !== '' && secret !== '' ? { keyId, secret } : undefined
+}
+
+/** For the command line on this machine: who can read the data directory could read the secret anyhow. */
+export async function keepAdminKey(dataDir: string, key: AdminKey): Promise<void> {
+  await writeSecretly(adminPath(dataDir), `${JSON.stringify(key)}\n`)
+}
+
+function adminPath(dataDir: string): string {
+  return join(dataDir, 'admin.json')
+}
+
+function fieldsOf(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return Object(JSON.parse(text)) as Record<string, unknown>
+  } catch (error) {
+    // Written by an earlier version when the machine stopped; it will be written anew.
+    if (error instanceof SyntaxError) return {}
+    throw error
+  }
+}
+
 /** All of it is in the file or nothing is, also when the machine stops in the middle; nobody else may read it. */
 export async function writeSecretly(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`
