@@ -3,18 +3,20 @@ import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { formatTime } from '../../packages/core/time.ts'
-import { type Identity, ROLES, type Role, type RoleRecord } from '../../packages/identity/identity.ts'
+import { type Caller, covers, type Identity, ROLES, type Role, type RoleRecord, roleIn } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Account, Accounts } from '../../packages/state/account.ts'
 import type { Member, Members } from '../../packages/state/member.ts'
+import type { Projects } from '../../packages/state/project.ts'
 import { pageOf, type Scope } from '../../packages/state/registry.ts'
-import { administratorOf, MAX_PAGE, OrganizationId, UpdateMask } from './organization.ts'
+import { administratorOf, callerOf, MAX_PAGE, OrganizationId, UpdateMask } from './organization.ts'
 
 export type MemberPorts = {
   readonly accounts: Accounts
   readonly members: Members
+  readonly projects: Projects
   readonly identity: Identity
   nowUs(): number
 }
@@ -172,7 +174,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
       const { parent } = request.params
       kind.admit(request, parent, 'admin')
       const role = roleOf(kind, request.body.roles)
-      const account = await named(ports, request.body)
+      const account = await named(ports, request.body, found => mayEnrol(ports, callerOf(request), `${path}/${parent}`, found))
       const member: Member = { account: account.id, role, createTime: formatTime(ports.nowUs()) }
       await members.add(`${path}/${parent}`, member)
       identity.forget()
@@ -266,17 +268,33 @@ async function present(ports: MemberPorts, kind: Kind, parent: string, member: M
   return toJson(kind, parent, member, account)
 }
 
-/** People have no accounts here, so an unknown address cannot be invited. */
-async function named({ accounts }: MemberPorts, { email, serviceAccount }: Static<ReturnType<typeof createBody>>): Promise<Account> {
+/**
+ * A service account belongs to its home: it takes part elsewhere within its organisation, and in another one only by somebody who
+ * administers its home too. Without that a stranger's events would come to whoever reads all projects of theirs.
+ */
+async function mayEnrol({ projects }: MemberPorts, caller: Caller, scope: Scope, account: Account): Promise<boolean> {
+  if (scope === `projects/${account.project}` || covers(roleIn(caller, account.project), 'admin')) return true
+  const [home] = await projects.several([account.project])
+  const [kind, id = ''] = scope.split('/')
+  const organization = kind === 'organizations' ? id : (await projects.one(id)).organization
+  return home?.organization === organization
+}
+
+/** People have no accounts here, so an unknown address cannot be invited. One that may not be named is as unknown. */
+async function named(
+  { accounts }: MemberPorts,
+  { email, serviceAccount }: Static<ReturnType<typeof createBody>>,
+  may: (account: Account) => Promise<boolean>,
+): Promise<Account> {
   if ((email === undefined) === (serviceAccount === undefined)) throw invalid('email', 'expected, or else serviceAccount')
   if (email !== undefined) {
     const found = await accounts.findByEmail(email)
-    if (!found) throw invalid('email', 'no service account has this address; people sign in with the key of one')
+    if (!found || !(await may(found))) throw invalid('email', 'no service account has this address; people sign in with the key of one')
     return found
   }
   const [, project, id] = /^projects\/([^/]+)\/serviceaccounts\/([^/]+)$/.exec(serviceAccount ?? '') ?? []
   const [found] = id === undefined ? [] : await accounts.several([id])
-  if (!found || found.project !== project)
+  if (!found || found.project !== project || !(await may(found)))
     throw invalid('serviceAccount', 'expected the name of one, projects/{project}/serviceaccounts/{id}')
   return found
 }

@@ -24,9 +24,12 @@ export function addSessionRoutes(app: HttpApp, identity: Identity): void {
       .setCookie(SESSION_COOKIE, token, { httpOnly: true, sameSite: 'strict', secure, path: '/', maxAge: seconds })
       .send(toJson(caller))
   })
-  app.delete('/console/session', { config: { open: true } }, async (_request, reply) =>
-    reply.clearCookie(SESSION_COOKIE, { path: '/' }).send({}),
-  )
+  app.delete('/console/session', { config: { open: true } }, async (request, reply) => {
+    void reply.clearCookie(SESSION_COOKIE, { path: '/' })
+    // Whoever kept the token has no use of it.
+    await identity.endSession(request.cookies[SESSION_COOKIE] ?? '')
+    return reply.send({})
+  })
 }
 
 function signedIn(caller: Caller | undefined): Caller {
