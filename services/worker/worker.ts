@@ -163,6 +163,7 @@ function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Device
     rulesVersion: (project: string) => rules.version(project),
     rules: (project: string) => rules.list(project),
     states: judgements.states.bind(judgements),
+    held: judgements.held.bind(judgements),
     newest: judgements.newest.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
