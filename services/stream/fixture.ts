@@ -48,13 +48,12 @@ export class KeepingSink implements ByteSink {
 
 export async function openTestHub(server: TestRedis, log: Log, devices: Devices, project: string, change: Partial<HubPorts> = {}) {
   const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
-  const past = new Past(log, project, 'log')
+  const past = new Past(log, project, 'log', { log: new Turns(2), store: new Turns(2) })
   const hub = new Hub({
     frames,
     devices: new DeviceCache(devices, project),
     toldOfChanges: true,
-    turns: new Turns(2),
-    read: (after, upTo) => past.read(after, upTo),
+    read: (after, upTo, reader) => past.read(after, upTo, reader),
     trimmed: () => log.trimmed(project),
     follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
     delivered: () => {},

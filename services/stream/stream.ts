@@ -7,11 +7,11 @@ import type { Follow } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
-import { Frames, retryFrame, type Subject } from './frame.ts'
+import { type Cursor, Frames, retryFrame, type Subject } from './frame.ts'
 import { Hub } from './hub.ts'
-import { Past } from './past.ts'
-import { Pings } from './ping.ts'
-import { startOf } from './place.ts'
+import { Past, type PastTurns } from './past.ts'
+import { Pings, type Reached } from './ping.ts'
+import { AllCursors, startOf } from './place.ts'
 import type { StreamQuery } from './query.ts'
 import type { ByteSink } from './sink.ts'
 import { Turns } from './turn.ts'
@@ -60,11 +60,14 @@ export type Ready = {
 type Project = { readonly hub: Hub; readonly frames: Frames }
 type Stop = () => void
 type Open = { readonly sink: ByteSink; readonly keyId: string }
+type Following = { readonly caughtUp?: Promise<void>; readonly reached: Reached; readonly leave: Stop }
 
 export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
 
-/** Each holds a few entries of up to 1 MiB while it has its turn. */
-const REPLAYS_AT_ONCE = 4
+const LOG_READS_AT_ONCE = 4
+const STORE_READS_AT_ONCE = 4
+/** Streams that began together, as after a restart, do not end together for ever. */
+const AGE_SPREAD = 0.1
 /** Streams are ended over this time when the process stops, so that their clients do not all come back at once. */
 const SPREAD_MS = 4000
 const SPREAD_PER_STREAM_MS = 4
@@ -81,11 +84,13 @@ export class Streams {
   readonly #open = new Set<Open>()
   readonly #perKey = new Map<string, number>()
   readonly #pings = new Pings()
-  readonly #turns = new Turns(REPLAYS_AT_ONCE)
+  readonly #turns: PastTurns = { log: new Turns(LOG_READS_AT_ONCE), store: new Turns(STORE_READS_AT_ONCE) }
+  readonly #cursors: Readonly<Record<Subject, AllCursors>>
   #stopping: Promise<void> | undefined
 
   constructor(ports: StreamPorts) {
     this.#ports = ports
+    this.#cursors = { event: new AllCursors(ports.cursorKey, 'event'), alarm: new AllCursors(ports.cursorKey, 'alarm') }
   }
 
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
@@ -99,12 +104,12 @@ export class Streams {
       const { hub, frames } = await this.#project(project, subject)
       const { log, nowUs } = this.#ports
       const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
-      return { frames, begin: sink => this.#begin(asked, frames, sink, [hub.join(sink, query.wants, from)]) }
+      return { frames, begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from)) }
     }
-    const begin = await beginAll(this.#ports.log, subject, projectsOf(caller), query)
+    const begin = await beginAll(this.#ports.log, subject, this.#cursors[subject], projectsOf(caller), query)
     await Promise.all(begin.projects.map(name => this.#project(name, subject)))
     const frames = new Frames(ALL, subject, this.#ports, this.#ports.cursorKey)
-    return { frames, begin: sink => this.#begin(asked, frames, sink, [this.#all(asked, begin, sink)]) }
+    return { frames, begin: sink => this.#begin(asked, frames, sink, this.#followAll(asked, begin, sink)) }
   }
 
   /** Tells every follower to come back, spread over some seconds; then follows no more. Idempotent. */
@@ -128,10 +133,10 @@ export class Streams {
     await Promise.all([...this.#projects.values()].map(async opening => (await opening).hub.stop()))
   }
 
-  #begin(asked: Asked, frames: Frames, sink: ByteSink, joining: readonly Promise<Stop>[]): Stop {
+  #begin(asked: Asked, frames: Frames, sink: ByteSink, { caughtUp, reached, leave: leaveHub }: Following): Stop {
     const { caller, project, query } = asked
     const open: Open = { sink, keyId: caller.keyId }
-    const stops: Stop[] = [this.#enter(open)]
+    const stops: Stop[] = [this.#enter(open), leaveHub]
     let left = false
     const leave = () => {
       if (left) return
@@ -139,24 +144,20 @@ export class Streams {
       for (const stop of stops) stop()
     }
     if (sink.format === 'sse') sink.write(retryFrame(retryMs(1)))
-    if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs))
+    if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs, reached))
     for (const [ms, message] of this.#ends(asked)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
     stops.push(this.#watch(caller, project, sink))
-    for (const one of joining)
-      one.then(
-        stop => (left ? stop() : void stops.push(stop)),
-        (error: unknown) => {
-          this.#ports.troubled(error)
-          sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
-        },
-      )
+    caughtUp?.catch((error: unknown) => {
+      this.#ports.troubled(error)
+      sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+    })
     return leave
   }
 
   /** What ends a stream in time. 408 even for a token: to clients 401 means never to come back, and they fetch a new token when they do. */
   #ends({ caller, ageless }: Asked): [ms: number, message: string][] {
     const { maxAgeMs, nowUs } = this.#ports
-    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs, 'closing stream']] : []
+    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs * (1 - AGE_SPREAD * Math.random()), 'closing stream']] : []
     const { expiresMs } = caller
     if (expiresMs !== undefined)
       ends.push([
@@ -187,8 +188,9 @@ export class Streams {
     }
   }
 
-  async #all({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Promise<Stop> {
+  #followAll({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Following {
     const wildcard = new Wildcard(sink, subject, begin, {
+      cursors: this.#cursors[subject],
       projects: async () => projectsOf(await this.#ports.renew(caller)),
       join: async (project, make, from) => {
         const { hub, frames } = await this.#project(project, subject)
@@ -196,7 +198,7 @@ export class Streams {
       },
       troubled: this.#ports.troubled,
     })
-    return () => wildcard.stop()
+    return { reached: () => wildcard.reached(), leave: () => wildcard.stop() }
   }
 
   #project(project: string, subject: Subject): Promise<Project> {
@@ -211,17 +213,16 @@ export class Streams {
   }
 }
 
-async function openProject(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Project> {
+async function openProject(ports: StreamPorts, turns: PastTurns, project: string, subject: Subject): Promise<Project> {
   const frames = new Frames(project, subject, ports, ports.cursorKey)
   const stream = STREAM_OF[subject]
-  const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
+  const past = new Past(ports.log, project, stream, turns, subject === 'event' ? ports.store : undefined)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
     toldOfChanges: subject === 'event',
-    turns,
-    read: (after, upTo) => past.read(after, upTo),
+    read: (after, upTo, reader) => past.read(after, upTo, reader),
     trimmed: () => ports.log.trimmed(project, stream),
     follow: arrived => ports.follow(project, stream, arrived),
     delivered: ports.delivered,
@@ -229,6 +230,15 @@ async function openProject(ports: StreamPorts, turns: Turns, project: string, su
   })
   await hub.start()
   return { hub, frames }
+}
+
+function followOne(hub: Hub, frames: Frames, sink: ByteSink, { wants }: StreamQuery, from: Cursor | undefined): Following {
+  const { caughtUp, reached, leave } = hub.join(sink, wants, from)
+  const cursor = () => {
+    const place = reached()
+    return place && frames.cursor(place.entryId, place.index)
+  }
+  return { caughtUp, reached: cursor, leave }
 }
 
 function projectsOf(caller: Caller | undefined): readonly string[] {
