@@ -54,8 +54,7 @@ export async function openTestHub(server: TestRedis, log: Log, devices: Devices,
     devices: new DeviceCache(devices, project),
     toldOfChanges: true,
     read: (after, upTo, reader) => past.read(after, upTo, reader),
-    trimmed: () => log.trimmed(project),
-    follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
+    follow: follower => follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, 'log'),
     delivered: () => {},
     troubled: error => {
       throw error

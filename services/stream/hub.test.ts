@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
+import { type Follower, follow } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
@@ -116,10 +117,10 @@ describe.skipIf(installed === undefined)('a hub', () => {
   })
 
   it('repeats nothing to a subscriber whose cursor is ahead of its own reading', async () => {
-    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
+    let arrived: Follower['arrived'] = () => Promise.reject(new Error('not started'))
     const { hub, frames } = await openHub({
-      follow: async taker => {
-        arrived = taker
+      follow: async follower => {
+        arrived = follower.arrived
         return { position: () => '0-0', stop: async () => {} }
       },
     })
@@ -280,22 +281,50 @@ describe.skipIf(installed === undefined)('a hub', () => {
   })
 
   it('says to live subscribers what it missed while it was frozen', async () => {
-    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
     const first = await append('1', 1)
+    let frozen: Promise<void> | undefined
     const { hub } = await openHub({
-      follow: async taker => {
-        arrived = taker
-        return { position: () => first.entryId, stop: async () => {} }
+      follow: follower => {
+        const arrived = async (entries: readonly LogEntry[]) => {
+          await frozen
+          await follower.arrived(entries)
+        }
+        return follow({ ...follower, arrived, log, connect: () => server.connect(), troubled: () => {} }, project, 'log', first.entryId)
       },
     })
     const sink = new KeepingSink()
-    await hub.join(sink, whole, undefined).caughtUp
-    const missed = await append('2', 1)
-    const next = await append('3', 1)
+    hub.join(sink, whole, undefined)
+    let thaw = () => {}
+    frozen = new Promise(resolve => {
+      thaw = resolve
+    })
+    const before = await append('2', 1)
+    const missed = await append('3', 1)
+    const next = await append('4', 1)
     await log.trim(project, next.entryId)
-    await arrived(await log.read(project, first.entryId, 10))
-    await until('both', () => sink.events.length === 2)
-    expect(sink.events).toEqual([`gap ${first.entryId} ${missed.entryId}`, '3.0'])
+    thaw()
+    await until('all', () => sink.events.includes('4.0'))
+    // What was read before it froze has come or has gone.
+    const gap = (after: string) => `gap ${after} ${missed.entryId}`
+    expect([
+      [gap(first.entryId), '4.0'],
+      ['2.0', gap(before.entryId), '4.0'],
+    ]).toContainEqual(sink.events)
+  })
+
+  it('ends its readers when it cannot go on, and whoever is not there is not asked', async () => {
+    let stuck = () => {}
+    const { hub } = await openHub({
+      follow: async follower => {
+        stuck = () => follower.stuck?.(new Error('nothing is read'))
+        return { position: () => '0-0', stop: async () => {} }
+      },
+    })
+    const [sink, gone] = [new KeepingSink(), new KeepingSink()]
+    hub.join(sink, whole, undefined)
+    hub.join(gone, whole, undefined).leave()
+    stuck()
+    expect([sink.closed, gone.closed]).toEqual([true, false])
   })
 
   it('sends the same bytes to all who want everything', async () => {

@@ -2,7 +2,7 @@
 // Frames are rendered once per format, and everything that one read brought is written to a socket at once.
 import type { Device } from '../../packages/core/device.ts'
 import { compareIds, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
-import type { Follow } from '../../packages/log/follow.ts'
+import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { DeviceCache } from '../../packages/state/device.ts'
 import { type Behind, Dropped, Latest } from './behind.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
@@ -34,9 +34,7 @@ export type HubPorts = {
   readonly toldOfChanges: boolean
   /** Gives the reader the next piece of the stream after a cursor, at most up to the entry `upTo`, wherever it is kept. */
   read(after: Cursor, upTo: string, reader: PastReader): Promise<Cursor>
-  /** Up to which entry the log is trimmed. */
-  trimmed(): Promise<string>
-  follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  follow(follower: Follower): Promise<Follow>
   delivered(frames: number): void
   troubled(error: unknown): void
 }
@@ -77,6 +75,8 @@ type Facts = ReadonlyMap<string, Device>
 
 const DONE = Promise.resolve()
 
+export const UNREADABLE = 'the log cannot be read; resume from the last frame'
+
 export class Hub {
   readonly #ports: HubPorts
   readonly #interests: Interests<Subscriber>
@@ -90,7 +90,11 @@ export class Hub {
   }
 
   async start(): Promise<void> {
-    this.#follow = await this.#ports.follow(entries => this.#arrived(entries))
+    this.#follow = await this.#ports.follow({
+      arrived: entries => this.#arrived(entries),
+      jumped: to => this.#allFallBehind(to),
+      stuck: () => this.#endAll(),
+    })
     this.#reached = this.#follow.position()
   }
 
@@ -136,12 +140,8 @@ export class Hub {
   }
 
   async #arrived(entries: readonly LogEntry[]): Promise<void> {
-    const [first] = entries
     const last = entries.at(-1)
-    if (!first || !last) return
-    const trimmed = await this.#ports.trimmed()
-    // This process was frozen, or cut off from Redis, for longer than the log is kept: what is between lies further back.
-    if (compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) this.#allFallBehind(trimmed)
+    if (!last) return
     const events = entries.flatMap(entry => entry.events)
     this.#forgetChanged(events)
     const asked = new Set<string>()
@@ -158,6 +158,12 @@ export class Hub {
     if (tookMs > QUICK_MS) await new Promise(resolve => setTimeout(resolve, Math.min(tookMs, MAX_PAUSE_MS)))
   }
 
+  /** Live delivery would stand still for ever while its readers get pings. Who comes back goes on behind it, or is told why not. */
+  #endAll(): void {
+    for (const { sink } of this.#interests.subscribers()) sink.end(503, 'Service Unavailable', UNREADABLE)
+  }
+
+  /** What is between lies further back. */
   #allFallBehind(trimmed: string): void {
     const reached = this.#place()
     this.#reached = trimmed
@@ -261,7 +267,7 @@ export class Hub {
   #heed({ sink }: Subscriber, work: () => Promise<void>): void {
     work().catch((error: unknown) => {
       this.#ports.troubled(error)
-      sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+      sink.end(503, 'Service Unavailable', UNREADABLE)
     })
   }
 

@@ -39,8 +39,8 @@ describe.skipIf(installed === undefined)('streams', () => {
       log,
       store: { past: () => Promise.reject(new Error('nothing was trimmed')) },
       devices: new Devices(server.redis),
-      follow: (project, stream, arrived) =>
-        follow({ log, connect: () => server.connect(), arrived, troubled: error => expect(error).toBeUndefined() }, project, stream),
+      follow: (project, stream, follower) =>
+        follow({ ...follower, log, connect: () => server.connect(), troubled: error => expect(error).toBeUndefined() }, project, stream),
       renew: caller => identity.renew(caller),
       watch: (caller, ended, project) => identity.watch(caller, ended, project),
       opened: () => {},

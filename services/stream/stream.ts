@@ -2,13 +2,12 @@
 // It follows the log directly; no worker stands between.
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, requireRole } from '../../packages/identity/identity.ts'
-import type { LogEntry } from '../../packages/log/entry.ts'
-import type { Follow } from '../../packages/log/follow.ts'
+import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { type Cursor, Frames, retryFrame, type Subject } from './frame.ts'
-import { Hub } from './hub.ts'
+import { Hub, UNREADABLE } from './hub.ts'
 import { Past, type PastTurns } from './past.ts'
 import { Pings, type Reached } from './ping.ts'
 import { AllCursors, startOf } from './place.ts'
@@ -22,7 +21,7 @@ export type StreamPorts = {
   /** Has what was trimmed from the log. */
   readonly store: Pick<ReadingStore, 'past'>
   readonly devices: Devices
-  follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  follow(project: string, stream: Stream, follower: Follower): Promise<Follow>
   /** What the caller may now; undefined for one whose key is gone. */
   renew(caller: Caller): Promise<Caller | undefined>
   /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
@@ -149,7 +148,7 @@ export class Streams {
     stops.push(this.#watch(caller, project, sink))
     caughtUp?.catch((error: unknown) => {
       this.#ports.troubled(error)
-      sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+      sink.end(503, 'Service Unavailable', UNREADABLE)
     })
     return leave
   }
@@ -223,8 +222,7 @@ async function openProject(ports: StreamPorts, turns: PastTurns, project: string
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
     toldOfChanges: subject === 'event',
     read: (after, upTo, reader) => past.read(after, upTo, reader),
-    trimmed: () => ports.log.trimmed(project, stream),
-    follow: arrived => ports.follow(project, stream, arrived),
+    follow: follower => ports.follow(project, stream, follower),
     delivered: ports.delivered,
     troubled: ports.troubled,
   })

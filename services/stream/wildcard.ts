@@ -5,7 +5,7 @@ import { Failure, invalid } from '../../packages/core/failure.ts'
 import { compareIds } from '../../packages/log/entry.ts'
 import type { Log } from '../../packages/log/log.ts'
 import { type Cursor, type Frames, itemFrame, LAST_INDEX, placeOf, type Subject } from './frame.ts'
-import type { Joined } from './hub.ts'
+import { type Joined, UNREADABLE } from './hub.ts'
 import { idBefore } from './past.ts'
 import { type AllCursors, MAX_PLACES, type Places } from './place.ts'
 import type { StreamQuery } from './query.ts'
@@ -142,7 +142,7 @@ export class Wildcard {
     this.#members.set(project, member)
     this.#enter(project, member, from).catch((error: unknown) => {
       this.#ports.troubled(error)
-      this.#sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+      this.#sink.end(503, 'Service Unavailable', UNREADABLE)
     })
   }
 
