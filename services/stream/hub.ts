@@ -81,6 +81,7 @@ export class Hub {
   readonly #ports: HubPorts
   readonly #interests: Interests<Subscriber>
   #follow: Follow | undefined
+  #stopped = false
   /** Up to here live subscribers have everything. */
   #reached = '0-0'
 
@@ -99,6 +100,7 @@ export class Hub {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true
     await this.#follow?.stop()
   }
 
@@ -108,6 +110,7 @@ export class Hub {
    */
   join(sink: Sink, wants: Wants, from: Cursor | undefined): Joined {
     const subscriber: Subscriber = { sink, wants, left: false }
+    if (this.#stopped) sink.end(503, 'Service Unavailable', 'the server was slow to begin: come back')
     if (!from) this.#goLive(subscriber)
     return {
       caughtUp: from ? this.#replay(subscriber, from, 'gap') : DONE,

@@ -267,6 +267,45 @@ describe.skipIf(installed === undefined)('streams', () => {
     for (const { text } of readings) expect(text()).not.toMatch(/"gap"|error/)
   })
 
+  it('are followed no more some time after the last follower has left, and again for the next', async () => {
+    const [a, b] = [freshProject(), freshProject()]
+    const caller = await callerOf(a, b)
+    const following = new Set<string>()
+    let stops = 0
+    const streams = open({
+      lingerMs: 50,
+      follow: async (project, stream, follower) => {
+        const followed = await follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, stream)
+        following.add(project)
+        return {
+          ...followed,
+          stop: async () => {
+            stops++
+            following.delete(project)
+            await followed.stop()
+          },
+        }
+      },
+    })
+    const [one, all] = await Promise.all([read(streams, caller, a), read(streams, caller, '-')])
+    const other = await read(streams, caller, a)
+    expect([...following].toSorted()).toEqual([a, b].toSorted())
+    all.leave()
+    other.leave()
+    await until('one is not followed', () => following.size === 1)
+    expect([...following]).toEqual([a])
+    one.leave()
+    await until('none is', () => following.size === 0)
+    for (let i = 0; i < 10; i++) {
+      const again = await read(streams, caller, a)
+      await send(a, `again ${i}`)
+      await until('it is followed again', () => again.ids().length === 1)
+      again.leave()
+      if (i % 2 === 0) await until('it is over again', () => following.size === 0)
+    }
+    expect(stops).toBeGreaterThan(3)
+  })
+
   it('go on from the log while the store does not answer others', async () => {
     const project = freshProject()
     const caller = await callerOf(project)

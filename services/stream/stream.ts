@@ -7,10 +7,11 @@ import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { type Cursor, Frames, retryFrame, type Subject } from './frame.ts'
-import { Hub, UNREADABLE } from './hub.ts'
+import { Hub, type Joined, UNREADABLE } from './hub.ts'
 import { Past, type PastTurns } from './past.ts'
 import { Pings, type Reached } from './ping.ts'
 import { AllCursors, startOf } from './place.ts'
+import { type Held, Pool } from './pool.ts'
 import type { StreamQuery } from './query.ts'
 import type { ByteSink } from './sink.ts'
 import { Turns } from './turn.ts'
@@ -37,6 +38,8 @@ export type StreamPorts = {
   readonly maxAgeMs: number
   /** Open streams that one key may have in this process. */
   readonly maxPerKey: number
+  /** How long a project is followed on after its last follower has left; 10 s. */
+  readonly lingerMs?: number
 }
 
 export type Asked = {
@@ -65,6 +68,8 @@ export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alar
 
 const LOG_READS_AT_ONCE = 4
 const STORE_READS_AT_ONCE = 4
+/** Who comes back soon finds the hub as it was. */
+const LINGER_MS = 10_000
 /** Streams that began together, as after a restart, do not end together for ever. */
 const AGE_SPREAD = 0.1
 /** Streams are ended over this time when the process stops, so that their clients do not all come back at once. */
@@ -79,7 +84,7 @@ const EXPIRY_GRACE_MS = 1000
 
 export class Streams {
   readonly #ports: StreamPorts
-  readonly #projects = new Map<string, Promise<Project>>()
+  readonly #projects: Pool<Project>
   readonly #open = new Set<Open>()
   readonly #perKey = new Map<string, number>()
   readonly #pings = new Pings()
@@ -89,25 +94,55 @@ export class Streams {
 
   constructor(ports: StreamPorts) {
     this.#ports = ports
+    this.#projects = new Pool(
+      key => {
+        const [project, subject] = key.split('/') as [string, Subject]
+        return openProject(ports, this.#turns, project, subject)
+      },
+      ({ hub }) => hub.stop(),
+      ports.lingerMs ?? LINGER_MS,
+    )
     this.#cursors = { event: new AllCursors(ports.cursorKey, 'event'), alarm: new AllCursors(ports.cursorKey, 'alarm') }
   }
 
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
   async open(asked: Asked): Promise<Ready> {
-    const { caller, project, subject, query } = asked
+    const { caller, project } = asked
     if (project !== ALL) requireRole(caller, project, 'user')
     if (this.#stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     if ((this.#perKey.get(caller.keyId) ?? 0) >= this.#ports.maxPerKey)
       throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
-    if (project !== ALL) {
-      const { hub, frames } = await this.#project(project, subject)
-      const { log, nowUs } = this.#ports
+    return project === ALL ? this.#openAll(asked) : this.#openOne(asked)
+  }
+
+  async #openOne(asked: Asked): Promise<Ready> {
+    const { project, subject, query } = asked
+    const { log, nowUs } = this.#ports
+    const { value, release } = this.#hold(project, subject)
+    try {
+      const { hub, frames } = await value
       const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
-      return { frames, begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from)) }
+      return {
+        frames,
+        begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from, this.#hold(project, subject).release)),
+      }
+    } finally {
+      // Until it begins it stays open anyhow, or it is over and says so.
+      release()
     }
-    const begin = await beginAll(this.#ports.log, subject, this.#cursors[subject], projectsOf(caller), query)
-    await Promise.all(begin.projects.map(name => this.#project(name, subject)))
-    const frames = new Frames(ALL, subject, this.#ports, this.#ports.cursorKey)
+  }
+
+  async #openAll(asked: Asked): Promise<Ready> {
+    const { caller, subject, query } = asked
+    const { log, cursorKey } = this.#ports
+    const begin = await beginAll(log, subject, this.#cursors[subject], projectsOf(caller), query)
+    const held = begin.projects.map(name => this.#hold(name, subject))
+    try {
+      await Promise.all(held.map(({ value }) => value))
+    } finally {
+      for (const { release } of held) release()
+    }
+    const frames = new Frames(ALL, subject, this.#ports, cursorKey)
     return { frames, begin: sink => this.#begin(asked, frames, sink, this.#followAll(asked, begin, sink)) }
   }
 
@@ -129,7 +164,7 @@ export class Streams {
       }
       if (waiting.length > 0) await new Promise(resolve => setTimeout(resolve, SPREAD_STEP_MS))
     }
-    await Promise.all([...this.#projects.values()].map(async opening => (await opening).hub.stop()))
+    await this.#projects.stop()
   }
 
   #begin(asked: Asked, frames: Frames, sink: ByteSink, { caughtUp, reached, leave: leaveHub }: Following): Stop {
@@ -192,23 +227,22 @@ export class Streams {
       cursors: this.#cursors[subject],
       projects: async () => projectsOf(await this.#ports.renew(caller)),
       join: async (project, make, from) => {
-        const { hub, frames } = await this.#project(project, subject)
-        return hub.join(make(frames), query.wants, from)
+        const { value, release } = this.#hold(project, subject)
+        try {
+          const { hub, frames } = await value
+          return released(hub.join(make(frames), query.wants, from), release)
+        } catch (error) {
+          release()
+          throw error
+        }
       },
       troubled: this.#ports.troubled,
     })
     return { reached: () => wildcard.reached(), leave: () => wildcard.stop() }
   }
 
-  #project(project: string, subject: Subject): Promise<Project> {
-    const key = `${project}/${subject}`
-    const known = this.#projects.get(key)
-    if (known) return known
-    const opening = openProject(this.#ports, this.#turns, project, subject)
-    this.#projects.set(key, opening)
-    // The next reader tries again.
-    opening.catch(() => this.#projects.delete(key))
-    return opening
+  #hold(project: string, subject: Subject): Held<Project> {
+    return this.#projects.hold(`${project}/${subject}`)
   }
 }
 
@@ -230,13 +264,22 @@ async function openProject(ports: StreamPorts, turns: PastTurns, project: string
   return { hub, frames }
 }
 
-function followOne(hub: Hub, frames: Frames, sink: ByteSink, { wants }: StreamQuery, from: Cursor | undefined): Following {
-  const { caughtUp, reached, leave } = hub.join(sink, wants, from)
+function followOne(hub: Hub, frames: Frames, sink: ByteSink, { wants }: StreamQuery, from: Cursor | undefined, release: Stop): Following {
+  const { caughtUp, reached, leave } = released(hub.join(sink, wants, from), release)
   const cursor = () => {
     const place = reached()
     return place && frames.cursor(place.entryId, place.index)
   }
   return { caughtUp, reached: cursor, leave }
+}
+
+/** Who leaves needs the hub no more. */
+function released(joined: Joined, release: Stop): Joined {
+  const leave = () => {
+    joined.leave()
+    release()
+  }
+  return { ...joined, leave }
 }
 
 function projectsOf(caller: Caller | undefined): readonly string[] {
