@@ -202,13 +202,13 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     cursorKey: await log.cursorKey(),
     store,
     devices,
-    follow: (project, stream, arrived) =>
+    follow: (project, stream, follower) =>
       follow(
         {
+          ...follower,
           log,
           connect: () => connect(`${stream}-${project}`, 'worker'),
-          arrived,
-          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
         },
         project,
         stream,

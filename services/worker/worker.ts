@@ -208,13 +208,13 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
     outbound: ports.connectorOutbound,
     logger,
     sync: syncPorts(redis, store),
-    follow: (project, arrived) =>
+    follow: (project, follower) =>
       follow(
         {
+          ...follower,
           log,
           connect: () => ports.connect(`push-${project}`),
-          arrived,
-          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
         },
         project,
         'log',
