@@ -5,7 +5,15 @@ import type { Log } from '../../../packages/log/log.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
 import { newId } from '../../../packages/runtime/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { type Connector, type Connectors, consumerOf, type Failing, type Task, type TaskName, targetOf } from '../../../packages/state/connector.ts'
+import {
+  type Connector,
+  type Connectors,
+  consumerOf,
+  type Failing,
+  type Task,
+  type TaskName,
+  targetOf,
+} from '../../../packages/state/connector.ts'
 import { DeviceCache, type Devices } from '../../../packages/state/device.ts'
 import type { ReadingStore } from '../../../packages/store/store.ts'
 import { attempt, bodyOf, type Outcome, type Target } from './attempt.ts'
@@ -75,7 +83,11 @@ export class ProjectPush {
 
   /** Pushes nothing any more. */
   async stop(): Promise<void> {
-    await this.#close([...this.#pushed.keys()]).finally(() => this.#unfollow())
+    try {
+      await this.#close([...this.#pushed.keys()])
+    } finally {
+      await this.#unfollow()
+    }
   }
 
   async #unfollow(): Promise<void> {
