@@ -220,6 +220,20 @@ describe('a stream', () => {
     await until('close has closed it', async () => (await openStreams()) === 0)
   })
 
+  test('may ask for the newest only when it does not keep up, or for gaps', async () => {
+    const client = clientOf()
+    for (const slow of ['latest', 'drop', 'disconnect'] as const) {
+      const stream = client.stream({ devices: ['newest'], since: new Date(Date.now() - 60_000), slow })
+      await client.publish(warm('newest', 1))
+      expect(temperatureOf((await stream.next()).value as Parameters<typeof temperatureOf>[0])).toBe(1)
+      await stream.return()
+    }
+    await expect(client.stream({ slow: 'never' as 'drop' }).next()).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining('slowPolicy'),
+    })
+  })
+
   test('that the server refuses is an error, not another attempt', async () => {
     const client = clientOf()
     await expect(client.stream({ cursor: 'forged' }).next()).rejects.toMatchObject({ status: 400, code: 'invalid' })

@@ -72,11 +72,15 @@ const MAX_NAMES = 10_000
 /** A tail must not use up what the server allows its key (25 calls in 5 s): ten at once, then two a second. */
 const ASKED_AT_ONCE = 10
 const ASK_EVERY_MS = 500
+/** A name that takes longer is of no use to a line that has been printed. */
+const ASK_LIMIT_MS = 3000
 
-/** The `name` labels of devices, asked for once each. */
+/** The `name` labels of devices, asked for once each. No line waits for one: until it is known the id stands alone. */
 export class DeviceNames {
   readonly #client: Telltale
   readonly #names = new Map<string, string>()
+  readonly #asked = new Set<string>()
+  readonly #closed = new AbortController()
   #mayAskAt = 0
 
   constructor(client: Telltale) {
@@ -84,30 +88,52 @@ export class DeviceNames {
   }
 
   /** The id, as long as the name is not known. */
-  async of(device: string): Promise<string> {
+  of(device: string): string {
     const known = this.#names.get(device)
-    if (known !== undefined) return known
-    const now = performance.now()
-    if (this.#mayAskAt > now) return device
-    this.#mayAskAt = Math.max(this.#mayAskAt, now - ASKED_AT_ONCE * ASK_EVERY_MS) + ASK_EVERY_MS
-    const name = (await this.#ask(device)) ?? device
-    if (this.#names.size >= MAX_NAMES) this.#names.clear()
-    this.#names.set(device, name)
-    return name
+    if (known === undefined && this.#mayAsk(device)) void this.#ask(device)
+    return known ?? device
   }
 
   forget(device: string): void {
     this.#names.delete(device)
   }
 
-  /** A name is a nicety: without an answer the id stands for it, and the stream's own connection reports what is wrong. */
-  async #ask(device: string): Promise<string | undefined> {
+  /** Nothing is asked any more. */
+  close(): void {
+    this.#closed.abort()
+  }
+
+  #mayAsk(device: string): boolean {
+    const now = performance.now()
+    if (this.#mayAskAt > now || this.#asked.has(device) || this.#closed.signal.aborted) return false
+    this.#mayAskAt = Math.max(this.#mayAskAt, now - ASKED_AT_ONCE * ASK_EVERY_MS) + ASK_EVERY_MS
+    return true
+  }
+
+  async #ask(device: string): Promise<void> {
+    this.#asked.add(device)
+    const name = await this.#nameOf(device)
+    this.#asked.delete(device)
+    if (name === undefined) return
+    if (this.#names.size >= MAX_NAMES) this.#names.clear()
+    this.#names.set(device, name)
+  }
+
+  /** A name is a nicety: where the server gives none the id stands for it, and without an answer a later line asks again. */
+  async #nameOf(device: string): Promise<string | undefined> {
+    const late = new AbortController()
+    const limit = setTimeout(() => late.abort(), ASK_LIMIT_MS)
+    const end = () => late.abort()
+    this.#closed.signal.addEventListener('abort', end, { once: true })
     try {
-      const { labels } = await this.#client.devices.get(device)
-      return labels['name'] === '' ? undefined : labels['name']
+      const { labels } = await this.#client.devices.get(device, { attempts: 1, signal: late.signal })
+      return labels['name'] || device
     } catch (error) {
-      if (error instanceof TelltaleError) return undefined
-      throw error
+      if (!(error instanceof TelltaleError)) throw error
+      return error.code === 'unavailable' || error.code === 'too_many' ? undefined : device
+    } finally {
+      clearTimeout(limit)
+      this.#closed.signal.removeEventListener('abort', end)
     }
   }
 }

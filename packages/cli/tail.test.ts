@@ -16,6 +16,8 @@ let url: string
 let streams: Serve[]
 let queries: URLSearchParams[]
 let paths: string[]
+/** False: whoever asks for a name is left waiting. */
+let named: boolean
 let stopping: AbortController
 let out: PassThrough
 let err: PassThrough
@@ -24,6 +26,7 @@ beforeEach(async () => {
   streams = []
   queries = []
   paths = []
+  named = true
   stopping = new AbortController()
   out = new PassThrough()
   err = new PassThrough()
@@ -46,7 +49,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     const serve = streams.shift()
     if (serve === undefined) response.writeHead(200).flushHeaders()
     else serve(response, searchParams)
-  } else
+  } else if (named)
     response.end(
       JSON.stringify({ name: pathname, type: 'x', labels: pathname.endsWith('/d1') ? { name: 'Walk-in \u001b[31mfreezer' } : {} }),
     )
@@ -79,18 +82,35 @@ function text(stream: PassThrough): string {
   return String(stream.read() ?? '')
 }
 
-test('each event is a line with time, id and name, type and value, and control characters stay out of the terminal', async () => {
-  streams.push(response => response.write(ping + frame('d1', -18.4, 'c1') + frame('d2', 3, 'c2')))
-  expect(await tail('--count', '2')).toBe(0)
-  expect(
-    text(out)
-      .split('\n')
-      .map(line => line.trim().split(/ {2,}/)),
-  ).toEqual([
-    ['2026-03-02T06:41:09.104Z', 'd1 (Walk-in \ufffd[31mfreezer)', 'temperature', '-18.4 °C'],
+test('each event is a line with time, id and, once it is known, name, type and value, and control characters stay out of the terminal', async () => {
+  streams.push(response => {
+    response.write(ping + frame('d2', 3, 'c0'))
+    const sending = setInterval(() => response.write(frame('d1', -18.4, 'c1')), 20)
+    response.on('close', () => clearInterval(sending))
+  })
+  let shown = ''
+  out.on('data', (part: Buffer) => {
+    shown += String(part)
+  })
+  const running = tail()
+  await eventually(() => shown.includes('freezer'))
+  stopping.abort()
+  expect(await running).toBe(0)
+  const lines = shown.trimEnd().split('\n')
+  expect([lines[0], lines[1], lines.at(-1)].map(line => line?.trim().split(/ {2,}/))).toEqual([
     ['2026-03-02T06:41:09.104Z', 'd2', 'temperature', '3 °C'],
-    [''],
+    ['2026-03-02T06:41:09.104Z', 'd1', 'temperature', '-18.4 °C'],
+    ['2026-03-02T06:41:09.104Z', 'd1 (Walk-in \ufffd[31mfreezer)', 'temperature', '-18.4 °C'],
   ])
+})
+
+test('no line waits for a name', async () => {
+  named = false
+  streams.push(response => response.write(frame('d1', 1, 'c1') + frame('d1', 2, 'c2')))
+  const started = performance.now()
+  expect(await tail('--count', '2')).toBe(0)
+  expect(performance.now() - started).toBeLessThan(2000)
+  expect(text(out)).not.toContain('Walk-in')
 })
 
 test('filters are handed to the server', async () => {
@@ -110,13 +130,15 @@ test('filters are handed to the server', async () => {
     'x',
     '--product',
     '102058',
+    '--slow',
+    'latest',
     '--since',
     '2026-03-01T08:00:00+01:00',
     '--count',
     '1',
   )
   expect(queries[0]?.toString()).toBe(
-    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x&product_numbers=102058&since=2026-03-01T07%3A00%3A00.000Z',
+    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x&product_numbers=102058&slow_policy=latest&since=2026-03-01T07%3A00%3A00.000Z',
   )
 })
 
@@ -211,7 +233,7 @@ test('alarms are followed on their own stream', async () => {
   streams.push(response => response.write(`${JSON.stringify({ result: { alarm: { ...alarm, ...more }, cursor: 'c1' } })}\n`))
   expect(await tail('--alarms', '--count', '1')).toBe(0)
   expect(paths).toEqual(['/v2/projects/default/alarms:stream'])
-  expect(text(out)).toMatch(/^2026-03-02T06:41:09.104Z {2}d1 \(Walk-in .*active critical.*hot: 31 is too hot\ufffd\[2J\n$/)
+  expect(text(out)).toMatch(/^2026-03-02T06:41:09.104Z {2}d1 +active critical.*hot: 31 is too hot\ufffd\[2J\n$/)
 })
 
 test('with --resume the next tail goes on where the last one ended', async () => {
@@ -225,6 +247,19 @@ test('with --resume the next tail goes on where the last one ended', async () =>
     expect(await tail('--resume', file, '--count', '1')).toBe(0)
     expect(queries.map(query => query.get('cursor'))).toEqual([null, 'c1'])
     expect(readFileSync(file, 'utf8')).toBe('c2\n')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('a place that cannot be kept ends it with a message, whether at once or when the disk is full later', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'telltale-tail-'))
+  try {
+    streams.push(response => response.write(ping + frame('d1', 1, 'c1')))
+    expect(await tail('--resume', join(folder, 'missing', 'place'))).toBe(1)
+    expect(text(err)).toMatch(/error: --resume: \S+missing\/place cannot be written \(ENOENT\)\n$/)
+    streams.push(response => response.write(frame('d1', 1, 'c1')))
+    expect(await tail('--resume', folder, '--count', '1')).toBe(2)
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -1,14 +1,14 @@
 // `telltale tail`: follows the live stream, one line an event, and goes on from its last cursor after a lost connection.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { Alarm, EventStream, GapEvent, StreamOptions, Telltale, TelltaleError } from '../client/index.ts'
+import type { Alarm, EventStream, GapEvent, SlowPolicy, StreamOptions, Telltale, TelltaleError } from '../client/index.ts'
 import { checkDevice, checkEventType, type DeviceEvent } from '../core/event.ts'
 import { Failure, invalid } from '../core/failure.ts'
 import { asciiJson } from '../core/json.ts'
 import { formatDuration, parseTime } from '../core/time.ts'
 import { explained, openClient } from './api.ts'
 import { alarmLine, DeviceNames, deviceOf, eventLine, gapLine } from './line.ts'
-import { addLoginOptions, collect, durationMs, timeUs, wholeNumber } from './option.ts'
+import { addLoginOptions, collect, durationMs, oneOf, timeUs, wholeNumber } from './option.ts'
 import { rateOf } from './progress.ts'
 import { resolveTarget, type Target, type TargetOptions } from './target.ts'
 import { type Palette, paletteOf, printable, StatusLine, type Terminal, writeLine } from './terminal.ts'
@@ -22,6 +22,7 @@ type TailOptions = TargetOptions & {
   readonly since?: number
   readonly cursor?: string
   readonly resume?: string
+  readonly slow?: SlowPolicy
   readonly ping: number
   readonly count?: number
   readonly alarms?: boolean
@@ -33,6 +34,8 @@ type Item = DeviceEvent | GapEvent | Alarm
 const STATUS_MS = 500
 const KEEP_MS = 1000
 
+const SLOW =
+  'what does not fit on the screen fast enough: disconnect (it comes later; the default), drop (a gap), latest (the newest of each device and type)'
 const EXIT_CODES = `
 Exit code: 0 after --count or Ctrl-C, 1 when the server refused or events are missing (a line that begins with GAP says which), 2 wrong usage.`
 
@@ -49,6 +52,7 @@ export function addTail(command: Command, terminal: Terminal, ended: (ok: boolea
     .option('--cursor <cursor>', 'begin after this place instead of now')
     .option('--resume <file>', 'begin after the place in this file, if it is there, and keep the place in it')
     .option('--count <n>', 'end after this many', wholeNumber('--count', 1))
+    .option('--slow <policy>', SLOW, oneOf('--slow', ['disconnect', 'drop', 'latest'] as const))
     .option('--ping <time>', 'how often the server says that it is there', durationMs('--ping'), 10_000)
     .option('--json', 'print the lines of the stream as they come')
     .addHelpText('after', EXIT_CODES)
@@ -75,6 +79,8 @@ class Tail {
   #connected = false
   /** What is being shown is behind the cursor already, and would be missing if we were killed now. */
   #showing = false
+  /** Why the place could not be kept. */
+  #unkept: unknown
 
   constructor(target: Target, options: TailOptions, terminal: Terminal) {
     this.#target = target
@@ -90,7 +96,7 @@ class Tail {
   async run(): Promise<boolean> {
     const stream = this.#open()
     const rate = rateOf(() => this.#items)
-    const timers = [setInterval(() => this.#showStatus(rate()), STATUS_MS), setInterval(() => this.#keep(stream), KEEP_MS)]
+    const timers = [setInterval(() => this.#showStatus(rate()), STATUS_MS), setInterval(() => this.#tryToKeep(stream), KEEP_MS)]
     try {
       for await (const item of stream) {
         this.#showing = true
@@ -102,14 +108,16 @@ class Tail {
       throw explained(this.#target, this.#options.alarms === true ? 'alarms:stream' : 'devices:stream', error)
     } finally {
       for (const timer of timers) clearInterval(timer)
+      this.#names.close()
       this.#status.clear()
-      this.#keep(stream)
+      this.#tryToKeep(stream)
     }
+    if (this.#unkept !== undefined) throw this.#unkept
     return this.#gaps === 0
   }
 
   #open(): EventStream<Item> {
-    const { device = [], deviceType = [], type = [], label = [], product = [], since, cursor, resume, ping, alarms } = this.#options
+    const { device = [], deviceType = [], type = [], label = [], product = [], since, cursor, resume, slow, ping, alarms } = this.#options
     const options: StreamOptions & { gaps: 'yield' } = {
       devices: device,
       deviceTypes: deviceType,
@@ -118,6 +126,7 @@ class Tail {
       productNumbers: product,
       since: since === undefined ? undefined : new Date(since / 1000),
       cursor: cursor ?? (resume === undefined ? undefined : placeIn(resume)),
+      ...(slow === undefined ? {} : { slow }),
       ping: formatDuration(ping),
       gaps: 'yield',
       signal: this.#terminal.stopped,
@@ -146,7 +155,7 @@ class Tail {
 
   async #show(item: Item, cursor: string | undefined): Promise<void> {
     const isGap = 'eventType' in item && item.eventType === 'gap'
-    const line = this.#options.json === true ? asciiJson({ result: resultOf(item, cursor) }) : await this.#lineOf(item)
+    const line = this.#options.json === true ? asciiJson({ result: resultOf(item, cursor) }) : this.#lineOf(item)
     this.#status.clear()
     if (isGap) {
       this.#gaps++
@@ -158,12 +167,12 @@ class Tail {
     await writeLine(this.#terminal.out, line)
   }
 
-  async #lineOf(item: Item): Promise<string> {
-    if (!('eventType' in item)) return alarmLine(item, await this.#names.of(item.device), this.#palette)
+  #lineOf(item: Item): string {
+    if (!('eventType' in item)) return alarmLine(item, this.#names.of(item.device), this.#palette)
     if (item.eventType === 'gap') return gapLine(item as GapEvent, paletteOf(this.#terminal.err, this.#terminal.env))
     const device = deviceOf(item)
     if (item.eventType === 'labelsChanged') this.#names.forget(device)
-    return eventLine(item, await this.#names.of(device), this.#palette)
+    return eventLine(item, this.#names.of(device), this.#palette)
   }
 
   #showStatus(rate: number): void {
@@ -173,12 +182,26 @@ class Tail {
     this.#status.show(`${rate.toFixed(1)} ${what}/s · ${this.#items} ${what}${lag} · ${this.#reconnects} reconnects${link}`)
   }
 
+  /** Without a place to go on from there is no sense in going on: `run` says why. */
+  #tryToKeep(stream: EventStream<Item>): void {
+    try {
+      this.#keep(stream)
+    } catch (error) {
+      this.#unkept ??= error
+      void stream.return()
+    }
+  }
+
   /** In one step, so that a program that is killed leaves the place before or after, never half of one. */
   #keep({ cursor }: EventStream<Item>): void {
     const { resume } = this.#options
     if (resume === undefined || cursor === undefined || this.#showing) return
-    writeFileSync(`${resume}.new`, `${cursor}\n`)
-    renameSync(`${resume}.new`, resume)
+    try {
+      writeFileSync(`${resume}.new`, `${cursor}\n`)
+      renameSync(`${resume}.new`, resume)
+    } catch (cause) {
+      throw new Failure('unavailable', `--resume: ${resume} cannot be written (${(cause as NodeJS.ErrnoException).code})`, { cause })
+    }
   }
 }
 

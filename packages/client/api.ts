@@ -1,6 +1,6 @@
 // Calls to the server: credentials, time limits, answers as values or as a TelltaleError, and patience with a busy server.
 import { type Authority, jsonOr } from './auth.ts'
-import { errorOf, TelltaleError, unreachable } from './error.ts'
+import { errorOf, reasonOf, TelltaleError, unreachable } from './error.ts'
 import { backoffMs, pause, retryAfterMs, within } from './pace.ts'
 
 /** Lists are repeated keys; what is undefined is left out; a Date is sent as RFC 3339. */
@@ -15,7 +15,13 @@ type Ask = {
   readonly signal?: AbortSignal | undefined
 }
 
-export type RequestOptions = { readonly query?: Query; readonly body?: unknown; readonly signal?: AbortSignal }
+export type RequestOptions = {
+  readonly query?: Query
+  readonly body?: unknown
+  readonly signal?: AbortSignal
+  /** How often it is asked at most while the server says "later"; 6. */
+  readonly attempts?: number
+}
 
 const TIMEOUT_MS = 30_000
 const ATTEMPTS = 6
@@ -41,14 +47,18 @@ export class Api {
   }
 
   /** The body of a success. Asked again while the server says "later" (429, 503), as often and as late as makes sense for somebody who waits. */
-  async request<T>(method: string, path: string, { query, body, signal = this.#closed }: RequestOptions = {}): Promise<T> {
+  async request<T>(
+    method: string,
+    path: string,
+    { query, body, signal = this.#closed, attempts = ATTEMPTS }: RequestOptions = {},
+  ): Promise<T> {
     const sent: Body | undefined = body === undefined ? undefined : { type: 'application/json', text: JSON.stringify(body) }
     for (let attempt = 1; ; attempt++) {
       const answer = await this.call(method, path, { query, body: sent, signal })
       if (answer.status >= 200 && answer.status < 300) return answer.body as T
       const waitMs = answer.retryAfterMs ?? backoffMs(attempt)
       const later = answer.status === 429 || answer.status === 503
-      if (!later || attempt === ATTEMPTS || waitMs > LONGEST_WAIT_MS) throw errorOf(answer.status, answer.body, answer.retryAfterMs)
+      if (!later || attempt >= attempts || waitMs > LONGEST_WAIT_MS) throw errorOf(answer.status, answer.body, answer.retryAfterMs)
       await pause(waitMs, signal)
       if (signal.aborted) throw new TelltaleError(0, 'stopped before there was an answer', { cause: signal.reason })
     }
@@ -81,10 +91,20 @@ export class Api {
   }
 
   async #fetch(method: string, path: string, { query, body, headers, signal }: Ask): Promise<Response> {
-    const sent: Record<string, string> = { accept: 'application/json', ...(await this.#authority.headers(method)), ...headers }
+    const sent: Record<string, string> = { accept: 'application/json', ...(await this.#credentials(method)), ...headers }
     if (body !== undefined) sent['content-type'] = body.type
     const init = { method, headers: sent, body: body?.text ?? null, signal: signal ?? null, redirect: 'error' } as const
     return fetch(`${this.url}${path}${textOf(query)}`, init)
+  }
+
+  /** What the program's own `getToken` throws is no silence of the server: nothing was asked, and asking again is up to `getToken`. */
+  async #credentials(method: string): Promise<Readonly<Record<string, string>>> {
+    try {
+      return await this.#authority.headers(method)
+    } catch (error) {
+      if (error instanceof TelltaleError) throw error
+      throw new TelltaleError(401, `no access token: getToken failed (${reasonOf(error)})`, { cause: error })
+    }
   }
 }
 

@@ -76,11 +76,16 @@ export function messageOf(body: unknown): string {
   return error === undefined || error === null ? '' : messageOf(error)
 }
 
-/** Why there was no answer, or none any more. */
+/** Why there was no answer, or none any more. Whoever aborts a signal may give anything as the reason. */
 export function unreachable(url: string, error: unknown, opened = false): TelltaleError {
-  const { name, cause, message } = error as Error
-  const inner = cause as (Error & { readonly code?: string }) | undefined
-  const why = name === 'TimeoutError' ? 'no answer in time' : (inner?.code ?? inner?.message ?? message)
+  const { name, cause } = Object(error) as Partial<Error>
+  const inner = Object(cause) as { readonly code?: string; readonly message?: string }
+  const why = name === 'TimeoutError' ? 'no answer in time' : (inner.code ?? inner.message ?? reasonOf(error))
   const where = url === '' ? 'the server' : url
   return new TelltaleError(0, opened ? `${where} hung up: ${why}` : `no answer from ${where} (${why})`, { cause: error })
+}
+
+/** In words, whatever was thrown. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

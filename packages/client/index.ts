@@ -7,5 +7,5 @@ export type { EventFields, EventType, GapEvent, LabelsChanged, NewEvent, Telltal
 export type { Channels, Connectors, Devices, History, Rules, ServiceAccounts } from './manage.ts'
 export type { Publisher, PublishSettings, PublishWatch, Settled } from './publish.ts'
 export type * from './resource.ts'
-export type { EventStream, Gaps, StreamFilter, StreamOptions } from './stream.ts'
+export type { EventStream, Gaps, SlowPolicy, StreamFilter, StreamOptions } from './stream.ts'
 export { type Alarms, type Receipt, Telltale, type TelltaleOptions } from './telltale.ts'

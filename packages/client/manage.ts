@@ -1,5 +1,5 @@
 // The management calls: one short method per route, grouped as the addresses are. What they refuse is a TelltaleError.
-import type { Api, Query } from './api.ts'
+import type { Api, Query, RequestOptions } from './api.ts'
 import type { TelltaleEvent } from './event.ts'
 import type * as Wire from './resource.ts'
 
@@ -32,8 +32,8 @@ export class Devices {
     return pagesOf(this.#api, this.#api.path('devices'), 'devices', query)
   }
 
-  get(device: string): Promise<Wire.Device> {
-    return this.#api.request('GET', this.#api.path(`devices/${id(device)}`))
+  get(device: string, options: Pick<RequestOptions, 'signal' | 'attempts'> = {}): Promise<Wire.Device> {
+    return this.#api.request('GET', this.#api.path(`devices/${id(device)}`), options)
   }
 
   /** Makes the device, or replaces its type and labels. */

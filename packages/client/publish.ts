@@ -1,6 +1,6 @@
 // From events to answers: they wait a moment for company, go out in order and one request at a time, and again until there is an answer.
 import type { Answer, Api } from './api.ts'
-import { errorOf, TelltaleError } from './error.ts'
+import { errorOf, TelltaleError, unreachable } from './error.ts'
 import { Stamps } from './event.ts'
 import { backoffMs, pause } from './pace.ts'
 
@@ -19,7 +19,7 @@ export type PublishSettings = {
   readonly waitForServer?: boolean
 }
 
-/** What a sender may want to count. */
+/** What a sender may want to count. What it throws is an uncaught exception: the queue goes on. */
 export type PublishWatch = {
   sent?(events: number): void
   retried?(events: number): void
@@ -133,7 +133,7 @@ export class Publisher {
       if (count > 0 && bytes > maxBatchBytes) break
     }
     const batch = this.#queue.splice(0, count)
-    this.#watch.sent?.(batch.length)
+    apart(() => this.#watch.sent?.(batch.length))
     return batch
   }
 
@@ -142,7 +142,7 @@ export class Publisher {
     const request = { key: this.#stamps.id(), text: batch.map(({ line }) => `${line}\n`).join('') }
     const startedMs = Date.now()
     for (let attempt = 1; !this.#stopped.signal.aborted; attempt++) {
-      if (attempt > 1) this.#watch.retried?.(batch.length)
+      if (attempt > 1) apart(() => this.#watch.retried?.(batch.length))
       const answer = await this.#post(request)
       if (answer.status === 413 && batch.length > 1) return this.#halve(batch)
       const waitMs = answer.retryAfterMs ?? backoffMs(attempt)
@@ -169,15 +169,15 @@ export class Publisher {
       this.#answeredOnce = true
       return answer
     } catch (error) {
-      if (!(error instanceof TelltaleError)) throw error
-      if (!this.#stopped.signal.aborted) this.#watch.lost?.()
-      return error
+      if (!this.#stopped.signal.aborted) apart(() => this.#watch.lost?.())
+      // Nobody waits for this promise: whatever went wrong, the events get an answer.
+      return error instanceof TelltaleError ? error : unreachable(this.#api.url, error)
     }
   }
 
   async #halve(batch: readonly Waiting[]): Promise<void> {
     const half = batch.length >> 1
-    this.#watch.retried?.(batch.length)
+    apart(() => this.#watch.retried?.(batch.length))
     await this.#deliver(batch.slice(0, half))
     await this.#deliver(batch.slice(half))
   }
@@ -185,7 +185,7 @@ export class Publisher {
   #settle(batch: readonly Waiting[], errorAt: (index: number) => TelltaleError | undefined, startedMs: number): void {
     const tookMs = Date.now() - startedMs
     this.#answered += batch.length
-    for (const [index, { settled }] of batch.entries()) settled(errorAt(index), tookMs)
+    for (const [index, { settled }] of batch.entries()) apart(() => settled(errorAt(index), tookMs))
     this.#wake()
     for (const { upTo, done } of this.#flushing) if (upTo <= this.#answered) done()
     this.#flushing = this.#flushing.filter(({ upTo }) => upTo > this.#answered)
@@ -195,6 +195,17 @@ export class Publisher {
     const waiting = [...this.#roomless]
     this.#roomless.clear()
     for (const go of waiting) go()
+  }
+}
+
+/** Runs what is the program's own: its mistake is not to cost other events their answer. */
+function apart(call: () => void): void {
+  try {
+    call()
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
   }
 }
 

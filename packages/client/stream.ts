@@ -17,11 +17,19 @@ export type StreamFilter = {
   readonly productNumbers?: readonly string[]
 }
 
+export type SlowPolicy = 'disconnect' | 'drop' | 'latest'
+
 export type StreamOptions = StreamFilter & {
   /** Begin after this place: `stream.cursor` of an earlier stream with the same project. */
   readonly cursor?: string | undefined
   /** Begin at this time instead of now. */
   readonly since?: string | Date | undefined
+  /**
+   * What becomes of what is sent faster than it is taken. `disconnect`, the default: it waits in the server's log, and whoever takes
+   * nothing at all is cut off, and resumes. `drop`: it is left out, which is a gap (ask for `gaps: 'yield'`, or it is an error). `latest`: of
+   * each device and event type only the newest is kept.
+   */
+  readonly slow?: SlowPolicy
   /** How often the server says that it is there, from `1s` to `1h`; `10s`. Silence for 2 s longer is a lost connection. */
   readonly ping?: string
   /** Ends the iteration, without an error. */
@@ -135,7 +143,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   }
 
   #query(): Query {
-    const { devices, deviceTypes, eventTypes, labels, productNumbers, since } = this.#options
+    const { devices, deviceTypes, eventTypes, labels, productNumbers, since, slow } = this.#options
     return {
       ping_interval: `${this.#pingMs / 1000}s`,
       device_ids: devices,
@@ -143,6 +151,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
       event_types: eventTypes,
       label_filters: labels,
       product_numbers: productNumbers,
+      slow_policy: slow,
       ...(this.cursor === undefined ? { since: since ?? this.#heardAt() } : { cursor: this.cursor }),
     }
   }

@@ -51,7 +51,7 @@ export const DeviceBody = Type.Object(
   { additionalProperties: false, examples: [{ type: 'temperature', labels: { zone: 'north' }, productNumber: '102058' }] },
 )
 const several = (description: string, example: string) =>
-  Type.Optional(Type.Array(Type.String({ maxLength: 700, examples: [example] }), { description, maxItems: 1000 }))
+  Type.Optional(Type.Array(Type.String({ maxLength: 700 }), { description, maxItems: 1000, examples: [[example]] }))
 export const ListQuery = Type.Object({
   query: Type.Optional(
     Type.String({ maxLength: 200, description: 'part of the id, the type, or the key or value of a label', examples: ['freezer'] }),

@@ -17,11 +17,12 @@ const MAX_PAGE = 1000
 const MAX_READINGS = 10_000
 
 const One = Type.Object({ project: ProjectId, device: DeviceId })
-const time = (description: string) =>
-  Type.Optional(
-    Type.String({ maxLength: 64, description: `RFC 3339, any offset; ${description}`, examples: ['2026-03-02T07:00:00+01:00'] }),
-  )
-const Range = { startTime: time('24 h before the end unless given'), endTime: time('not included; now unless given') }
+const time = (description: string, example: string) =>
+  Type.Optional(Type.String({ maxLength: 64, description: `RFC 3339, any offset; ${description}`, examples: [example] }))
+const Range = {
+  startTime: time('24 h before the end unless given', '2026-03-02T07:00:00+01:00'),
+  endTime: time('not included; now unless given', '2026-03-02T07:00:00Z'),
+}
 const eventType = Type.String({ minLength: 1, maxLength: 64, examples: ['temperature'] })
 
 const EventsQuery = Type.Object({
@@ -47,7 +48,14 @@ const TEMPERATURE = {
   eventId: 'c12bq5s0r5jg00a4f8pg',
   targetName: 'projects/default/devices/freezer-1',
   eventType: 'temperature',
-  data: { temperature: { value: -18.4, updateTime: '2026-03-02T06:41:09.104000Z' } },
+  data: {
+    temperature: {
+      value: -18.4,
+      updateTime: '2026-03-02T06:41:09.104000Z',
+      samples: [{ value: -18.4, sampleTime: '2026-03-02T06:41:09.104000Z' }],
+      isBackfilled: false,
+    },
+  },
   timestamp: '2026-03-02T06:41:09.104000Z',
 }
 const EventAnswer = Type.Object(
@@ -73,7 +81,10 @@ const ReadingAnswer = Type.Object(
   },
   {
     description: 'timestamp, eventId and value; with `window`: startTime, count, mean, min and max',
-    examples: [{ timestamp: '2026-03-02T06:41:09.104000Z', eventId: 'c12bq5s0r5jg00a4f8pg', value: -18.4 }],
+    examples: [
+      { startTime: '2026-03-02T06:40:00.000000Z', count: 2, mean: -18.3, min: -18.4, max: -18.2 },
+      { timestamp: '2026-03-02T06:41:09.104000Z', eventId: 'c12bq5s0r5jg00a4f8pg', value: -18.4 },
+    ],
   },
 )
 

@@ -89,10 +89,10 @@ describe.skipIf(installed === undefined)('the sweep', () => {
     expect(await left()).toEqual(ids)
   })
 
-  const spread = async (stream: string, count: number, stepMs: number) => {
-    const fields = ['i', 'd\tt\t1', 'f', JSON.stringify({ text: 'x'.repeat(2000) })]
+  const spread = async (stream: string, count: number, stepMs: number, chars = 2000, fromMs = 1_700_000_000_000) => {
+    const fields = ['i', 'd\tt\t1', 'f', JSON.stringify({ text: 'x'.repeat(chars) })]
     const pipeline = server.redis.pipeline()
-    for (let i = 0; i < count; i++) pipeline.xadd(projectKey(project, stream), `${1_700_000_000_000 + i * stepMs}-0`, ...fields)
+    for (let i = 0; i < count; i++) pipeline.xadd(projectKey(project, stream), `${fromMs + i * stepMs}-0`, ...fields)
     await pipeline.exec()
     return log.last(project, stream as 'log')
   }
@@ -106,6 +106,16 @@ describe.skipIf(installed === undefined)('the sweep', () => {
     expect(kept.at(-1)).toBe(last)
     expect(kept.length).toBeGreaterThan(80)
     expect(kept.length).toBeLessThan(170)
+  })
+
+  it('trims to a size also when entries have become much larger', async () => {
+    await spread('log', 200, 1000, 200)
+    const last = await spread('log', 100, 1000, 40_000, 1_700_000_200_000)
+    for (const consumer of ['judge', 'store']) await commit(consumer, last)
+    await sweepOf({ nowMs: () => 1_700_000_300_000, maxLogBytes: 1_000_000 }).sweep.run()
+    const kept = await left()
+    expect(kept.at(-1)).toBe(last)
+    expect(kept.length).toBeLessThanOrEqual(25)
   })
 
   it('trims to a size no further than the slowest consumer', async () => {

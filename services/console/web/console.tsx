@@ -31,9 +31,10 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
   }, [chosen])
   if (!feed) return null
   const open = (id: string) => {
-    if (!feed.fleet.row(id)) return
     opener.current = document.activeElement
-    setChosen(id)
+    void feed.roster.look(id).then(found => {
+      if (found) setChosen(id)
+    })
   }
   const now = feed.now()
   const row = chosen === undefined ? undefined : feed.fleet.row(chosen)
@@ -53,10 +54,10 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
           </p>
         )}
         <AlarmList feed={feed} now={now} nameOf={nameOf} onOpen={open} />
-        {feed.loaded && feed.fleet.size === 0 ? (
+        {feed.roster.loaded && feed.fleet.size === 0 ? (
           <FirstEvent project={project} keyId={session.keyId} />
         ) : (
-          <DeviceTable fleet={feed.fleet} loaded={feed.loaded} now={now} chosen={chosen} onOpen={open} />
+          <DeviceTable roster={feed.roster} now={now} chosen={chosen} onOpen={open} />
         )}
       </main>
       {row && <ChartPanel key={row.id} feed={feed} row={row} now={now} themeVersion={themeVersion} onClose={close} />}

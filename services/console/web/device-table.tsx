@@ -2,6 +2,7 @@
 import { useMemo, useRef, useState } from 'preact/hooks'
 import { arrange, type DeviceRow, type Fleet, labelText, type Sort, type SortKey } from './fleet.ts'
 import { formatAge } from './format.ts'
+import { MAX_DEVICES, type Roster } from './roster.ts'
 
 const STEP = 200
 const RESORT_MS = 2000
@@ -15,15 +16,19 @@ const HEADINGS: readonly (readonly [SortKey, string])[] = [
 ]
 
 type Props = {
-  readonly fleet: Fleet
-  readonly loaded: boolean
+  readonly roster: Roster
   readonly now: number
   readonly chosen: string | undefined
   readonly onOpen: (id: string) => void
 }
 
-export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
-  const [filter, setFilter] = useState('')
+export function DeviceTable({ roster, now, chosen, onOpen }: Props) {
+  const { fleet, loaded, isPartial, isSearching } = roster
+  const [filter, setText] = useState('')
+  const setFilter = (text: string) => {
+    setText(text)
+    roster.search(text)
+  }
   const [sort, setSort] = useState<Sort>({ key: 'name', descending: false })
   const [limit, setLimit] = useState(STEP)
   const [current, setCurrent] = useState<string>()
@@ -39,7 +44,7 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
       <div class="bar">
         <h2 id="devices">Devices</h2>
         <p class="quiet" data-shown>
-          {loaded ? countText(shown.length, order.ids.length, filter) : 'loading…'}
+          {loaded ? countText(shown.length, order.ids.length, filter, isPartial) : 'loading…'}
         </p>
         <label class="filter">
           <span class="spoken">Filter devices</span>
@@ -52,6 +57,7 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
           />
         </label>
       </div>
+      {isPartial && <Part roster={roster} filter={filter} />}
       <table>
         <thead>
           <tr>
@@ -73,7 +79,7 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
           ))}
         </tbody>
       </table>
-      {loaded && order.ids.length === 0 && (
+      {loaded && order.ids.length === 0 && !isSearching && (
         <p class="empty">
           No device matches “{filter}”.{' '}
           <button type="button" onClick={() => setFilter('')}>
@@ -92,9 +98,30 @@ export function DeviceTable({ fleet, loaded, now, chosen, onOpen }: Props) {
   )
 }
 
-function countText(shown: number, matching: number, filter: string): string {
+function countText(shown: number, matching: number, filter: string, isPartial: boolean): string {
   const text = `showing ${shown.toLocaleString('en')} of ${matching.toLocaleString('en')}`
-  return filter.trim() === '' ? text : `${text} that match`
+  if (filter.trim() === '') return isPartial ? `${text} that are loaded` : text
+  return isPartial ? `${text} found` : `${text} that match`
+}
+
+/** Of a large project only a part is here, and that is said. */
+function Part({ roster, filter }: { readonly roster: Roster; readonly filter: string }) {
+  const few = MAX_DEVICES.toLocaleString('en')
+  if (filter.trim() === '') return <p class="part quiet">The first {few} devices are loaded. The filter looks through all there are.</p>
+  return (
+    <p class="part quiet" aria-live="polite">
+      {roster.isSearching && 'Searching all devices…'}
+      {!roster.isSearching && !roster.canSearchOn && 'All devices were searched.'}
+      {roster.canSearchOn && (
+        <>
+          There may be more that match.{' '}
+          <button type="button" class="link" onClick={() => void roster.searchOn()}>
+            Search on
+          </button>
+        </>
+      )}
+    </p>
+  )
 }
 
 /** The order of the rows: new when asked for or when devices come and go; by value or age it follows the data every two

@@ -5,17 +5,15 @@ import type { DeviceEvent } from '../../../packages/core/event.ts'
 import { Failure } from '../../../packages/core/failure.ts'
 import { type Alarms, announcement, mergeAlarms } from './alarm.ts'
 import { openClient, readSession } from './api.ts'
-import { Fleet } from './fleet.ts'
+import type { Fleet } from './fleet.ts'
 import { deviceIdOf } from './format.ts'
 import { type LinkState, Live, type LiveOptions } from './live.ts'
+import { Roster } from './roster.ts'
 
 const PING = '10s'
 const PAGE = 100
 const REDRAW_MS = 100
 const MAX_ALARMS = 1000
-const FETCH_SINGLY = 10
-const FETCH_AFTER_MS = 300
-const RELOAD_EVERY_MS = 5000
 const HIDDEN_MS = 30_000
 const RATE_SECONDS = 5
 
@@ -23,10 +21,9 @@ export type DeviceListener = (event: DeviceEvent) => void
 export type FeedOptions = { readonly project: string; readonly onChange: () => void; readonly onSignedOut: () => void }
 
 export class Feed {
-  readonly fleet = new Fleet()
+  readonly roster: Roster
   alarms: Alarms = new Map()
   moreAlarms = false
-  loaded = false
   alarmsLoaded = false
   problem = ''
   /** Grows when events may have been missed: what was drawn from them must be loaded again. */
@@ -38,20 +35,17 @@ export class Feed {
   readonly #options: FeedOptions
   readonly #live: readonly Pick<Live<unknown>, 'state' | 'lastFrameAt' | 'everLive' | 'pause' | 'resume' | 'close'>[]
   readonly #listeners = new Map<string, DeviceListener>()
-  readonly #unknown = new Set<string>()
   readonly #perSecond = new Map<number, number>()
   readonly #stop = new AbortController()
-  #fetchTimer: ReturnType<typeof setTimeout> | undefined
   #hideTimer: ReturnType<typeof setTimeout> | undefined
   #drawn = 0
   #frame: number | undefined
-  #loading = false
-  #loadedAt = 0
 
   constructor(options: FeedOptions) {
     this.#options = options
     const client = openClient(options.project)
     this.client = client
+    this.roster = new Roster({ client, guard: work => this.#guard(work), changed: () => this.changed() })
     const events = {
       open: (how: Parameters<LiveOptions<TelltaleEvent>['open']>[0]) => client.stream(how),
       onItem: (item: TelltaleEvent | GapEvent) => this.#takeEvent(item),
@@ -61,13 +55,17 @@ export class Feed {
       onItem: (item: Alarm | GapEvent) => this.#takeAlarm(item),
     }
     this.#live = [
-      new Live({ ...this.#following(() => this.#loadDevices()), ...events }),
+      new Live({ ...this.#following(() => this.roster.load()), ...events }),
       new Live({ ...this.#following(() => this.#loadAlarms()), ...alarms }),
     ]
     const { signal } = this.#stop
     addEventListener('online', () => this.#wake(), { signal })
     addEventListener('offline', () => this.changed(), { signal })
     document.addEventListener('visibilitychange', () => this.#visibility(), { signal })
+  }
+
+  get fleet(): Fleet {
+    return this.roster.fleet
   }
 
   now(): number {
@@ -116,7 +114,7 @@ export class Feed {
     this.#stop.abort()
     for (const live of this.#live) live.close()
     void this.client.close()
-    clearTimeout(this.#fetchTimer)
+    this.roster.close()
     clearTimeout(this.#hideTimer)
     if (this.#frame !== undefined) cancelAnimationFrame(this.#frame)
   }
@@ -140,6 +138,7 @@ export class Feed {
       },
       onFresh: () => this.#again(load),
       onLink: () => this.changed(),
+      onFault: error => this.#fault(error),
       probe: () => this.#probe(load),
     }
   }
@@ -148,11 +147,18 @@ export class Feed {
     try {
       if (!(await readSession())) this.#options.onSignedOut()
       // A page whose stream is refused still shows what there is.
-      else if (!this.loaded || !this.alarmsLoaded) await load()
+      else if (!this.roster.loaded || !this.alarmsLoaded) await load()
     } catch (error) {
       // Not reached: the stream's own state says so.
       if (!(error instanceof Failure)) throw error
     }
+  }
+
+  /** The page goes on; what is wrong with it stands in it, and in the browser's own log. */
+  #fault(error: unknown): void {
+    this.problem = `this page made a mistake: ${error instanceof Error ? error.message : String(error)}`
+    reportError(error)
+    this.changed()
   }
 
   #again(load: () => Promise<void>): void {
@@ -167,60 +173,14 @@ export class Feed {
 
   #takeEvent(event: TelltaleEvent | GapEvent): void {
     if (event.eventType === 'gap') {
-      this.#again(() => this.#loadDevices())
+      this.#again(() => this.roster.load())
       return
     }
     const second = Math.floor(Date.now() / 1000)
     this.#perSecond.set(second, (this.#perSecond.get(second) ?? 0) + 1)
     const id = deviceIdOf(event.targetName)
-    if (!this.fleet.putEvent(event)) this.#askFor(id)
+    this.roster.putEvent(event)
     this.#listeners.get(id)?.(event)
-    this.changed()
-  }
-
-  #askFor(id: string): void {
-    this.#unknown.add(id)
-    this.#fetchTimer ??= setTimeout(() => void this.#fetchUnknown(), FETCH_AFTER_MS)
-  }
-
-  /** A few devices are fetched one by one; for many the list is cheaper, but not again and again. */
-  async #fetchUnknown(): Promise<void> {
-    const ids = [...this.#unknown]
-    const many = ids.length > FETCH_SINGLY
-    const waitMs = this.#loadedAt + RELOAD_EVERY_MS - Date.now()
-    if (this.#loading || (many && waitMs > 0)) {
-      this.#fetchTimer = setTimeout(() => void this.#fetchUnknown(), Math.max(waitMs, FETCH_AFTER_MS))
-      return
-    }
-    this.#fetchTimer = undefined
-    this.#unknown.clear()
-    if (many) await this.#loadDevices()
-    else
-      await this.#guard(async () =>
-        (await Promise.all(ids.map(id => this.client.devices.get(id)))).map(device => this.fleet.putDevice(device)),
-      )
-    this.changed()
-  }
-
-  async #loadDevices(): Promise<void> {
-    if (this.#loading) return
-    this.#loading = true
-    // A device that appears in the stream while the list is read may not be on it.
-    const seen = new Set<string>()
-    const before = this.fleet.rows().map(row => row.id)
-    const done = await this.#guard(async () => {
-      for await (const devices of this.client.devices.pages({ pageSize: PAGE })) {
-        for (const device of devices) {
-          this.fleet.putDevice(device)
-          seen.add(deviceIdOf(device.name))
-        }
-        this.changed()
-      }
-    })
-    this.#loading = false
-    this.#loadedAt = Date.now()
-    if (done) this.fleet.forget(before.filter(id => !seen.has(id)))
-    this.loaded ||= done
     this.changed()
   }
 

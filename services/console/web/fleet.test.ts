@@ -57,6 +57,21 @@ test('changed labels rename a device', () => {
   expect([row.name, labelText(row)]).toEqual(['New', 'line: 3'])
 })
 
+test('the order may differ only when a device comes, goes or gets another type or label, not with what it reports', () => {
+  const fleet = new Fleet()
+  const changes = (act: () => unknown) => {
+    const before = fleet.membership
+    act()
+    return fleet.membership - before
+  }
+  expect(changes(() => fleet.putDevice(device('d', 'temperature', { room: 'a' })))).toBe(1)
+  expect(changes(() => fleet.putDevice(device('d', 'temperature', { room: 'a' }, { temperature: { value: 1 } })))).toBe(0)
+  expect(changes(() => fleet.putEvent(event('d', 'temperature', { value: 2 }, 1)))).toBe(0)
+  expect(changes(() => fleet.putDevice(device('d', 'temperature', { room: 'b' })))).toBe(1)
+  expect(changes(() => fleet.putDevice(device('d', 'co2', { room: 'b' })))).toBe(1)
+  expect(changes(() => fleet.forget(['d', 'nobody']))).toBe(1)
+})
+
 test('the filter wants every word, in name, id, type or label', () => {
   const fleet = new Fleet()
   fleet.putDevice(device('d1', 'temperature', { name: 'Freezer 10', room: 'Lab' }))

@@ -42,7 +42,7 @@ const HOUSEKEEPING: ReadonlySet<string> = new Set([
 
 export class Fleet {
   readonly #rows = new Map<string, DeviceRow>()
-  /** Grows when a device comes, goes or is renamed: then the order of the table may differ. */
+  /** Grows when a device comes, goes or gets another type, name or label: then the order of the table may differ. */
   membership = 0
 
   get size(): number {
@@ -94,8 +94,8 @@ export class Fleet {
     const name = labels.get('name') || id
     const words = [...labels].flatMap(([key, value]) => [value, `${key}=${value}`])
     const search = [id, type, ...words].join('\n').toLowerCase()
+    if (this.#rows.get(id)?.search !== search) this.membership += 1
     this.#rows.set(id, { id, name, type, labels, reported, latest: latestOf(type, reported), search })
-    this.membership += 1
   }
 }
 

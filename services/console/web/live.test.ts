@@ -38,22 +38,27 @@ async function serve(answer: Serve) {
   return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
 }
 
-function follow(url: string) {
+function follow(url: string, take: (item: unknown) => void = () => {}) {
   const client = new Telltale({ url, project: 'p', auth: 'session' })
   const items: unknown[] = []
   const states: string[] = []
+  const faults: unknown[] = []
   const seen = { fresh: 0, pings: 0, probes: 0 }
   const live: Live<unknown> = new Live<unknown>({
     ping: '100ms',
     open: options => client.stream(options),
-    onItem: item => items.push(item),
+    onItem: item => {
+      items.push(item)
+      take(item)
+    },
+    onFault: error => faults.push(error),
     onPing: () => seen.pings++,
     onFresh: () => seen.fresh++,
     onLink: () => states.push(live.state(true)),
     probe: async () => seen.probes++,
   })
   opened.push(live)
-  return { live, items, states, seen }
+  return { live, items, states, faults, seen }
 }
 
 function say(response: ServerResponse, ...lines: object[]): void {
@@ -103,6 +108,17 @@ test('a gap is handed on, and the stream goes on behind it', async () => {
   const page = follow(server.url)
   await vi.waitFor(() => expect(server.asked[1]?.get('cursor')).toBe('b'), 5000)
   expect(page.items).toMatchObject([{ eventType: 'gap' }])
+})
+
+test('an item that the page cannot take is reported, and the stream goes on behind it', async () => {
+  const server = await serve((response, attempt) => say(response, { result: { event, cursor: `c${attempt}` } }))
+  const page = follow(server.url, () => {
+    if (page.items.length === 1) throw new TypeError('a mistake')
+  })
+  await vi.waitFor(() => expect(page.items).toHaveLength(2), 5000)
+  expect(server.asked.map(query => query.get('cursor'))).toEqual([null, 'c1'])
+  expect(page.states).toEqual(['live', 'reconnecting', 'live'])
+  expect(page.faults).toEqual([new TypeError('a mistake')])
 })
 
 test('a paused stream holds no connection and resumes at its cursor', async () => {

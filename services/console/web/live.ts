@@ -14,6 +14,8 @@ export type LiveOptions<T> = {
   /** Items follow from here, but what came before is unknown: load the current state. */
   readonly onFresh: () => void
   readonly onLink: () => void
+  /** A mistake of the page, not of the server: the stream goes on behind the item. */
+  readonly onFault: (error: unknown) => void
   /** Asked when a connection could not be made: is it us, or the server? */
   readonly probe: () => Promise<unknown>
 }
@@ -71,9 +73,10 @@ export class Live<T> {
       try {
         await this.#follow(running)
       } catch (error) {
-        if (!(error instanceof TelltaleError)) throw error
+        if (!(error instanceof TelltaleError)) this.#options.onFault(error)
         // A cursor that the server does not take would be refused for ever.
-        if (error.code === 'invalid') this.#cursor = undefined
+        else if (error.code === 'invalid') this.#cursor = undefined
+        if (this.#connected) attempt = 1
         this.#lost(running)
         await pause(backoffMs(attempt), running.signal)
       }
