@@ -66,7 +66,9 @@ export type Connect = (name: string, patience: Patience) => Promise<Redis>
 export function connector(target: RedisTarget, logger: Logger, lifecycle: Lifecycle): Connect {
   return async (name, patience) => {
     const client = await connectRedis(target, { name, patience, log: logger })
-    lifecycle.started(`redis ${name}`, async () => client.disconnect())
+    const ended = lifecycle.started(`redis ${name}`, async () => client.disconnect())
+    // Followers come and go with what they follow for.
+    client.once('end', ended)
     // A Cluster client has the same commands; only its own management differs.
     return client as Redis
   }

@@ -27,6 +27,8 @@ export type PushReceiver = {
   taken(path?: string): string[]
   /** How to answer from now on. */
   answer(reply: Reply | ((one: Omit<Pushed, 'status'>) => Reply)): void
+  /** How many are connected now. */
+  connections(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -55,6 +57,7 @@ export async function startPushReceiver(certificate?: Certificate): Promise<Push
     answer: reply => {
       choose = typeof reply === 'function' ? reply : () => reply
     },
+    connections: () => new Promise((resolve, reject) => server.getConnections((error, count) => (error ? reject(error) : resolve(count)))),
     stop: async () => {
       server.closeAllConnections()
       await new Promise(resolve => server.close(resolve))

@@ -55,11 +55,12 @@ export class Outbound {
     return url
   }
 
-  /** Posts and reads at most 64 KiB of the answer. Rejects when there is no answer; any status is an answer. */
-  async post(url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<Answer> {
+  /** Posts and reads at most 64 KiB of the answer. Rejects when there is no answer, or `abort` says so; any status is an answer. */
+  async post(url: URL, headers: Readonly<Record<string, string>>, body: string, abort?: AbortSignal): Promise<Answer> {
     this.checkUrl(url.href, 'url')
     const started = performance.now()
-    const signal = AbortSignal.timeout(this.#timeoutMs)
+    const timeout = AbortSignal.timeout(this.#timeoutMs)
+    const signal = abort ? AbortSignal.any([timeout, abort]) : timeout
     const answer = await request(url, {
       method: 'POST',
       headers: { ...headers, 'content-type': 'application/json' },

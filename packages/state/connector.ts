@@ -1,4 +1,5 @@
 // Data connectors: the programs to which a project's events are pushed, and what each of them was asked to do. Secrets are sealed.
+import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
@@ -37,8 +38,8 @@ export type Task = {
   readonly events: number
 }
 
-/** Since when no attempt has succeeded, and why the last one did not. */
-export type Failing = { readonly sinceMs: number; readonly detail: string }
+/** Since when no attempt has succeeded, and why the last one did not. It says nothing of a receiver with another `targetOf`. */
+export type Failing = { readonly sinceMs: number; readonly detail: string; readonly target: string }
 
 export type Progress = {
   readonly tasks: Readonly<Record<TaskName, Task | undefined>>
@@ -47,13 +48,20 @@ export type Progress = {
   readonly open: number
   /** Times that events were gone before they could be pushed. */
   readonly gaps: number
+  /** Events that were given up because the receiver would not have them. */
+  readonly dropped: number
 }
 
+/** @param version another one after every change, of whatever project; later ones are greater. */
+export type Change = { readonly project: string; readonly version: number }
+
 export const MAX_CONNECTORS = 10
-const PROJECTS = 't:connectorProjects'
-const VERSION = 't:connectorVersion'
-/** Those who push look every 100 ms, and may take a second to end what is under way. */
-const SEEN_LIMIT_MS = 2000
+/** Sorted set: projects that have connectors, by the version of their last change; the empty name has the newest version of all. */
+const CHANGES = 't:connectorChanges'
+/** Those who push look every 100 ms, end what is under way at once or in a second, and may be about to do so for others. */
+const SEEN_LIMIT_MS = 3000
+/** Nobody asks later; what was deleted with its project does not come back for long. */
+const SEEN_SECONDS = 60
 const SEEN_LOOK_MS = 20
 
 const CREATE = `
@@ -85,7 +93,19 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HDEL', KEYS[1], ARGV[1] .. ':done', ARGV[1] .. ':progress')
 return 1`
 
+const CHANGED = `
+local version = redis.call('ZINCRBY', KEYS[1], 1, '')
+redis.call('ZADD', KEYS[1], version, ARGV[1])
+return version`
+
+/** Unless it has changed since. */
+const FORGET = `
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('ZREM', KEYS[1], ARGV[1]) end
+return 1`
+
 type Scripts = {
+  telltaleConnectorChanged(keys: 1, changes: string, project: string): Promise<string>
+  telltaleForgetConnectors(keys: 1, changes: string, project: string, version: string): Promise<number>
   telltaleCreateConnector(keys: number, ...args: (string | number)[]): Promise<number>
   telltaleSwapConnector(keys: number, ...args: string[]): Promise<number>
   telltaleRequestTask(keys: number, ...args: string[]): Promise<number>
@@ -98,17 +118,25 @@ export class Connectors {
     redis.defineCommand('telltaleCreateConnector', { lua: CREATE })
     redis.defineCommand('telltaleSwapConnector', { lua: SWAP })
     redis.defineCommand('telltaleRequestTask', { lua: REQUEST })
+    redis.defineCommand('telltaleConnectorChanged', { lua: CHANGED })
+    redis.defineCommand('telltaleForgetConnectors', { lua: FORGET })
     this.#redis = redis as Redis & Scripts
   }
 
-  /** Projects that have, or once had, a connector. */
-  async projects(): Promise<string[]> {
-    return this.#redis.smembers(PROJECTS)
+  /** The projects whose connectors have changed after this version, the last one first; after 0 all that have some. */
+  async changes(after: number): Promise<{ readonly version: number; readonly projects: readonly Change[] }> {
+    const row = await this.#redis.zrevrangebyscore(CHANGES, '+inf', `(${after}`, 'WITHSCORES')
+    const all = Array.from({ length: row.length / 2 }, (_, i) => ({ project: row[2 * i] as string, version: Number(row[2 * i + 1]) }))
+    return { version: all[0]?.version ?? after, projects: all.filter(({ project }) => project !== '') }
   }
 
-  /** Another one after every change, of whatever project. */
-  async version(): Promise<string> {
-    return (await this.#redis.get(VERSION)) ?? ''
+  /** It has no connectors any more, unless it has changed since. */
+  async forget({ project, version }: Change): Promise<void> {
+    await this.#redis.telltaleForgetConnectors(1, CHANGES, project, String(version))
+  }
+
+  async #changed(project: string): Promise<number> {
+    return Number(await this.#redis.telltaleConnectorChanged(1, CHANGES, project))
   }
 
   /** In the order in which they were made. */
@@ -128,23 +156,25 @@ export class Connectors {
   /** @param last the newest entry of the log: what comes after it is pushed. */
   async create(project: string, connector: Connector, last: string): Promise<void> {
     // First, because whoever pushes looks only into these projects.
-    await this.#redis.sadd(PROJECTS, project)
+    await this.#changed(project)
     const keys = [connectorsKey(project), projectKey(project, 'offsets')]
     const place = connector.status === 'ACTIVE' ? startingPlace(last) : ''
     const { id } = connector
     const made = await this.#redis.telltaleCreateConnector(2, ...keys, id, serialise(connector), MAX_CONNECTORS, consumerOf(id), place)
     if (made === 0) throw new Failure('conflict', `project ${project} has ${MAX_CONNECTORS} data connectors already, which is the most`)
-    await this.#redis.incr(VERSION)
+    await this.#changed(project)
   }
 
   /**
-   * Changes one as it is at this moment. Disabling drops what is not pushed yet; enabling begins after `last`.
+   * Changes one as it is at this moment, or leaves it when it is given back. Disabling drops what is not pushed yet; enabling begins
+   * after `last`.
    * @throws Failure `not_found`.
    */
   async change(project: string, id: string, change: (before: Connector) => Connector, last: string): Promise<Connector> {
     for (let attempt = 0; attempt < 20; attempt++) {
       const before = await this.one(project, id)
       const after = change(before)
+      if (after === before) return after
       if (await this.#swap(project, id, serialise(before), serialise(after), placeAfter(before, after, last))) return after
     }
     throw new Failure('conflict', `data connector ${id} is being changed by others: try again`)
@@ -158,13 +188,13 @@ export class Connectors {
   async #swap(project: string, id: string, before: string, after: string, place: string): Promise<boolean> {
     const keys = [connectorsKey(project), projectKey(project, 'offsets'), openKey(project, id), progressKey(project, id)]
     if ((await this.#redis.telltaleSwapConnector(4, ...keys, id, before, after, consumerOf(id), place)) === 0) return false
-    await this.#untilSeen(project, await this.#redis.incr(VERSION))
+    await this.#untilSeen(project, await this.#changed(project))
     return true
   }
 
   /** Whoever pushes for this project has seen this version, and does no more what the one before said. */
-  async seen(project: string, version: string): Promise<void> {
-    await this.#redis.set(projectKey(project, 'connectorsSeen'), version)
+  async seen({ project, version }: Change): Promise<void> {
+    await this.#redis.set(projectKey(project, 'connectorsSeen'), version, 'EX', SEEN_SECONDS)
   }
 
   /** So that nothing is pushed any more when the caller hears that it is disabled or gone. Without a worker nothing is pushed anyhow. */
@@ -177,21 +207,29 @@ export class Connectors {
   /** False when one of that name is not done yet. */
   async request(project: string, id: string, name: TaskName, task: Pick<Task, 'id' | 'range'>): Promise<boolean> {
     if ((await this.#redis.telltaleRequestTask(1, progressKey(project, id), name, JSON.stringify(task))) === 0) return false
-    await this.#redis.incr(VERSION)
+    await this.#changed(project)
     return true
   }
 
-  async progress(project: string, id: string): Promise<Progress> {
+  async progress(project: string, connector: Connector): Promise<Progress> {
+    const { id } = connector
     const key = progressKey(project, id)
     const [row, open] = await Promise.all([this.#redis.hgetall(key), this.#redis.hlen(openKey(project, id))])
-    const failing = row['failing'] === undefined ? undefined : (JSON.parse(row['failing']) as Failing)
-    return { tasks: { sync: taskOf(row, 'sync'), replay: taskOf(row, 'replay') }, failing, open, gaps: Number(row['gaps'] ?? 0) }
+    const failed = row['failing'] === undefined ? undefined : (JSON.parse(row['failing']) as Failing)
+    const failing = failed?.target === targetOf(connector) ? failed : undefined
+    const [gaps, dropped] = [Number(row['gaps'] ?? 0), Number(row['dropped'] ?? 0)]
+    return { tasks: { sync: taskOf(row, 'sync'), replay: taskOf(row, 'replay') }, failing, open, gaps, dropped }
   }
 
   /** What is open, as it was committed: key → what stands for the event. */
   async open(project: string, id: string): Promise<Record<string, string>> {
     return this.#redis.hgetall(openKey(project, id))
   }
+}
+
+/** Stands for the receiver. What is sealed keeps its text for as long as it says the same. */
+export function targetOf({ url, headers, signatureSecret }: Connector): string {
+  return createHash('sha256').update(`${url}\n${headers}\n${signatureSecret}`).digest('base64url').slice(0, 16)
 }
 
 /** The name under which a connector's place stands among those of the log's consumers. */
@@ -203,7 +241,7 @@ export function openKey(project: string, id: string): string {
   return projectKey(project, `push:${id}:open`)
 }
 
-/** Hash: `{task}` what was asked for, `{task}:progress`, `{task}:done` (its id), `failing`, `gaps`. */
+/** Hash: `{task}` what was asked for, `{task}:progress`, `{task}:done` (its id), `failing`, `gaps`, `dropped`. */
 export function progressKey(project: string, id: string): string {
   return projectKey(project, `push:${id}`)
 }

@@ -94,8 +94,8 @@ function addReading(app: HttpApp, { connectors, identity, attempts }: ConnectorR
     async request => {
       const { project, dataconnector } = request.params
       callerIn(request, project)
-      const { id } = await connectors.one(project, dataconnector)
-      const [summary, progress] = await Promise.all([attempts(project, id), connectors.progress(project, id)])
+      const connector = await connectors.one(project, dataconnector)
+      const [summary, progress] = await Promise.all([attempts(project, connector.id), connectors.progress(project, connector)])
       return toMetrics(summary, progress)
     },
   )
@@ -238,8 +238,22 @@ function changed({ identity, connectorOutbound }: ConnectorRoutePorts, before: C
     events: body.events === undefined ? before.events : eventsOf(body.events ?? []),
     labels: body.labels === undefined ? before.labels : labelsOf(body.labels ?? []),
     url: httpConfig?.url ?? before.url,
-    headers: headers === undefined ? before.headers : identity.seal(JSON.stringify(headers ?? {})),
-    signatureSecret: signatureSecret === undefined ? before.signatureSecret : identity.seal(signatureSecret),
+    headers: headers === undefined ? before.headers : resealed(identity, before.headers, JSON.stringify(headers ?? {})),
+    signatureSecret: signatureSecret === undefined ? before.signatureSecret : resealed(identity, before.signatureSecret, signatureSecret),
+  }
+}
+
+/** What says the same stays as it was sealed: by that it is known that the receiver is no other one. */
+function resealed(identity: Identity, before: string, text: string): string {
+  return opened(identity, before) === text ? before : identity.seal(text)
+}
+
+/** Undefined: it was sealed with another key, and can only be replaced. */
+function opened(identity: Identity, sealed: string): string | undefined {
+  try {
+    return identity.unseal(sealed)
+  } catch {
+    return undefined
   }
 }
 
@@ -292,12 +306,13 @@ function toJson(project: string, connector: Connector, identity: Identity, mayCh
 }
 
 function toMetrics({ successCount, errorCount, latency99Ms }: AttemptSummary, progress: Progress): Static<typeof MetricsAnswer> {
-  const { failing, open, gaps, tasks } = progress
+  const { failing, open, gaps, dropped, tasks } = progress
   return {
     metrics: { successCount, errorCount, latency99p: `${(latency99Ms / 1000).toFixed(3)}s` },
     progress: {
       openCount: open,
       gapCount: gaps,
+      droppedCount: dropped,
       failingSince: failing ? new Date(failing.sinceMs).toISOString() : null,
       lastError: failing?.detail ?? '',
       sync: toTask(tasks.sync),

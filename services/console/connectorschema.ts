@@ -69,6 +69,7 @@ export const MetricsAnswer = Type.Object({
   progress: Type.Object({
     openCount: Type.Integer({ description: 'events under way or to be tried again' }),
     gapCount: Type.Integer({ description: 'times that events were gone before they could be pushed' }),
+    droppedCount: Type.Integer({ description: 'events given up because the receiver refused them and took others' }),
     failingSince: Type.Union([Type.String(), Type.Null()]),
     lastError: Type.String(),
     sync: Type.Union([TaskAnswer, Type.Null()]),

@@ -207,7 +207,7 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
     devices,
     outbound: ports.connectorOutbound,
     logger,
-    sync: syncPorts(redis, store),
+    sync: syncPorts(redis, log, store),
     follow: (project, follower) =>
       follow(
         {

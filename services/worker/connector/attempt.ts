@@ -11,10 +11,15 @@ export type Target = { readonly url: URL; readonly secret: string; readonly head
 export type Outcome = {
   /** The receiver has it. */
   readonly ok: boolean
+  /** It is there and will not have this event; of others it may think otherwise. */
+  readonly refused: boolean
   readonly ms: number
   readonly detail: string
   readonly retryAfterMs: number | undefined
 }
+
+/** Answers about what was sent. All others may be about the receiver: where it is, who may call, how much it can do. */
+const REFUSALS = new Set([400, 406, 409, 413, 415, 422])
 
 /** @param frame the event as JSON, which stands in the body as it is. @param device undefined: it is gone meanwhile. */
 export function bodyOf(
@@ -37,14 +42,16 @@ export async function attempt(
   body: string,
   nowMs: number,
   id: string,
+  signal: AbortSignal,
 ): Promise<Outcome> {
   const headers = { ...own, 'user-agent': 'telltale', ...(secret === '' ? {} : { 'x-dt-signature': sign(body, secret, nowMs, id) }) }
   const started = performance.now()
   try {
-    const { status, ms, retryAfterMs } = await outbound.post(url, headers, body)
-    return { ok: status >= 200 && status < 300, ms, detail: `status ${status} after ${Math.round(ms)} ms`, retryAfterMs }
+    const { status, ms, retryAfterMs } = await outbound.post(url, headers, body, signal)
+    const detail = `status ${status} after ${Math.round(ms)} ms`
+    return { ok: status >= 200 && status < 300, refused: REFUSALS.has(status), ms, detail, retryAfterMs }
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error)
-    return { ok: false, ms: performance.now() - started, detail, retryAfterMs: undefined }
+    return { ok: false, refused: false, ms: performance.now() - started, detail, retryAfterMs: undefined }
   }
 }

@@ -63,9 +63,9 @@ export class Background {
     if (ok && task) task.events++
   }
 
-  /** Ends the tasks of which nothing is left to do. */
+  /** Ends the tasks of which everything has been tried; what was not taken is tried again like any other event. */
   end(open: Open): void {
-    for (const task of this.#tasks.filter(({ lane }) => lane.ended() && open.count(lane.prefix) === 0)) {
+    for (const task of this.#tasks.filter(({ lane }) => lane.ended() && open.untried(lane.prefix) === 0)) {
       this.#tasks.splice(this.#tasks.indexOf(task), 1)
       this.#ended.push(task)
     }

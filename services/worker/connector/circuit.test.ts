@@ -58,6 +58,14 @@ describe('a circuit', () => {
     failing(circuit, [3000, 4000])
     expect(circuit.sinceMs).toBe(3000)
   })
+
+  it('is up again when an event is refused for itself, though nothing has succeeded', () => {
+    const circuit = new Circuit(undefined)
+    failing(circuit, [1000, 1001, 1002, 1003, 1004])
+    expect([circuit.refused(3000, undefined), circuit.down, circuit.limit(3000, 10)]).toEqual([true, false, 10])
+    for (let i = 0; i < 20; i++) expect(circuit.refused(3001, undefined)).toBe(false)
+    expect([circuit.down, circuit.sinceMs]).toEqual([false, 1000])
+  })
 })
 
 it('an event alone is tried after 1, 2, 4 … 600 seconds, each between half and the whole', () => {

@@ -53,11 +53,22 @@ export class Circuit {
 
   /** True when the receiver had been down. */
   succeeded(): boolean {
+    this.#sinceMs = undefined
+    return this.#answered()
+  }
+
+  /** It will not have one event, which says that it is up: also true when it had been down. */
+  refused(nowMs: number, retryAfterMs: number | undefined): boolean {
+    this.#sinceMs ??= nowMs
+    if (retryAfterMs !== undefined) this.#pause(nowMs + Math.min(retryAfterMs, MAX_RETRY_AFTER_MS))
+    return this.#answered()
+  }
+
+  #answered(): boolean {
     const { down } = this
     this.#failures = 0
     this.#probes = 0
     this.#down = false
-    this.#sinceMs = undefined
     return down
   }
 

@@ -1,7 +1,7 @@
 // A lane: events in their order, on their way to one connector. This one comes from the log, live or a range of it again.
 import { compareIds, type LogEvent } from '../../../packages/log/entry.ts'
 import { LAST_INDEX, type LogPlace } from '../../../packages/store/store.ts'
-import type { Item, Prefix } from './open.ts'
+import { freshItem, type Item, type Prefix } from './open.ts'
 
 export interface Lane {
   readonly prefix: Prefix
@@ -73,7 +73,7 @@ export class LogLane implements Lane {
       this.#place = this.#readTo
     }
     const { device, frame } = event
-    return { key: `${this.prefix}${place.entryId}:${place.index}`, device, frame, attempts: 0, firstMs: 0, dueMs: 0 }
+    return freshItem(`${this.prefix}${place.entryId}:${place.index}`, device, frame)
   }
 
   wantsMore(): boolean {

@@ -4,7 +4,15 @@ import type { Log } from '../../../packages/log/log.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
 import { newId } from '../../../packages/runtime/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { type Connector, type Connectors, consumerOf, type Task, type TaskName } from '../../../packages/state/connector.ts'
+import {
+  type Connector,
+  type Connectors,
+  consumerOf,
+  type Failing,
+  type Task,
+  type TaskName,
+  targetOf,
+} from '../../../packages/state/connector.ts'
 import { DeviceCache, type Devices } from '../../../packages/state/device.ts'
 import type { ReadingStore } from '../../../packages/store/store.ts'
 import { attempt, bodyOf, type Outcome, type Target } from './attempt.ts'
@@ -33,6 +41,9 @@ export type ConnectorPorts = {
   readonly giveUpMs: number
 }
 
+/** `none`: it has no connectors. `idle`: none is active. `partly`: not all that are could be opened. */
+export type Pushing = 'none' | 'idle' | 'active' | 'partly'
+
 type Pushed = { readonly text: string; readonly pusher: Pusher; readonly quiet: () => void }
 
 export class ProjectPush {
@@ -40,23 +51,27 @@ export class ProjectPush {
   readonly #project: string
   readonly #tail: Tail
   readonly #pushed = new Map<string, Pushed>()
-  readonly #changed: () => void
+  readonly #troubled: () => void
   #following: Follow | undefined
 
-  /** @param changed called when `update` should be called again. */
-  constructor(ports: ConnectorPorts, project: string, changed: () => void) {
+  /** @param troubled called when `update` should be called again. */
+  constructor(ports: ConnectorPorts, project: string, troubled: () => void) {
     this.#ports = ports
     this.#project = project
-    this.#changed = changed
-    this.#tail = new Tail(ports.log, ports.store, project, new DeviceCache(ports.devices, project))
+    this.#troubled = troubled
+    this.#tail = new Tail(ports.log, ports.store, project, () => new DeviceCache(ports.devices, project))
   }
 
-  /** Looks at what is wanted now, and makes it so. */
-  async update(): Promise<void> {
-    const active = (await this.#ports.connectors.list(this.#project)).filter(({ status }) => status === 'ACTIVE')
-    const ids = new Set(active.map(({ id }) => id))
-    for (const id of this.#pushed.keys()) if (!ids.has(id)) await this.#close(id)
-    if (active.length === 0) return this.#unfollow()
+  /** Looks at what is wanted now, and makes it so: first of all, what is not wanted any more ends. */
+  async update(): Promise<Pushing> {
+    const all = await this.#ports.connectors.list(this.#project)
+    const active = all.filter(({ status }) => status === 'ACTIVE')
+    const texts = new Map(active.map(connector => [connector.id, textOf(connector)]))
+    await this.#close([...this.#pushed].filter(([id, { text }]) => texts.get(id) !== text).map(([id]) => id))
+    if (active.length === 0) {
+      await this.#unfollow()
+      return all.length === 0 ? 'none' : 'idle'
+    }
     if (!this.#following) {
       this.#following = await this.#ports.follow(this.#project, {
         arrived: entries => this.#tail.arrived(entries),
@@ -64,13 +79,17 @@ export class ProjectPush {
       })
       this.#tail.begin(this.#following.position())
     }
-    for (const connector of active) await this.#ensure(connector)
+    const isOpen = await Promise.all(active.map(connector => this.#try(connector)))
+    return isOpen.every(Boolean) ? 'active' : 'partly'
   }
 
   /** Pushes nothing any more. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#pushed.keys()].map(id => this.#close(id)))
-    await this.#unfollow()
+    try {
+      await this.#close([...this.#pushed.keys()])
+    } finally {
+      await this.#unfollow()
+    }
   }
 
   async #unfollow(): Promise<void> {
@@ -78,64 +97,88 @@ export class ProjectPush {
     this.#following = undefined
   }
 
+  /** What is wrong with one connector is no reason to push nothing for the others. */
+  async #try(connector: Connector): Promise<boolean> {
+    try {
+      await this.#ensure(connector)
+      return true
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#ports.logger.warn({ project: this.#project, dataconnector: connector.id, reason }, 'data connector not opened')
+      return false
+    }
+  }
+
   async #ensure(connector: Connector): Promise<void> {
     const { id } = connector
-    const text = JSON.stringify(connector)
-    const before = this.#pushed.get(id)
-    if (before && before.text !== text) await this.#close(id)
-    const { tasks, failing } = await this.#ports.connectors.progress(this.#project, id)
-    // A receiver that is another one has not failed yet.
-    const isOther = before !== undefined && targetOf(before.text) !== targetOf(text)
-    const pusher = this.#pushed.get(id)?.pusher ?? (await this.#open(connector, text, isOther ? undefined : failing))
+    const { tasks, failing } = await this.#ports.connectors.progress(this.#project, connector)
+    const pusher = this.#pushed.get(id)?.pusher ?? (await this.#open(connector, failing))
     for (const name of ['replay', 'sync'] as const) {
       const task = tasks[name]
       if (pusher && task && !task.done && !pusher.has(name, task.id)) this.#addTask(pusher, connector, name, task)
     }
   }
 
-  async #open(connector: Connector, text: string, failing: { sinceMs: number; detail: string } | undefined): Promise<Pusher | undefined> {
+  async #open(connector: Connector, failing: Failing | undefined): Promise<Pusher | undefined> {
     const { log, connectors } = this.#ports
     const { id } = connector
     const place = await log.place(this.#project, consumerOf(id))
     // Disabled a moment ago.
     if (place === '') return undefined
-    const open = new Open(await connectors.open(this.#project, id))
+    const open = new Open(await connectors.open(this.#project, id), Date.now() - performance.now())
     const live = this.#logLane(connector, 'l', undefined, place.slice(0, place.lastIndexOf(' ')), () => pusher.missed())
     const target = this.#ports.target(connector)
-    const post = (item: Item) => this.#post(connector, target, item)
+    const post = (item: Item, signal: AbortSignal) => this.#post(connector, target, item, signal)
     const lost = (reason: string) => this.#lost(id, pusher, reason)
     const pusher = new Pusher({ ...this.#pushPorts(connector), open, live, post, lost }, place, failing)
     const quiet = this.#tail.onArrival(() => {
       live.ring()
       pusher.pump()
     })
-    this.#pushed.set(id, { text, pusher, quiet })
+    this.#pushed.set(id, { text: textOf(connector), pusher, quiet })
     pusher.pump()
     return pusher
   }
 
   #pushPorts(connector: Connector) {
-    const { log, connectors, logger, attempted, disabled, giveUpMs } = this.#ports
+    const { log, logger, attempted, giveUpMs } = this.#ports
     const project = this.#project
     const { id } = connector
     return {
       log,
       project,
       id,
-      giveUp: async (detail: string) => {
-        const disable = (before: Connector): Connector => (before.status === 'ACTIVE' ? { ...before, status: 'SYSTEM_DISABLED' } : before)
-        await connectors.change(project, id, disable, '')
-        await disabled(project, id)
-        logger.warn({ project, dataconnector: id, detail }, 'data connector disabled')
-      },
-      dropped: ({ key, device, firstMs }: Item, detail: string) =>
-        logger.warn({ project, dataconnector: id, event: key, device, firstMs, detail }, 'event not pushed'),
+      target: targetOf(connector),
+      giveUp: (detail: string) => this.#giveUp(connector, detail),
+      dropped: ({ key, device }: Item, detail: string, count: number) =>
+        logger.warn({ project, dataconnector: id, event: key, device, detail, count }, 'events not pushed'),
       attempted,
-      troubled: (error: Error) => logger.warn({ project, dataconnector: id, reason: error.message }, 'events not read'),
-      nowMs: Date.now,
+      troubled: (error: Error) => logger.warn({ project, dataconnector: id, reason: error.message }, 'data connector waits'),
+      nowMs: () => performance.now(),
+      wallMs: () => Date.now(),
       random: Math.random,
       giveUpMs,
     }
+  }
+
+  /** Unless somebody was faster to disable it, or to name another receiver, of which nothing is known. */
+  async #giveUp(connector: Connector, detail: string): Promise<void> {
+    const { connectors, disabled, logger } = this.#ports
+    const { id } = connector
+    const isIt = (one: Connector) => one.status === 'ACTIVE' && targetOf(one) === targetOf(connector)
+    const found: Connector[] = []
+    await connectors.change(
+      this.#project,
+      id,
+      before => {
+        found.push(before)
+        return isIt(before) ? { ...before, status: 'SYSTEM_DISABLED' } : before
+      },
+      '',
+    )
+    if (!found.slice(-1).every(isIt)) return
+    await disabled(this.#project, id)
+    logger.warn({ project: this.#project, dataconnector: id, detail }, 'data connector disabled')
   }
 
   #lost(id: string, pusher: Pusher, reason: string): void {
@@ -144,14 +187,14 @@ export class ProjectPush {
     if (pushed?.pusher !== pusher) return
     pushed.quiet()
     this.#pushed.delete(id)
-    this.#changed()
+    this.#troubled()
   }
 
   #addTask(pusher: Pusher, connector: Connector, name: TaskName, { id, range, place, events }: Task): void {
     const wants = wantsOf(connector)
     const lane: Lane = range
       ? this.#logLane(connector, 'r', range.until, place === '' ? range.after : place, () => pusher.missed())
-      : new SyncLane(this.#ports.sync, this.#project, wants, place)
+      : new SyncLane(this.#ports.sync, this.#project, wants, devices => this.#tail.meet(devices), place)
     pusher.addTask(name, id, lane, events)
   }
 
@@ -164,13 +207,19 @@ export class ProjectPush {
     return new LogLane({ prefix, until, wants: wantsOf(connector), read: after => this.#tail.read(after), missed }, place)
   }
 
-  async #post(connector: Connector, target: Target, { device, frame }: Item): Promise<Outcome> {
-    if (!this.#tail.devices.get(device)) await this.#tail.devices.load([device])
-    const body = bodyOf(this.#project, connector, device, this.#tail.devices.get(device), frame)
-    return attempt(this.#ports.outbound, target, body, Date.now(), newId())
+  async #post(connector: Connector, target: Target, { device, frame }: Item, signal: AbortSignal): Promise<Outcome> {
+    const body = bodyOf(this.#project, connector, device, await this.#tail.device(device), frame)
+    return attempt(this.#ports.outbound, target, body, Date.now(), newId(), signal)
   }
 
-  async #close(id: string): Promise<void> {
+  /** All at once, and all of them even if one could not note its last answers. */
+  async #close(ids: readonly string[]): Promise<void> {
+    const closed = await Promise.allSettled(ids.map(id => this.#closeOne(id)))
+    const failed = closed.find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  }
+
+  async #closeOne(id: string): Promise<void> {
     const pushed = this.#pushed.get(id)
     if (!pushed) return
     this.#pushed.delete(id)
@@ -184,7 +233,6 @@ function wantsOf({ events }: Connector): (eventType: string) => boolean {
   return eventType => wanted.size === 0 || wanted.has(eventType)
 }
 
-function targetOf(text: string): string {
-  const { url, headers, signatureSecret } = JSON.parse(text) as Connector
-  return `${url} ${headers} ${signatureSecret}`
+function textOf(connector: Connector): string {
+  return JSON.stringify(connector)
 }

@@ -5,7 +5,7 @@ import { AttemptCount } from '../../../packages/state/attempt.ts'
 import { consumerOf, type Failing, openKey, progressKey, type TaskName } from '../../../packages/state/connector.ts'
 import type { Outcome } from './attempt.ts'
 import { Background } from './background.ts'
-import { Circuit, retryMs } from './circuit.ts'
+import { backoffMs, Circuit, retryMs } from './circuit.ts'
 import type { Lane } from './lane.ts'
 import type { Item, Open } from './open.ts'
 
@@ -17,17 +17,22 @@ export type PushPorts = {
   readonly open: Open
   /** The live log, which has a `place` of its own among the log's consumers. */
   readonly live: Lane
-  post(item: Item): Promise<Outcome>
+  /** Stands for the receiver. */
+  readonly target: string
+  post(item: Item, signal: AbortSignal): Promise<Outcome>
   /** Nothing has succeeded for too long. Rejects when that could not be noted. */
   giveUp(detail: string): Promise<void>
-  /** One event was refused for too long while others were taken; it is dropped. */
-  dropped(item: Item, detail: string): void
+  /** Events were refused for too long while others were taken, and are dropped; `item` is one of so many. */
+  dropped(item: Item, detail: string, count: number): void
   attempted(ok: boolean): void
-  /** It cannot go on, because others have changed what it stands on, or Redis failed: it has stopped. */
+  /** It cannot go on, because others have changed what it stands on: it has stopped. */
   lost(reason: string): void
-  /** A lane could not be read, and will be again. */
+  /** A lane could not be read, or what was done not be noted; both will be tried again. */
   troubled(error: Error): void
+  /** A clock that no one sets. */
   nowMs(): number
+  /** What the clock on the wall says: for what others read, or the next life. */
+  wallMs(): number
   random(): number
   readonly giveUpMs: number
 }
@@ -44,8 +49,16 @@ const MAX_UNCOMMITTED = 200
 const MAX_SLEEP_MS = 60_000
 /** Before a lane that could not be read is read again. */
 const REST_MS = 1000
-/** How long stopping waits for answers; what is under way then is tried again by the next who pushes. */
+/** How long stopping waits for answers; what is under way then is broken off, and tried again by the next who pushes. */
 const STOP_MS = 1000
+/** Between attempts to note what was done, while Redis refuses to. */
+const MAX_COMMIT_PAUSE_MS = 30_000
+/** An event counts as refused, and not the receiver as broken, for so long after it has last taken one. */
+const REFUSED_WITHIN_MS = 10 * 60_000
+/** A receiver may refuse hundreds of events a second. */
+const SAY_DROPPED_EVERY_MS = 10_000
+
+type Commit = { readonly next: string; readonly commands: readonly CommitCommand[] }
 
 export class Pusher {
   readonly #ports: PushPorts
@@ -56,19 +69,27 @@ export class Pusher {
   readonly #keys: { readonly open: string; readonly progress: string }
   /** Lanes that could not be read. */
   readonly #resting = new Map<Lane, NodeJS.Timeout>()
-  readonly #underWay = new Set<Promise<void>>()
+  readonly #underWay = new Map<Promise<void>, AbortController>()
   #place: string
   #commits: number
   #uncommitted = 0
   #gaps = 0
-  #savedFailing: string
+  #dropped = 0
+  #unsaidDrops = 0
+  #saidDropsMs = -Infinity
+  /** Undefined: whatever an earlier life left. */
+  #savedFailing: string | undefined
   #detail: string
+  /** What Redis would not take, and how often. */
+  #unsaved: Commit | undefined
+  #rejections = 0
   #committing: Promise<void> | undefined
   #commitTimer: NodeJS.Timeout | undefined
   #commitAtMs = Infinity
   #committedMs = 0
   #timer: NodeJS.Timeout | undefined
   #stopped = false
+  #aborted = false
 
   /** @param place as committed. @param failing of an earlier life. */
   constructor(ports: PushPorts, place: string, failing: Failing | undefined) {
@@ -76,9 +97,8 @@ export class Pusher {
     this.#ports = ports
     this.#consumer = consumerOf(id)
     this.#keys = { open: openKey(project, id), progress: progressKey(project, id) }
-    this.#circuit = new Circuit(failing?.sinceMs)
+    this.#circuit = new Circuit(failing && failing.sinceMs - this.#aheadMs())
     this.#detail = failing?.detail ?? ''
-    this.#savedFailing = failing ? JSON.stringify(failing) : ''
     this.#place = place
     this.#commits = Number(place.split(' ').at(-1))
   }
@@ -100,12 +120,13 @@ export class Pusher {
   pump(): void {
     const { nowMs, open } = this.#ports
     if (this.#stopped) return
-    for (;;) {
+    while (this.#rejections === 0) {
       const now = nowMs()
       if (this.#underWay.size >= this.#circuit.limit(now, PARALLEL) || this.#uncommitted >= MAX_UNCOMMITTED) break
       const item = this.#circuit.down ? (this.#fresh(now) ?? open.due(now)) : (open.due(now) ?? this.#fresh(now))
-      if (!item) break
-      this.#start(item)
+      const next = item ?? open.dueRefused()
+      if (!next) break
+      this.#start(next)
     }
     this.#look()
     this.#background.end(open)
@@ -121,38 +142,59 @@ export class Pusher {
     const late = new Promise(resolve => {
       timer = setTimeout(resolve, STOP_MS)
     })
-    await Promise.race([Promise.all(this.#underWay), late]).finally(() => clearTimeout(timer))
+    await Promise.race([Promise.all(this.#underWay.keys()), late]).finally(() => clearTimeout(timer))
+    this.#abort()
+    await Promise.all(this.#underWay.keys())
     await this.#committing
     await this.#commit()
   }
 
+  /** What is under way ends without an outcome. */
+  #abort(): void {
+    this.#aborted = true
+    for (const controller of this.#underWay.values()) controller.abort()
+  }
+
   /** One that was not tried before. */
   #fresh(now: number): Item | undefined {
+    const { open } = this.#ports
+    if (!open.hasRoom && !open.canMakeRoom) return undefined
+    const item = this.#unopened(now)
+    if (!item) return undefined
+    while (!open.hasRoom && open.canMakeRoom) this.#drop(open.makeRoom())
+    open.begin(item)
+    return item
+  }
+
+  #unopened(now: number): Item | undefined {
     const { open, live } = this.#ports
-    if (!open.hasRoom) return undefined
     // The background gets one of the places even while the live lane could use them all.
     const background = this.#background
-    const item = background.isIdle ? (background.next(now) ?? live.next()) : (live.next() ?? background.next(now))
-    if (item) open.begin(item)
-    return item
+    for (;;) {
+      const item = background.isIdle ? (background.next(now) ?? live.next()) : (live.next() ?? background.next(now))
+      // A replay may come to what an earlier one has left open.
+      if (!item || !open.has(item.key)) return item
+    }
   }
 
   #start(item: Item): void {
     this.#background.started(item)
     // What the receiver does is an outcome; anything else is a fault of ours, and the event is still open.
-    const run = this.#run(item)
+    const controller = new AbortController()
+    const run = this.#run(item, controller.signal)
       .catch((error: Error) => this.#lose(error.message))
       .finally(() => {
         this.#underWay.delete(run)
         this.pump()
       })
-    this.#underWay.add(run)
+    this.#underWay.set(run, controller)
   }
 
-  async #run(item: Item): Promise<void> {
+  async #run(item: Item, signal: AbortSignal): Promise<void> {
     const { post, nowMs, open } = this.#ports
     const startedMs = nowMs()
-    const outcome = await post(item)
+    const outcome = await post(item, signal)
+    if (this.#aborted) return
     this.#counts.add(outcome.ok, outcome.ms)
     this.#ports.attempted(outcome.ok)
     this.#uncommitted++
@@ -164,27 +206,47 @@ export class Pusher {
     }
   }
 
-  #failed(item: Item, startedMs: number, { detail, retryAfterMs }: Outcome): void {
+  #failed(item: Item, startedMs: number, outcome: Outcome): void {
     const { nowMs, random, open, giveUpMs } = this.#ports
     const now = nowMs()
-    this.#detail = detail
-    this.#circuit.failed(startedMs, now, retryAfterMs, random())
-    const firstMs = item.firstMs === 0 ? startedMs : item.firstMs
+    this.#detail = outcome.detail
+    this.#judge(startedMs, now, outcome)
+    const failingMs = now - (this.#circuit.sinceMs ?? now)
+    const firstMs = item.firstMs ?? startedMs
     const attempts = item.attempts + 1
-    if (now - (this.#circuit.sinceMs ?? now) >= giveUpMs) this.#giveUp(detail)
+    const refused = item.refused + (outcome.refused && failingMs < REFUSED_WITHIN_MS ? 1 : 0)
+    if (failingMs >= giveUpMs) this.#giveUp(outcome.detail)
     else if (now - firstMs >= giveUpMs) {
       open.end(item)
-      this.#ports.dropped(item, detail)
+      this.#drop(item)
       return
     }
-    open.again({ ...item, attempts, firstMs, dueMs: now + retryMs(attempts, random()) })
+    open.again({ ...item, attempts, refused, firstMs, dueMs: now + retryMs(attempts, random()) })
+  }
+
+  /** What a failure says of the receiver. */
+  #judge(startedMs: number, now: number, { refused, retryAfterMs }: Outcome): void {
+    if (!refused) this.#circuit.failed(startedMs, now, retryAfterMs, this.#ports.random())
+    else if (this.#circuit.refused(now, retryAfterMs)) this.#ports.open.hasten()
+  }
+
+  #drop(item: Item | undefined): void {
+    if (!item) return
+    this.#dropped++
+    this.#unsaidDrops++
+    const now = this.#ports.nowMs()
+    if (now - this.#saidDropsMs < SAY_DROPPED_EVERY_MS) return
+    this.#ports.dropped(item, this.#detail, this.#unsaidDrops)
+    this.#saidDropsMs = now
+    this.#unsaidDrops = 0
   }
 
   #giveUp(detail: string): void {
     if (this.#stopped) return
     const { sinceMs = 0 } = this.#circuit
     this.#halt()
-    const reason = `no attempt has succeeded since ${new Date(sinceMs).toISOString()}; the last one: ${detail}`
+    this.#abort()
+    const reason = `no attempt has succeeded since ${new Date(sinceMs + this.#aheadMs()).toISOString()}; the last one: ${detail}`
     this.#ports.giveUp(reason).then(
       () => this.#ports.lost('disabled'),
       (error: Error) => this.#ports.lost(error.message),
@@ -194,6 +256,7 @@ export class Pusher {
   #lose(reason: string): void {
     if (this.#stopped) return
     this.#halt()
+    this.#abort()
     this.#ports.lost(reason)
   }
 
@@ -206,7 +269,8 @@ export class Pusher {
 
   /** Lanes that run dry are filled. */
   #look(): void {
-    if (!this.#ports.open.hasRoom) return
+    const { open } = this.#ports
+    if (!open.hasRoom && !open.canMakeRoom) return
     for (const lane of [this.#ports.live, ...this.#background.lanes])
       if (lane.wantsMore() && !this.#resting.has(lane))
         lane.fill().then(
@@ -239,9 +303,10 @@ export class Pusher {
 
   #commitSoon(): void {
     if (this.#committing || this.#stopped) return
-    const settled = this.#uncommitted > 0 || this.#background.hasEnded
+    const settled = this.#uncommitted > 0 || this.#background.hasEnded || this.#unsaved !== undefined
     if (!settled && !this.#moved()) return
-    const atMs = this.#committedMs + (settled ? COMMIT_EVERY_MS : COMMIT_PLACE_EVERY_MS)
+    if (this.#rejections > 0 && this.#commitAtMs < Infinity) return
+    const atMs = this.#committedMs + this.#pauseMs(settled)
     if (atMs >= this.#commitAtMs) return
     clearTimeout(this.#commitTimer)
     const afterMs = atMs - this.#ports.nowMs()
@@ -253,6 +318,12 @@ export class Pusher {
     this.#commitTimer = setTimeout(() => this.#commitNow(), afterMs)
   }
 
+  /** Between the last commit and the next. */
+  #pauseMs(settled: boolean): number {
+    if (this.#rejections > 0) return backoffMs(this.#rejections, MAX_COMMIT_PAUSE_MS, this.#ports.random())
+    return settled ? COMMIT_EVERY_MS : COMMIT_PLACE_EVERY_MS
+  }
+
   #moved(): boolean {
     return `${this.#ports.live.place()} ${this.#commits}` !== this.#place || this.#background.hasMoved
   }
@@ -260,7 +331,11 @@ export class Pusher {
   #commitNow(): void {
     this.#commitAtMs = Infinity
     this.#committing = this.#commit()
-      .catch((error: Error) => this.#lose(error.message))
+      .catch((error: Error) => {
+        // Redis is full, or cannot write: nothing more is posted until it has noted what was.
+        this.#rejections++
+        this.#ports.troubled(error)
+      })
       .finally(() => {
         this.#committing = undefined
         this.pump()
@@ -268,30 +343,52 @@ export class Pusher {
   }
 
   async #commit(): Promise<void> {
-    const { log, project, live, nowMs } = this.#ports
-    const commands = this.#commands()
-    this.#uncommitted = 0
-    const next = `${live.place()} ${this.#commits + 1}`
+    const { log, project, nowMs } = this.#ports
+    const commit = this.#unsaved ?? this.#prepared()
+    this.#unsaved = commit
     this.#committedMs = nowMs()
-    if (!(await log.commit(project, this.#consumer, this.#place, next, commands))) {
+    const done = await log.commit(project, this.#consumer, this.#place, commit.next, commit.commands)
+    this.#unsaved = undefined
+    this.#rejections = 0
+    if (!done) {
       this.#lose('others push, or it was disabled')
       return
     }
-    this.#place = next
+    this.#place = commit.next
     this.#commits++
   }
 
+  #prepared(): Commit {
+    const commands = this.#commands()
+    this.#uncommitted = 0
+    return { next: `${this.#ports.live.place()} ${this.#commits + 1}`, commands }
+  }
+
   #commands(): CommitCommand[] {
-    const { open, project, id, nowMs } = this.#ports
+    const { open, project, id, wallMs } = this.#ports
     const { progress } = this.#keys
-    const commands = [...open.take(this.#keys.open), ...this.#counts.take(project, id, nowMs()), ...this.#background.take(progress)]
-    const { sinceMs } = this.#circuit
-    const failing = sinceMs === undefined ? '' : JSON.stringify({ sinceMs, detail: this.#detail } satisfies Failing)
+    const opened = open.take(this.#keys.open, this.#aheadMs())
+    const commands = [...opened, ...this.#counts.take(project, id, wallMs()), ...this.#background.take(progress)]
+    const failing = this.#failing()
     if (failing !== this.#savedFailing)
       commands.push(failing === '' ? ['HDEL', progress, 'failing'] : ['HSET', progress, 'failing', failing])
     this.#savedFailing = failing
     if (this.#gaps > 0) commands.push(['HINCRBY', progress, 'gaps', this.#gaps])
+    if (this.#dropped > 0) commands.push(['HINCRBY', progress, 'dropped', this.#dropped])
     this.#gaps = 0
+    this.#dropped = 0
     return commands
+  }
+
+  #failing(): string {
+    const { sinceMs } = this.#circuit
+    if (sinceMs === undefined) return ''
+    const failing: Failing = { sinceMs: Math.round(sinceMs + this.#aheadMs()), detail: this.#detail, target: this.#ports.target }
+    return JSON.stringify(failing)
+  }
+
+  /** By how much the wall's clock is ahead of this process' own, as far as is known now. */
+  #aheadMs(): number {
+    return this.#ports.wallMs() - this.#ports.nowMs()
   }
 }

@@ -1,13 +1,16 @@
 // The lane of a sync: the latest event of each type of every device, in order of device ids.
 import type { Redis } from 'ioredis'
+import { judgedUs } from '../../../packages/core/clock.ts'
 import { contentId } from '../../../packages/core/id.ts'
 import { asciiJson } from '../../../packages/core/json.ts'
 import { formatTime } from '../../../packages/core/time.ts'
+import { acceptedUs, compareIds, type LogEvent } from '../../../packages/log/entry.ts'
 import { projectKey } from '../../../packages/log/key.ts'
+import type { Log } from '../../../packages/log/log.ts'
 import { parseReported, reportedKey } from '../../../packages/state/device.ts'
-import type { ReadingStore } from '../../../packages/store/store.ts'
+import { LAST_INDEX, type PastEvent, type ReadingStore } from '../../../packages/store/store.ts'
 import type { Lane } from './lane.ts'
-import type { Item } from './open.ts'
+import { freshItem, type Item } from './open.ts'
 
 export type Reported = { readonly device: string; readonly eventType: string; readonly timeUs: number; readonly data: unknown }
 
@@ -15,15 +18,19 @@ export type SyncPorts = {
   /** Ids of the next devices after one. */
   devices(project: string, after: string): Promise<readonly string[]>
   reported(project: string, devices: readonly string[]): Promise<readonly Reported[]>
-  /** The event as the store has it. */
+  /** The event as it was accepted: as the store has it, or the log. */
   stored(project: string, reported: Reported): Promise<string | undefined>
 }
+
+/** Queries of one page of devices at once: the store has other things to do. */
+const PARALLEL = 4
 
 export class SyncLane implements Lane {
   readonly prefix = 's'
   readonly #ports: SyncPorts
   readonly #project: string
   readonly #wants: (eventType: string) => boolean
+  readonly #meet: (devices: readonly string[]) => Promise<void>
   #queue: Item[] = []
   /** Devices up to this one have been read. */
   #readTo: string
@@ -31,8 +38,16 @@ export class SyncLane implements Lane {
   #reading = false
   #atEnd = false
 
-  constructor(ports: SyncPorts, project: string, wants: (eventType: string) => boolean, place: string) {
+  /** @param meet told of the devices that come next. */
+  constructor(
+    ports: SyncPorts,
+    project: string,
+    wants: (eventType: string) => boolean,
+    meet: (devices: readonly string[]) => Promise<void>,
+    place: string,
+  ) {
     this.#ports = ports
+    this.#meet = meet
     this.#project = project
     this.#wants = wants
     this.#readTo = place
@@ -55,8 +70,7 @@ export class SyncLane implements Lane {
     try {
       const devices = await this.#ports.devices(this.#project, this.#readTo)
       const reported = (await this.#ports.reported(this.#project, devices)).filter(({ eventType }) => this.#wants(eventType))
-      const items: Item[] = []
-      for (const one of reported) items.push(await this.#item(one))
+      const [items] = await Promise.all([this.#items(reported), this.#meet(devices)])
       this.#queue = items
       this.#readTo = devices.at(-1) ?? this.#readTo
       this.#atEnd = devices.length === 0
@@ -74,10 +88,20 @@ export class SyncLane implements Lane {
     return this.#place
   }
 
+  async #items(reported: readonly Reported[]): Promise<Item[]> {
+    const items: Item[] = []
+    const rest = reported.entries()
+    const run = async () => {
+      for (const [i, one] of rest) items[i] = await this.#item(one)
+    }
+    await Promise.all(Array.from({ length: PARALLEL }, run))
+    return items
+  }
+
   async #item(reported: Reported): Promise<Item> {
     const frame = (await this.#ports.stored(this.#project, reported)) ?? rebuilt(this.#project, reported)
-    const { device, eventType } = reported
-    return { key: `s${device}\t${eventType}`, device, frame, attempts: 0, firstMs: 0, dueMs: 0 }
+    const { device, eventType, timeUs } = reported
+    return freshItem(`s${device}\t${eventType}\t${timeUs}`, device, frame)
   }
 }
 
@@ -89,8 +113,12 @@ function rebuilt(project: string, { device, eventType, timeUs, data }: Reported)
 }
 
 const DEVICES = 50
+/** More than one entry in a millisecond is rare. */
+const ENTRIES_OF_MS = 10
+const EVENTS_OF_MS = 10_000
+const LAST_OF_MS = 1_000_000_000
 
-export function syncPorts(redis: Redis, store: ReadingStore): SyncPorts {
+export function syncPorts(redis: Redis, log: Log, store: ReadingStore): SyncPorts {
   return {
     devices: (project, after) =>
       redis.zrangebylex(projectKey(project, 'deviceIndex'), after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, DEVICES),
@@ -105,7 +133,27 @@ export function syncPorts(redis: Redis, store: ReadingStore): SyncPorts {
     },
     stored: async (project, { device, eventType, timeUs }) => {
       const query = { project, device, eventTypes: [eventType], fromUs: timeUs, toUs: timeUs + 1, limit: 1 }
-      return (await store.events(query))[0]?.frame
+      const found = (await store.events(query))[0]?.frame
+      return found ?? (await acceptedAt(log, store, project, { device, eventType, timeUs }))
     },
   }
+}
+
+/** One whose own time is not believed stands under the time of its acceptance, which is that of its entry in the log. */
+async function acceptedAt(
+  log: Log,
+  store: ReadingStore,
+  project: string,
+  { device, eventType, timeUs }: Omit<Reported, 'data'>,
+): Promise<string | undefined> {
+  if (timeUs % 1000 !== 0) return undefined
+  const ms = timeUs / 1000
+  const isIt = (event: PastEvent | LogEvent) =>
+    event.device === device && event.eventType === eventType && judgedUs(event.timeUs, timeUs) === timeUs
+  const { entries, trimmed } = await log.readFrom(project, `${ms - 1}-${LAST_OF_MS}`, ENTRIES_OF_MS)
+  const kept = entries.filter(({ id }) => acceptedUs(id) === timeUs).flatMap(({ events }) => events.filter(isIt))
+  if (kept.length > 0 || compareIds(trimmed, `${ms}-0`) < 0) return kept.at(-1)?.frame
+  const after = { entryId: `${ms - 1}-${LAST_OF_MS}`, index: LAST_INDEX }
+  const { events } = await store.past({ project, after, to: `${ms}-${LAST_OF_MS}`, limit: EVENTS_OF_MS })
+  return events.findLast(isIt)?.frame
 }

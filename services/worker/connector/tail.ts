@@ -1,5 +1,6 @@
 // One project's events after a place: from the newest part of the log, kept here for all its connectors, from the log, or from the
 // reading store when they were trimmed from that. And its devices as they are now.
+import type { Device } from '../../../packages/core/device.ts'
 import { compareIds, type LogEntry } from '../../../packages/log/entry.ts'
 import type { Log } from '../../../packages/log/log.ts'
 import type { DeviceCache } from '../../../packages/state/device.ts'
@@ -13,7 +14,7 @@ const KEPT_CHARS = 2 * 1024 * 1024
 const KEPT_ENTRIES = 100
 
 export class Tail {
-  readonly devices: DeviceCache
+  readonly #newDevices: () => DeviceCache
   readonly #log: Log
   readonly #project: string
   readonly #store: Pick<ReadingStore, 'past'>
@@ -22,22 +23,38 @@ export class Tail {
   #keptChars = 0
   /** The entry before the first that is kept. */
   #floor: string | undefined
+  #devices: DeviceCache
 
-  constructor(log: Log, store: Pick<ReadingStore, 'past'>, project: string, devices: DeviceCache) {
+  constructor(log: Log, store: Pick<ReadingStore, 'past'>, project: string, newDevices: () => DeviceCache) {
     this.#log = log
     this.#store = store
     this.#project = project
-    this.devices = devices
+    this.#newDevices = newDevices
+    this.#devices = newDevices()
   }
 
-  /** Everything after this will be given to `arrived`. */
+  /** Everything after this will be given to `arrived`, or was already; what came before, and what was known by it, is forgotten. */
   begin(from: string): void {
-    this.#floor = from
+    const kept = this.#kept.filter(({ id }) => compareIds(id, from) > 0)
+    if (this.#floor === undefined || compareIds(from, this.#floor) > 0) this.#floor = from
+    this.#kept = kept
+    this.#keptChars = kept.reduce((sum, entry) => sum + charsOf(entry), 0)
+    this.#devices = this.#newDevices()
+  }
+
+  /** As it is now; undefined: it is gone. */
+  async device(id: string): Promise<Device | undefined> {
+    return this.#devices.get(id) ?? (await this.#devices.load([id])).get(id)
+  }
+
+  /** Makes `device` know them, in one round trip. */
+  async meet(ids: Iterable<string>): Promise<void> {
+    await this.#devices.load(ids)
   }
 
   arrived(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
-      for (const { eventType, device } of entry.events) if (eventType === 'labelsChanged') this.devices.forget(device)
+      for (const { eventType, device } of entry.events) if (eventType === 'labelsChanged') this.#devices.forget(device)
       this.#kept.push(entry)
       this.#keptChars += charsOf(entry)
     }
@@ -64,6 +81,12 @@ export class Tail {
   }
 
   async read(after: LogPlace): Promise<Stretch> {
+    const stretch = await this.#read(after)
+    await this.meet(stretch.events.map(({ event }) => event.device))
+    return stretch
+  }
+
+  async #read(after: LogPlace): Promise<Stretch> {
     const { entryId, index } = after
     if (index !== LAST_INDEX) return this.#readRest(after)
     if (this.#floor !== undefined && compareIds(entryId, this.#floor) >= 0)
