@@ -24,9 +24,21 @@ const PAGE = 1000
 
 export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
   const followed = new Map<string, Follow>()
+  const unreadable = new Set<string>()
+  /** Each by itself: one project that cannot be read keeps neither the others nor the gateway waiting. */
+  const begin = async (project: string) => {
+    try {
+      followed.set(project, await announceIn(ports, project))
+      unreadable.delete(project)
+    } catch (error) {
+      if (!unreadable.has(project)) ports.logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
+      unreadable.add(project)
+    }
+  }
   const look = async () => {
     const projects = new Set(await ports.projects.list())
-    for (const project of projects) if (!followed.has(project)) followed.set(project, await announceIn(ports, project))
+    for (const project of projects) if (!followed.has(project)) await begin(project)
+    for (const project of unreadable) if (!projects.has(project)) unreadable.delete(project)
     for (const [project, gone] of followed)
       if (!projects.has(project)) {
         followed.delete(project)
