@@ -27,20 +27,23 @@ const { values, positionals } = parseArgs({
 })
 
 async function main(): Promise<void> {
-  if (positionals[0] === 'stages') {
+  const [what] = positionals
+  if (what === 'stages') {
     const stages = await measureStages(values.quick ? 1 : 3)
-    console.log(values.json ? JSON.stringify({ machine: machine(), stages }, null, 2) : renderStages(stages))
-    return
+    return print({ machine: machine(), stages }, () => renderStages(stages))
   }
-  if (positionals[0] === 'fanout') {
+  if (what === 'fanout') {
     const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3)
-    console.log(values.json ? JSON.stringify({ machine: machine(), all }, null, 2) : renderFanOuts(all))
-    return
+    return print({ machine: machine(), all }, () => renderFanOuts(all))
   }
-  if (positionals.length > 0 || (values.store !== 'duckdb' && values.store !== 'influx'))
+  if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error('usage: npm run bench -- [stages|fanout] [--quick] [--json] [--profile] [--store duckdb|influx]')
   const report = await benchmark(values.quick ? QUICK : FULL)
-  console.log(values.json ? JSON.stringify(report, null, 2) : renderReport(report))
+  print(report, () => renderReport(report))
+}
+
+function print(report: object, render: () => string): void {
+  console.log(values.json ? JSON.stringify(report, null, 2) : render())
 }
 
 async function benchmark(size: typeof FULL): Promise<Report> {

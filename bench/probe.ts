@@ -102,6 +102,7 @@ async function sound(client: MqttClient, receiver: Receiver, latencies: Histogra
 /** One marker after the other: stored when the history API has it. */
 async function mark(client: MqttClient, server: Server, latencies: Histogram, stopping: AbortSignal): Promise<void> {
   const since = new Date().toISOString()
+  await server.request('PUT', 'devices/marker', { type: 'temperature' })
   // Unique to this run: an id that the server has seen is a redelivery.
   for (let i = 0; !stopping.aborted; i++) {
     const eventId = `marker-${since}-${i}`

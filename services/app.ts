@@ -1,6 +1,4 @@
 // One process of Telltale: opens what its roles stand on, starts them, and knows how to stop everything in reverse.
-import { chmod, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
@@ -8,7 +6,7 @@ import { follow } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
-import { lockDirectory, openRedis } from '../packages/redis/index.ts'
+import { lockDirectory, openRedis, translate } from '../packages/redis/index.ts'
 import { type HttpApp, openHttp } from '../packages/runtime/http.ts'
 import { newId } from '../packages/runtime/id.ts'
 import { Lifecycle } from '../packages/runtime/lifecycle.ts'
@@ -36,6 +34,7 @@ import { addConsole } from './console/console.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -52,8 +51,6 @@ export type App = {
   /** Idempotent; drains and stops in reverse order. */
   stop(): Promise<void>
 }
-
-export type AdminKey = { readonly keyId: string; readonly secret: string; readonly project: string }
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
 const PART_STOP_MS = 5000
@@ -91,10 +88,11 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const connect = connector(redis.target, logger, lifecycle)
   const quick = await connect('producer', 'producer')
   const secretKey = config.secretKey ?? (await ownSecretKey(config.dataDir))
-  const identity = new Identity(quick, secretKey)
+  const identity = new Identity(quick, secretKey, troubledBy(logger))
   lifecycle.started('identity', () => identity.close())
   const projects = new Projects(quick)
   await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
+  await projects.recover()
   await projects.add(config.project)
   const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
@@ -204,13 +202,13 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     cursorKey: await log.cursorKey(),
     store,
     devices,
-    follow: (project, stream, arrived) =>
+    follow: (project, stream, follower) =>
       follow(
         {
+          ...follower,
           log,
           connect: () => connect(`${stream}-${project}`, 'worker'),
-          arrived,
-          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
         },
         project,
         stream,
@@ -277,39 +275,31 @@ function checksOf(redis: Redis, store: ReadingStore): Check[] {
   ]
 }
 
-/** The key that seals secrets at rest, made once in the data directory. */
-async function ownSecretKey(dataDir: string): Promise<string> {
-  const path = join(dataDir, 'secret.key')
-  const known = await readFile(path, 'utf8').catch(absent)
-  if (known !== undefined) return known.trim()
-  const fresh = newSecret()
-  await writeFile(path, `${fresh}\n`, { mode: 0o600, flag: 'wx' })
-  return fresh
+/** Redis says itself that it is away. */
+function troubledBy(logger: Logger): (error: Error) => void {
+  return error => {
+    const known = translate(error)
+    const passes = known instanceof Failure && known.code === 'unavailable'
+    logger[passes ? 'debug' : 'error']({ err: known }, 'rights could not be read')
+  }
 }
 
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT') throw error
-  return undefined
-}
-
-/** Makes the first key where there is none; a secret in the settings always holds. */
+/**
+ * Makes the first key where there is none; a secret in the settings always holds. On a data directory of its own the key that is kept there
+ * stays the first: those who use it go on when what Redis held is gone, or is of a version that kept keys in another way.
+ */
 async function firstKey({ admin, project, dataDir }: Config, identity: Identity, embedded: boolean): Promise<AdminKey | undefined> {
   if (admin.secret === undefined && (await identity.hasKeys())) return undefined
+  const kept = embedded && admin.secret === undefined ? await keptAdminKey(dataDir) : undefined
   const key: AdminKey = {
-    keyId: admin.keyId ?? (admin.secret === undefined ? newId() : 'admin'),
-    secret: admin.secret ?? newSecret(),
+    keyId: admin.keyId ?? kept?.keyId ?? (admin.secret === undefined ? newId() : 'admin'),
+    secret: admin.secret ?? kept?.secret ?? newSecret(),
     project,
   }
   await identity.put(key.keyId, key.secret, admin.email, { [project]: 'admin' }, [FIRST_ORGANIZATION])
-  if (embedded) await keepForCommandLine(dataDir, key)
-  return admin.secret === undefined ? key : undefined
-}
-
-/** For the command line on this machine: who can read the data directory could read the secret anyhow. */
-async function keepForCommandLine(dataDir: string, key: AdminKey): Promise<void> {
-  const path = join(dataDir, 'admin.json')
-  await writeFile(path, `${JSON.stringify(key)}\n`, { mode: 0o600 })
-  await chmod(path, 0o600)
+  await identity.settleAdminKey(key.keyId)
+  if (embedded) await keepAdminKey(dataDir, key)
+  return admin.secret === undefined && kept === undefined ? key : undefined
 }
 
 /** Two processes that disagree would drain one project twice. */

@@ -108,7 +108,11 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
-  { name: 'TELLTALE_RATE_LIMIT', fallback: '25/5s', meaning: 'management requests of one key, opening a stream included; off: no limit' },
+  {
+    name: 'TELLTALE_RATE_LIMIT',
+    fallback: '25/5s',
+    meaning: 'management requests of one key, opening a stream included; off: no limit, nor one on guessing secrets',
+  },
   { name: 'TELLTALE_INGEST_RATE_LIMIT', fallback: '100000/5s', meaning: 'requests of one key that bring events; off: no limit' },
   {
     name: 'TELLTALE_FSYNC',

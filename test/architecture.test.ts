@@ -78,7 +78,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
 
 /** Third-party libraries stand where they can be exchanged. */
 const LIBRARIES: Readonly<Record<string, RegExp>> = {
-  aedes: /^services\/gateway\/(mqtt|live)\.ts$/,
+  aedes: /^services\/gateway\/(mqtt|live|kept)\.ts$/,
   ws: /^services\/stream\/upgrade\.ts$/,
   bullmq: /^packages\/queue\/queue\.ts$/,
   '@duckdb/node-api': /^packages\/store\/duck\w+\.ts$/,

@@ -1,7 +1,8 @@
 // The rules that hold on every route of the Disruptive Technologies dialect, row by row (contracts.md §0, 1.a.2, 1.a.11).
 import { request } from 'node:http'
+import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { EVENTS, type Json, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
+import { type Answer, EVENTS, type Json, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
 const XID = /^[0-9a-v]{20}$/
@@ -22,6 +23,9 @@ const emulated = async (type = 'temperature') => {
   expect(status).toBe(200)
   return json
 }
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+const basic = (keyId: string, secret: string) => `Basic ${Buffer.from(`${keyId}:${secret}`).toString('base64')}`
+const signed = (keyid: string, secret: string) => jsonwebtoken.sign({ iss: 'x@y' }, secret, { algorithm: 'HS256', keyid, expiresIn: 60 })
 const idOf = (resource: Json) => String(resource['name']).split('/').at(-1) as string
 
 /** Sends exactly these headers, with a body of exactly these bytes. */
@@ -160,6 +164,30 @@ describe('an error (1.a.11)', () => {
     await until('its body is there', () => noStream.text().includes('\n') || noStream.hasEnded())
     expect(JSON.parse(noStream.text()).error).toMatchObject({ code: 429 })
     expect((await limited.send('POST', EVENTS, temperature('a', 1))).status).toBe(200)
+
+    // Nor can a secret be guessed at: each of the three doors that take one is closed to who was wrong twenty times.
+    const { keyId } = limited.key
+    const open = (path: string, body: string) => limited.http(path, { method: 'POST', body, headers: { authorization: '' } })
+    const doors: Record<string, (guessed: string, secret: string) => Promise<Answer>> = {
+      basic: (guessed, secret) => limited.http(EVENTS, { method: 'POST', headers: { authorization: basic(guessed, secret) } }),
+      session: (guessed, secret) => open('/console/session', JSON.stringify({ keyId: guessed, secret })),
+      token: (guessed, secret) =>
+        open('/oauth2/token', String(new URLSearchParams({ grant_type: JWT_BEARER, assertion: signed(guessed, secret) }))),
+    }
+    for (const [name, door] of Object.entries(doors)) {
+      const guessed = `${name}-of-nobody`
+      const statuses = new Set<number>()
+      for (let i = 0; i < 20; i++) statuses.add((await door(guessed, `guess ${i}`)).status)
+      expect([...statuses]).toEqual([name === 'token' ? 400 : 401])
+      const closed = await door(guessed, 'guess')
+      expect([closed.status, closed.json['code'], closed.headers.get('retry-after')]).toEqual([
+        429,
+        429,
+        expect.stringMatching(/^\d{1,2}$/),
+      ])
+      // Whoever has another key, behind the same address, is let in.
+      expect((await door(keyId, limited.key.secret)).status).not.toBe(429)
+    }
     await limited.remove()
   })
 })

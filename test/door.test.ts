@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Frame, openReader, type Reader } from './reader.ts'
 import { newAccount, newProject, type Somebody } from './tenant.ts'
-import { EVENTS, eventually, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
+import { openWire, type Wire } from './wire.ts'
+import { EVENTS, eventually, type Key, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
 
 const STREAM = '/v2/projects/default/devices:stream'
 
@@ -99,6 +100,95 @@ describe('a right that ends', () => {
     await eventually(() => expect(got).toContain('after'))
     expect(got).toEqual(['after'])
     await watching.endAsync()
+  })
+})
+
+describe('a session over MQTT', () => {
+  const granted = ({ received }: Wire) => received.flatMap(packet => (packet.cmd === 'suback' ? packet.granted : []))
+  const heard = ({ received }: Wire) => received.flatMap(packet => (packet.cmd === 'publish' ? [packet.payload.toString()] : []))
+  const open = (key: Key, clientId: string) => openWire(telltale.mqttPort(), key, clientId, false)
+  const subscribe = async (wire: Wire, ...topics: string[]) => {
+    const before = granted(wire).length
+    wire.send({ cmd: 'subscribe', messageId: 1, subscriptions: topics.map(topic => ({ topic, qos: 1 as const })) })
+    await until('SUBACK', () => granted(wire).length > before)
+    return granted(wire).slice(before)
+  }
+  const developer = (...projects: string[]) =>
+    newAccount(telltale, projects[0] ?? '', Object.fromEntries(projects.map(project => [`projects/${project}`, 'project.developer'])))
+
+  test('belongs to its key: the same client id of another key is another session', async () => {
+    const [mine, other] = [await newProject(telltale), await newProject(telltale)]
+    const [owner, stranger] = [await developer(mine), await developer(other)]
+    const wire = await open(owner, 'one-name')
+    await subscribe(wire, `projects/${mine}/x`)
+    const theirs = await open(stranger, 'one-name')
+    expect(theirs.received[0]).toMatchObject({ cmd: 'connack', sessionPresent: false })
+    const sender = await telltale.mqtt()
+    await sender.publishAsync(`projects/${mine}/x`, 'while connected', { qos: 1 })
+    await until('it is there', () => heard(wire).includes('while connected'))
+    expect(wire.hasEnded()).toBe(false)
+    await wire.cut()
+    await theirs.leave()
+    await sender.publishAsync(`projects/${mine}/x`, 'while away', { qos: 1 })
+    const [again, stillTheirs] = [await open(owner, 'one-name'), await open(stranger, 'one-name')]
+    await until('it is there', () => heard(again).includes('while away'))
+    expect(again.received[0]).toMatchObject({ cmd: 'connack', sessionPresent: true })
+    expect([heard(theirs), heard(stillTheirs)]).toEqual([[], []])
+    expect(telltale.program().complained()).toContain('"client":"one-name"')
+    for (const each of [again, stillTheirs]) await each.leave()
+    await sender.endAsync()
+  })
+
+  test('is not sent what waited for it in a project that it lost meanwhile, nor what it was refused', async () => {
+    const [mine, lost, other] = [await newProject(telltale), await newProject(telltale), await newProject(telltale)]
+    const somebody = await developer(mine, lost)
+    const wire = await open(somebody, 'loses')
+    expect(await subscribe(wire, `projects/${mine}/x`, `projects/${lost}/x`, `projects/${other}/x`)).toEqual([1, 1, 128])
+    await wire.cut()
+    const sender = await telltale.mqtt()
+    const publish = async (text: string) => {
+      for (const project of [lost, other, mine]) await sender.publishAsync(`projects/${project}/x`, `${text} ${project}`, { qos: 1 })
+    }
+    await publish('before')
+    await remove(`/v2/projects/${lost}/members/${somebody.id}`)
+    await publish('after')
+    await eventually(async () => expect((await somebody.call('GET', `/v2/projects/${lost}`)).status).toBe(404))
+    const again = await open(somebody, 'loses')
+    await publish('since')
+    await until('the last is there', () => heard(again).includes(`since ${mine}`))
+    expect(heard(again)).toEqual([`before ${mine}`, `after ${mine}`, `since ${mine}`])
+    await again.leave()
+    await sender.endAsync()
+  })
+
+  test('needs no new connection to use a role that was given since', async () => {
+    const [mine, other] = [await newProject(telltale), await newProject(telltale)]
+    const somebody = await developer(mine)
+    const wire = await open(somebody, 'gains')
+    expect(await subscribe(wire, `projects/${other}/x`, `projects/${other}/devices:stream`)).toEqual([128, 128])
+    const given = { email: somebody.email, roles: ['roles/project.developer'] }
+    expect((await telltale.send('POST', `/v2/projects/${other}/members`, given)).status).toBe(200)
+    await eventually(async () => expect(await subscribe(wire, `projects/${other}/x`, `projects/${other}/devices:stream`)).toEqual([1, 1]))
+    await wire.publish(2, `projects/${other}/x`, 'hello')
+    await until('it is there', () => heard(wire).includes('hello'))
+    await wire.publish(3, `projects/${other}/devices/d/events/temperature`, '1')
+    await until('it is there', () => heard(wire).some(text => text.startsWith('{"result":{"event"')))
+    await remove(`/v2/projects/${other}/members/${somebody.id}`)
+    await until('it is cut off, for what it gained and lost', () => wire.hasEnded())
+  })
+
+  test('shares topics of no project only between those who run all of this, and says so', async () => {
+    const admin = await newAccount(telltale, await newProject(telltale), {})
+    const wire = await openWire(telltale.mqttPort(), admin, 'tenant', true)
+    const operator = await openWire(telltale.mqttPort(), telltale.key, 'operator', true)
+    expect([await subscribe(wire, 'shared/#'), await subscribe(operator, 'shared/#')]).toEqual([[128], [1]])
+    wire.send({ cmd: 'publish', qos: 1, dup: false, retain: true, messageId: 1, topic: 'shared/x', payload: 'forged' })
+    await until('it is cut off', () => wire.hasEnded())
+    await operator.publish(1, 'shared/x', 'true')
+    await until('it is there', () => heard(operator).length > 0)
+    expect(heard(operator)).toEqual(['true'])
+    expect(telltale.program().complained()).toMatch(/"level":"?(40|warn)[^\n]*shared[^\n]*is of no project[^\n]*\n/)
+    await operator.leave()
   })
 })
 

@@ -1,6 +1,7 @@
 // TLS: HTTP/1.1 and HTTP/2 on one port, the same API and the same streams; certificates that are wrong, and that change.
 import { once } from 'node:events'
 import { copyFile, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
 import { request } from 'node:https'
 import { join } from 'node:path'
@@ -245,7 +246,31 @@ describe('over HTTP/1.1 on the same port', () => {
 })
 
 describe('a shutdown', () => {
-  test('tells the connection to go, its streams why, and is over in time', async () => {
+  /** The server has its headers and asks for its body when this resolves. */
+  const beginPublish = async (other: Telltale) => {
+    const body = JSON.stringify(temperature('h1-last', 1))
+    const address = { host: 'localhost', port: httpsPort(other), ca: good.cert, agent: false as const, method: 'POST', path: EVENTS }
+    const sent = request({ ...address, headers: { authorization: basic(other), expect: '100-continue', 'content-length': body.length } })
+    const answered = once(sent, 'response') as Promise<[IncomingMessage]>
+    sent.flushHeaders()
+    await once(sent, 'continue')
+    return async () => {
+      sent.end(body)
+      const [{ statusCode, headers }] = await answered
+      return { status: statusCode, connection: headers.connection }
+    }
+  }
+  const isRefused = async (other: Telltale) => {
+    const socket = connectTls({ host: 'localhost', port: httpsPort(other), ca: good.cert })
+    const outcome = await once(socket, 'secureConnect').then(
+      () => false,
+      () => true,
+    )
+    socket.destroy()
+    return outcome
+  }
+
+  test('tells the connection to go, its streams why, lets a publish end, and is over in time', async () => {
     const other = await startTelltale({ env: tlsEnv(good) })
     const session = open(other)
     const went = once(session, 'goaway')
@@ -257,8 +282,12 @@ describe('a shutdown', () => {
     await once(stream, 'response')
     const idle = open(other)
     await once(idle, 'connect')
+    const publish = await beginPublish(other)
     const startedMs = performance.now()
-    expect(await other.stop()).toBe(0)
+    const stopped = other.stop()
+    await until('no connection is taken any more', () => isRefused(other))
+    expect(await publish()).toEqual({ status: 200, connection: 'close' })
+    expect(await stopped).toBe(0)
     expect(performance.now() - startedMs).toBeLessThan(10_000)
     expect((await went)[0]).toBe(0)
     expect(text).toMatch(/retry: \d+\n\ndata: \{"error":\{"code":408,.*"message":"closing stream"/)

@@ -146,6 +146,24 @@ describe('a key', () => {
   })
 })
 
+test('a session that was signed out of is over, also for who kept its cookie, and what is open by it ends', async () => {
+  const somebody = await newAccount(telltale, 'default', { 'projects/default': 'project.user' })
+  const signIn = async () => {
+    const body = JSON.stringify({ keyId: somebody.keyId, secret: somebody.secret })
+    const { headers } = await fetch(`${telltale.url()}/console/session`, { method: 'POST', body })
+    return (headers.get('set-cookie') ?? '').split(';', 1)[0] ?? ''
+  }
+  const statusOf = async (cookie: string) => (await fetch(`${telltale.url()}/console/session`, { headers: { cookie } })).status
+  const [cookie, other] = [await signIn(), await signIn()]
+  const stream = await fetch(`${telltale.url()}/v2/projects/default/devices:stream`, { headers: { cookie } })
+  const read = stream.text()
+  expect([await statusOf(cookie), stream.status]).toEqual([200, 200])
+  const signedOut = await fetch(`${telltale.url()}/console/session`, { method: 'DELETE', headers: { cookie } })
+  expect([signedOut.status, signedOut.headers.get('set-cookie')]).toEqual([200, expect.stringContaining('telltale_session=;')])
+  expect([await statusOf(cookie), await statusOf(other)]).toEqual([401, 200])
+  expect(await read).toContain('"error"')
+})
+
 describe('the token endpoint', () => {
   test('answers an example program that gets a token by axios and jsonwebtoken, and reads with it', async () => {
     const somebody = await newAccount(telltale, 'default', { 'projects/default': 'project.user' })

@@ -5,6 +5,7 @@ import { generate } from 'mqtt-packet'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { publishOn } from './load.ts'
 import type { Frame } from './reader.ts'
+import { openWire } from './wire.ts'
 import { EVENTS, eventually, removeDirectories, startTelltale, type Telltale, temperature, temperatureOf, until } from './world.ts'
 
 const TOPIC = 'projects/default/devices:stream'
@@ -150,6 +151,30 @@ describe('a stream topic', () => {
     await publish('mq-lasting', 2)
     await eventually(() => expect(got).toHaveLength(1))
   })
+})
+
+describe('a session that is restored', () => {
+  const restored = async (clientId: string, topic: string) => {
+    const first = await openWire(telltale.mqttPort(), telltale.key, clientId, false)
+    first.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic, qos: 1 }] })
+    await until('SUBACK', () => first.received.some(({ cmd }) => cmd === 'suback'))
+    await first.cut()
+    const again = await openWire(telltale.mqttPort(), telltale.key, clientId, false)
+    await until('a frame is there', () => again.received.some(({ cmd }) => cmd === 'publish'))
+    return again
+  }
+
+  test.each(['ping_interval=1s', 'since=2020-01-01T00:00:00Z'])(
+    'has its CONNACK before anything of its streams [MQTT-3.2.0-1]: %s',
+    async query => {
+      await publish('mq-restored', 1)
+      const wire = await restored(`mq-restored-${query.slice(0, 4)}`, `${TOPIC}?device_ids=mq-restored&${query}`)
+      expect(wire.received[0]).toMatchObject({ cmd: 'connack', returnCode: 0, sessionPresent: true })
+      const ids = wire.received.flatMap(packet => (packet.cmd === 'publish' ? [packet.messageId] : []))
+      expect(new Set(ids).size).toBe(ids.length)
+      await wire.leave()
+    },
+  )
 })
 
 /** Connects and subscribes, and then reads nothing more. */

@@ -14,9 +14,10 @@ export type Schema = {
   readonly minimum?: number
   readonly maximum?: number
   readonly maxLength?: number
+  readonly examples?: readonly unknown[]
 }
 type Media = {
-  readonly schema: Schema & { readonly examples?: readonly unknown[] }
+  readonly schema: Schema
   readonly example?: unknown
   readonly examples?: Examples
 }
@@ -73,6 +74,55 @@ export function breaches({ responses }: Operation, status: number, body: unknown
   const schema = media(promised)?.schema
   if (!schema) return `no answer with status ${status} is promised`
   return ajv.validate(schema, body) ? '' : ajv.errorsText()
+}
+
+/** The documented body, for each content type in which it may be sent. */
+export function bodyExamples({ requestBody }: Operation): [type: string, example: unknown][] {
+  return Object.entries(requestBody?.content ?? {}).map(([type, { example }]) => [type, example])
+}
+
+/** Where an answer has other fields than the documented answers, there and inside; empty when nowhere. */
+export function unlikeExample({ responses }: Operation, status: number, body: unknown): string {
+  const promised = media(responses[String(status)])
+  if (!promised) return ''
+  const { schema, example } = promised
+  return unlike(example === undefined ? schema : { ...schema, examples: [example] }, body, 'answer').join('; ')
+}
+
+function unlike(schema: Schema, value: unknown, place: string): string[] {
+  if (Array.isArray(value)) return value.flatMap((item, i) => unlike(schema.items ?? {}, item, `${place}.${i}`))
+  if (typeof value !== 'object' || value === null) return []
+  const examples = (schema.examples ?? []).map(one => shapeOf(one, schema))
+  const found = shapeOf(value, schema)
+  const here = examples.length === 0 || examples.includes(found) ? [] : [`${place}: has ${found}, documented is ${examples.join(' or ')}`]
+  const inside = Object.entries(schema.properties ?? {}).flatMap(([name, field]) =>
+    unlike(field, (value as Record<string, unknown>)[name], `${place}.${name}`),
+  )
+  return [...here, ...inside]
+}
+
+/** The fields of a value and of what is in it, in order. People choose the keys of labels, so those of a record of texts are not counted. */
+function shapeOf(value: unknown, schema: Schema = {}): string {
+  if (Array.isArray(value)) return value.length === 0 ? '[]' : `[${shapeOf(value[0], schema.items)}]`
+  if (typeof value !== 'object' || value === null) return ''
+  if (typeof schema.additionalProperties === 'object' && schema.additionalProperties.type === 'string') return '{…}'
+  const fields = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return `{${fields.map(([name, field]) => `${name}${shapeOf(field, schema.properties?.[name])}`).join(',')}}`
+}
+
+/** Examples anywhere in the document that their own schema refuses. */
+export function exampleBreaches(document: Document): string[] {
+  return breachesIn(document, 'document')
+}
+
+function breachesIn(node: unknown, place: string): string[] {
+  if (typeof node !== 'object' || node === null) return []
+  const { schema = node, example, examples } = node as { schema?: Schema; example?: unknown; examples?: unknown }
+  const all = [...(example === undefined ? [] : [example]), ...(Array.isArray(examples) ? (examples as unknown[]) : [])]
+  const here = all.filter(one => !ajv.validate(schema, one)).map(one => `${place}: ${JSON.stringify(one)}: ${ajv.errorsText()}`)
+  // A field may be called `examples`, and what stands in an example is no schema.
+  const inside = Object.entries(node).filter(([name]) => name !== 'example' && name !== 'examples')
+  return [...here, ...inside.flatMap(([name, inner]) => breachesIn(inner, `${place}.${name}`))]
 }
 
 export function isStream({ path }: Pick<Operation, 'path'>): boolean {

@@ -1,6 +1,6 @@
 // Starting and stopping: what a person sees who runs Telltale for the first time, for the second time, and wrongly.
 import { spawn } from 'node:child_process'
-import { chmod, writeFile } from 'node:fs/promises'
+import { chmod, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -82,8 +82,18 @@ describe('the first start and the second', () => {
     await telltale.restart({ TELLTALE_ADMIN_KEY_ID: 'mine', TELLTALE_ADMIN_SECRET: secret })
     const authorization = `Basic ${Buffer.from(`mine:${secret}`).toString('base64')}`
     expect((await telltale.http('/v2/projects/default/devices', { headers: { authorization } })).status).toBe(200)
-    expect((await telltale.http('/v2/projects/default/devices')).status).toBe(200)
+    // The key that was the first one is no more: whoever holds it was to be shut out.
+    expect((await telltale.http('/v2/projects/default/devices')).status).toBe(401)
     expect(telltale.program().said()).not.toContain(secret)
+  })
+
+  test('the key stays when what Redis held is gone', async () => {
+    expect(await telltale.stop()).toBe(0)
+    await rm(join(telltale.dir, 'redis'), { recursive: true })
+    await telltale.restart({ TELLTALE_ADMIN_KEY_ID: '', TELLTALE_ADMIN_SECRET: '' })
+    const authorization = `Basic ${Buffer.from('mine:a-secret-of-my-own-choice').toString('base64')}`
+    expect((await telltale.http('/v2/projects/default/devices', { headers: { authorization } })).status).toBe(200)
+    expect(telltale.program().said()).not.toContain('secret   ')
   })
 })
 

@@ -1,7 +1,9 @@
 // Tenants: organisations, projects and members; nobody learns of what is not theirs; every change stands in the audit.
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callWith, done, idOf, newAccount, newProject, type Somebody, text } from './tenant.ts'
-import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
+import { eventually, type Json, type Key, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
 let telltale: Telltale
 beforeAll(async () => {
@@ -12,6 +14,7 @@ afterAll(async () => {
   await removeDirectories()
 })
 
+const basicOf = ({ keyId, secret }: Key) => `Basic ${Buffer.from(`${keyId}:${secret}`).toString('base64')}`
 const listed = async (path: string, key: string) => (await done(telltale.http(path)))[key] as Json[]
 
 describe('a project', () => {
@@ -65,13 +68,38 @@ describe('a project', () => {
     await client.endAsync()
   })
 
-  test('with devices, or with an account that is a member elsewhere, is not deleted', async () => {
+  test('with devices is not deleted, and goes on', async () => {
     const project = await newProject(telltale)
-    await newAccount(telltale, project, { 'projects/default': 'project.user' })
-    expect((await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })).status).toBe(409)
     await done(telltale.send('POST', `/v2/projects/${project}/devices/d1:publish`, { temperature: { value: 1 } }))
     const { status, json } = await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
     expect([status, json['error']]).toEqual([400, expect.stringContaining('devices')])
+    await done(telltale.send('POST', `/v2/projects/${project}/devices/d1:publish`, { temperature: { value: 2 } }))
+  })
+
+  test('into which something comes while it is being deleted stays', async () => {
+    const project = await newProject(telltale)
+    const sender = request(`${telltale.url()}/v2/projects/${project}/devices/late:publish`, {
+      method: 'POST',
+      headers: { authorization: basicOf(telltale.key), expect: '100-continue' },
+    })
+    const answered = once(sender, 'response')
+    sender.flushHeaders()
+    await once(sender, 'continue')
+    const deleted = telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
+    await eventually(async () => expect((await telltale.http(`/v2/projects/${project}`)).status).toBe(404), 900)
+    sender.end('{"temperature":{"value":1}}')
+    const [{ statusCode }] = (await answered) as [IncomingMessage]
+    expect([statusCode, (await deleted).status]).toEqual([200, 400])
+    expect(await done(telltale.http(`/v2/projects/${project}/devices/late`))).toMatchObject({ name: expect.stringMatching(/late$/) })
+  })
+
+  test('is deleted with its accounts, whatever they are elsewhere in the organization', async () => {
+    const project = await newProject(telltale)
+    const somebody = await newAccount(telltale, project, { 'projects/default': 'project.user' })
+    expect((await somebody.call('GET', '/v2/projects/default')).status).toBe(200)
+    await done(telltale.http(`/v2/projects/${project}`, { method: 'DELETE' }))
+    expect((await somebody.call('GET', '/v2/projects/default')).status).toBe(401)
+    expect((await telltale.http(`/v2/projects/default/members/${somebody.id}`)).status).toBe(404)
   })
 
   test('with data connectors is not deleted', async () => {
@@ -176,6 +204,58 @@ describe('a member', () => {
     ])
     expect(await done(telltale.http('/v2/roles/project.user'))).toEqual(roles[0])
     expect((await telltale.http('/v2/roles/constructor')).status).toBe(404)
+  })
+})
+
+describe('a stranger', () => {
+  let theirs: string
+  let stranger: Somebody
+  let organization: string
+  beforeAll(async () => {
+    organization = text(await done(telltale.send('POST', '/v2/organizations', { displayName: 'Strangers' })), 'name')
+    theirs = idOf((await done(telltale.send('POST', '/v2/projects', { displayName: 'Theirs', organization })))['name'])
+    stranger = await newAccount(telltale, theirs, { [organization]: 'organization.admin' })
+  })
+
+  test('makes nobody a member of theirs who belongs to others: they exist as little as those who do not', async () => {
+    const project = await newProject(telltale)
+    const victim = await newAccount(telltale, project, { [`projects/${project}`]: 'project.user' })
+    for (const [scope, role] of [
+      [`projects/${theirs}`, 'project.user'],
+      [organization, 'organization.admin'],
+    ]) {
+      const ask = (who: object) => stranger.call('POST', `/v2/${scope}/members`, { ...who, roles: [`roles/${role}`] })
+      for (const [known, unknown] of [
+        [{ email: victim.email }, { email: 'nobody@nowhere' }],
+        [{ serviceAccount: victim.name }, { serviceAccount: `projects/${project}/serviceaccounts/nobody` }],
+      ] as const) {
+        const [answer, wanted] = [await ask(known), await ask(unknown)]
+        expect([answer.status, answer.text]).toEqual([400, wanted.text])
+      }
+    }
+    expect(Object.keys((await done(victim.call('GET', '/v2/projects')))['projects'] as Json[])).toHaveLength(1)
+    // Who administers both may, and who administers the home ends it whatever it is there.
+    await done(telltale.send('POST', `/v2/projects/${theirs}/members`, { email: victim.email, roles: ['roles/project.admin'] }))
+    const warden = await newAccount(telltale, project, { [`projects/${project}`]: 'project.admin' })
+    await done(warden.call('DELETE', `/v2/${victim.name}/keys/${victim.keyId}`))
+    await done(warden.call('DELETE', `/v2/${victim.name}`))
+    expect((await stranger.call('GET', `/v2/projects/${theirs}/members/${victim.id}`)).status).toBe(404)
+  })
+
+  test('who administers an organization of theirs is ended at home all the same', async () => {
+    const project = await newProject(telltale)
+    const guest = await newAccount(telltale, project, { [organization]: 'organization.admin' })
+    const warden = await newAccount(telltale, project, { [`projects/${project}`]: 'project.admin' })
+    await done(warden.call('DELETE', `/v2/${guest.name}`))
+    expect((await stranger.call('GET', `/v2/${organization}/members/${guest.id}`)).status).toBe(404)
+  })
+
+  test('of another project of the same organization is made a member there, as programs of the dialect do', async () => {
+    const [one, other] = [await newProject(telltale), await newProject(telltale)]
+    const guest = await newAccount(telltale, one)
+    const admin = await newAccount(telltale, other, { [`projects/${other}`]: 'project.admin' })
+    await done(admin.call('POST', `/v2/projects/${other}/members`, { email: guest.email, roles: ['roles/project.user'] }))
+    expect((await guest.call('GET', `/v2/projects/${other}`)).status).toBe(200)
   })
 })
 
@@ -354,6 +434,25 @@ describe('the audit', () => {
     const [deleted, made] = await listed('/v2/organizations/default/audit', 'records')
     expect(deleted).toMatchObject({ method: 'DELETE', path: `/v2/projects/${project}`, status: 200 })
     expect(made).toMatchObject({ method: 'POST', path: '/v2/projects', resource: `projects/${project}` })
+  })
+
+  test('of the project at home has the organizations that an account made and deleted', async () => {
+    const maker = await newAccount(telltale, await newProject(telltale), { 'organizations/default': 'organization.admin' })
+    const brief = text(await done(maker.call('POST', '/v2/organizations', { displayName: 'Brief' })), 'name')
+    await done(maker.call('DELETE', `/v2/${brief}`))
+    const home = maker.name.split('/').slice(0, 2).join('/')
+    expect((await listed(`/v2/${home}/audit`, 'records')).slice(0, 2)).toMatchObject([
+      { method: 'DELETE', path: `/v2/${brief}`, status: 200, account: maker.email },
+      { method: 'POST', path: '/v2/organizations', status: 200, resource: brief },
+    ])
+  })
+
+  test('has a change however its path is written', async () => {
+    const project = await newProject(telltale)
+    const written = project.replace(/./g, character => `%${character.charCodeAt(0).toString(16)}`)
+    await done(telltale.send('PATCH', `/v2/projects/${written}`, { displayName: 'x' }))
+    await done(telltale.send('PUT', `/v2/projects/${written}/devices/d1`, { type: 'ccon' }))
+    expect((await listed(`/v2/projects/${project}/audit`, 'records')).map(({ method }) => method)).toEqual(['PUT', 'PATCH', 'POST'])
   })
 
   test('of a project has the devices that left it', async () => {

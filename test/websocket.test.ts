@@ -41,17 +41,27 @@ async function follow(query: string, options: ClientOptions = {}, path = STREAM)
 }
 
 /** The answer to a handshake, as it came. */
-async function shake(path: string, headers: Readonly<Record<string, string>>): Promise<string> {
+async function shake(path: string, headers: Readonly<Record<string, string>>, method = 'GET'): Promise<string> {
   const socket = connect(Number(new URL(telltale.url()).port), '127.0.0.1')
   const handshake = { host: new URL(telltale.url()).host, connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' }
   const all = { ...handshake, 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', ...headers }
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.write(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`)
+  socket.write(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n`)
   const said = listen(socket)
   await until('the answer is there', () => /\r\n\r\n/.test(said()))
   if (!said().startsWith('HTTP/1.1 101')) await until('the connection is closed', () => socket.closed)
   socket.destroy()
   return said()
+}
+
+/** Open, and nothing answers by itself. */
+async function raw(path: string): Promise<{ readonly socket: Socket; said(): string }> {
+  const socket = connect(Number(new URL(telltale.url()).port), '127.0.0.1')
+  const said = listen(socket)
+  const head = `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n`
+  socket.write(`${head}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: ${basic()}\r\n\r\n`)
+  await until('it is open', () => said().startsWith('HTTP/1.1 101'))
+  return { socket, said }
 }
 
 function listen(socket: Socket): () => string {
@@ -80,7 +90,7 @@ describe('a WebSocket', () => {
     await publish('ws-1', 1, 2, 3)
     await reader.have(3)
     await eventually(() => expect(first.values()).toEqual([1, 2, 3]))
-    const events = first.frames().filter(({ result }) => result?.cursor !== undefined)
+    const events = first.frames().filter(({ result }) => result?.event?.eventType !== 'ping' && result?.cursor !== undefined)
     expect(events).toEqual(reader.frames())
     const again = await follow(`device_ids=ws-1&cursor=${events[0]?.result?.cursor}`)
     await publish('ws-1', 4)
@@ -124,17 +134,39 @@ describe('a WebSocket', () => {
     await once(follower.socket, 'pong')
     follower.socket.send('hello')
     expect(await follower.closed).toBe(1003)
+    expect(follower.frames().at(-1)).toMatchObject({ error: { code: 400, message: 'nothing is expected here' } })
     const shouting = await follow('device_ids=nobody')
     shouting.socket.send('x'.repeat(2000))
     expect(await shouting.closed).toBe(1009)
   })
 
+  test('that was told to close gets no frame behind that', async () => {
+    const follower = await raw(`${STREAM}?device_ids=ws-behind`)
+    // A masked text, then nothing: it neither closes nor reads on.
+    follower.socket.write(Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x61]))
+    await until('it was told', () => follower.said().includes('\x03\xebnothing is expected here'))
+    const healthy = await follow('device_ids=ws-behind')
+    for (const value of [1, 2]) await publish('ws-behind', value)
+    await eventually(() => expect(healthy.values()).toEqual([1, 2]))
+    healthy.socket.close()
+    follower.socket.destroy()
+    expect(follower.said()).toMatch(/nothing is expected here$/)
+  })
+
+  test('that pings without end and reads nothing is cut off', async () => {
+    const { socket } = await raw(`${STREAM}?device_ids=nobody`)
+    socket.on('error', () => socket.destroy())
+    socket.pause()
+    const ping = Buffer.concat([Buffer.from([0x89, 0xfd, 0, 0, 0, 0]), Buffer.alloc(125)])
+    const pings = Buffer.concat(Array.from({ length: 1000 }, () => ping))
+    await until('it is cut off', () => {
+      socket.write(pings)
+      return socket.closed
+    })
+  })
+
   test('that sends what is no frame is closed', async () => {
-    const socket = connect(Number(new URL(telltale.url()).port), '127.0.0.1')
-    const said = listen(socket)
-    const head = `GET ${STREAM} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n`
-    socket.write(`${head}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: ${basic()}\r\n\r\n`)
-    await until('it is open', () => said().startsWith('HTTP/1.1 101'))
+    const { socket, said } = await raw(STREAM)
     // Unmasked [RFC 6455 5.1].
     socket.write(Buffer.from([0x81, 0x01, 0x61]))
     await until('it is closed', () => socket.closed)
@@ -178,6 +210,33 @@ describe('a handshake', () => {
   test('on another route gets that route’s answer, and the connection ends', async () => {
     expect(await shake('/healthz', {})).toMatch(/^HTTP\/1.1 200 /)
     expect(await shake('/nothing', { authorization: basic() })).toMatch(/^HTTP\/1.1 404 /)
+  })
+
+  test('that is refused is closed, also when its peer never ends its side', async () => {
+    const upgrade = 'connection: Upgrade\r\nupgrade: websocket\r\n'
+    const asks = [
+      `GET ${STREAM} HTTP/1.1\r\nhost: x\r\n${upgrade}\r\n`,
+      `GET /healthz HTTP/1.1\r\nhost: x\r\n${upgrade}\r\n`,
+      'GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked\r\n\r\n',
+    ]
+    for (const ask of asks) {
+      const socket = connect({ port: Number(new URL(telltale.url()).port), host: '127.0.0.1', allowHalfOpen: true })
+      // The server has forgotten it, and says so to whatever comes.
+      socket.on('error', () => socket.destroy())
+      const said = listen(socket)
+      socket.write(ask)
+      await until('it is answered', () => said().includes('\r\n\r\n') && socket.readableEnded)
+      await until('it is closed', () => {
+        socket.write('x')
+        return socket.closed
+      })
+    }
+  })
+
+  test('begins with GET', async () => {
+    const said = await shake(STREAM, { authorization: basic() }, 'HEAD')
+    expect(said).toMatch(/^HTTP\/1.1 400 /)
+    expect(telltale.program().complained()).toBe('')
   })
 
   test('to another protocol is passed over, also with a body', async () => {

@@ -1,9 +1,10 @@
 // Keys, sessions and what is sealed: who is let in, and that nothing else is.
 import { createHmac } from 'node:crypto'
+import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { type Caller, Identity, newSecret, requireRole } from './identity.ts'
+import { type AccessToken, type Caller, Identity, newSecret, requireRole } from './identity.ts'
 
 const KEY = 'k'.repeat(40)
 const KEYS = 't:{~registry}:keys'
@@ -24,6 +25,14 @@ describe.skipIf(installed === undefined)('identity', () => {
       expect(identity.seal(text)).not.toBe(sealed)
       expect(new Identity(server.redis, KEY).unseal(sealed)).toBe(text)
     }
+  })
+
+  it('is not opened with a secret key that is shorter than 32 characters, such as none', () => {
+    for (const key of ['', ' ', 'k'.repeat(31)])
+      expect(() => new Identity(server.redis, key)).toThrow(
+        expect.objectContaining({ code: 'setup', message: expect.stringMatching(/^TELL/) }),
+      )
+    expect(new Identity(server.redis, 'k'.repeat(32))).toBeInstanceOf(Identity)
   })
 
   it('unseals nothing with another key, and nothing that was changed or cut', () => {
@@ -48,7 +57,12 @@ describe.skipIf(installed === undefined)('identity', () => {
 
   it('knows a key by its secret, and nobody else', async () => {
     await identity.put('one', 'secret', 'me', { home: 'user' })
-    expect(await identity.verify('one', 'secret')).toEqual({ keyId: 'one', account: 'me', roles: { home: 'user' } })
+    expect(await identity.verify('one', 'secret')).toEqual({
+      keyId: 'one',
+      account: 'me',
+      roles: { home: 'user' },
+      proof: expect.stringMatching(/^[\w-]{22}$/),
+    })
     for (const [keyId, secret] of [
       ['one', 'Secret'],
       ['one', ''],
@@ -58,6 +72,32 @@ describe.skipIf(installed === undefined)('identity', () => {
       ['', ''],
     ] as const)
       expect(await identity.verify(keyId, secret)).toBeUndefined()
+  })
+
+  it('knows a key although strangers ask for ids that nobody has, and looks for none that could not be one', async () => {
+    const other = new Identity(server.redis, KEY)
+    await other.put('honest', 'secret', 'me', {})
+    await other.verify('honest', 'secret')
+    const lookups = async () => Number(/cmdstat_hget:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1])
+    const before = await lookups()
+    for (const id of ['x'.repeat(65), 'x'.repeat(100_000), 'a b', 'a:b', 'ä', '\0', 'a\n'])
+      expect(await other.verify(id, 'secret')).toBeUndefined()
+    expect(await lookups()).toBe(before)
+    await Promise.all(Array.from({ length: 12_000 }, (_, i) => other.verify(`x${i}`, 'secret')))
+    await other.verify('honest', 'secret')
+    const asked = await lookups()
+    await other.verify('honest', 'secret')
+    await other.verify('honest', 'secret')
+    expect(await lookups()).toBe(asked)
+  })
+
+  it('removes the key that the settings named before', async () => {
+    for (const id of ['first', 'second']) {
+      await identity.put(id, 'secret', 'boss', { home: 'admin' })
+      await identity.settleAdminKey(id)
+      await identity.settleAdminKey(id)
+    }
+    expect([await identity.verify('first', 'secret'), await identity.verify('second', 'secret')]).toEqual([undefined, expect.anything()])
   })
 
   it('forgets a revoked key within a second', async () => {
@@ -92,7 +132,7 @@ describe.skipIf(installed === undefined)('identity', () => {
     it('is resumed as its caller for twelve hours', async () => {
       const { token, seconds } = await identity.startSession(caller)
       expect(seconds).toBe(12 * 3600)
-      expect(await identity.resumeSession(token)).toEqual({ ...caller, expiresMs: expect.any(Number) })
+      expect(await identity.resumeSession(token)).toEqual({ ...caller, expiresMs: expect.any(Number), session: expect.any(String) })
       const { exp, iat } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
       expect(exp - iat).toBe(seconds)
     })
@@ -102,6 +142,42 @@ describe.skipIf(installed === undefined)('identity', () => {
       const { token } = await identity.startSession((await identity.verify('leaver', 'secret')) as Caller)
       await server.redis.hdel(KEYS, 'leaver')
       expect(await new Identity(server.redis, KEY).resumeSession(token)).toBeUndefined()
+    })
+
+    it('ends with the secret of its key, and so does an access token', async () => {
+      await identity.put('rotated', 'old', 'me', {})
+      const { token } = await identity.startSession((await identity.verify('rotated', 'old')) as Caller)
+      const claims = { iss: 'me', aud: 'here', iat: nowSeconds, exp: nowSeconds + 60 }
+      const assertion = jsonwebtoken.sign(claims, 'old', { keyid: 'rotated' })
+      const access = (await identity.exchange(assertion, ['here'])) as AccessToken
+      await identity.put('rotated', 'old', 'me', {})
+      expect([await identity.resumeSession(token), await identity.verifyToken(access.token)]).toMatchObject([{}, {}])
+      const caller = (await identity.verifyToken(access.token)) as Caller
+      await identity.put('rotated', 'new', 'me', {})
+      expect([await identity.resumeSession(token), await identity.verifyToken(access.token)]).toEqual([undefined, undefined])
+      expect(await identity.renew(caller)).toBeUndefined()
+    })
+
+    it('that was ended is over everywhere within a second, and another of the same key goes on', async () => {
+      const [ended, other] = [await identity.startSession(caller), await identity.startSession(caller)]
+      const elsewhere = new Identity(server.redis, KEY)
+      expect(await elsewhere.resumeSession(ended.token)).toBeDefined()
+      await identity.endSession(ended.token)
+      expect(await identity.resumeSession(ended.token)).toBeUndefined()
+      await expect.poll(() => elsewhere.resumeSession(ended.token), { timeout: 1000, interval: 50 }).toBeUndefined()
+      expect(await elsewhere.resumeSession(other.token)).toBeDefined()
+      expect(await server.redis.pttl('t:{~registry}:ended:guest')).toBeLessThanOrEqual(12 * 3600 * 1000)
+      for (const text of ['', 'x', `${other.token}x`]) await identity.endSession(text)
+      expect(await identity.resumeSession(other.token)).toBeDefined()
+    })
+
+    it('costs little to end, however often that is done: past a hundred all older ones are over too', async () => {
+      await identity.put('restless', 'secret', 'me', {})
+      const one = (await identity.verify('restless', 'secret')) as Caller
+      const sessions = await Promise.all(Array.from({ length: 250 }, () => identity.startSession(one)))
+      for (const { token } of sessions) await identity.endSession(token)
+      expect(await server.redis.zcard('t:{~registry}:ended:restless')).toBeLessThanOrEqual(101)
+      for (const { token } of sessions) expect(await identity.resumeSession(token)).toBeUndefined()
     })
 
     it('is not what somebody else signed, or nobody', async () => {
@@ -129,8 +205,8 @@ describe.skipIf(installed === undefined)('identity', () => {
       const { hkdfSync } = await import('node:crypto')
       const signing = Buffer.from(hkdfSync('sha256', KEY, '', 'telltale console sessions', 32))
       const sign = (audience: string, end: number, extra: object = {}) =>
-        new SignJWT({})
-          .setProtectedHeader({ alg: 'HS256', ...extra })
+        new SignJWT({ proof: caller.proof, ...extra })
+          .setProtectedHeader({ alg: 'HS256' })
           .setSubject('guest')
           .setAudience(audience)
           .setExpirationTime(end)
@@ -138,6 +214,8 @@ describe.skipIf(installed === undefined)('identity', () => {
       expect(await identity.resumeSession(await sign('console', nowSeconds + 60))).toBeDefined()
       expect(await identity.resumeSession(await sign('console', nowSeconds - 60))).toBeUndefined()
       expect(await identity.resumeSession(await sign('api', nowSeconds + 60))).toBeUndefined()
+      for (const proof of ['', 'x', 1, undefined])
+        expect(await identity.resumeSession(await sign('console', nowSeconds + 60, { proof }))).toBeUndefined()
     })
   })
 })

@@ -1,15 +1,18 @@
 // Who somebody is and what they may: keys, tokens and sessions, the same for MQTT and HTTP.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Redis } from 'ioredis'
+import { Failure } from '../core/failure.ts'
 import { formatTime } from '../core/time.ts'
 import { Accounts, type Holder } from '../state/account.ts'
 import { Members, type Role } from '../state/member.ts'
 import { readChanges, type Scope } from '../state/registry.ts'
-import { type Caller, covers } from './role.ts'
+import { endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
+import type { Caller } from './role.ts'
 import { deriveKey, Seal } from './seal.ts'
-import { checkAssertion, type Refusal, Tokens } from './token.ts'
-import { type Ended, Watches } from './watch.ts'
+import { type Claims, checkAssertion, type Refusal, Tokens } from './token.ts'
+import { type Ended, type Troubled, Watches } from './watch.ts'
 
+export { REVOKED_WITHIN_MS } from './keyring.ts'
 export {
   type Caller,
   covers,
@@ -21,11 +24,9 @@ export {
   requireRole,
   roleIn,
 } from './role.ts'
-export { newSecret } from './seal.ts'
+export { isSecretKey, newSecret } from './seal.ts'
 export type { Refusal } from './token.ts'
 export type { Ended } from './watch.ts'
-
-type Cached = { readonly caller: Caller | undefined; readonly holder: Holder | undefined; readonly digest: Buffer; readonly readMs: number }
 
 /** What a request shows; at most one of them is looked at, in this order. */
 export type Shown = {
@@ -39,9 +40,6 @@ export type Shown = {
 
 export type AccessToken = { readonly token: string; readonly seconds: number }
 
-/** A revoked key stops working within this time. */
-const CACHE_MS = 800
-const MAX_CACHED = 10_000
 const SESSION_SECONDS = 12 * 3600
 const ACCESS_SECONDS = 3600
 
@@ -51,21 +49,26 @@ const BEARER = /^bearer +([a-z0-9._~+/=-]+)$/i
 export class Identity {
   readonly #redis: Redis
   readonly #accounts: Accounts
+  readonly #keys: Keyring
   readonly #seal: Seal
   readonly #sessions: Tokens
   readonly #access: Tokens
   readonly #watches: Watches
-  #cache = new Map<string, Cached>()
   #place = ''
 
-  /** @param secretKey any text of 32 or more characters; everything at rest is sealed with keys derived from it. */
-  constructor(redis: Redis, secretKey: string) {
+  /**
+   * @param secretKey any text of 32 or more characters; everything at rest is sealed with keys derived from it.
+   * @param troubled is told of records that cannot be read, whose keys are therefore as revoked.
+   * @throws Failure `setup` when the secret key is shorter.
+   */
+  constructor(redis: Redis, secretKey: string, troubled: Troubled = warn) {
     this.#redis = redis
     this.#accounts = new Accounts(redis)
     this.#seal = new Seal(secretKey)
     this.#sessions = new Tokens(deriveKey(secretKey, 'telltale console sessions'), 'console', SESSION_SECONDS)
     this.#access = new Tokens(deriveKey(secretKey, 'telltale access tokens'), 'telltale', ACCESS_SECONDS)
-    this.#watches = new Watches({ changed: () => this.#changed(), look: async keyId => (await this.#read(keyId)).caller })
+    this.#keys = new Keyring(this.#accounts, this.#seal, secretKey)
+    this.#watches = new Watches({ changed: () => this.#changed(), look: keyId => this.#keys.read(keyId), troubled })
   }
 
   async hasKeys(): Promise<boolean> {
@@ -91,8 +94,24 @@ export class Identity {
     if (known?.email !== email) await this.#accounts.put(account, known?.email)
     await this.#grant(account.id, roles, organizations, createTime)
     const key = { id: keyId, account: account.id, secret: this.seal(secret), createTime: held?.key.createTime ?? createTime }
-    await this.#accounts.putKey(key, held?.account.id)
-    this.#cache.delete(keyId)
+    if (held?.account.id !== account.id || !this.#holds(held, secret)) await this.#accounts.putKey(key, held?.account.id)
+    this.#keys.forget([keyId])
+  }
+
+  /** What was sealed with another secret key is not this secret: so an installation that lost its key can be entered again. */
+  #holds({ key }: Holder, secret: string): boolean {
+    try {
+      return this.unseal(key.secret) === secret
+    } catch (error) {
+      if (error instanceof Failure) return false
+      throw error
+    }
+  }
+
+  /** This is the key of the settings from now on; an earlier one of theirs is removed, with what is open by it. */
+  async settleAdminKey(keyId: string): Promise<void> {
+    await this.#accounts.settleAdminKey(keyId)
+    this.forget()
   }
 
   async #grant(
@@ -116,10 +135,10 @@ export class Identity {
   }
 
   /** Of hashes, so that neither the length nor the first difference of a secret shows in the time (hazard 21). */
-  async #prove(keyId: string, secret: string): Promise<Cached | undefined> {
-    const known = await this.#look(keyId)
+  async #prove(keyId: string, secret: string): Promise<Known | undefined> {
+    const known = await this.#keys.look(keyId)
     const given = createHash('sha256').update(secret).digest()
-    return timingSafeEqual(given, known.digest) ? known : undefined
+    return timingSafeEqual(given, known?.digest ?? nobodysDigest()) ? known : undefined
   }
 
   /** For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong. */
@@ -139,10 +158,10 @@ export class Identity {
     const colon = text.indexOf(':')
     if (colon < 0) return undefined
     const known = await this.#prove(text.slice(0, colon), text.slice(colon + 1))
-    return known?.holder?.account.enableBasicAuth ? known.caller : undefined
+    return known?.holder.account.enableBasicAuth ? known.caller : undefined
   }
 
-  /** The caller of an access token whose key still exists. */
+  /** The caller of an access token whose key still exists, with the secret that it had. */
   async verifyToken(token: string): Promise<Caller | undefined> {
     return this.#holderOf(await this.#access.verify(token))
   }
@@ -150,33 +169,45 @@ export class Identity {
   /** An access token for an assertion as RFC 7523 has it, signed with the secret of a key and made for one of these audiences. */
   async exchange(assertion: string, audiences: readonly string[]): Promise<AccessToken | Refusal> {
     const checked = await checkAssertion(assertion, audiences, async keyId => {
-      const { holder } = await this.#look(keyId)
-      return holder && { secret: this.unseal(holder.key.secret), names: [holder.account.email, holder.account.id] }
+      const known = await this.#keys.look(keyId)
+      if (!known) return undefined
+      const { key, account } = known.holder
+      return { secret: this.unseal(key.secret), names: [account.email, account.id], proof: known.caller.proof ?? '' }
     })
-    return 'error' in checked ? checked : { token: await this.#access.sign(checked.keyId), seconds: ACCESS_SECONDS }
+    return 'error' in checked ? checked : { token: await this.#access.sign({ ...checked, id: '' }), seconds: ACCESS_SECONDS }
   }
 
-  /** A console session for a verified caller: a signed token that lasts 12 hours. */
-  async startSession(caller: Caller): Promise<AccessToken> {
-    return { token: await this.#sessions.sign(caller.keyId), seconds: SESSION_SECONDS }
+  /** A console session for a verified caller: a signed token that lasts 12 hours, unless it is ended. */
+  async startSession({ keyId, proof = '' }: Caller): Promise<AccessToken> {
+    return { token: await this.#sessions.sign({ keyId, proof, id: randomBytes(16).toString('base64url') }), seconds: SESSION_SECONDS }
   }
 
-  /** The caller of a session whose key still exists. */
+  /** The caller of a session that was not ended, whose key still exists, with the secret that it had. */
   async resumeSession(token: string): Promise<Caller | undefined> {
     return this.#holderOf(await this.#sessions.verify(token))
   }
 
+  /** Nobody resumes it any more, and what is open by it ends. Anything that is no session is none afterwards. */
+  async endSession(token: string): Promise<void> {
+    const claims = await this.#sessions.verify(token)
+    if (!claims || !(await this.#keys.look(claims.keyId))) return
+    await this.#accounts.endSession(claims.keyId, claims.id, claims.expiresMs)
+    this.#keys.forget([claims.keyId])
+  }
+
   /**
-   * Says within a second when what the caller may has become less than it was: the key or account removed, or the role in this project
-   * (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends the watch.
+   * Says within a second when what the caller may has become less than it was: the key or account removed, its secret changed, the session
+   * ended, or the role in this project (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends
+   * the watch.
    */
   watch(caller: Caller, ended: Ended, project?: string): () => void {
     return this.#watches.add(caller, ended, project)
   }
 
-  /** What the caller may now, at most a second old; undefined when the key is gone. */
-  async renew({ keyId }: Caller): Promise<Caller | undefined> {
-    return (await this.#look(keyId)).caller
+  /** What the caller may now, at most a second old; undefined when the key, its secret or the session is another. */
+  async renew(caller: Caller): Promise<Caller | undefined> {
+    const known = await this.#keys.look(caller.keyId)
+    return endOf(caller, known) === undefined ? known?.caller : undefined
   }
 
   async close(): Promise<void> {
@@ -193,52 +224,25 @@ export class Identity {
 
   /** Forgets what this process knew, so that a change made here holds here at once. */
   forget(): void {
-    this.#cache = new Map()
+    this.#keys.forget('all')
   }
 
-  async #holderOf(claims: { readonly keyId: string; readonly expiresMs: number } | undefined): Promise<Caller | undefined> {
-    const caller = claims && (await this.#look(claims.keyId)).caller
-    return caller && { ...caller, expiresMs: claims.expiresMs }
-  }
-
-  async #look(keyId: string): Promise<Cached> {
-    const cached = this.#cache.get(keyId)
-    if (cached && performance.now() - cached.readMs < CACHE_MS) return cached
-    return this.#read(keyId)
-  }
-
-  async #read(keyId: string): Promise<Cached> {
-    // Before the answer: what is read is at least this fresh.
-    const readMs = performance.now()
-    const holder = await this.#accounts.holder(keyId)
-    const fresh = holder ? { ...this.#open(holder), readMs } : { caller: undefined, holder, digest: randomBytes(32), readMs }
-    if (this.#cache.size >= MAX_CACHED) this.#cache = new Map()
-    this.#cache.set(keyId, fresh)
-    return fresh
-  }
-
-  #open(holder: Holder): Omit<Cached, 'readMs'> {
-    const digest = createHash('sha256').update(this.unseal(holder.key.secret)).digest()
-    return { caller: callerOf(holder), holder, digest }
+  async #holderOf(claims: Claims | undefined): Promise<Caller | undefined> {
+    const known = claims && (await this.#keys.look(claims.keyId))
+    if (!known) return undefined
+    const { expiresMs, proof, id } = claims
+    const shown = { ...known.caller, expiresMs, proof, ...(id === '' ? {} : { session: id }) }
+    return endOf(shown, known) === undefined ? shown : undefined
   }
 
   async #changed(): Promise<ReadonlySet<string> | 'all'> {
     const { last, keys } = await readChanges(this.#redis, this.#place)
     this.#place = last
-    if (keys === 'all') this.forget()
-    else for (const keyId of keys) this.#cache.delete(keyId)
+    this.#keys.forget(keys)
     return keys
   }
 }
 
-function callerOf({ key, account, grants }: Holder): Caller {
-  const roles = new Map<string, Role>()
-  const organizations: string[] = []
-  const home = grants.find(([scope]) => scope === `projects/${account.project}`)
-  for (const [scope, role] of home ? [home, ...grants] : grants) {
-    const [kind, id = ''] = scope.split('/')
-    if (kind === 'organizations') organizations.push(id)
-    else if (!covers(roles.get(id), role as Role)) roles.set(id, role as Role)
-  }
-  return { keyId: key.id, account: account.email, roles: Object.fromEntries(roles), ...(organizations.length > 0 ? { organizations } : {}) }
+function warn(error: Error): void {
+  process.emitWarning(error)
 }

@@ -17,6 +17,10 @@ export type Caller = {
   readonly organizations?: readonly string[]
   /** Unix time at which a token or session ends; absent: a key, which lasts until it is revoked. */
   readonly expiresMs?: number
+  /** Fingerprint of the secret by which it was proven: another one ends what was proven by this. */
+  readonly proof?: string
+  /** Id of the session. */
+  readonly session?: string
 }
 
 export type RoleName = 'project.user' | 'project.developer' | 'project.admin' | 'organization.admin'

@@ -2,8 +2,17 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { Failure } from '../core/failure.ts'
 
+const MIN_SECRET_KEY = 32
+
+/** Whether it may seal an installation: from a shorter one, such as what is left of a file, everything could be derived by trying. */
+export function isSecretKey(text: string): boolean {
+  return text.length >= MIN_SECRET_KEY
+}
+
 /** A key of 256 bits for one purpose. */
 export function deriveKey(secretKey: string, purpose: string): Buffer {
+  if (!isSecretKey(secretKey))
+    throw new Failure('setup', `TELLTALE_SECRET_KEY: expected at least ${MIN_SECRET_KEY} characters, got ${secretKey.length}`)
   return Buffer.from(hkdfSync('sha256', secretKey, '', purpose, 32))
 }
 

@@ -12,7 +12,14 @@ const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
 const LEEWAY_SECONDS = 60
 const MAX_LIFETIME_SECONDS = 3600
 
-type Claims = { readonly keyId: string; readonly expiresMs: number }
+export type Claims = {
+  readonly keyId: string
+  readonly expiresMs: number
+  /** Of the secret that the key had (role.ts). */
+  readonly proof: string
+  /** Empty in tokens that are not ended one by one. */
+  readonly id: string
+}
 
 /** A signature costs twenty times what its digest does, and a client shows the same token for an hour. */
 const MAX_REMEMBERED = 10_000
@@ -30,11 +37,10 @@ export class Tokens {
     this.seconds = seconds
   }
 
-  async sign(keyId: string): Promise<string> {
+  async sign({ keyId, proof, id }: Omit<Claims, 'expiresMs'>): Promise<string> {
     const nowSeconds = Math.floor(Date.now() / 1000)
-    return new SignJWT({ sub: keyId, aud: this.#audience, iat: nowSeconds, exp: nowSeconds + this.seconds })
-      .setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' })
-      .sign(this.#key)
+    const claims = { sub: keyId, aud: this.#audience, iat: nowSeconds, exp: nowSeconds + this.seconds, proof }
+    return new SignJWT(id === '' ? claims : { ...claims, jti: id }).setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' }).sign(this.#key)
   }
 
   /** Undefined for anything that is not a token of this kind, or not any more. */
@@ -56,8 +62,9 @@ export class Tokens {
       verified => verified.payload,
       () => undefined,
     )
-    if (typeof payload?.sub !== 'string' || payload.exp === undefined) return undefined
-    return { keyId: payload.sub, expiresMs: payload.exp * 1000 }
+    const { sub, exp, proof, jti = '' } = payload ?? {}
+    if (sub === undefined || exp === undefined || typeof proof !== 'string') return undefined
+    return { keyId: sub, expiresMs: exp * 1000, proof, id: jti }
   }
 }
 
@@ -68,17 +75,17 @@ export type Refusal = {
 }
 
 /** Whose key this is, and what it may be issued by. */
-export type Issuer = { readonly secret: string; readonly names: readonly string[] }
+export type Issuer = { readonly secret: string; readonly names: readonly string[]; readonly proof: string }
 
 /**
- * The id of the key that signed, or why the assertion is not taken. Descriptions begin with the cause: `untrusted`, `signature`,
+ * The id of the key that signed and the proof of its secret, or why the assertion is not taken. Descriptions begin with the cause: `untrusted`, `signature`,
  * `timing` or `audience`; nothing of the assertion is repeated in them.
  */
 export async function checkAssertion(
   assertion: string,
   audiences: readonly string[],
   issuerOf: (keyId: string) => Promise<Issuer | undefined>,
-): Promise<{ readonly keyId: string } | Refusal> {
+): Promise<Pick<Claims, 'keyId' | 'proof'> | Refusal> {
   if (assertion.length > MAX_TOKEN_CHARS) return refuse('invalid_request', `assertion: at most ${MAX_TOKEN_CHARS} characters`)
   const keyId = signerOf(assertion)
   if (typeof keyId !== 'string') return keyId
@@ -89,7 +96,7 @@ export async function checkAssertion(
     ({ payload }) => problemOf(payload, issuer),
     (error: unknown) => reasonOf(error),
   )
-  return verified ?? { keyId }
+  return verified ?? { keyId, proof: issuer.proof }
 }
 
 function refuse(error: Refusal['error'], description: string): Refusal {

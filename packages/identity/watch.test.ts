@@ -1,11 +1,13 @@
 // Revocation while connected: whoever watches learns within a second, in every process, at the price of one look.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis, until } from '../log/fixture.ts'
 import { Accounts } from '../state/account.ts'
 import { Members } from '../state/member.ts'
 import { Organizations } from '../state/organization.ts'
 import { Projects } from '../state/project.ts'
 import { type Caller, Identity } from './identity.ts'
+import { Watches } from './watch.ts'
 
 const KEY = 'k'.repeat(40)
 
@@ -60,6 +62,11 @@ describe.skipIf(installed === undefined)('a watch', () => {
   it.each([
     ['the key', () => accounts.removeKey(caller.keyId, caller.keyId), 'the key was revoked'],
     ['the account', async () => accounts.remove(await accounts.one('home', caller.keyId)), 'the key was revoked'],
+    [
+      'the secret',
+      () => here.put(caller.keyId, 'another', caller.account, { home: 'developer', second: 'admin' }),
+      'the key has another secret',
+    ],
     ['a membership', () => members.remove('projects/home', caller.keyId), 'the role in project home was taken away'],
     [
       'some of a role',
@@ -70,6 +77,37 @@ describe.skipIf(installed === undefined)('a watch', () => {
     const { reason, ms } = await endedAfter(act)
     expect(reason).toBe(expected)
     expect(ms).toBeLessThan(1000)
+  })
+
+  it('of a session ends when that is ended elsewhere, and no other', async () => {
+    const resumed = async () => (await elsewhere.resumeSession((await here.startSession(caller)).token)) as Caller
+    const other = await resumed()
+    const { token } = await here.startSession(caller)
+    caller = (await elsewhere.resumeSession(token)) as Caller
+    let said = ''
+    elsewhere.watch(other, reason => {
+      said = reason
+    })
+    const { reason, ms } = await endedAfter(() => here.endSession(token))
+    expect([reason, said]).toEqual(['the session was ended', ''])
+    expect(ms).toBeLessThan(1000)
+  })
+
+  it('of a key whose record cannot be read ends, and holds up nobody', async () => {
+    const troubles: Error[] = []
+    const identity = new Identity(await server.connect(), KEY, error => troubles.push(error))
+    const bad = `${caller.keyId}-bad`
+    await here.put(bad, 'secret', `${bad}@home`, { home: 'user' })
+    const ends: string[] = []
+    identity.watch((await identity.verify(bad, 'secret')) as Caller, reason => ends.push(`${bad} ${reason}`))
+    identity.watch(caller, reason => ends.push(reason))
+    await server.redis.hset('t:{~registry}:keys', bad, '{"account":')
+    await server.redis.xadd('t:{~registry}:changes', '*', 'keys', bad)
+    await accounts.removeKey(caller.keyId, caller.keyId)
+    await until('both have ended', () => ends.length === 2, 1000)
+    expect(ends.toSorted()).toEqual([`${bad} the key was revoked`, 'the key was revoked'].toSorted())
+    expect(troubles).toMatchObject([{ code: 'setup', message: expect.stringContaining(bad) }])
+    await identity.close()
   })
 
   it('ends when what it watches was revoked before it began', async () => {
@@ -125,7 +163,7 @@ describe.skipIf(installed === undefined)('a watch', () => {
     const before = await commands()
     const since = performance.now()
     await until('two seconds are over', () => performance.now() - since > 2000, 3000)
-    expect((await commands()) - before).toBeLessThan(12)
+    expect((await commands()) - before).toBeLessThan(15)
     const { ms } = await endedAfter(() => accounts.removeKey(caller.keyId, caller.keyId))
     await until('all have ended', () => ended === 40_000, 1000)
     expect(ms).toBeLessThan(1000)
@@ -141,5 +179,35 @@ describe.skipIf(installed === undefined)('a watch', () => {
       await removed
     })
     expect(reason).toBe('the key was revoked')
+  })
+})
+
+describe('watches over keys of which some cannot be looked at', () => {
+  const callerOf = (keyId: string): Caller => ({ keyId, account: keyId, roles: { home: 'user' } })
+
+  it('end those that are gone, and ask again for those that failed, only for those', async () => {
+    const looked: string[] = []
+    const troubles: string[] = []
+    let away = true
+    const watches = new Watches({
+      changed: async () => new Set(),
+      look: async keyId => {
+        looked.push(keyId)
+        if (keyId === 'failing' && away) throw new Error('Redis is away')
+        if (keyId === 'unreadable') throw new Failure('setup', 'unreadable')
+        return undefined
+      },
+      troubled: error => troubles.push(error.message),
+    })
+    const ends: string[] = []
+    for (const keyId of ['failing', 'unreadable', 'gone']) watches.add(callerOf(keyId), () => ends.push(keyId), undefined)
+    await until('two have ended', () => ends.length === 2)
+    expect(ends.toSorted()).toEqual(['gone', 'unreadable'])
+    await until('it was asked again', () => looked.filter(keyId => keyId === 'failing').length > 1)
+    expect(looked.filter(keyId => keyId !== 'failing').toSorted()).toEqual(['gone', 'unreadable'])
+    expect(troubles).toEqual(expect.arrayContaining(['unreadable', 'Redis is away']))
+    away = false
+    await until('it has ended', () => ends.includes('failing'))
+    await watches.close()
   })
 })

@@ -1,4 +1,6 @@
 // Those who stay connected learn that their rights ended: one look at Redis per round and process, however many are watching.
+import { Failure } from '../core/failure.ts'
+import { endOf, type Known } from './keyring.ts'
 import { type Caller, covers, type Role, roleIn } from './role.ts'
 
 /** Called once, with what ended; must not throw. */
@@ -7,9 +9,13 @@ export type Ended = (reason: string) => void
 export type WatchPorts = {
   /** Keys whose rights changed since the last call. */
   changed(): Promise<ReadonlySet<string> | 'all'>
-  /** Past every cache. */
-  look(keyId: string): Promise<Caller | undefined>
+  /** Past every cache. Rejects with a Failure `setup` when the record cannot be read, and with anything else when that may pass. */
+  look(keyId: string): Promise<Known | undefined>
+  /** What failed; of what may pass, one in each round. */
+  readonly troubled: Troubled
 }
+
+export type Troubled = (error: Error) => void
 
 type Watcher = { readonly caller: Caller; readonly project: string | undefined; readonly ended: Ended }
 
@@ -22,6 +28,7 @@ export class Watches {
   readonly #watchers = new Map<string, Set<Watcher>>()
   /** Watched since the last round: a right may have ended between its proof and its watch. */
   #unchecked = new Set<string>()
+  #failed: Error | undefined
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
 
@@ -63,26 +70,46 @@ export class Watches {
   async #check(): Promise<void> {
     const unchecked = this.#unchecked
     this.#unchecked = new Set()
+    let changed: ReadonlySet<string> | 'all'
     try {
-      const changed = await this.#ports.changed()
-      const keys = changed === 'all' ? this.#watchers.keys() : [...unchecked, ...changed]
-      const affected = [...new Set(keys)].filter(keyId => this.#watchers.has(keyId))
-      for (let i = 0; i < affected.length; i += LOOKS_AT_ONCE)
-        await Promise.all(affected.slice(i, i + LOOKS_AT_ONCE).map(keyId => this.#look(keyId)))
-    } catch {
-      // Redis is away; the next round asks again, for everybody, because this one may have learnt of a change and not looked.
-      this.#unchecked = new Set(this.#watchers.keys())
+      changed = await this.#ports.changed()
+    } catch (error) {
+      for (const keyId of unchecked) this.#unchecked.add(keyId)
+      this.#ports.troubled(error as Error)
+      return
     }
+    const keys = changed === 'all' ? this.#watchers.keys() : [...unchecked, ...changed]
+    const affected = [...new Set(keys)].filter(keyId => this.#watchers.has(keyId))
+    for (let i = 0; i < affected.length; i += LOOKS_AT_ONCE)
+      await Promise.all(affected.slice(i, i + LOOKS_AT_ONCE).map(keyId => this.#look(keyId)))
+    if (this.#failed) this.#ports.troubled(this.#failed)
+    this.#failed = undefined
   }
 
   async #look(keyId: string): Promise<void> {
-    const now = await this.#ports.look(keyId)
+    let now: Known | undefined
+    try {
+      now = await this.#ports.look(keyId)
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'setup')) {
+        // Asked again in the next round.
+        this.#unchecked.add(keyId)
+        this.#failed = error as Error
+        return
+      }
+      // Nobody can say what it allows, so it allows nothing; others are not kept waiting for it.
+      this.#ports.troubled(error)
+    }
+    this.#tell(keyId, now)
+  }
+
+  #tell(keyId: string, now: Known | undefined): void {
     // Thousands may watch with the same roles.
     const verdicts = new Map<Caller['roles'], string | undefined>()
     for (const watcher of this.#watchers.get(keyId) ?? []) {
       const { caller, project, ended } = watcher
       if (project === undefined && !verdicts.has(caller.roles)) verdicts.set(caller.roles, lost(caller, now, Object.keys(caller.roles)))
-      const reason = project === undefined ? verdicts.get(caller.roles) : lost(caller, now, [project])
+      const reason = endOf(caller, now) ?? (project === undefined ? verdicts.get(caller.roles) : lost(caller, now, [project]))
       if (reason === undefined) continue
       this.#watchers.get(keyId)?.delete(watcher)
       ended(reason)
@@ -92,8 +119,7 @@ export class Watches {
 }
 
 /** What the caller had in these projects and has no more. */
-function lost(before: Caller, now: Caller | undefined, projects: readonly string[]): string | undefined {
-  if (!now) return 'the key was revoked'
-  const gone = projects.find(project => !covers(roleIn(now, project), roleIn(before, project) as Role))
+function lost(before: Caller, now: Known | undefined, projects: readonly string[]): string | undefined {
+  const gone = projects.find(project => !covers(now && roleIn(now.caller, project), roleIn(before, project) as Role))
   return gone === undefined ? undefined : `the role in project ${gone} was taken away`
 }

@@ -1,5 +1,7 @@
 // HTTP as every role has it: who is let in, what a body may be, and every failure in its shape, without a socket.
+import type { FastifySchema } from 'fastify'
 import type { Redis } from 'ioredis'
+import { Type } from 'typebox'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
 import { type Caller, Identity } from '../identity/identity.ts'
@@ -9,6 +11,8 @@ import { openLogger } from './logger.ts'
 
 const KEY = 'x'.repeat(32)
 const basic = (keyId: string, secret: string) => `Basic ${Buffer.from(`${keyId}:${secret}`).toString('base64')}`
+/** Every route of the API has one. */
+const named = (operationId: string) => ({ schema: { operationId } })
 const mine = { authorization: basic('key', 'secret-of-key') }
 
 describe.skipIf(installed === undefined)('http', () => {
@@ -20,25 +24,28 @@ describe.skipIf(installed === undefined)('http', () => {
     server = await openTestRedis()
     identity = new Identity(await server.connect('producer'), KEY)
     await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
+    await identity.put('other', 'secret-of-other', 'other@example.com', { home: 'developer' })
     app = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits: { manage: undefined, ingest: undefined } })
     app.get('/open', { config: { open: true } }, async () => ({ ok: true }))
-    app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', async request => {
+    app.get<{ Params: { project: string; device: string } }>('/v2/projects/:project/devices/:device', named('one'), async request => {
       callerIn(request, request.params.project)
       return request.params
     })
-    app.post('/v2/echo', async request => ({ got: request.body ?? null }))
-    app.post('/v2/raw', { config: { raw: true } }, async request => ({ bytes: Buffer.isBuffer(request.body) ? request.body.length : 0 }))
-    app.get(verb('/v2/projects/:project/devices', 'stream'), async () => {
+    app.post('/v2/echo', named('echo'), async request => ({ got: request.body ?? null }))
+    app.post('/v2/raw', { config: { raw: true }, ...named('raw') }, async request => ({
+      bytes: Buffer.isBuffer(request.body) ? request.body.length : 0,
+    }))
+    app.get(verb('/v2/projects/:project/devices', 'stream'), named('stream'), async () => {
       throw new Failure('invalid', 'cursor: no', { field: 'cursor' })
     })
-    app.get('/v2/fail/:code', async request => {
+    app.get('/v2/fail/:code', named('fail'), async request => {
       const { code } = request.params as { code: string }
       if (code === 'unavailable') throw new Failure('unavailable', 'later', { retryAfterMs: 4200 })
       if (code === 'internal') throw new Error('secret detail')
       throw new Failure(code as 'invalid', 'no')
     })
     quick = await server.connect('producer')
-    app.get('/v2/store', () => quick.ping())
+    app.get('/v2/store', named('store'), () => quick.ping())
   })
   afterAll(async () => {
     await app.close()
@@ -214,13 +221,69 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(String(asked.headers['access-control-allow-headers']).toLowerCase()).not.toContain('x-telltale-console')
   })
 
+  it.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])('lets pages elsewhere send %s', async method => {
+    const headers = { origin: 'https://elsewhere.example', 'access-control-request-method': method }
+    const asked = await app.inject({ method: 'OPTIONS', url: '/v2/echo', headers })
+    expect([asked.statusCode, String(asked.headers['access-control-allow-methods']).split(', ')]).toEqual([
+      204,
+      expect.arrayContaining([method]),
+    ])
+  })
+
+  it('looks at no key that was wrong twenty times from an address, and at the same token no more often either', async () => {
+    const limits = { manage: { requests: 100, windowMs: 60_000 }, ingest: undefined }
+    const guarded = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })
+    guarded.get('/v2/manage', named('manage'), async () => ({}))
+    const status = async (headers: Record<string, string>, remoteAddress = '10.0.0.1') =>
+      (await guarded.inject({ method: 'GET', url: '/v2/manage', headers, remoteAddress })).statusCode
+    const wrong: Record<string, string>[] = [
+      { authorization: basic('key', 'wrong') },
+      { authorization: 'Bearer a.b.c' },
+      { cookie: `${SESSION_COOKIE}=a.b.c` },
+    ]
+    for (const headers of wrong) {
+      for (let i = 0; i < 20; i++) expect(await status(headers)).toBe(401)
+      const refused = await guarded.inject({ method: 'GET', url: '/v2/manage', headers, remoteAddress: '10.0.0.1' })
+      expect([refused.statusCode, refused.headers['retry-after']]).toEqual([429, expect.stringMatching(/^(60|[1-5]\d)$/)])
+    }
+    expect([await status(mine), await status(mine, '10.0.0.2')]).toEqual([429, 200])
+    const other = { authorization: basic('other', 'secret-of-other') }
+    expect(await status(other)).toBe(200)
+    // Nothing shown is nothing guessed.
+    for (let i = 0; i < 25; i++) expect(await status({})).toBe(401)
+    expect(await status({ authorization: basic('key', 'wrong') }, '2001:db8::1')).toBe(401)
+    await guarded.close()
+  })
+
+  it.each<[what: string, schema: FastifySchema | undefined, complaint: string]>([
+    ['without an operationId', undefined, 'POST /v2/things:test: a route of the API needs an operationId'],
+    [
+      'whose body has no example',
+      { operationId: 'x', body: Type.Object({ a: Type.String() }) },
+      'POST /v2/things:test: its body needs an example',
+    ],
+    [
+      'whose body has an example of some fields only',
+      { operationId: 'x', body: Type.Object({ a: Type.String(), b: Type.String({ examples: ['b'] }) }) },
+      'POST /v2/things:test: its body needs an example',
+    ],
+  ])('takes no route %s', async (_, schema, complaint) => {
+    const other = await openHttp({
+      identity,
+      log: openLogger('silent'),
+      version: '1.2.3',
+      limits: { manage: undefined, ingest: undefined },
+    })
+    expect(() => other.post(verb('/v2/things', 'test'), schema ? { schema } : {}, async () => ({}))).toThrow(complaint)
+    await other.close()
+  })
+
   it('tells a caller who asks too often when to come again, each caller and each kind of request for itself', async () => {
     const limits = { manage: { requests: 3, windowMs: 60_000 }, ingest: { requests: 5, windowMs: 60_000 } }
     const limited = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })
-    await identity.put('other', 'secret-of-other', 'other@example.com', { home: 'developer' })
-    limited.get('/v2/manage', async () => ({}))
-    limited.post('/v2/ingest', { config: { limit: 'ingest' } }, async () => ({}))
-    limited.get('/v2/free', { config: { limit: 'none' } }, async () => ({}))
+    limited.get('/v2/manage', named('manage'), async () => ({}))
+    limited.post('/v2/ingest', { config: { limit: 'ingest' }, ...named('ingest') }, async () => ({}))
+    limited.post('/sign-in', { config: { open: true, limit: 'address' } }, async () => ({}))
     const statuses = async (count: number, method: 'GET' | 'POST', url: string, headers = mine) => {
       const found = []
       for (let i = 0; i < count; i++) found.push(await limited.inject({ method, url, headers }))
@@ -229,7 +292,9 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(await statuses(5, 'GET', '/v2/manage')).toEqual([200, 200, 200, 429, 429])
     expect(await statuses(1, 'GET', '/v2/manage', { authorization: basic('other', 'secret-of-other') })).toEqual([200])
     expect(await statuses(6, 'POST', '/v2/ingest')).toEqual([200, 200, 200, 200, 200, 429])
-    expect(await statuses(8, 'GET', '/v2/free')).toEqual(Array(8).fill(200))
+    const signIns = []
+    for (let i = 0; i < 601; i++) signIns.push((await limited.inject({ method: 'POST', url: '/sign-in' })).statusCode)
+    expect([new Set(signIns.slice(0, 600)), signIns.at(-1)]).toEqual([new Set([200]), 429])
     const refused = await limited.inject({ method: 'GET', url: '/v2/manage', headers: mine })
     expect(refused.headers['retry-after']).toMatch(/^\d+$/)
     expect(refused.json()).toMatchObject({ code: 429, error: 'at most 3 requests in 60 s' })

@@ -3,13 +3,14 @@ import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
-import fastifyRateLimit from '@fastify/rate-limit'
+import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
+import { GUESS_LIMITS, Guesses } from './guess.ts'
 import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
@@ -22,17 +23,20 @@ declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller | undefined
   }
+  interface FastifyInstance {
+    guesses: Guesses
+  }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
     raw?: boolean
     /** No credentials needed. */
     open?: boolean
-    /** Which of the caller's limits a request counts against; `manage` on `/v2` unless said. */
-    limit?: Limit
+    /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
+    limit?: Limit | 'address'
   }
 }
 
-export type Limit = 'manage' | 'ingest' | 'none'
+export type Limit = 'manage' | 'ingest'
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -40,7 +44,7 @@ export type HttpSettings = {
   readonly identity: Identity
   readonly log: Logger
   readonly version: string
-  readonly limits: Readonly<Record<Exclude<Limit, 'none'>, Rate | undefined>>
+  readonly limits: Readonly<Record<Limit, Rate | undefined>>
 }
 
 const STATUS: Readonly<Record<FailureCode, number>> = {
@@ -118,7 +122,13 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
   const app = create(log)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
-  await app.register(fastifyCors, { origin: '*', allowedHeaders: CORS_HEADERS, exposedHeaders: ['retry-after'], maxAge: 86_400 })
+  await app.register(fastifyCors, {
+    origin: '*',
+    methods: [...CORS_METHODS],
+    allowedHeaders: CORS_HEADERS,
+    exposedHeaders: ['retry-after'],
+    maxAge: 86_400,
+  })
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
     httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
@@ -127,11 +137,12 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.decorateRequest('caller', undefined)
+  app.decorate('guesses', new Guesses(limits.manage && GUESS_LIMITS))
   const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {
-    if (request.routeOptions.config.open) return
-    request.caller = await authenticate(identity, request)
-    await limited(request)
+    const { open, limit } = request.routeOptions.config
+    if (!open) request.caller = await authenticate(identity, request)
+    if (!open || limit === 'address') await limited(request)
   })
   app.addHook('preValidation', async request => {
     const { 'content-encoding': encoding = 'identity' } = request.headers
@@ -148,21 +159,25 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
 }
 
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
+const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id']
+
+/** Of one address, to sign in and to get tokens: a whole site may be behind it. */
+const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
 
 type Limiter = (request: FastifyRequest) => Promise<void>
 
 /** Counts per key and kind, in this process (contracts.md 1.b.8). */
 function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
-  const counter = (kind: string, rate: Rate | undefined) =>
-    rate &&
-    app.createRateLimit({
-      max: rate.requests,
-      timeWindow: rate.windowMs,
-      // Whoever works in the console is not held up by programs that use the same key.
-      keyGenerator: request => `${kind} ${isSession(request) ? 'session' : 'key'} ${request.caller?.keyId ?? ''}`,
-    })
-  const counters = { manage: counter('manage', limits.manage), ingest: counter('ingest', limits.ingest), none: undefined }
+  const counter = (kind: string, rate: Rate | undefined, who: (request: FastifyRequest) => string) =>
+    rate && app.createRateLimit({ max: rate.requests, timeWindow: rate.windowMs, keyGenerator: request => `${kind} ${who(request)}` })
+  // Whoever works in the console is not held up by programs that use the same key.
+  const key = (request: FastifyRequest) => `${isSession(request) ? 'session' : 'key'} ${request.caller?.keyId ?? ''}`
+  const counters = {
+    manage: counter('manage', limits.manage, key),
+    ingest: counter('ingest', limits.ingest, key),
+    address: counter('address', limits.manage && ADDRESS_RATE, request => `${addressOf(request)} ${request.routeOptions.url ?? ''}`),
+  }
   return async request => {
     const count = counters[request.routeOptions.config.limit ?? 'manage']
     const found = await count?.(request)
@@ -189,14 +204,37 @@ function pathOf(request: FastifyRequest): string {
   return request.originalUrl.split('?', 1)[0] as string
 }
 
+/** Whom a site has for its own: of IPv6 the whole network. */
+function addressOf({ ip }: FastifyRequest): string {
+  if (ip.startsWith('::ffff:')) return ip.slice('::ffff:'.length)
+  return ip.includes(':') ? normalizeIP(ip, 64) : ip
+}
+
+/** Credentials are looked at in here, so that they cannot be guessed at without end; see guess.ts. */
+export function guarded<T>(
+  request: FastifyRequest,
+  claim: string,
+  check: () => Promise<T>,
+  isGuess: (found: T) => boolean = found => found === undefined,
+): Promise<T> {
+  return request.server.guesses.attempt(addressOf(request), claim, check, isGuess)
+}
+
+const TAIL_CHARS = 40
+
+/** Whose the credentials say they are: the key id of Basic; a token stands for itself, by the end of its signature. */
+function claimOf(authorization: string): string {
+  const basic = /^basic +(.+)$/i.exec(authorization)?.[1]
+  return basic === undefined ? authorization.slice(-TAIL_CHARS) : (Buffer.from(basic, 'base64').toString('utf8').split(':', 1)[0] ?? '')
+}
+
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
   const { token } = request.query as { readonly token?: unknown }
   const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
-  const caller = await identity.authenticate({
-    authorization: request.headers.authorization,
-    token: typeof token === 'string' ? token : undefined,
-    session,
-  })
+  const shown = { authorization: request.headers.authorization, token: typeof token === 'string' ? token : undefined, session }
+  const proof = shown.authorization ?? shown.token ?? session
+  // Who shows nothing guesses nothing.
+  const caller = proof === undefined ? undefined : await guarded(request, claimOf(proof), () => identity.authenticate(shown))
   if (!caller)
     throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.

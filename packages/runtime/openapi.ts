@@ -3,7 +3,7 @@ import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { RouteOptions } from 'fastify'
 import type { HttpApp } from './http.ts'
-import { ErrorBody } from './schema.ts'
+import { ErrorBody, exampleOf } from './schema.ts'
 import { publicUrl } from './verb.ts'
 
 const DESCRIPTION = `Devices, live streams, history, rules and alarms.
@@ -40,15 +40,34 @@ export async function addOpenApi(app: HttpApp, version: string): Promise<void> {
     },
     transform: ({ schema, url, route }) => ({
       url,
-      schema: { ...schema, ...(route.config?.open ? { security: [] } : {}), hide: schema?.operationId === undefined },
+      schema: {
+        ...schema,
+        ...(schema?.body ? { body: { ...schema.body, examples: [exampleOf(schema.body)] } } : {}),
+        ...(route.config?.open ? { security: [] } : {}),
+        hide: schema?.operationId === undefined,
+      },
     }),
   })
   app.addHook('onRoute', route => {
     if (route.url.startsWith(DOCS)) route.config = { ...route.config, open: true }
+    checkDescribed(route)
     describeErrors(route)
   })
   app.get('/openapi.json', { config: { open: true } }, () => app.swagger())
   await app.register(fastifySwaggerUi, { routePrefix: DOCS, staticCSP: true, transformStaticCSP: () => DOCS_CSP, logLevel: 'warn' })
+}
+
+const API = /^(\/emulator)?\/v2(alpha)?\//
+
+/** What is not described is not in the document, and no client, fuzz or test of the examples would know of it: it stops the start. */
+function checkDescribed({ method, url, schema }: RouteOptions): void {
+  const route = `${String(method)} ${publicUrl(url)}`
+  if (schema?.operationId === undefined) {
+    if (API.test(url)) throw new Error(`${route}: a route of the API needs an operationId`)
+    return
+  }
+  if (schema.body && exampleOf(schema.body) === undefined)
+    throw new Error(`${route}: its body needs an example, or one of each field that must be there`)
 }
 
 function describeErrors(route: RouteOptions): void {

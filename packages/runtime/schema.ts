@@ -45,6 +45,21 @@ export function described<Schema extends TSchema>(schema: Schema): ReturnType<ty
   return Type.Unsafe<unknown>({ ...schema, [BY_HANDLER]: 'handler' })
 }
 
+type WithExamples = {
+  readonly examples?: readonly unknown[]
+  readonly properties?: Readonly<Record<string, WithExamples>>
+  readonly required?: readonly string[]
+}
+
+/** Of a whole value: its own, or put together from those of its fields; undefined when one that must be there has none. */
+export function exampleOf(schema: unknown): unknown {
+  const { examples, properties = {}, required = [] } = schema as WithExamples
+  if (examples !== undefined) return examples[0]
+  const known = Object.entries(properties).flatMap(([name, field]) => (field.examples ? [[name, field.examples[0]] as const] : []))
+  const example = Object.fromEntries(known)
+  return known.length > 0 && required.every(name => Object.hasOwn(example, name)) ? example : undefined
+}
+
 /** Checks what stands at `where` (`body`, `params`) of a request. */
 export function checkOf(schema: TSchema, where: string): Check {
   if (BY_HANDLER in schema) return value => ({ value })

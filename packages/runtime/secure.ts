@@ -1,5 +1,6 @@
 // The HTTPS port: HTTP/1.1 and HTTP/2 on one port, chosen by ALPN, in front of the same fastify as the plain port. HTTP/1.1 goes to the
 // plain port's own server, so that time limits, upgrades and shutdown are the same; HTTP/2 has its limits here.
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttp2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import { createServer as createTlsServer, type Server, type TLSSocket } from 'node:tls'
@@ -9,7 +10,7 @@ import type { Logger } from './logger.ts'
 
 export type SecurePort = {
   readonly port: number
-  /** Takes no more connections, tells HTTP/2 clients to go (GOAWAY), and closes what is idle; the rest within a bound. */
+  /** Takes no more connections, tells HTTP/2 clients to go (GOAWAY), and closes what is idle; requests under way get a bound to end in. */
   stop(): Promise<void>
 }
 
@@ -26,7 +27,7 @@ const HANDSHAKE_MS = 10_000
 /** A connection without a stream, and a request whose body does not come, are cut off (hazard 15). */
 const IDLE_MS = 30_000
 const LOOK_EVERY_MS = 1000
-/** What a client gets to finish after GOAWAY. */
+/** What requests under way get to finish; a part of the process has 5 s to stop. */
 const LINGER_MS = 3000
 
 /** `app` must be ready. Rejects with a Failure `setup` that names the setting, or with the error of `listen`. */
@@ -39,6 +40,7 @@ export async function openSecure(
   const { pair, daysLeft } = await readCertificate(files, Date.now())
   warnOfExpiry(daysLeft, log)
   const h2 = openHttp2(app)
+  const h1 = openHttp1(app)
   const sockets = new Set<Socket>()
   const server = createTlsServer(
     { ...pair, ALPNProtocols: ['h2', 'http/1.1'], minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS, noDelay: true },
@@ -46,7 +48,7 @@ export async function openSecure(
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))
       if (socket.alpnProtocol === 'h2') h2.take(socket)
-      else app.server.emit('connection', socket)
+      else h1.take(socket)
     },
   )
   // A client that gives up, or that does not speak TLS: nothing of ours is wrong.
@@ -61,19 +63,62 @@ export async function openSecure(
     stop: async () => {
       watch.stop()
       const closed = new Promise<void>(resolve => server.close(() => resolve()))
-      await h2.stop()
+      await Promise.all([h1.stop(), h2.stop()])
       for (const socket of sockets) socket.destroy()
       await closed
     },
   }
 }
 
-type Http2Door = { take(socket: TLSSocket): void; stop(): Promise<void> }
+type Door = { take(socket: TLSSocket): void; stop(): Promise<void> }
+
+/** HTTP/1.1 on sockets that have shaken hands: the plain port's server takes them, and does not know when this port stops. */
+function openHttp1(app: HttpApp): Door {
+  const sockets = new Set<Socket>()
+  const answers = new Set<ServerResponse>()
+  const busy = (socket: Socket) => [...answers].some(answer => answer.req.socket === socket)
+  app.server.on('request', (request: IncomingMessage, answer: ServerResponse) => {
+    if (!sockets.has(request.socket)) return
+    answers.add(answer)
+    answer.once('close', () => answers.delete(answer))
+  })
+  return {
+    take: socket => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      app.server.emit('connection', socket)
+    },
+    stop: () =>
+      within(LINGER_MS, done => {
+        const look = () => {
+          // What has been written still goes out.
+          for (const socket of sockets) if (!busy(socket)) socket.destroySoon()
+          if (answers.size === 0) done()
+        }
+        for (const answer of answers) {
+          if (!answer.headersSent) answer.setHeader('connection', 'close')
+          answer.once('close', look)
+        }
+        look()
+      }),
+  }
+}
+
+/** Resolves when it is done, or after this time. */
+function within(limitMs: number, begin: (done: () => void) => void): Promise<void> {
+  return new Promise(resolve => {
+    const late = setTimeout(resolve, limitMs)
+    begin(() => {
+      clearTimeout(late)
+      resolve()
+    })
+  })
+}
 
 type Session = { readonly session: ServerHttp2Session; streams: number; idleSinceMs: number }
 
 /** HTTP/2 on sockets that have shaken hands already. */
-function openHttp2(app: HttpApp): Http2Door {
+function openHttp2(app: HttpApp): Door {
   const server = createHttp2Server(
     {
       settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES, enablePush: false },

@@ -1,6 +1,7 @@
 // The audit: who changed what, when and with which result. Kept per project and organisation, the oldest go; never a body or secret.
 import type { Redis } from 'ioredis'
 import { formatTime } from '../core/time.ts'
+import { compareIds } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
 import { registryKey, type Scope } from './registry.ts'
 
@@ -20,6 +21,8 @@ export type AuditEntry = {
 export type AuditRecord = AuditEntry & { readonly id: string; readonly time: string }
 
 const MAX_RECORDS = 10_000
+/** Of what was refused, which anybody with a key brings about as often as they like: it pushes out only its own kind. */
+const MAX_REFUSED = 1000
 const MAX_PATH = 500
 
 export class Audit {
@@ -33,19 +36,36 @@ export class Audit {
   async add(scope: Scope, entry: AuditEntry): Promise<void> {
     const { path, resource, status, ...rest } = entry
     const fields = { ...rest, path: path.slice(0, MAX_PATH), resource: resource.slice(0, MAX_PATH), status: String(status) }
-    await this.#redis.xadd(auditKey(scope), 'MAXLEN', '~', MAX_RECORDS, '*', ...Object.entries(fields).flat())
+    const [kind, max] = status >= 400 ? (['refused', MAX_REFUSED] as const) : (['audit', MAX_RECORDS] as const)
+    await this.#redis.xadd(auditKey(scope, kind), 'MAXLEN', '~', max, '*', ...Object.entries(fields).flat())
   }
 
   /** Newest first; `before` is the id of the last record of the page before. */
   async list(scope: Scope, before: string, limit: number): Promise<AuditRecord[]> {
-    const rows = await this.#redis.xrevrange(auditKey(scope), before === '' ? '+' : `(${before}`, '-', 'COUNT', limit)
-    return rows.map(([id, fields]) => toRecord(id, fields))
+    const isRefused = before.endsWith(REFUSED)
+    const id = isRefused ? before.slice(0, -REFUSED.length) : before
+    // Of two at one place the refused one is the second.
+    const [changed, refused] = await Promise.all([
+      this.#redis.xrevrange(auditKey(scope, 'audit'), id === '' ? '+' : `(${id}`, '-', 'COUNT', limit),
+      this.#redis.xrevrange(auditKey(scope, 'refused'), id === '' ? '+' : isRefused ? `(${id}` : id, '-', 'COUNT', limit),
+    ])
+    const rows = [...changed.map(row => ({ row, mark: '' })), ...refused.map(row => ({ row, mark: REFUSED }))]
+    const newest = rows.toSorted((a, b) => compareIds(b.row[0], a.row[0])).slice(0, limit)
+    return newest.map(({ row: [place, fields], mark }) => toRecord(`${place}${mark}`, fields))
   }
 }
 
-function auditKey(scope: Scope): string {
+/** Ends the id of a record of what was refused. */
+const REFUSED = 'r'
+
+/** Whether it may be the id of a record. */
+export function isRecordId(text: string): boolean {
+  return /^\d{1,15}-\d{1,15}r?$/.test(text)
+}
+
+function auditKey(scope: Scope, name: 'audit' | 'refused'): string {
   const [kind, id = ''] = scope.split('/')
-  return kind === 'projects' ? projectKey(id, 'audit') : registryKey(`audit:${id}`)
+  return kind === 'projects' ? projectKey(id, name) : registryKey(`${name}:${id}`)
 }
 
 function toRecord(id: string, fields: readonly string[]): AuditRecord {

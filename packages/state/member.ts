@@ -11,6 +11,8 @@ export type Member = { readonly account: string; readonly role: Role; readonly c
 const PUT = `${TELL}
 local known = redis.call('HEXISTS', KEYS[1], ARGV[2]) == 1
 if known == (ARGV[5] == '1') then return 0 end
+local kind, id = string.match(ARGV[1], '^(%l+)/(.+)$')
+if redis.call('HEXISTS', '${REGISTRY}' .. kind, id) == 0 then return -2 end
 if redis.call('HEXISTS', '${REGISTRY}accounts', ARGV[2]) == 0 then return -1 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 redis.call('HSET', '${REGISTRY}memberships:' .. ARGV[2], ARGV[1], ARGV[4])
@@ -60,10 +62,11 @@ export class Members {
     const { account, role } = member
     const added = await this.#redis.telltalePutMember(1, membersKey(scope), scope, account, JSON.stringify(member), role, '1')
     if (added === 0) throw new Failure('conflict', `${account} is a member of ${scope} already`)
+    if (added === -2) throw new Failure('not_found', `${scope} does not exist`)
     if (added < 0) throw new Failure('not_found', `service account ${account} does not exist`)
   }
 
-  /** Adds or replaces a member without a question. */
+  /** Adds or replaces a member without a question, whether or not its scope exists yet. */
   async put(scope: Scope, member: Member): Promise<void> {
     const transaction = this.#redis
       .multi()

@@ -10,6 +10,9 @@ export function registryKey(name: string): string {
   return `${REGISTRY}${name}`
 }
 
+/** Projects that are being deleted, as scopes, with the token of who deletes them: nobody has a role there. */
+export const CLOSED = registryKey('closed')
+
 /** What somebody can be a member of. */
 export type Scope = `projects/${string}` | `organizations/${string}`
 
@@ -74,6 +77,11 @@ end
 local function keysOf(account)
   return table.concat(redis.call('SMEMBERS', '${REGISTRY}keysOf:' .. account), ',')
 end`
+
+/** The same within a transaction. */
+export function tell(transaction: ReturnType<Redis['multi']>, keyId: string): void {
+  transaction.xadd(CHANGES, 'MAXLEN', '~', CHANGES_KEPT, '*', 'keys', keyId)
+}
 
 export type Changes = { readonly last: string; readonly keys: ReadonlySet<string> | 'all' }
 

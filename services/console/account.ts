@@ -9,11 +9,13 @@ import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Account, Accounts, Key } from '../../packages/state/account.ts'
 import type { Members } from '../../packages/state/member.ts'
+import type { Projects } from '../../packages/state/project.ts'
 import { MAX_PAGE, masked, UpdateMask } from './organization.ts'
 
 export type AccountPorts = {
   readonly accounts: Accounts
   readonly members: Members
+  readonly projects: Projects
   readonly identity: Identity
   nowUs(): number
 }
@@ -63,8 +65,7 @@ export function addAccountRoutes(app: HttpApp, ports: AccountPorts): void {
       const { pageSize = MAX_PAGE, pageToken } = request.query
       const limit = Math.min(pageSize, MAX_PAGE)
       const page = await accounts.list(project, decodeToken(pageToken) ?? '', limit)
-      const last = page.length === limit ? page.at(-1) : undefined
-      return { serviceAccounts: page.map(toJson), nextPageToken: last ? encodeToken(last.id) : '' }
+      return { serviceAccounts: page.accounts.map(toJson), nextPageToken: page.next === undefined ? '' : encodeToken(page.next) }
     },
   )
   app.get(
@@ -239,11 +240,13 @@ function holds(caller: Caller, scope: string, role: Role): boolean {
   return kind === 'organizations' ? caller.organizations?.includes(id) === true : covers(roleIn(caller, id), role)
 }
 
-/** Where it was made an account can be ended, whatever it is a member of; but only its equal ends an organisation's admin. */
-async function mayEnd({ members }: AccountPorts, caller: Caller, account: Account): Promise<void> {
-  const scopes = Object.keys(await members.of(account.id))
-  if (scopes.every(scope => !scope.startsWith('organizations/') || holds(caller, scope, 'admin'))) return
-  throw new Failure('forbidden', `service account ${account.id} administers an organization; the caller does not`)
+/** Where it was made an account can be ended, whatever it is a member of; but who administers the organisation there is ended by its equals. */
+async function mayEnd({ members, projects }: AccountPorts, caller: Caller, account: Account): Promise<void> {
+  const [home] = await projects.several([account.project])
+  const grants = await members.of(account.id)
+  if (home === undefined || !Object.hasOwn(grants, `organizations/${home.organization}`)) return
+  if (caller.organizations?.includes(home.organization)) return
+  throw new Failure('forbidden', `service account ${account.id} administers the organization; the caller does not`)
 }
 
 function nameOf({ project, id }: Account): string {

@@ -19,7 +19,7 @@ const AlarmAnswer = Type.Unsafe<AlarmDocument>(
 )
 const project = ProjectId
 const tags = ['alarms']
-const One = Type.Object({ project, alarm: Type.String() })
+const One = Type.Object({ project, alarm: Type.String({ examples: ['aldv3cia0cfa8tqnocc0'] }) })
 const MAX_PAGE = 1000
 
 export function addAlarmRoutes(app: HttpApp, { alarms, nowUs }: AlarmPorts): void {

@@ -6,7 +6,7 @@ import { type Caller, roleIn } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
-import type { Audit } from '../../packages/state/audit.ts'
+import { type Audit, isRecordId } from '../../packages/state/audit.ts'
 import type { Scope } from '../../packages/state/registry.ts'
 import { administratorOf, MAX_PAGE, OrganizationId } from './organization.ts'
 
@@ -65,7 +65,7 @@ export function addAudit(app: HttpApp, audit: Audit): void {
         else administratorOf(request, parent)
         const { pageSize = MAX_PAGE, pageToken } = request.query
         const before = decodeToken(pageToken) ?? ''
-        if (!/^(\d{1,15}-\d{1,15})?$/.test(before)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
+        if (before !== '' && !isRecordId(before)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
         const limit = Math.min(pageSize, MAX_PAGE)
         const records = await audit.list(`${kind.path}/${parent}`, before, limit)
         const last = records.length === limit ? records.at(-1) : undefined
@@ -92,13 +92,17 @@ async function record(audit: Audit, caller: Caller, request: FastifyRequest, rep
     status: reply.statusCode,
     requestId: request.id,
   }
-  for (const scope of request.auditScopes ?? scopesOf(caller, path)) await audit.add(scope, entry)
+  for (const scope of request.auditScopes ?? scopesOf(caller, request)) await audit.add(scope, entry)
 }
 
-/** Nobody writes into the audit of a project that is not theirs, not even that they were refused. */
-function scopesOf(caller: Caller, path: string): Scope[] {
-  const [, kind, id] = /\/(projects|organizations)\/([A-Za-z0-9_-]{1,63})(?=[/:]|$)/.exec(path) ?? []
-  if (id === undefined) return []
+/**
+ * By what the handler saw, because a path can be written in many ways. Nobody writes into the audit of a project that is not theirs, not
+ * even that they were refused.
+ */
+function scopesOf(caller: Caller, { routeOptions, params }: FastifyRequest): Scope[] {
+  const [, kind, name = ''] = /^\/(?:emulator\/)?v2\/(projects|organizations)\/:(\w+)/.exec(routeOptions.url ?? '') ?? []
+  const id = (params as Readonly<Record<string, string | undefined>>)[name]
+  if (kind === undefined || id === undefined) return []
   if (kind === 'projects') return roleIn(caller, id) === undefined ? [] : [`projects/${id}`]
   return caller.organizations?.includes(id) ? [`organizations/${id}`] : []
 }

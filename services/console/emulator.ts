@@ -7,6 +7,21 @@ import { newId } from '../../packages/runtime/id.ts'
 import { DeviceId, Empty, listOf, ProjectId } from '../../packages/runtime/schema.ts'
 import { DeviceAnswer, DeviceBody, type DevicePorts, Labels, ListQuery, list, present, put } from './device.ts'
 
+const EmulatedId = Type.String({ ...DeviceId, examples: ['emucr1tq0gd2kq0f5m3n780'] })
+
+/** As it is made: it has sent nothing yet. */
+const MadeAnswer = Type.Object(DeviceAnswer.properties, {
+  examples: [
+    {
+      name: 'projects/default/devices/emucr1tq0gd2kq0f5m3n780',
+      type: 'temperature',
+      productNumber: '',
+      labels: { name: 'a freezer that is not there', ...VIRTUAL },
+      reported: {},
+    },
+  ],
+})
+
 /** The emulator has an address of its own; what it makes can also be made and removed among all devices (contracts.md 1.a.1). */
 export function addEmulatorRoutes(app: HttpApp, ports: DevicePorts): void {
   addCreation(app, ports, '/v2', '')
@@ -30,7 +45,7 @@ function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffi
         tags,
         params: Type.Object({ project }),
         body: CreateBody,
-        response: { 200: DeviceAnswer },
+        response: { 200: MadeAnswer },
       },
     },
     async request => {
@@ -49,7 +64,7 @@ function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffi
         operationId: `deleteEmulatedDevice${suffix}`,
         summary: 'Removes an emulated device; its history stays',
         tags,
-        params: Type.Object({ project, device: DeviceId }),
+        params: Type.Object({ project, device: EmulatedId }),
         response: { 200: Empty },
       },
     },
@@ -69,7 +84,7 @@ function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffi
 function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
   const { devices } = ports
   const tags = ['emulator']
-  const One = Type.Object({ project: ProjectId, device: DeviceId })
+  const One = Type.Object({ project: ProjectId, device: EmulatedId })
   app.get(
     '/emulator/v2/projects/:project/devices',
     {
@@ -85,7 +100,7 @@ function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
     async request => {
       const { project } = request.params
       callerIn(request, project)
-      return list(ports, [project], request.query, true)
+      return list(ports, project, [project], request.query, true)
     },
   )
   app.get(

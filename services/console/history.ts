@@ -10,18 +10,19 @@ import { DeviceId, listOf, PageQuery, ProjectId } from '../../packages/runtime/s
 import type { Devices } from '../../packages/state/device.ts'
 import type { EventPlace, EventRecord, RawReading, ReadingQuery, ReadingStore } from '../../packages/store/store.ts'
 
-export type HistoryPorts = { readonly store: ReadingStore; readonly devices: Pick<Devices, 'get'>; nowUs(): number }
+export type HistoryPorts = { readonly store: ReadingStore; readonly devices: Pick<Devices, 'get' | 'one'>; nowUs(): number }
 
 const DAY_US = 86_400_000_000
 const MAX_PAGE = 1000
 const MAX_READINGS = 10_000
 
 const One = Type.Object({ project: ProjectId, device: DeviceId })
-const time = (description: string) =>
-  Type.Optional(
-    Type.String({ maxLength: 64, description: `RFC 3339, any offset; ${description}`, examples: ['2026-03-02T07:00:00+01:00'] }),
-  )
-const Range = { startTime: time('24 h before the end unless given'), endTime: time('not included; now unless given') }
+const time = (description: string, example: string) =>
+  Type.Optional(Type.String({ maxLength: 64, description: `RFC 3339, any offset; ${description}`, examples: [example] }))
+const Range = {
+  startTime: time('24 h before the end unless given', '2026-03-02T07:00:00+01:00'),
+  endTime: time('not included; now unless given', '2026-03-02T07:00:00Z'),
+}
 const eventType = Type.String({ minLength: 1, maxLength: 64, examples: ['temperature'] })
 
 const EventsQuery = Type.Object({
@@ -47,7 +48,14 @@ const TEMPERATURE = {
   eventId: 'c12bq5s0r5jg00a4f8pg',
   targetName: 'projects/default/devices/freezer-1',
   eventType: 'temperature',
-  data: { temperature: { value: -18.4, updateTime: '2026-03-02T06:41:09.104000Z' } },
+  data: {
+    temperature: {
+      value: -18.4,
+      updateTime: '2026-03-02T06:41:09.104000Z',
+      samples: [{ value: -18.4, sampleTime: '2026-03-02T06:41:09.104000Z' }],
+      isBackfilled: false,
+    },
+  },
   timestamp: '2026-03-02T06:41:09.104000Z',
 }
 const EventAnswer = Type.Object(
@@ -73,7 +81,10 @@ const ReadingAnswer = Type.Object(
   },
   {
     description: 'timestamp, eventId and value; with `window`: startTime, count, mean, min and max',
-    examples: [{ timestamp: '2026-03-02T06:41:09.104000Z', eventId: 'c12bq5s0r5jg00a4f8pg', value: -18.4 }],
+    examples: [
+      { startTime: '2026-03-02T06:40:00.000000Z', count: 2, mean: -18.3, min: -18.4, max: -18.2 },
+      { timestamp: '2026-03-02T06:41:09.104000Z', eventId: 'c12bq5s0r5jg00a4f8pg', value: -18.4 },
+    ],
   },
 )
 
@@ -92,7 +103,10 @@ export function addHistoryRoutes(app: HttpApp, ports: HistoryPorts): void {
     },
     async request => {
       const { device } = request.params
-      return events(ports, await projectOf(ports.devices, request, request.params), device, request.query)
+      const name = await projectOf(ports.devices, request, request.params)
+      const page = await events(ports, name, device, request.query)
+      if (page.events.length === 0) await ports.devices.one(name, device)
+      return page
     },
   )
   app.get(
@@ -109,17 +123,22 @@ export function addHistoryRoutes(app: HttpApp, ports: HistoryPorts): void {
     },
     async request => {
       const { device } = request.params
-      return readings(ports, await projectOf(ports.devices, request, request.params), device, request.query)
+      const name = await projectOf(ports.devices, request, request.params)
+      const page = await readings(ports, name, device, request.query)
+      if (page.readings.length === 0) await ports.devices.one(name, device)
+      return page
     },
   )
 }
 
-/** The one in which the device is; with `-`, among those of the caller. */
+/** With `-`, the one of the caller's in which the device is. One that was removed, or moved away, has its past where it was. */
 async function projectOf(devices: Pick<Devices, 'get'>, request: FastifyRequest, { project, device }: Static<typeof One>): Promise<string> {
-  if (project !== '-') callerIn(request, project)
-  for (const name of project === '-' ? projectsOf(request) : [project]) if ((await devices.get(name, [device]))[0]) return name
-  const where = project === '-' ? 'any of your projects' : `project ${project}`
-  throw new Failure('not_found', `device ${device} does not exist in ${where}`, { field: 'device' })
+  if (project !== '-') {
+    callerIn(request, project)
+    return project
+  }
+  for (const name of projectsOf(request)) if ((await devices.get(name, [device]))[0]) return name
+  throw new Failure('not_found', `device ${device} does not exist in any of your projects`, { field: 'device' })
 }
 
 async function events({ store, nowUs }: HistoryPorts, project: string, device: string, query: Static<typeof EventsQuery>) {

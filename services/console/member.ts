@@ -3,18 +3,20 @@ import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { formatTime } from '../../packages/core/time.ts'
-import { type Identity, ROLES, type Role, type RoleRecord } from '../../packages/identity/identity.ts'
+import { type Caller, covers, type Identity, ROLES, type Role, type RoleRecord, roleIn } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Account, Accounts } from '../../packages/state/account.ts'
 import type { Member, Members } from '../../packages/state/member.ts'
+import type { Projects } from '../../packages/state/project.ts'
 import { pageOf, type Scope } from '../../packages/state/registry.ts'
-import { administratorOf, MAX_PAGE, OrganizationId, UpdateMask } from './organization.ts'
+import { administratorOf, callerOf, MAX_PAGE, OrganizationId, UpdateMask } from './organization.ts'
 
 export type MemberPorts = {
   readonly accounts: Accounts
   readonly members: Members
+  readonly projects: Projects
   readonly identity: Identity
   nowUs(): number
 }
@@ -25,6 +27,8 @@ type Kind = {
   readonly path: 'projects' | 'organizations'
   readonly id: typeof ProjectId
   readonly roles: Readonly<Record<string, Role>>
+  /** One of them, for the document. */
+  readonly usual: string
   admit(request: FastifyRequest, id: string, role: Role): void
 }
 
@@ -34,9 +38,17 @@ const KINDS: readonly Kind[] = [
     path: 'projects',
     id: ProjectId,
     roles: { 'project.user': 'user', 'project.developer': 'developer', 'project.admin': 'admin' },
+    usual: 'roles/project.developer',
     admit: callerIn,
   },
-  { word: 'Organization', path: 'organizations', id: OrganizationId, roles: { 'organization.admin': 'admin' }, admit: administratorOf },
+  {
+    word: 'Organization',
+    path: 'organizations',
+    id: OrganizationId,
+    roles: { 'organization.admin': 'admin' },
+    usual: 'roles/organization.admin',
+    admit: administratorOf,
+  },
 ]
 
 const MemberAnswer = Type.Object({
@@ -48,21 +60,28 @@ const MemberAnswer = Type.Object({
   accountType: Type.Literal('SERVICE_ACCOUNT'),
   createTime: Type.String(),
 })
-const RolesField = Type.Array(Type.String({ maxLength: 100 }), {
-  minItems: 1,
-  maxItems: 1,
-  description: 'one role of the same kind',
-  examples: [['roles/project.developer']],
+const rolesField = ({ usual }: Kind) =>
+  Type.Array(Type.String({ maxLength: 100 }), {
+    minItems: 1,
+    maxItems: 1,
+    description: 'one role of the same kind',
+    examples: [[usual]],
+  })
+const address = Type.String({
+  maxLength: 320,
+  description: 'address of a service account',
+  examples: ['cr1tq0gd2kq0f5m3n780@default.serviceaccount.telltale'],
 })
-const CreateBody = Type.Object(
-  {
-    email: Type.Optional(Type.String({ maxLength: 320, description: 'address of a service account', examples: ['admin@localhost'] })),
-    serviceAccount: Type.Optional(Type.String({ maxLength: 200, description: 'or its name, projects/{project}/serviceaccounts/{id}' })),
-    roles: RolesField,
-  },
-  { additionalProperties: false },
-)
-const PatchBody = Type.Object({ roles: Type.Optional(RolesField) }, { additionalProperties: false })
+const createBody = (kind: Kind) =>
+  Type.Object(
+    {
+      email: Type.Optional(address),
+      serviceAccount: Type.Optional(Type.String({ maxLength: 200, description: 'or its name, projects/{project}/serviceaccounts/{id}' })),
+      roles: rolesField(kind),
+    },
+    { additionalProperties: false },
+  )
+const patchBody = (kind: Kind) => Type.Object({ roles: Type.Optional(rolesField(kind)) }, { additionalProperties: false })
 const memberId = Type.String({ maxLength: 64, description: 'id of the service account', examples: ['cr1tq0gd2kq0f5m3n780'] })
 
 export function addMemberRoutes(app: HttpApp, ports: MemberPorts): void {
@@ -147,7 +166,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
         summary: 'Makes a service account a member; 409 when it is one',
         tags,
         params: InParent,
-        body: CreateBody,
+        body: createBody(kind),
         response: { 200: MemberAnswer },
       },
     },
@@ -155,7 +174,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
       const { parent } = request.params
       kind.admit(request, parent, 'admin')
       const role = roleOf(kind, request.body.roles)
-      const account = await named(ports, request.body)
+      const account = await named(ports, request.body, found => mayEnrol(ports, callerOf(request), `${path}/${parent}`, found))
       const member: Member = { account: account.id, role, createTime: formatTime(ports.nowUs()) }
       await members.add(`${path}/${parent}`, member)
       identity.forget()
@@ -171,7 +190,7 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
         tags,
         params: OneMember,
         querystring: UpdateMask,
-        body: PatchBody,
+        body: patchBody(kind),
         response: { 200: MemberAnswer },
       },
     },
@@ -249,17 +268,33 @@ async function present(ports: MemberPorts, kind: Kind, parent: string, member: M
   return toJson(kind, parent, member, account)
 }
 
-/** People have no accounts here, so an unknown address cannot be invited. */
-async function named({ accounts }: MemberPorts, { email, serviceAccount }: Static<typeof CreateBody>): Promise<Account> {
+/**
+ * A service account belongs to its home: it takes part elsewhere within its organisation, and in another one only by somebody who
+ * administers its home too. Without that a stranger's events would come to whoever reads all projects of theirs.
+ */
+async function mayEnrol({ projects }: MemberPorts, caller: Caller, scope: Scope, account: Account): Promise<boolean> {
+  if (scope === `projects/${account.project}` || covers(roleIn(caller, account.project), 'admin')) return true
+  const [home] = await projects.several([account.project])
+  const [kind, id = ''] = scope.split('/')
+  const organization = kind === 'organizations' ? id : (await projects.one(id)).organization
+  return home?.organization === organization
+}
+
+/** People have no accounts here, so an unknown address cannot be invited. One that may not be named is as unknown. */
+async function named(
+  { accounts }: MemberPorts,
+  { email, serviceAccount }: Static<ReturnType<typeof createBody>>,
+  may: (account: Account) => Promise<boolean>,
+): Promise<Account> {
   if ((email === undefined) === (serviceAccount === undefined)) throw invalid('email', 'expected, or else serviceAccount')
   if (email !== undefined) {
     const found = await accounts.findByEmail(email)
-    if (!found) throw invalid('email', 'no service account has this address; people sign in with the key of one')
+    if (!found || !(await may(found))) throw invalid('email', 'no service account has this address; people sign in with the key of one')
     return found
   }
   const [, project, id] = /^projects\/([^/]+)\/serviceaccounts\/([^/]+)$/.exec(serviceAccount ?? '') ?? []
   const [found] = id === undefined ? [] : await accounts.several([id])
-  if (!found || found.project !== project)
+  if (!found || found.project !== project || !(await may(found)))
     throw invalid('serviceAccount', 'expected the name of one, projects/{project}/serviceaccounts/{id}')
   return found
 }

@@ -9,14 +9,12 @@ import { newId } from '../../packages/runtime/id.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Accounts } from '../../packages/state/account.ts'
-import type { Members } from '../../packages/state/member.ts'
 import type { Organization, Organizations } from '../../packages/state/organization.ts'
 import { pageOf } from '../../packages/state/registry.ts'
 
 export type OrganizationPorts = {
   readonly organizations: Organizations
   readonly accounts: Accounts
-  readonly members: Members
   readonly identity: Identity
   nowUs(): number
 }
@@ -75,9 +73,9 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
       },
     },
     async request => {
-      const made = await create(ports, callerOf(request), request.body.displayName)
-      request.auditScopes = [`organizations/${made.id}`]
-      return toJson(made)
+      const { organization, home } = await create(ports, callerOf(request), request.body.displayName)
+      request.auditScopes = [`organizations/${organization.id}`, `projects/${home}`]
+      return toJson(organization)
     },
   )
   app.patch(
@@ -115,9 +113,11 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
     },
     async request => {
       const { organization } = request.params
-      administratorOf(request, organization)
+      const caller = administratorOf(request, organization)
+      const account = await ports.accounts.findByEmail(caller.account)
       await organizations.remove(organization)
-      request.auditScopes = []
+      // Its own audit went with it.
+      request.auditScopes = account ? [`projects/${account.project}`] : []
       identity.forget()
       return {}
     },
@@ -141,14 +141,13 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
   )
 }
 
-async function create({ organizations, accounts, members, identity, nowUs }: OrganizationPorts, caller: Caller, displayName: string) {
+async function create({ organizations, accounts, identity, nowUs }: OrganizationPorts, caller: Caller, displayName: string) {
   const account = await accounts.findByEmail(caller.account)
   if (!account || !caller.organizations) throw new Failure('forbidden', 'this needs the role organization.admin in some organization')
   const organization = { id: newId(), displayName }
-  await organizations.add(organization)
-  await members.put(`organizations/${organization.id}`, { account: account.id, role: 'admin', createTime: formatTime(nowUs()) })
+  await organizations.create(organization, account.id, formatTime(nowUs()))
   identity.forget()
-  return organization
+  return { organization, home: account.project }
 }
 
 export function callerOf(request: FastifyRequest): Caller {

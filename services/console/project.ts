@@ -1,7 +1,15 @@
 // Projects: what a tenant's devices, rules and members belong to.
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Static, Type } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import { type Caller, type Identity, permissionsOf, requireOrganization, roleIn } from '../../packages/identity/identity.ts'
+import {
+  type Caller,
+  type Identity,
+  permissionsOf,
+  REVOKED_WITHIN_MS,
+  requireOrganization,
+  roleIn,
+} from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
@@ -109,16 +117,12 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
     { schema: { operationId: 'deleteProject', summary: 'Deletes a project without devices', tags, params: One, response: { 200: Empty } } },
     async request => {
       const { project } = request.params
-      callerIn(request, project, 'admin')
-      const contents = await ports.contents(project)
-      // 400, as its clients know it.
-      if (contents !== undefined)
-        throw new Failure('invalid', `project ${project} still has ${contents}: delete them, or transfer them, first`)
+      const caller = callerIn(request, project, 'admin')
       const { organization } = await projects.one(project)
-      await projects.remove(project)
+      await remove(ports, project, caller.organizations?.includes(organization) === true)
       // Its own audit went with it.
       request.auditScopes = [`organizations/${organization}`]
-      identity.forget()
+      await projects.empty(project)
       return {}
     },
   )
@@ -140,6 +144,31 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
       return { permissions: [...permissionsIn(caller, await projects.one(project))], nextPageToken: '' }
     },
   )
+}
+
+/** Nothing that was accepted is deleted with it: it is looked at once more when nobody can send there any longer. */
+async function remove(ports: ProjectPorts, project: string, organizationAdmin: boolean): Promise<void> {
+  const { projects, identity } = ports
+  await checkEmpty(ports, project)
+  await projects.checkRemovable(project, organizationAdmin)
+  const token = newId()
+  await projects.close(project, token)
+  try {
+    await pause(REVOKED_WITHIN_MS)
+    await checkEmpty(ports, project)
+    await projects.remove(project, token, organizationAdmin)
+  } catch (error) {
+    await projects.reopen(project, token)
+    throw error
+  } finally {
+    identity.forget()
+  }
+}
+
+/** 400, as its clients know it. */
+async function checkEmpty({ contents }: ProjectPorts, project: string): Promise<void> {
+  const found = await contents(project)
+  if (found !== undefined) throw new Failure('invalid', `project ${project} still has ${found}: delete them, or transfer them, first`)
 }
 
 function permissionsIn(caller: Caller, { id, organization }: Project): readonly string[] {

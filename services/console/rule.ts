@@ -22,15 +22,16 @@ const example = {
   for: '10m',
   severity: 'critical',
 }
-const RuleBody = Type.Object({
+const Select = Type.Object({
+  deviceTypes: Type.Array(Type.String()),
+  labels: Type.Array(Type.String({ description: '`key` or `key=value`' })),
+  devices: Type.Array(Type.String()),
+})
+const RuleFields = Type.Object({
   name: Type.String(),
   version: Type.Integer(),
   enabled: Type.Boolean(),
-  select: Type.Object({
-    deviceTypes: Type.Array(Type.String()),
-    labels: Type.Array(Type.String({ description: '`key` or `key=value`' })),
-    devices: Type.Array(Type.String()),
-  }),
+  select: Select,
   when: Type.Record(Type.String(), Type.Unknown(), { description: 'one condition, such as threshold or absent' }),
   for: Type.String({ description: 'how long it must hold, such as 10m' }),
   keepActive: Type.String({ description: 'how long it must be clear before the alarm clears' }),
@@ -38,7 +39,9 @@ const RuleBody = Type.Object({
   message: Type.String(),
   notify: Type.Array(Type.String({ description: 'name of a channel' })),
 })
-const RuleAnswer = Type.Object({ ...RuleBody.properties, resource: Type.String() })
+const RuleAnswer = Type.Object({ ...RuleFields.properties, resource: Type.String() })
+const ruleBody = (example: object) =>
+  described(Type.Partial(Type.Object({ ...RuleFields.properties, select: Type.Partial(Select) }), { examples: [example] }))
 const MAX_PAGE = 1000
 const project = ProjectId
 const tags = ['rules']
@@ -83,7 +86,7 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
         summary: 'Creates a rule; 409 when its name is taken',
         tags,
         params: Type.Object({ project }),
-        body: described(Type.Partial(RuleBody, { examples: [{ ...example, name: 'fridge-too-warm' }] })),
+        body: ruleBody({ ...example, name: 'fridge-too-warm' }),
         response: { 200: RuleAnswer },
       },
     },
@@ -110,7 +113,7 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
         summary: 'Creates a rule or replaces it by a new version',
         tags,
         params: One,
-        body: described(Type.Partial(RuleBody, { examples: [example] })),
+        body: ruleBody(example),
         response: { 200: RuleAnswer },
       },
     },
@@ -141,5 +144,5 @@ async function checkChannels(channels: Channels, project: string, rule: Rule): P
 }
 
 function toJson(project: string, rule: Rule) {
-  return { ...(ruleToJson(rule) as Static<typeof RuleBody>), name: rule.name, resource: `projects/${project}/rules/${rule.name}` }
+  return { ...(ruleToJson(rule) as Static<typeof RuleFields>), name: rule.name, resource: `projects/${project}/rules/${rule.name}` }
 }

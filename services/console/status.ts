@@ -23,6 +23,15 @@ const StatusAnswer = Type.Object({
   devices: Type.Integer(),
 })
 
+const STREAM = {
+  operationId: 'streamStatus',
+  summary: 'How the pipeline is doing, once a second as server-sent events',
+  tags: ['status'],
+  params,
+  produces: ['text/event-stream'],
+  response: { 200: StatusAnswer },
+}
+
 export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise<void> {
   await app.register(FastifySSEPlugin, { retryDelay: 2000 })
   const open = new Set<AbortController>()
@@ -39,7 +48,7 @@ export async function addStatusRoutes(app: HttpApp, ports: StatusPorts): Promise
       return status(ports, request.params.project)
     },
   )
-  app.get(verb('/v2/projects/:project/status', 'stream'), { schema: { params } }, (request, reply) => {
+  app.get(verb('/v2/projects/:project/status', 'stream'), { schema: STREAM }, (request, reply) => {
     const { project } = request.params
     callerIn(request, project)
     const ended = new AbortController()

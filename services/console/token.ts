@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { AccessToken, Identity, Refusal } from '../../packages/identity/identity.ts'
-import type { HttpApp } from '../../packages/runtime/http.ts'
+import { guarded, type HttpApp } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
 
 export type TokenPorts = {
@@ -16,9 +16,18 @@ const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 /** An assertion of 8 KiB, and as much again for everything else. */
 const MAX_BYTES = 16 * 1024
 
+/** Of the year 2026, and of a key that is nobody's: it shows what one looks like. */
+const ASSERTION = [
+  'eyJhbGciOiJIUzI1NiIsImtpZCI6ImNyMXRxMGdkMmtxMGY1bTNuNzhnIn0',
+  'eyJpc3MiOiJjcjF0cTBnZDJrcTBmNW0zbjc4MEBkZWZhdWx0LnNlcnZpY2VhY2NvdW50LnRlbGx0YWxlIiwiYXVkIjoiaHR0cDovLzEyNy4wLjAuMTo4MDgwL29hdXRoMi90b2tlbiIsImlhdCI6MTc3MjQzNDgwMCwiZXhwIjoxNzcyNDM4NDAwfQ',
+  'Wbht8W2Cp7LjN75vm0vSAgLlP9UcJlVfv-xpkoGGlHY',
+].join('.')
 const TokenBody = Type.Object({
   grant_type: Type.String({ examples: [JWT_BEARER] }),
-  assertion: Type.String({ description: 'a JWT, HS256 with the secret of a key: kid its id; iss, aud, iat, exp of at most an hour' }),
+  assertion: Type.String({
+    description: 'a JWT, HS256 with the secret of a key: kid its id; iss, aud, iat, exp of at most an hour',
+    examples: [ASSERTION],
+  }),
 })
 const TokenAnswer = Type.Object({
   access_token: Type.String(),
@@ -34,7 +43,7 @@ export function addTokenRoute(app: HttpApp, ports: TokenPorts): void {
   app.post(
     PATH,
     {
-      config: { open: true, raw: true },
+      config: { open: true, raw: true, limit: 'address' },
       bodyLimit: MAX_BYTES,
       schema: {
         operationId: 'createToken',
@@ -60,7 +69,25 @@ async function exchange({ identity, audiences }: TokenPorts, request: FastifyReq
   if (fields.grantType !== JWT_BEARER) return { error: 'unsupported_grant_type', description: `grant_type: expected ${JWT_BEARER}` }
   // Behind a proxy the scheme that the client used is not known here.
   const own = ['http', 'https'].map(scheme => `${scheme}://${request.host}${PATH}`)
-  return identity.exchange(fields.assertion, [...audiences, ...own])
+  const { assertion } = fields
+  return guarded(request, signerOf(assertion), () => identity.exchange(assertion, [...audiences, ...own]), isGuess)
+}
+
+/** A wrong clock or audience is a mistake of somebody who has the secret. */
+function isGuess(outcome: AccessToken | Refusal): boolean {
+  return 'error' in outcome && /^(signature|untrusted)/.test(outcome.description)
+}
+
+/** Whose key the assertion says has signed it; whether that is so is seen later. */
+function signerOf(assertion: string): string {
+  try {
+    const { kid } = JSON.parse(Buffer.from(assertion.split('.', 1)[0] ?? '', 'base64url').toString('utf8')) as { kid?: unknown }
+    return String(kid)
+  } catch (error) {
+    // A SyntaxError is of no JSON, a TypeError of `null`: it will be refused as what it is.
+    if (error instanceof SyntaxError || error instanceof TypeError) return ''
+    throw error
+  }
 }
 
 type Fields = { readonly grantType: string; readonly assertion: string }

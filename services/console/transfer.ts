@@ -7,8 +7,8 @@ import { DeviceError, inBatches, statusOf } from './batch.ts'
 import { project, tags } from './device.ts'
 
 const TransferBody = Type.Object(
-  { devices: Type.Array(Type.String({ maxLength: 300, examples: ['projects/default/devices/freezer-1'] }), { maxItems: 1000 }) },
-  { additionalProperties: false, examples: [{ devices: ['projects/default/devices/freezer-1'] }] },
+  { devices: Type.Array(Type.String({ maxLength: 300 }), { maxItems: 1000 }) },
+  { additionalProperties: false, examples: [{ devices: ['projects/workshop/devices/freezer-2'] }] },
 )
 const TransferAnswer = Type.Object({ transferredDevices: Type.Array(Type.String()), transferErrors: Type.Array(DeviceError) })
 const NAME = /^\/?projects\/([^/]+)\/devices\/([^/]+)$/

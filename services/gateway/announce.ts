@@ -56,19 +56,23 @@ async function announceIn(ports: AnnouncePorts, project: string): Promise<Follow
   const announce = (alarm: AlarmDocument) =>
     ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
   const from = await ports.log.last(project, 'alarmlog')
-  for (let after = ''; ; ) {
-    const page = await ports.alarms.list(project, undefined, after, PAGE)
-    for (const alarm of page.alarms) await announce(alarm)
-    after = page.next
-    if (after === '') break
+  const announceAll = async () => {
+    for (let after = ''; ; ) {
+      const page = await ports.alarms.list(project, undefined, after, PAGE)
+      for (const alarm of page.alarms) await announce(alarm)
+      after = page.next
+      if (after === '') return
+    }
   }
+  await announceAll()
   const followPorts = {
     log: ports.log,
     connect: () => ports.connect(`alarms-${project}`),
     arrived: async (entries: readonly LogEntry[]) => {
       for (const { events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument)
     },
-    troubled: (error: Error) => ports.logger.debug({ project, reason: error.message }, 'alarms not followed'),
+    jumped: announceAll,
+    troubled: (error: Error) => ports.logger.warn({ project, reason: error.message }, 'alarms not followed'),
   }
   return follow(followPorts, project, 'alarmlog', from)
 }

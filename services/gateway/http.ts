@@ -18,6 +18,7 @@ export type HttpPorts = IngestPorts & {
 
 const RAW = { config: { raw: true, limit: 'ingest' }, bodyLimit: MAX_EVENTS_BYTES } as const
 const project = ProjectId
+const EmulatedId = Type.String({ ...DeviceId, examples: ['emucr1tq0gd2kq0f5m3n780'] })
 const tags = ['events']
 const EventBody = Type.Object(
   {
@@ -79,7 +80,7 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
         operationId,
         summary: base === '/v2' ? 'Accepts one event of a device' : 'Lets an emulated device send an event',
         tags,
-        params: Type.Object({ project, device: DeviceId }),
+        params: Type.Object({ project, device: base === '/v2' ? DeviceId : EmulatedId }),
         body: described(DataBody),
         response: { 200: Empty },
       },

@@ -44,7 +44,9 @@ export class Live {
     broker.on('unsubscribe', (topics, client) => {
       for (const topic of topics) this.#leave(client, topic)
     })
-    broker.on('clientDisconnect', client => this.leave(client))
+    broker.on('clientReady', client => {
+      for (const { lines } of this.#byClient.get(client)?.values() ?? []) lines.ready()
+    })
     broker.on('ack', (packet, client) => {
       for (const [topic, { lines }] of this.#byClient.get(client) ?? [])
         if (!packet || (packet as PublishPacket).topic === topic) lines.acked()
@@ -53,25 +55,35 @@ export class Live {
 
   /** Rejects with a Failure when the stream is not to be had; a topic that is followed already begins again. */
   async enter(client: Client, caller: Caller, text: string, topic: StreamTopic, qos: 0 | 1): Promise<boolean> {
-    const topics = this.#byClient.get(client) ?? new Map<string, Followed>()
-    if (topics.size >= MAX_TOPICS) return false
+    if (client.closed || client.conn.destroyed) return false
+    const topics = this.#topicsOf(client)
+    if (topics.size >= MAX_TOPICS && !topics.has(text)) return false
     this.#leave(client, text)
     const lines = new ClientLines(client, text, qos, packet => this.#publish(client, packet))
     const followed: Followed = { lines, leave: () => {} }
-    this.#byClient.set(client, topics.set(text, followed))
+    topics.set(text, followed)
     try {
       followed.leave = await this.#follow(caller, topic, lines)
     } catch (error) {
-      topics.delete(text)
+      // It may have begun again meanwhile.
+      if (topics.get(text) === followed) topics.delete(text)
       throw error
     }
     if (lines.closed) followed.leave()
     return true
   }
 
-  leave(client: Client): void {
-    for (const topic of this.#byClient.get(client)?.keys() ?? []) this.#leave(client, topic)
-    this.#byClient.delete(client)
+  #topicsOf(client: Client): Map<string, Followed> {
+    const known = this.#byClient.get(client)
+    if (known) return known
+    const topics = new Map<string, Followed>()
+    this.#byClient.set(client, topics)
+    // Of a client that goes before its CONNACK (a session that is restored) aedes has no event.
+    client.conn.once('close', () => {
+      for (const topic of topics.keys()) this.#leave(client, topic)
+      this.#byClient.delete(client)
+    })
+    return topics
   }
 
   #leave(client: Client, topic: string): void {
@@ -139,6 +151,11 @@ class ClientLines implements Lines {
     this.#pump()
   }
 
+  ready(): void {
+    this.#movedMs = performance.now()
+    this.#pump()
+  }
+
   acked(): void {
     if (this.#unacked > 0) this.#unacked--
     this.#pump()
@@ -170,6 +187,8 @@ class ClientLines implements Lines {
   }
 
   #hasRoom(): boolean {
+    // A restored session enters its streams before CONNACK, and nothing may come before that [MQTT-3.2.0-1].
+    if (!this.#client.connected) return false
     const socket = this.#client.conn as unknown as Duplex
     return this.#writing < MAX_WRITING && this.#unacked < MAX_UNACKED && socket.writableLength < MAX_SOCKET_BYTES
   }
@@ -191,7 +210,7 @@ class ClientLines implements Lines {
   /** A socket does not say when it has room for a little more. */
   #look(): void {
     this.#timer = undefined
-    if (performance.now() - this.#movedMs > this.#patienceMs) {
+    if (this.#client.connected && performance.now() - this.#movedMs > this.#patienceMs) {
       if (this.#ending) this.#client.close()
       this.#settle(false)
     }

@@ -4,13 +4,15 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
-import { type Caller, type Identity, requireRole } from '../../packages/identity/identity.ts'
+import { type Caller, covers, type Identity, requireRole, roleIn } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { Kept } from './kept.ts'
 import { type Follow, Live } from './live.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
-import { fullTopic, ingestPlace, mayPublish, maySubscribe, streamTopic } from './topic.ts'
+import { clientIdOf, Session, sessionId } from './session.ts'
+import { fullTopic, isShared, mayPublish, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
@@ -22,13 +24,12 @@ export type MqttDoor = {
 }
 
 export type MqttPorts = IngestPorts & {
-  readonly identity: Identity
+  readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
   readonly clock: Clock
   readonly log: Logger
   readonly follow: Follow
 }
 
-const MAX_PLACES = 50
 /** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
 const NOWHERE = '$telltale/refused'
 const NOT_AUTHORISED = 5
@@ -40,17 +41,16 @@ const CONNECT_TIMEOUT_MS = 10_000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
 
-type Session = {
-  readonly caller: Caller
-  readonly project: string
-  readonly deliveries: Deliveries
-  readonly places: Map<string, Place | undefined>
-}
+const TOO_MANY = 'too many stream topics of one connection, or it is gone'
+/** Keys that were warned of once; beyond it some are again. */
+const MAX_WARNED = 10_000
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
   const redeliveries = new Redeliveries(Date.now)
+  const refused = refusals(ports.log)
   let live: Live | undefined
+  let kept: Kept | undefined
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     connectTimeout: CONNECT_TIMEOUT_MS,
@@ -58,13 +58,14 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     authenticate: (client, username, password, done) => {
       login(ports, username, password).then(
         caller => {
-          sessions.set(client, {
-            caller,
-            project: homeOf(caller),
-            deliveries: redeliveries.connect(client.id, !client.clean),
-            places: new Map(),
-          })
-          endWithRights(ports, client, caller, () => sessions.delete(client))
+          // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
+          if (client.conn.destroyed) return
+          client.id = sessionId(caller.keyId, client.id)
+          const deliveries = redeliveries.connect(client.id, !client.clean)
+          sessions.set(
+            client,
+            openSession(ports, client, caller, deliveries, () => sessions.delete(client)),
+          )
           done(null, true)
         },
         (error: unknown) => done(loginRefusal(error), false),
@@ -72,19 +73,26 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     },
     authorizePublish: (client, packet, done) => {
       const session = client && sessions.get(client)
-      if (session) publish(ports, client, session, packet, done)
+      if (session) publish(ports, refused, client, session, packet, done)
       else done(new Error('publish without a session'))
     },
     authorizeSubscribe: (client, subscription, done) => {
       const session = client && sessions.get(client)
-      if (!session || !live) return done(null, null)
-      subscribe(ports, live, client, session, subscription).then(
+      if (!session || !live || !kept) return done(null, null)
+      grant(live, kept, refused, client, session, subscription).then(
         granted => done(null, granted ? subscription : null),
         (error: Error) => done(error, null),
       )
     },
+    // What is live ends with the rights; only what waited is older than them.
+    authorizeForward: (client, packet) => {
+      if (client.connected) return packet
+      const session = sessions.get(client)
+      return session && mayReceive(session.caller, packet.topic, packet.payload as Buffer) ? packet : null
+    },
   })
   live = new Live(broker, ports.follow)
+  kept = new Kept(broker)
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true }, socket => {
@@ -113,43 +121,99 @@ function loginRefusal(error: unknown): AuthenticateError {
   return Object.assign(error instanceof Error ? error : new Error('login failed'), { returnCode }) as AuthenticateError
 }
 
-/** The project that short topics (`d/{device}/{eventType}`) mean. */
-function homeOf(caller: Caller): string {
-  return Object.keys(caller.roles)[0] ?? ''
-}
-
 /** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
-function endWithRights({ identity, log }: MqttPorts, client: Client, caller: Caller, forget: () => void): void {
-  const unwatch = identity.watch(caller, reason => {
-    log.info({ client: client.id, reason }, 'mqtt client lost its rights')
+function openSession({ identity, log }: MqttPorts, client: Client, caller: Caller, deliveries: Deliveries, forget: () => void): Session {
+  const ended = (reason: string) => {
+    log.info({ ...nameOf(client), reason }, 'mqtt client lost its rights')
     forget()
     client.close()
-  })
-  client.conn.once('close', unwatch)
+  }
+  const session = new Session({ identity, ended }, caller, deliveries)
+  client.conn.once('close', () => session.close())
+  return session
 }
 
-/** A refusal is SUBACK 0x80, which has no words; they go to the log. */
-async function subscribe(ports: MqttPorts, live: Live, client: Client, { caller }: Session, subscription: Subscription): Promise<boolean> {
-  const { topic, qos } = subscription
-  const wanted = streamTopic(topic)
-  if (!wanted) return maySubscribe(caller, topic)
-  try {
-    return await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    ports.log.info({ client: client.id, reason: error.message }, 'mqtt subscription refused')
-    return false
+function nameOf({ id }: Client): { readonly client: string } {
+  return { client: clientIdOf(id) }
+}
+
+/** Told of what is refused for its topic. */
+type Refused = (client: Client, session: Session, topic: string, reason: string) => void
+
+/** MQTT 3.1.1 has no words for a refusal (SUBACK 0x80, or the end of the connection): they go to the log. */
+function refusals(log: Logger): Refused {
+  const warned = new Set<string>()
+  return (client, { caller: { keyId } }, topic, reason) => {
+    log.info({ ...nameOf(client), keyId, reason }, 'mqtt topic refused')
+    // Whoever runs all of this has to know: this was granted to admins of any project once. Once a key, which may ask again and again.
+    if (!isShared(topic) || warned.has(keyId)) return
+    if (warned.size >= MAX_WARNED) warned.clear()
+    warned.add(keyId)
+    log.warn({ ...nameOf(client), keyId, reason }, 'a topic outside of projects/{project}/ was refused')
   }
 }
 
-function publish(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, done: (error?: Error | null) => void): void {
+async function grant(
+  live: Live,
+  kept: Kept,
+  refused: Refused,
+  client: Client,
+  session: Session,
+  subscription: Subscription,
+): Promise<boolean> {
+  const refusal = await subscribe(live, client, session, subscription)
+  if (refusal === undefined) {
+    kept.granted(subscription)
+    return true
+  }
+  refused(client, session, subscription.topic, refusal)
+  // A stream is had another time, and nothing is queued for it meanwhile.
+  if (!streamTopic(subscription.topic)) await kept.refused(client, subscription)
+  return false
+}
+
+/** @returns why not, or nothing. */
+async function subscribe(live: Live, client: Client, session: Session, { topic, qos }: Subscription): Promise<string | undefined> {
+  const wanted = streamTopic(topic)
+  const caller = maySubscribe(session.caller, topic) ? session.caller : await session.renew()
+  if (!wanted) return maySubscribe(caller, topic) ? undefined : refusalOf(topic)
+  try {
+    return (await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)) ? undefined : TOO_MANY
+  } catch (error) {
+    if (error instanceof Failure) return error.message
+    throw error
+  }
+}
+
+function maySend({ caller }: Session, place: Place | undefined, topic: string): boolean {
+  return place ? covers(roleIn(caller, place.project), 'developer') : mayPublish(caller, topic)
+}
+
+type Done = (error?: Error | null) => void
+
+function publish(ports: MqttPorts, refused: Refused, client: Client, session: Session, packet: PublishPacket, done: Done): void {
   const { topic } = packet
-  const place = placeOf(session, topic)
-  if (place === undefined) {
-    if (mayPublish(session.caller, topic)) done(null)
-    else done(new Error(`topic ${topic.slice(0, 100)} is not this key's to publish to`))
+  const place = session.placeOf(topic)
+  if (maySend(session, place, topic)) {
+    if (place) acceptFrom(ports, client, session, packet, place, done)
+    else done(null)
     return
   }
+  const renewed = () => {
+    const now = session.placeOf(topic)
+    // What is meant as an event is acknowledged, and set aside with the reason.
+    if (now) acceptFrom(ports, client, session, packet, now, done)
+    else if (mayPublish(session.caller, topic)) done(null)
+    else {
+      refused(client, session, topic, refusalOf(topic))
+      done(new Error(refusalOf(topic)))
+    }
+  }
+  session.renew().then(renewed).catch(done)
+}
+
+function acceptFrom(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, place: Place, done: Done): void {
+  const { topic } = packet
   const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
   // Once per packet and only when asked for: a payload may hold thousands of events.
   let delivery: Delivery | undefined
@@ -184,14 +248,6 @@ function deliveryOf(ports: MqttPorts, client: Client, session: Session, packet: 
   return { key, mayRepeat: packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup) }
 }
 
-/** A client publishes to the same few topics again and again. */
-function placeOf({ places, project }: Session, topic: string): Place | undefined {
-  if (places.has(topic)) return places.get(topic)
-  const place = ingestPlace(topic, project)
-  if (places.size < MAX_PLACES) places.set(topic, place)
-  return place
-}
-
 function decode(ports: MqttPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
   try {
     requireRole(session.caller, place.project, 'developer')
@@ -207,7 +263,7 @@ function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void
   broker.on('clientError', (client, error) => {
     if (noted.has(client)) return
     noted.add(client)
-    log.info({ client: client.id, reason: error.message }, 'mqtt client cut off')
+    log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {

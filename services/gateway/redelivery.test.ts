@@ -20,6 +20,16 @@ describe('a delivery without id or time', () => {
     expect(['b', 'new', 'a'].map(key => again.mayRepeat(key, false))).toEqual([true, false, true])
   })
 
+  it('may repeat one of before a connection that was cut off before it delivered anything', () => {
+    const redeliveries = afterAnHour()
+    redeliveries.connect('c', true).mayRepeat('a', false)
+    redeliveries.connect('c', true)
+    expect(redeliveries.connect('c', true).mayRepeat('a', false)).toBe(true)
+    const last = redeliveries.connect('c', true)
+    last.endedCleanly()
+    expect(redeliveries.connect('c', true).mayRepeat('a', false)).toBe(false)
+  })
+
   it.each([
     ['said goodbye', true, true],
     ['does not keep its session', false, false],
@@ -51,6 +61,8 @@ describe('a delivery without id or time', () => {
   it('is suspected with DUP, and after a restart of the gateway that remembers nobody', () => {
     expect(afterAnHour().connect('c', false).mayRepeat('a', true)).toBe(true)
     const restarted = new Redeliveries(() => 0)
+    restarted.connect('goodbye', true).endedCleanly()
+    expect(restarted.connect('goodbye', true).mayRepeat('a', false)).toBe(false)
     expect(restarted.connect('c', true).mayRepeat('a', false)).toBe(true)
     expect(restarted.connect('c', false).mayRepeat('a', false)).toBe(false)
   })

@@ -38,10 +38,11 @@ export class Redeliveries {
     const suspects = new Set(keepsSession ? before : [])
     const recent: Recent = []
     let first = keepsSession ? KEPT : 0
-    if (keepsSession) this.#keep(clientId, recent)
-    else this.#clients.delete(clientId)
+    if (!keepsSession) this.#clients.delete(clientId)
     return {
-      mayRepeat(key, dup) {
+      mayRepeat: (key, dup) => {
+        // Only now: a connection that was cut off before it delivered anything has redelivered nothing.
+        if (keepsSession && recent.length === 0) this.#keep(clientId, recent)
         recent.push(key)
         if (recent.length > KEPT) recent.shift()
         if (dup) return true
@@ -49,6 +50,8 @@ export class Redeliveries {
       },
       endedCleanly: () => {
         recent.length = 0
+        const kept = this.#clients.get(clientId)
+        if (keepsSession && (kept === before || kept === recent)) this.#keep(clientId, recent)
       },
     }
   }

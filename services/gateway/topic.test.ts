@@ -1,12 +1,14 @@
 // Topics: which are ingest, and what a key may publish and subscribe to (hazards 5-8, 11).
 import { describe, expect, it } from 'vitest'
 import type { Caller } from '../../packages/identity/identity.ts'
-import { fullTopic, ingestPlace, mayPublish, maySubscribe } from './topic.ts'
+import { fullTopic, ingestPlace, isShared, mayPublish, mayReceive, maySubscribe, refusalOf } from './topic.ts'
 
 const caller = (roles: Caller['roles']): Caller => ({ keyId: 'k', account: 'a', roles })
 const user = caller({ home: 'user' })
 const developer = caller({ home: 'developer' })
 const admin = caller({ home: 'admin' })
+const operator: Caller = { ...admin, organizations: ['default'] }
+const elsewhere: Caller = { ...admin, organizations: ['other'] }
 
 describe('an ingest topic', () => {
   it.each([
@@ -57,29 +59,31 @@ describe('publishing', () => {
     ['projects/constructor/x', false],
     ['projects', false],
     ['projects/', false],
-    ['sensors/door', true],
-    ['', true],
   ])('to %j by an admin of its project: %s', (topic, may) => {
     expect(mayPublish(admin, topic)).toBe(may)
+    expect(mayPublish(operator, topic)).toBe(may)
   })
 
-  it('outside of projects is for admins, inside for developers', () => {
-    expect([user, developer].map(one => mayPublish(one, 'sensors/door'))).toEqual([false, false])
+  it.each(['sensors/door', '/sensors', 'Projects/home/x', ''])(
+    'to %j, which all tenants would share, is for who runs all of this',
+    topic => {
+      expect([admin, elsewhere, operator].map(one => mayPublish(one, topic))).toEqual([false, false, true])
+      expect(refusalOf(topic)).toContain('is of no project, so all tenants would share it')
+    },
+  )
+
+  it('inside of projects is for developers', () => {
     expect([user, developer].map(one => mayPublish(one, 'projects/home/x'))).toEqual([false, true])
   })
 })
 
 describe('subscribing', () => {
-  it.each([
-    'projects/home/#',
-    'projects/home/alarms/+/+',
-    'projects/home/devices/+/events/temperature',
-    'projects/home',
-    'sensors/#',
-    'sensors/+/x',
-  ])('to %s is granted to an admin of home', filter => {
-    expect(maySubscribe(admin, filter)).toBe(true)
-  })
+  it.each(['projects/home/#', 'projects/home/alarms/+/+', 'projects/home/devices/+/events/temperature', 'projects/home'])(
+    'to %s is granted to an admin of home',
+    filter => {
+      expect(maySubscribe(admin, filter)).toBe(true)
+    },
+  )
 
   it.each([
     '#',
@@ -103,11 +107,46 @@ describe('subscribing', () => {
     '',
   ])('to %j is granted to nobody', filter => {
     expect(maySubscribe(admin, filter)).toBe(false)
+    expect(maySubscribe(operator, filter)).toBe(false)
+  })
+
+  it.each(['sensors/#', 'sensors/+/x'])('to %s, which all tenants would share, is for who runs all of this', filter => {
+    expect([admin, elsewhere, operator].map(one => maySubscribe(one, filter))).toEqual([false, false, true])
+  })
+
+  it.each([
+    ['sensors/x', true],
+    ['projectsx/y', true],
+    ['projects/p', false],
+    ['projects', false],
+    ['d/x/y', false],
+    ['$SYS/x', false],
+  ])('to %s is shared between tenants: %s', (topic, shared) => {
+    expect(isShared(topic)).toBe(shared)
   })
 
   it('needs some role in the project', () => {
     expect(maySubscribe(user, 'projects/home/#')).toBe(true)
     expect(maySubscribe(caller({}), 'projects/home/#')).toBe(false)
     expect(maySubscribe(developer, 'sensors/#')).toBe(false)
+  })
+})
+
+describe('what waited for a client', () => {
+  const frame = (result: object) => Buffer.from(JSON.stringify({ result }))
+  const nothing = Buffer.alloc(0)
+
+  it.each([
+    ['projects/home/devices/door/events/contact', nothing, true],
+    ['projects/other/devices/door/events/contact', nothing, false],
+    ['projects/home/devices:stream?event_types=contact', nothing, true],
+    ['projects/other/devices:stream', nothing, false],
+    ['projects/-/devices:stream', frame({ event: { targetName: 'projects/home/devices/door' } }), true],
+    ['projects/-/devices:stream', frame({ event: { targetName: 'projects/other/devices/door' } }), false],
+    ['projects/-/alarms:stream', frame({ alarm: { name: 'projects/other/alarms/a' } }), false],
+    ['projects/-/devices:stream', Buffer.from('{"error":{"code":408}}'), false],
+    ['sensors/door', nothing, false],
+  ])('on %s is for who may have it now', (topic, payload, may) => {
+    expect(mayReceive(user, topic, payload)).toBe(may)
   })
 })

@@ -1,6 +1,10 @@
 // MQTT topics: which are ingest, and which a key may publish or subscribe to.
 import type { Caller } from '../../packages/identity/identity.ts'
+import { FIRST_ORGANIZATION } from '../../packages/state/organization.ts'
 import type { Place } from './decode/json.ts'
+
+/** In a stream topic: every project that the caller may see. */
+const ALL = '-'
 
 /**
  * `projects/{project}/devices/{device}/events[/{eventType}]`, or `d/{device}/{eventType}` in the key's own project;
@@ -37,8 +41,20 @@ export function streamTopic(topic: string): StreamTopic | undefined {
 export function mayPublish(caller: Caller, topic: string): boolean {
   const [root, project, kind] = topic.split('/')
   if (root === 'd' || root?.startsWith('$') || streamTopic(topic)) return false
-  if (root !== 'projects') return Object.values(caller.roles).includes('admin')
+  if (root !== 'projects') return administersInstallation(caller)
   return kind !== 'alarms' && roleIn(caller, project) !== undefined && roleIn(caller, project) !== 'user'
+}
+
+/** Why `mayPublish` or `maySubscribe` said no. */
+export function refusalOf(topic: string): string {
+  const shown = JSON.stringify(topic.slice(0, 100))
+  if (isShared(topic)) return `topic ${shown} is of no project, so all tenants would share it: it is for admins of the installation`
+  return `topic ${shown} is not this key's`
+}
+
+/** Of no project: neither ingest, nor the broker's own. */
+export function isShared(topic: string): boolean {
+  return !/^(projects|d)(\/|$)|^\$/.test(topic)
 }
 
 /** The short form means another project for each key; this is where subscribers find the event, whoever sent it. */
@@ -52,7 +68,25 @@ export function maySubscribe(caller: Caller, filter: string): boolean {
   const [root, project] = filter.split('/')
   if (root === undefined || root === '' || root === 'd' || root.startsWith('$') || root.includes('#') || root.includes('+')) return false
   if (root === 'projects') return roleIn(caller, project) !== undefined
-  return Object.values(caller.roles).includes('admin')
+  return administersInstallation(caller)
+}
+
+/** For what waited while its client was away, whose rights may be others now. */
+export function mayReceive(caller: Caller, topic: string, payload: Buffer): boolean {
+  const stream = streamTopic(topic)
+  if (stream?.project !== ALL) return maySubscribe(caller, topic)
+  return roleIn(caller, projectOfFrame(payload)) !== undefined
+}
+
+/** Undefined for a frame that is about no project (the end of a stream). */
+function projectOfFrame(payload: Buffer): string | undefined {
+  const { result } = JSON.parse(payload.toString('utf8')) as { result?: { event?: { targetName: string }; alarm?: { name: string } } }
+  return (result?.event?.targetName ?? result?.alarm?.name)?.split('/')[1]
+}
+
+/** Tenants are apart, but for who runs all of this: the admins of the organisation that was there first. */
+function administersInstallation({ organizations }: Caller): boolean {
+  return organizations?.includes(FIRST_ORGANIZATION) === true
 }
 
 function roleIn(caller: Caller, project: string | undefined): string | undefined {

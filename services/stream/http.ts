@@ -7,7 +7,7 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Format, Subject } from './frame.ts'
-import { parseStreamQuery, StreamParameters } from './query.ts'
+import { AlarmStreamParameters, parseStreamQuery, StreamParameters } from './query.ts'
 import { type ByteSink, socketSink, TOO_SLOW } from './sink.ts'
 import type { Ready, Streams } from './stream.ts'
 import { openUpgrades, type Upgrades } from './upgrade.ts'
@@ -69,7 +69,7 @@ export function addStreamRoutes(app: HttpApp, streams: Streams): void {
         summary: 'Follows the changes of alarms of a project',
         tags,
         params: Type.Object({ project }),
-        querystring,
+        querystring: AlarmStreamParameters,
         response,
       },
     },
@@ -126,14 +126,15 @@ function beginWebSocket(upgrades: Upgrades, request: FastifyRequest, ready: Read
     peer.close(closeCode(code, message), message.slice(0, 120))
   })
   const leave = ready.begin(sink)
-  peer.on('message', () => peer.close(1003, 'nothing is expected here'))
+  peer.on('message', () => sink.end(400, 'Bad Request', 'nothing is expected here'))
   // The peer broke the protocol: `ws` closes with the code that says so.
   peer.on('error', leave)
   peer.once('close', leave)
 }
 
-/** 1008: not as things are · 1011: our fault · 1001: come back. */
+/** 1008: not as things are · 1011: our fault · 1001: come back · 1003: we take no messages. */
 function closeCode(code: number, message: string): number {
+  if (code === 400) return 1003
   if (code === 503) return 1011
   return code === 408 && message !== TOO_SLOW ? 1001 : 1008
 }

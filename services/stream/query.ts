@@ -45,6 +45,12 @@ export const StreamParameters = Type.Object({
   ),
 })
 
+/** The index line of an alarm has its rule where that of an event has its type. */
+export const AlarmStreamParameters = Type.Object({
+  ...StreamParameters.properties,
+  eventTypes: many(name, 'only alarms of the rules of these names', 'freezer-too-warm'),
+})
+
 export type StreamQuery = {
   readonly wants: Wants
   readonly pingMs: number | undefined

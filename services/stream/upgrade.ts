@@ -19,12 +19,14 @@ type Waiting = { readonly socket: Socket; readonly head: Buffer; readonly respon
 
 /** Clients of a stream have nothing to say. */
 const MAX_MESSAGE_BYTES = 1024
+/** Pings in a row whose pongs are unsent: who asks on and takes no answer is cut off. */
+const MAX_PONGS = 60
 /** What a peer gets to answer a close frame. */
 const CLOSE_MS = 5000
 
 export function openUpgrades(app: HttpApp): Upgrades {
   const waiting = new WeakMap<IncomingMessage, Waiting>()
-  const limits = { maxPayload: MAX_MESSAGE_BYTES, closeTimeout: CLOSE_MS }
+  const limits = { maxPayload: MAX_MESSAGE_BYTES, maxPendingAutoPongs: MAX_PONGS, closeTimeout: CLOSE_MS }
   const server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits })
   app.server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => socket.destroy())
@@ -32,7 +34,7 @@ export function openUpgrades(app: HttpApp): Upgrades {
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
     response.assignSocket(socket)
-    response.once('finish', () => socket.end())
+    response.once('finish', () => goodbye(socket))
     waiting.set(request, { socket, head, response })
     app.routing(request, response)
   })
@@ -57,9 +59,16 @@ export function openUpgrades(app: HttpApp): Upgrades {
   }
 }
 
+/** Also of a peer that never ends its side, or takes nothing: the server's sockets may stay half open, and nobody reads this one. */
+function goodbye(socket: Socket): void {
+  socket.setTimeout(CLOSE_MS, () => socket.destroy())
+  socket.resume().destroySoon()
+}
+
 /** [RFC 6455 4.2.1], before `ws` answers in words of its own. */
-function checkHandshake({ headers, httpVersion }: IncomingMessage): void {
+function checkHandshake({ headers, httpVersion, method }: IncomingMessage): void {
   const bad = (field: string, expected: string) => new Failure('invalid', `header ${field}: ${expected}`, { field })
+  if (method !== 'GET') throw bad('upgrade', 'WebSockets begin with GET')
   if (httpVersion !== '1.1') throw bad('upgrade', 'WebSockets begin with HTTP/1.1')
   if (headers['sec-websocket-version'] !== '13') throw bad('sec-websocket-version', 'expected 13')
   if (!/^[+/0-9A-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '')) throw bad('sec-websocket-key', 'expected 16 bytes in base64')
@@ -79,7 +88,8 @@ function checkOrigin({ headers }: IncomingMessage): void {
 function passOver(app: HttpApp, request: IncomingMessage, socket: Socket, head: Buffer): void {
   const { rawHeaders, method, url, httpVersion } = request
   if (request.headers['transfer-encoding'] !== undefined) {
-    socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    socket.write('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    goodbye(socket)
     return
   }
   const lines = [`${method} ${url} HTTP/${httpVersion}`]

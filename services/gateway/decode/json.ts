@@ -266,7 +266,7 @@ function checkNumber(value: number, path: string): void {
 
 /** Refuses what JSON can say but a reading cannot be: 1e999, `__proto__`, hundreds of fields, deep nesting. */
 function checkNumbers(value: unknown, path: string, depth = 0): void {
-  if (typeof value === 'number') return checkNumber(value, path)
+  if (typeof value === 'number') checkNumber(value, path)
   if (typeof value !== 'object' || value === null) return
   if (depth === MAX_DEPTH) throw invalid(path, `nested deeper than ${MAX_DEPTH} levels`)
   const keys = Object.keys(value)

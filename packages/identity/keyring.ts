@@ -1,0 +1,105 @@
+// What this process knows of keys and who holds them, at most a second old: every proof, token, session and watch asks here.
+import { createHash, createHmac, randomBytes } from 'node:crypto'
+import type { Accounts, EndedSessions, Holder } from '../state/account.ts'
+import { type Caller, covers, type Role } from './role.ts'
+import { deriveKey, type Seal } from './seal.ts'
+
+/** What was taken away works nowhere any longer after this time. */
+export const REVOKED_WITHIN_MS = 1000
+/** Redis may take the rest. */
+const CACHE_MS = 800
+const MAX_KNOWN = 10_000
+/** Ids that nobody has: anybody may send any number of them, and pushes out only his own. */
+const MAX_UNKNOWN = 1000
+/** Every id that was ever made or could be set; nothing else is looked for. */
+const KEY_ID = /^[A-Za-z0-9_-]{1,64}$/
+
+export type Known = { readonly caller: Caller; readonly holder: Holder; readonly digest: Buffer }
+type Read = { readonly known: Known | undefined; readonly readMs: number }
+
+export class Keyring {
+  readonly #accounts: Accounts
+  readonly #seal: Seal
+  readonly #proving: Buffer
+  #known = new Map<string, Read>()
+  #unknown = new Map<string, Read>()
+
+  constructor(accounts: Accounts, seal: Seal, secretKey: string) {
+    this.#accounts = accounts
+    this.#seal = seal
+    this.#proving = deriveKey(secretKey, 'telltale key proofs')
+  }
+
+  async look(keyId: string): Promise<Known | undefined> {
+    const cached = this.#known.get(keyId) ?? this.#unknown.get(keyId)
+    return cached && performance.now() - cached.readMs < CACHE_MS ? cached.known : this.read(keyId)
+  }
+
+  /** Past the cache. */
+  async read(keyId: string): Promise<Known | undefined> {
+    if (!KEY_ID.test(keyId)) return undefined
+    // Before the answer: what is read is at least this fresh.
+    const readMs = performance.now()
+    const holder = await this.#accounts.holder(keyId)
+    const known = holder && this.#open(holder)
+    this.forget([keyId])
+    if (known) keep(this.#known, MAX_KNOWN, keyId, { known, readMs })
+    else keep(this.#unknown, MAX_UNKNOWN, keyId, { known, readMs })
+    return known
+  }
+
+  forget(keys: Iterable<string> | 'all'): void {
+    if (keys === 'all') {
+      this.#known = new Map()
+      this.#unknown = new Map()
+      return
+    }
+    for (const keyId of keys) {
+      this.#known.delete(keyId)
+      this.#unknown.delete(keyId)
+    }
+  }
+
+  #open(holder: Holder): Known {
+    const secret = this.#seal.unseal(holder.key.secret)
+    const digest = createHash('sha256').update(secret).digest()
+    // Stands in tokens, which travel: made with a key, so that nobody tries secrets on it.
+    const proof = createHmac('sha256', this.#proving).update(secret).digest('base64url').slice(0, 22)
+    return { caller: callerOf(holder, proof), holder, digest }
+  }
+}
+
+function keep(map: Map<string, Read>, max: number, keyId: string, read: Read): void {
+  const [oldest] = map.size >= max ? map.keys() : []
+  if (oldest !== undefined) map.delete(oldest)
+  map.set(keyId, read)
+}
+
+/** Why what was proven then does not hold any more, whatever it was allowed; undefined when it does. */
+export function endOf({ proof, session, expiresMs = 0 }: Caller, now: Known | undefined): string | undefined {
+  if (!now) return 'the key was revoked'
+  if (proof !== undefined && proof !== now.caller.proof) return 'the key has another secret'
+  return session !== undefined && isEnded(now.holder.ended, session, expiresMs) ? 'the session was ended' : undefined
+}
+
+function isEnded({ ids, allUntilMs }: EndedSessions, session: string, expiresMs: number): boolean {
+  return ids.has(session) || expiresMs <= allUntilMs
+}
+
+/** For a digest that has to be there when nobody's is: no secret matches it. */
+export function nobodysDigest(): Buffer {
+  return randomBytes(32)
+}
+
+function callerOf({ key, account, grants }: Holder, proof: string): Caller {
+  const roles = new Map<string, Role>()
+  const organizations: string[] = []
+  const home = grants.find(([scope]) => scope === `projects/${account.project}`)
+  for (const [scope, role] of home ? [home, ...grants] : grants) {
+    const [kind, id = ''] = scope.split('/')
+    if (kind === 'organizations') organizations.push(id)
+    else if (!covers(roles.get(id), role as Role)) roles.set(id, role as Role)
+  }
+  const caller = { keyId: key.id, account: account.email, roles: Object.fromEntries(roles), proof }
+  return organizations.length > 0 ? { ...caller, organizations } : caller
+}
