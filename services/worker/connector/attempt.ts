@@ -19,7 +19,7 @@ export type Outcome = {
 }
 
 /** Answers about what was sent. All others may be about the receiver: where it is, who may call, how much it can do. */
-const REFUSALS = new Set([400, 406, 409, 413, 415, 422])
+const REFUSALS: ReadonlySet<number> = new Set([400, 406, 409, 413, 415, 422])
 
 /** @param frame the event as JSON, which stands in the body as it is. @param device undefined: it is gone meanwhile. */
 export function bodyOf(
