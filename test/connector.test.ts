@@ -206,7 +206,7 @@ test('one that has failed for too long is disabled by the system, whatever was o
     const { json } = await impatient.send('POST', CONNECTORS, body)
     const url = `/v2/${String(json['name'])}`
     await impatient.send('POST', EVENTS, temperature('given-up-1', 1))
-    await until('it is disabled', async () => (await impatient.http(url)).json['status'] === 'SYSTEM_DISABLED')
+    await until('it is disabled', async () => (await impatient.http(url)).json['status'] === 'SYSTEM_DISABLED', 20_000)
     await until('it is said', () => impatient.program().complained().includes('data connector disabled'))
     const attempts = got('/given-up').length
     receiver.answer({ status: 200 })
@@ -217,7 +217,7 @@ test('one that has failed for too long is disabled by the system, whatever was o
   } finally {
     await impatient.remove()
   }
-})
+}, 60_000)
 
 test('a sync pushes the latest event of each type of every device, with the ids they had', async () => {
   const devices = Array.from({ length: 120 }, (_, i) => `sync-${i}`)
