@@ -12,6 +12,7 @@ import { connectRedis, findRedis, startRedis } from '../packages/redis/index.ts'
 import { Devices, reportedKey } from '../packages/state/device.ts'
 import { DeviceLists, type From } from '../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../packages/state/devicequery.ts'
+import { Reports } from '../packages/state/devicereport.ts'
 import { reportConsumer } from '../services/worker/report.ts'
 import { Histogram } from './histogram.ts'
 import { aligned, machine, whole } from './table.ts'
@@ -193,15 +194,15 @@ async function measureWalk(devices: Devices, lists: DeviceLists, filter: DeviceF
 async function measureReport(redis: Redis): Promise<void> {
   const log = new Log(redis, [])
   const devices = new Devices(redis)
-  const read = async (project: string, wanted: ReadonlyMap<string, readonly string[]>) => {
-    const pipeline = redis.pipeline()
-    for (const [device, types] of wanted) pipeline.hmget(reportedKey(project, device), ...types)
-    return ((await pipeline.exec()) ?? []).map(([, row]) => row as (string | null)[])
-  }
+  const reports = new Reports(redis)
   for (const paths of [[], ['temperature.value', 'temperature.updateTime']]) {
     const project = `report${paths.length}`
     for (const path of paths) await redis.hset(`t:{${project}}:indexes`, path, 'done')
-    const consumer = reportConsumer({ read, paths: () => devices.reportedPaths(project) })
+    await devices.register(
+      project,
+      Array.from({ length: 50_000 }, (_, i) => [idOf(i), 'temperature'] as const),
+    )
+    const consumer = reportConsumer((name, values) => reports.write(name, values))
     const times: number[] = []
     for (let round = 0; round < 6; round++) {
       const entries = entriesOf(project, round)

@@ -115,13 +115,12 @@ export class Resumer {
 
   #frame(text: string): void {
     const cursor = (this.#options.sse ? /^id: (\S+)$/m : /"cursor":"([^"]+)"\}\}$/).exec(text)?.[1]
-    if (cursor !== undefined) {
-      this.#cursor = cursor
-      this.given.push({ at: placeOf(cursor), key: keyOf(text) })
-    } else if (text.includes('"eventType":"gap"')) {
-      const { from, to } = (JSON.parse(text.replace(/^data: /, '')) as GapFrame).result.event.data.gap
+    if (cursor !== undefined) this.#cursor = cursor
+    if (text.includes('"eventType":"gap"')) {
+      const { from, to } = (JSON.parse(text.replace(/^(?:id: \S+\n)?data: /, '')) as GapFrame).result.event.data.gap
       this.given.push({ gap: { from: placeOf(from), to: placeOf(to) } })
-    } else if (text.includes('"error":') && !/"code":(408|503)/.test(text)) this.errors.push(text)
+    } else if (cursor !== undefined) this.given.push({ at: placeOf(cursor), key: keyOf(text) })
+    else if (text.includes('"error":') && !/"code":(408|503)/.test(text)) this.errors.push(text)
   }
 }
 

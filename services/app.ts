@@ -31,6 +31,7 @@ import { Rules } from '../packages/state/rule.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
+import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
@@ -168,7 +169,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       connectors: new Connectors(quick),
     }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
-    const audiences = config.tokenAudiences
+    const { publicUrl, tokenAudiences } = config
+    const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
@@ -202,13 +204,13 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     cursorKey: await log.cursorKey(),
     store,
     devices,
-    follow: (project, stream, arrived) =>
+    follow: (project, stream, follower) =>
       follow(
         {
+          ...follower,
           log,
           connect: () => connect(`${stream}-${project}`, 'worker'),
-          arrived,
-          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
         },
         project,
         stream,

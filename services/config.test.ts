@@ -156,11 +156,27 @@ describe('settings', () => {
     const [problem, ...others] = problems(open)
     expect([problem, others]).toEqual([expect.stringMatching(new RegExp(`^${name}: (.+); set it to random characters`)), []])
     expect(problem).not.toContain(value)
-    // Nobody else reaches a loopback address, and elsewhere it is somebody's own machine.
-    for (const host of ['127.0.0.1', '::1', 'localhost', '127.8.9.10']) expect(problems({ ...open, TELLTALE_HOST: host })).toEqual([])
+    // On loopback it is behind a proxy.
+    for (const host of ['127.0.0.1', '::1', 'localhost']) expect(problems({ ...open, TELLTALE_HOST: host })).toEqual([problem])
     expect(problems({ ...open, NODE_ENV: 'development' })).toEqual([])
     expect(problems({ ...open, [name]: 'Zm9vYmFyIGJhegaS4uJ0q9vT2rK8wQ1xL5nB7cD3e' })).toEqual([])
   })
+
+  it.each([
+    ['', undefined],
+    ['https://telltale.example.com', 'https://telltale.example.com'],
+    ['https://Telltale.example.com:8443/', 'https://telltale.example.com:8443'],
+    ['http://10.0.0.1/sensors/', 'http://10.0.0.1/sensors'],
+  ])('take %j as the address for people outside', (text, url) => {
+    expect(parseConfig({ TELLTALE_PUBLIC_URL: text }, []).publicUrl).toBe(url)
+  })
+
+  it.each(['telltale.example.com', 'ftp://a', 'https://', 'https://a?b', 'https://a#b', 'https://user:secret@a', 'x'])(
+    'do not take %j for one',
+    text => {
+      expect(problems({ TELLTALE_PUBLIC_URL: text })).toEqual([expect.stringMatching(/^TELLTALE_PUBLIC_URL: expected a URL such as/)])
+    },
+  )
 
   it('take the audiences of tokens as a list', () => {
     expect(parseConfig({}, []).tokenAudiences).toEqual(['https://identity.disruptive-technologies.com/oauth2/token'])

@@ -24,7 +24,9 @@ export type Config = {
   readonly influx: Influx | undefined
   readonly admin: { readonly keyId: string | undefined; readonly secret: string | undefined; readonly email: string }
   readonly secretKey: string | undefined
-  /** That assertions may be made for, besides the address that they are sent to. */
+  /** As people outside call this installation, without a slash at the end. */
+  readonly publicUrl: string | undefined
+  /** That assertions may be made for, besides the addresses of this installation itself. */
   readonly tokenAudiences: readonly string[]
   readonly project: string
   readonly allowPrivate: Allowed
@@ -90,9 +92,15 @@ export const SETTINGS: readonly Setting[] = [
     meaning: 'seals secrets at rest, 32 characters or more; empty: made in the data directory (embedded only)',
   },
   {
+    name: 'TELLTALE_PUBLIC_URL',
+    fallback: '',
+    meaning:
+      'as clients call this installation, such as https://telltale.example.com; empty: assertions for access tokens may name loopback and the address that took them, and no other',
+  },
+  {
     name: 'TELLTALE_TOKEN_AUDIENCES',
     fallback: 'https://identity.disruptive-technologies.com/oauth2/token',
-    meaning: '`aud` of assertions for access tokens besides the address of /oauth2/token here, separated by commas',
+    meaning: '`aud` of assertions for access tokens besides /oauth2/token of TELLTALE_PUBLIC_URL, separated by commas',
   },
   { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
   { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
@@ -170,6 +178,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
       email: read('TELLTALE_ADMIN_EMAIL', text => pattern(text, /^\S+@\S+$/, 'an e-mail address')),
     },
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
+    publicUrl: read('TELLTALE_PUBLIC_URL', publicUrl),
     tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
@@ -187,6 +196,14 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
+}
+
+function publicUrl(text: string): string | undefined {
+  if (text === '') return undefined
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.search + url.hash + url.username + url.password !== '')
+    throw expected('a URL such as https://telltale.example.com', text)
+  return url.href.replace(/\/+$/, '')
 }
 
 function influx(read: Read): Influx | undefined {
@@ -228,18 +245,13 @@ function contradictions({ roles, redisUrl, influx: store, secretKey, host, https
   return problems
 }
 
-/** Others can reach it, and anybody can guess it (hazard 19). */
-function exposures({ host, admin, secretKey }: Config): string[] {
-  if (isLoopback(host)) return []
+/** Anybody can guess it (hazard 19). On loopback too: in production a proxy stands before it. */
+function exposures({ admin, secretKey }: Config): string[] {
   const chosen = { TELLTALE_ADMIN_SECRET: admin.secret, TELLTALE_SECRET_KEY: secretKey }
   return Object.entries(chosen).flatMap(([name, secret]) => {
     const weakness = secret === undefined ? undefined : weaknessOf(secret)
     return weakness === undefined ? [] : [`${name}: ${weakness}; set it to random characters, such as those of \`openssl rand -base64 32\``]
   })
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role> {

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { type Browser, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { eventually, removeDirectories, startTelltale, type Telltale } from './world.ts'
+import { EVENTS, eventually, removeDirectories, startTelltale, type Telltale, temperature } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
 const HOSTILE = '<img src=x onerror=alert(1)>'
@@ -212,6 +212,28 @@ describe.skipIf(!hasBrowser())('the console', () => {
     expect(paper > ink).toBe(scheme === 'light')
     const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
     expect(overflow).toBeLessThanOrEqual(0)
+  })
+
+  test('of a large project it has a part, says so, and finds the others on the server', async () => {
+    await page.setViewportSize({ width: 1280, height: 900 })
+    const id = (n: number) => `z${String(n).padStart(4, '0')}`
+    const events = Array.from({ length: 1200 }, (_, n) => JSON.stringify(temperature(id(n), n)))
+    for (const part of [events.slice(0, 1000), events.slice(1000)])
+      expect(
+        (await telltale.http(EVENTS, { method: 'POST', body: part.join('\n'), headers: { 'content-type': 'application/x-ndjson' } }))
+          .status,
+      ).toBe(200)
+    await text(page.locator('p.part'), /^The first 1,000 devices are loaded/)
+    await text(page.locator('[data-shown]'), /^showing 200 of 1,000 that are loaded$/)
+    const filter = page.getByRole('searchbox', { name: 'Filter devices' })
+    await filter.fill(id(1199))
+    await text(row(id(1199)).locator('td.value'), /1,199/)
+    await text(page.locator('p.part'), /^All devices were searched\.$/)
+    await reading(id(1199), 1200)
+    await text(row(id(1199)).locator('td.value'), /1,200/)
+    await filter.fill('')
+    await text(page.locator('[data-shown]'), /^showing 200 of 1,000 that are loaded$/)
+    expect(await row('live').count()).toBe(1)
   })
 
   test('the browser complains of nothing, and talks to nobody else', () => {

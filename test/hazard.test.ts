@@ -196,6 +196,24 @@ describe('a request that could be read in two ways', () => {
     expect(said).toMatchObject({ status: 200, body: { accepted: 1 } })
   })
 
+  test('and comes behind an open stream ends it, with nothing of ours in between', async () => {
+    const { socket, said } = open()
+    socket.write(headOf('GET /v2/projects/default/devices:stream?ping_interval=1s'))
+    await until('it has begun', () => said().includes('"ping"'))
+    socket.write('this is not HTTP\r\n\r\n')
+    await until('the connection is closed', () => socket.closed, 5000)
+    expect(said().match(/HTTP\/1\.1 /g)).toHaveLength(1)
+    expect(said()).not.toContain('RFC 9112')
+  })
+
+  test('and comes behind a whole request is not taken for the answer to that', async () => {
+    const body = valued('1')
+    const { socket, said } = open()
+    socket.write(`${events(`content-length: ${body.length}`)}${body}this is not HTTP\r\n\r\n`)
+    await until('the connection is closed', () => socket.closed, 5000)
+    expect(said()).not.toContain('HTTP/1.1 400')
+  })
+
   test('headers of more than 16 KiB are 431', async () => {
     expect(await send(events(`x: ${'a'.repeat(20_000)}`))).toMatchObject({ status: 431, body: { code: 431 } })
   })

@@ -1,4 +1,6 @@
 // Who is let in, end to end: service accounts, keys that are exchanged for others, tokens as programs of the dialect ask for them.
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import axios from 'axios'
 import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -11,7 +13,12 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
 
 let telltale: Telltale
 beforeAll(async () => {
-  telltale = await startTelltale({ env: { TELLTALE_TOKEN_AUDIENCES: `https://telltale.example/token, ${REAL_AUDIENCE}` } })
+  telltale = await startTelltale({
+    env: {
+      TELLTALE_TOKEN_AUDIENCES: `https://telltale.example/token, ${REAL_AUDIENCE}`,
+      TELLTALE_PUBLIC_URL: 'https://telltale.example.com/',
+    },
+  })
 })
 afterAll(async () => {
   await telltale.remove()
@@ -195,6 +202,27 @@ describe('the token endpoint', () => {
     for (const type of ['application/json', 'application/x-www-form-urlencoded', 'text/plain'])
       expect((await token(JSON.stringify(fields), type)).status).toBe(200)
     expect((await token({ grant_type: JWT_BEARER, assertion: assertionFor('https://elsewhere/oauth2/token') })).status).toBe(400)
+  })
+
+  test('takes its public address, and none that only the caller says it has', async () => {
+    const { email, keyId, secret } = await newAccount(telltale, 'default')
+    const { port } = new URL(telltale.url())
+    const statusFor = async (host: string, aud: string) => {
+      const assertion = jsonwebtoken.sign({ iss: email, aud }, secret, { keyid: keyId, expiresIn: 60 })
+      const sent = request(`${telltale.url()}/oauth2/token`, { method: 'POST', headers: { host } })
+      sent.end(new URLSearchParams({ grant_type: JWT_BEARER, assertion }).toString())
+      const [response] = (await once(sent, 'response')) as [IncomingMessage]
+      response.resume()
+      return response.statusCode
+    }
+    const taken: [host: string, aud: string][] = [
+      ['anything', 'https://telltale.example.com/oauth2/token'],
+      [`localhost:${port}`, `http://localhost:${port}/oauth2/token`],
+      [`[::1]:${port}`, `http://[::1]:${port}/oauth2/token`],
+    ]
+    for (const [host, aud] of taken) expect([host, await statusFor(host, aud)]).toEqual([host, 200])
+    for (const host of ['other', `other:${port}`, '127.0.0.1.other', 'localhost.other', '10.0.0.1'])
+      expect([host, await statusFor(host, `http://${host}/oauth2/token`)]).toEqual([host, 400])
   })
 
   test('refuses as RFC 6749 has it, with the cause first', async () => {

@@ -140,6 +140,14 @@ describe('the wildcard project', () => {
     expect(await walk(`query=w-&orderBy=labels.name&pageSize=${pageSize}`)).toEqual(byLabel)
   })
 
+  test('goes on when a project is added between two pages', async () => {
+    const { json } = await telltale.http('/v2/projects/-/devices?query=w-&orderBy=labels.name&pageSize=2')
+    await newProject(telltale, 'added')
+    const next = await telltale.http(`/v2/projects/-/devices?query=w-&orderBy=labels.name&pageToken=${String(json['nextPageToken'])}`)
+    expect([next.status, namesIn(next.json)]).toEqual([200, expect.any(Array)])
+    expect(namesIn(next.json)).toHaveLength(13)
+  })
+
   test('shows nobody what he may not see', async () => {
     const somebody = await newAccount(telltale, 'default', { [`projects/${other}`]: 'project.user' })
     expect(await walk('query=w-', url => somebody.call('GET', url))).toEqual(numbers.map(n => nameOf(other, `w-${n}`)))

@@ -2,7 +2,7 @@
 import type { Alarm, GapEvent, Telltale } from '../client/index.ts'
 import { TelltaleError } from '../client/index.ts'
 import { type DeviceEvent, mainField } from '../core/event.ts'
-import { type Palette, printable } from './terminal.ts'
+import { Column, type Palette, printable } from './terminal.ts'
 
 const UNITS: ReadonlyMap<string, string> = new Map([
   ['temperature', ' °C'],
@@ -11,8 +11,14 @@ const UNITS: ReadonlyMap<string, string> = new Map([
   ['pressure', ' Pa'],
   ['batteryStatus', ' %'],
 ])
-const NAME_CHARS = 28
 const TYPE_CHARS = 14
+/** What an event says beside its value: the time stands in front of it already. */
+const ASIDE: ReadonlySet<string> = new Set(['updateTime', 'samples', 'isBackfilled'])
+
+/** Of a tail: who it was, in one column. */
+export function deviceColumn(): Column {
+  return new Column(28, 64)
+}
 
 type Colour = 'cyan' | 'blue' | 'green' | 'magenta' | 'yellow' | 'red' | 'gray'
 
@@ -25,19 +31,19 @@ const COLOURS: ReadonlyMap<string, Colour> = new Map([
   ['labelsChanged', 'yellow'],
 ])
 
-export function eventLine(event: DeviceEvent, name: string, palette: Palette): string {
+export function eventLine(event: DeviceEvent, name: string, column: Column, palette: Palette): string {
   const colour = palette[COLOURS.get(event.eventType) ?? 'blue']
   const type = colour(printable(event.eventType).padEnd(TYPE_CHARS))
-  return `${timeOf(event.timestamp, palette)}  ${nameOf(deviceOf(event), name)}  ${type}  ${palette.bold(printable(mainValue(event)))}`
+  return `${timeOf(event.timestamp, palette)}  ${column.fit(nameOf(deviceOf(event), name))}  ${type}  ${palette.bold(printable(mainValue(event)))}`
 }
 
-export function alarmLine(alarm: Alarm, name: string, palette: Palette): string {
+export function alarmLine(alarm: Alarm, name: string, column: Column, palette: Palette): string {
   const { state, severity, rule, acknowledgement } = alarm
   const paint = state === 'cleared' ? palette.green : severity === 'critical' ? palette.red : palette.yellow
   const time = alarm.clearedAt ?? alarm.activeSince ?? alarm.since
   const what = `${state} ${severity}`.padEnd(TYPE_CHARS)
   const by = acknowledgement === null ? '' : ` (acknowledged by ${acknowledgement.by})`
-  return `${timeOf(time, palette)}  ${nameOf(alarm.device, name)}  ${paint(what)}  ${palette.bold(printable(`${rule}: ${alarm.message}${by}`))}`
+  return `${timeOf(time, palette)}  ${column.fit(nameOf(alarm.device, name))}  ${paint(what)}  ${palette.bold(printable(`${rule}: ${alarm.message}${by}`))}`
 }
 
 export function gapLine({ timestamp, data }: GapEvent, palette: Palette): string {
@@ -51,20 +57,20 @@ function timeOf(timestamp: string, palette: Palette): string {
 
 /** The id always stands there: anybody may call a device what another is called. */
 function nameOf(device: string, name: string): string {
-  return printable(name === device ? device : `${device} (${name})`).padEnd(NAME_CHARS)
+  return printable(name === device ? device : `${device} (${name})`)
 }
 
 export function deviceOf({ targetName }: { readonly targetName: string }): string {
   return targetName.split('/')[3] ?? targetName
 }
 
-/** The main field where there is one, else the whole of the data. */
+/** The main field where there is one, else all that the data says. */
 function mainValue({ eventType, data }: DeviceEvent): string {
   const inner = data !== null && Object.hasOwn(data, eventType) ? data[eventType] : data
   if (typeof inner !== 'object' || inner === null) return JSON.stringify(inner)
   const main = mainField(eventType)
   const value = Object.hasOwn(inner, main) ? (inner as Readonly<Record<string, unknown>>)[main] : inner
-  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  const text = typeof value === 'string' ? value : JSON.stringify(value, (key, one: unknown) => (ASIDE.has(key) ? undefined : one))
   return typeof value === 'number' ? `${text}${UNITS.get(eventType) ?? ''}` : text
 }
 
@@ -81,7 +87,7 @@ export class DeviceNames {
   readonly #names = new Map<string, string>()
   readonly #asked = new Set<string>()
   readonly #closed = new AbortController()
-  #mayAskAt = 0
+  #mayAskAt = Number.NEGATIVE_INFINITY
 
   constructor(client: Telltale) {
     this.#client = client

@@ -35,6 +35,17 @@ export function timeUs(option: string): (text: string) => number {
   }
 }
 
+/** A time, or how long ago it was: `10m`. */
+export function pastUs(option: string): (text: string) => number {
+  return text => {
+    const ago = parseDuration(text)
+    const time = ago === undefined ? parseTime(text) : (Date.now() - ago) * 1000
+    if (time === undefined)
+      throw invalid(option, `expected a time such as 2026-03-01T08:00:00Z, or how long ago such as 10m, got "${text}"`)
+    return time
+  }
+}
+
 export function oneOf<T extends string>(option: string, choices: readonly T[]): (text: string) => T {
   return text => {
     const choice = choices.find(known => known === text)

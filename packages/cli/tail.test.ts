@@ -104,6 +104,27 @@ test('each event is a line with time, id and, once it is known, name, type and v
   ])
 })
 
+test('names are in one column, as wide as the widest so far; of an event without a main value all that it says is shown', async () => {
+  const power = { targetName: 'projects/default/devices/p', eventType: 'power', data: { power: { watts: 5, updateTime: 'x' } } }
+  const long = 'a-device-with-a-name-of-more-than-28'
+  const event = JSON.stringify({ result: { event: { ...power, timestamp: '2026-03-02T06:41:09.104000Z' }, cursor: 'c' } })
+  streams.push(response => response.write(`${frame('d2', 1, 'c1')}${frame(long, 2, 'c2')}${event}\n`))
+  expect(await tail('--count', '3')).toBe(0)
+  const lines = text(out).trimEnd().split('\n')
+  expect(lines.map(line => line.search(/temperature|power/))).toEqual([56, 64, 64])
+  expect(lines[2]).toMatch(/ {2}\{"watts":5\}$/)
+})
+
+test('--since is a time or how long ago', async () => {
+  streams.push(response => response.write(frame('d1', 1, 'c1')))
+  expect(await tail('--since', '10m', '--count', '1')).toBe(0)
+  const ago = Date.now() - Date.parse(queries[0]?.get('since') ?? '')
+  expect(ago).toBeGreaterThanOrEqual(600_000)
+  expect(ago).toBeLessThan(605_000)
+  expect(await tail('--since', 'yesterday')).toBe(2)
+  expect(text(err)).toContain('--since: expected a time such as 2026-03-01T08:00:00Z, or how long ago such as 10m, got "yesterday"')
+})
+
 test('no line waits for a name', async () => {
   named = false
   streams.push(response => response.write(frame('d1', 1, 'c1') + frame('d1', 2, 'c2')))
@@ -279,6 +300,9 @@ test('on a terminal types have colours and the rate stands below; NO_COLOR is re
   expect(await tail('--count', '2')).toBe(0)
   expect(text(out)).toContain('\u001b[36mtemperature')
   expect(shown).toContain('\r\u001b[2K')
+  // Cleared for the second line, it stands below that again.
+  const drawn = shown.split('\r\u001b[2K')
+  expect(drawn.some((text, i) => i > 0 && text === '' && drawn[i + 1]?.includes(' 1 events · '))).toBe(true)
   expect(shown).toMatch(/[\d.]+ events\/s · 1 events · [\d.]+ s behind · 0 reconnects/)
   streams.push(response => response.write(frame('d1', 1, 'c1')))
   expect(await tailIn({ NO_COLOR: '1' }, '--count', '1')).toBe(0)

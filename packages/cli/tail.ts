@@ -1,17 +1,17 @@
 // `telltale tail`: follows the live stream, one line an event, and goes on from its last cursor after a lost connection.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Alarm, EventStream, GapEvent, SlowPolicy, StreamOptions, Telltale, TelltaleError } from '../client/index.ts'
 import { checkDevice, checkEventType, type DeviceEvent } from '../core/event.ts'
 import { Failure, invalid } from '../core/failure.ts'
 import { asciiJson } from '../core/json.ts'
 import { formatDuration, parseTime } from '../core/time.ts'
 import { explained, openClient } from './api.ts'
-import { alarmLine, DeviceNames, deviceOf, eventLine, gapLine } from './line.ts'
-import { addLoginOptions, collect, durationMs, oneOf, timeUs, wholeNumber } from './option.ts'
+import { alarmLine, DeviceNames, deviceColumn, deviceOf, eventLine, gapLine } from './line.ts'
+import { addLoginOptions, collect, durationMs, oneOf, pastUs, wholeNumber } from './option.ts'
 import { rateOf } from './progress.ts'
 import { resolveTarget, type Target, type TargetOptions } from './target.ts'
-import { type Palette, paletteOf, printable, StatusLine, type Terminal, writeLine } from './terminal.ts'
+import { type Palette, paletteOf, printable, type Screen, StatusLine, type Terminal, writeLine } from './terminal.ts'
 
 type TailOptions = TargetOptions & {
   readonly device?: readonly string[]
@@ -45,15 +45,17 @@ export function addTail(command: Command, terminal: Terminal, ended: (ok: boolea
     .option('--alarms', 'changes of alarms instead of events')
     .option('--device <id>', 'only this device; can be repeated', collect)
     .option('--device-type <type>', 'only devices of this type; can be repeated', collect)
-    .option('--type <event type>', 'only events of this type; can be repeated', collect)
+    .option('--type <event type>', 'only events of this type, with --alarms alarms of this rule; can be repeated', collect)
     .option('--label <filter>', 'only devices with this label, key or key=value; repeated: with all of them', collect)
     .option('--product <number>', 'only devices with this product number; can be repeated', collect)
-    .option('--since <time>', 'begin at this time instead of now, such as 2026-03-01T08:00:00Z', timeUs('--since'))
+    .option('--since <time>', 'begin at this time instead of now: 2026-03-01T08:00:00Z, or 10m for ten minutes ago', pastUs('--since'))
     .option('--cursor <cursor>', 'begin after this place instead of now')
     .option('--resume <file>', 'begin after the place in this file, if it is there, and keep the place in it')
     .option('--count <n>', 'end after this many', wholeNumber('--count', 1))
     .option('--slow <policy>', SLOW, oneOf('--slow', ['disconnect', 'drop', 'latest'] as const))
-    .option('--ping <time>', 'how often the server says that it is there', durationMs('--ping'), 10_000)
+    .addOption(
+      new Option('--ping <time>', 'how often the server says that it is there').argParser(durationMs('--ping')).default(10_000, '10s'),
+    )
     .option('--json', 'print the lines of the stream as they come')
     .addHelpText('after', EXIT_CODES)
     .action(async (options: TailOptions) => {
@@ -72,11 +74,13 @@ class Tail {
   readonly #status: StatusLine
   readonly #client: Telltale
   readonly #names: DeviceNames
+  readonly #column = deviceColumn()
   #items = 0
   #reconnects = 0
   #gaps = 0
   #lagMs: number | undefined
   #connected = false
+  #wasLost = false
   /** What is being shown is behind the cursor already, and would be missing if we were killed now. */
   #showing = false
   /** Why the place could not be kept. */
@@ -138,11 +142,14 @@ class Tail {
 
   #opened(): void {
     this.#connected = true
-    if (this.#reconnects > 0) this.#say(this.#palette.green('connected again'))
+    if (!this.#wasLost) return
+    this.#wasLost = false
+    this.#reconnects++
+    this.#say(this.#palette.green('connected again'))
   }
 
   #lost({ message }: TelltaleError, retryMs: number): void {
-    this.#reconnects++
+    this.#wasLost = true
     if (this.#connected) this.#say(this.#palette.yellow(`connection lost (${printable(message)}), going on from the last event`))
     else this.#say(this.#palette.yellow(`no connection (${printable(message)}), trying again in ${(retryMs / 1000).toFixed(1)} s`))
     this.#connected = false
@@ -151,28 +158,34 @@ class Tail {
   #say(line: string): void {
     this.#status.clear()
     this.#terminal.err.write(`${line}\n`)
+    this.#status.restore()
   }
 
   async #show(item: Item, cursor: string | undefined): Promise<void> {
     const isGap = 'eventType' in item && item.eventType === 'gap'
     const line = this.#options.json === true ? asciiJson({ result: resultOf(item, cursor) }) : this.#lineOf(item)
-    this.#status.clear()
-    if (isGap) {
-      this.#gaps++
-      await writeLine(this.#options.json === true ? this.#terminal.out : this.#terminal.err, line)
-      return
+    if (isGap) this.#gaps++
+    else {
+      this.#items++
+      if ('timestamp' in item) this.#lagMs = Date.now() - (parseTime(item.timestamp) ?? 0) / 1000
     }
-    this.#items++
-    if ('timestamp' in item) this.#lagMs = Date.now() - (parseTime(item.timestamp) ?? 0) / 1000
-    await writeLine(this.#terminal.out, line)
+    await this.#print(isGap && this.#options.json !== true ? this.#terminal.err : this.#terminal.out, line)
+  }
+
+  /** Where lines go by the same terminal the rate stays below them. */
+  async #print(screen: Screen, line: string): Promise<void> {
+    const above = screen.isTTY === true || screen === this.#terminal.err
+    if (above) this.#status.clear()
+    await writeLine(screen, line)
+    if (above) this.#status.restore()
   }
 
   #lineOf(item: Item): string {
-    if (!('eventType' in item)) return alarmLine(item, this.#names.of(item.device), this.#palette)
+    if (!('eventType' in item)) return alarmLine(item, this.#names.of(item.device), this.#column, this.#palette)
     if (item.eventType === 'gap') return gapLine(item as GapEvent, paletteOf(this.#terminal.err, this.#terminal.env))
     const device = deviceOf(item)
     if (item.eventType === 'labelsChanged') this.#names.forget(device)
-    return eventLine(item, this.#names.of(device), this.#palette)
+    return eventLine(item, this.#names.of(device), this.#column, this.#palette)
   }
 
   #showStatus(rate: number): void {

@@ -31,6 +31,7 @@ export function printable(text: string): string {
 /** A line at the bottom of a terminal that is drawn over; nothing at all elsewhere. */
 export class StatusLine {
   readonly #screen: Screen
+  #text = ''
   #shown = false
 
   constructor(screen: Screen) {
@@ -39,12 +40,35 @@ export class StatusLine {
 
   show(text: string): void {
     if (this.#screen.isTTY !== true) return
-    this.#screen.write(`\r\u001b[2K${text.slice(0, (this.#screen.columns ?? 80) - 1)}`)
+    this.#text = text.slice(0, (this.#screen.columns ?? 80) - 1)
+    this.#screen.write(`\r\u001b[2K${this.#text}`)
     this.#shown = true
   }
 
+  /** Makes room for a line above it. */
   clear(): void {
     if (this.#shown) this.#screen.write('\r\u001b[2K')
     this.#shown = false
+  }
+
+  /** Shows again what was cleared, under the line that has been written meanwhile. */
+  restore(): void {
+    if (!this.#shown && this.#text !== '') this.show(this.#text)
+  }
+}
+
+/** Texts below each other, as wide as the widest that has come, within limits. */
+export class Column {
+  readonly #most: number
+  #width: number
+
+  constructor(least: number, most: number) {
+    this.#width = least
+    this.#most = most
+  }
+
+  fit(text: string): string {
+    this.#width = Math.min(this.#most, Math.max(this.#width, text.length))
+    return text.padEnd(this.#width)
   }
 }

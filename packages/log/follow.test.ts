@@ -1,7 +1,9 @@
 // Following the log of a real Redis that is killed meanwhile: everything once, in order.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { LogEntry } from './entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from './fixture.ts'
 import { type FollowPorts, follow } from './follow.ts'
+import { projectKey } from './key.ts'
 import { Log } from './log.ts'
 
 describe.skipIf(installed === undefined)('a follower', () => {
@@ -22,6 +24,7 @@ describe.skipIf(installed === undefined)('a follower', () => {
       log,
       connect: () => server.connect(),
       arrived: entries => void seen.push(...entries.flatMap(({ events }) => events.map(({ device }) => device))),
+      jumped: to => void seen.push(`jumped ${to}`),
       troubled: error => void troubles.push(error.message),
       ...change,
     }
@@ -65,7 +68,57 @@ describe.skipIf(installed === undefined)('a follower', () => {
     await append(project, 'b')
     await until('both', () => taken.length === 2)
     expect(taken).toEqual(['a', 'b'])
-    expect(troubles).toEqual(['not now', 'not now'])
+    expect(troubles).toEqual(['not now'])
+  })
+
+  it('is told what was trimmed before it could read it', async () => {
+    const project = freshProject()
+    let go = () => {}
+    const held = new Promise<void>(resolve => {
+      go = resolve
+    })
+    const seen: string[] = []
+    const arrived = async (entries: readonly LogEntry[]) => {
+      for (const { events } of entries) seen.push(...events.map(({ device }) => device))
+      await held
+    }
+    await start(project, { arrived, jumped: to => void seen.push(to) })
+    await append(project, 'a')
+    await until('the first', () => seen.length === 1)
+    const gone = await append(project, 'b')
+    await log.trim(project, (await append(project, 'c')) as string)
+    go()
+    await until('the last', () => seen.includes('c'))
+    expect(seen).toEqual(['a', gone, 'c'])
+  })
+
+  it('is told of it also when more is trimmed right behind its read', async () => {
+    const project = freshProject()
+    const from = (await append(project, 'a')) as string
+    await append(project, 'b')
+    await log.trim(project, (await append(project, 'c')) as string)
+    let isTrimmed = false
+    const trimming = {
+      last: log.last.bind(log),
+      trimmed: async (...asked: Parameters<Log['trimmed']>) => {
+        if (!isTrimmed) await log.trim(project, (await append(project, 'd')) as string)
+        isTrimmed = true
+        return log.trimmed(...asked)
+      },
+    }
+    const { seen } = await start(project, { log: trimming }, from)
+    await until('the last', () => seen.includes('d'))
+    expect(seen).toEqual([`jumped ${await log.trimmed(project)}`, 'd'])
+  })
+
+  it('says each reason once, and that it is stuck when it fails again and again at one place', async () => {
+    const project = freshProject()
+    const stuck: string[] = []
+    const { troubles } = await start(project, { stuck: error => void stuck.push(error.message), retryMs: 1 })
+    await server.redis.xadd(projectKey(project, 'log'), '*', 'no', 'entry')
+    await until('it is stuck', () => stuck.length > 1)
+    expect(troubles).toEqual([expect.stringMatching(/^log entry .* has no field i$/)])
+    expect(new Set(stuck)).toEqual(new Set(troubles))
   })
 
   it('loses nothing and repeats nothing when Redis is killed and comes back', async () => {

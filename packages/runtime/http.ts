@@ -1,4 +1,5 @@
 // One fastify per process: bodies as bytes, who the caller is, and every failure in the dialect's shape.
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
@@ -97,7 +98,7 @@ export type HttpApp = ReturnType<typeof create>
 /** What is no HTTP, or comes too slowly. Nothing of it is repeated or logged: it may hold a token (hazards 17, 20). */
 function refuseClient(error: { readonly code?: string }, socket: Socket): void {
   const [status, message] = CLIENT_ERRORS[error.code ?? ''] ?? ['400 Bad Request', 'the request is not HTTP as RFC 9112 has it']
-  if (!socket.writable) {
+  if (!socket.writable || isAnswering(socket)) {
     socket.destroy()
     return
   }
@@ -107,6 +108,15 @@ function refuseClient(error: { readonly code?: string }, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`)
   // Who goes on sending is not waited for.
   setTimeout(() => socket.destroy(), LOOK_EVERY_MS).unref()
+}
+
+/**
+ * Whether what is written now would end up in an answer that has begun, or be read as the answer to a whole request that was sent before.
+ * Node tells which answer a connection is at only by this field, and looks at it itself where nobody listens for the error.
+ */
+function isAnswering(socket: Socket): boolean {
+  const { _httpMessage: answer } = socket as { readonly _httpMessage?: ServerResponse | null }
+  return answer != null && (answer.headersSent || answer.req.complete)
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, readonly [status: string, message: string]>> = {

@@ -20,6 +20,7 @@ export function openMetrics() {
     streamed: counter('stream_frames_total', 'Frames handed to stream subscribers'),
     streams: gauge('streams_open', 'Open streams'),
     connections: gauge('mqtt_connections', 'Connected MQTT clients'),
+    mqttDropped: counter('mqtt_messages_dropped_total', 'Messages that waited for MQTT clients and were dropped, being too many'),
   }
 }
 

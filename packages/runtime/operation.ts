@@ -11,6 +11,7 @@ export type Check = {
 }
 
 const CHECK_MS = 2000
+const GIVE_UP_MS = 30_000
 
 export function addOperationRoutes(
   app: HttpApp,
@@ -19,8 +20,9 @@ export function addOperationRoutes(
   started: () => boolean,
 ): void {
   app.get('/healthz', { config: { open: true } }, async () => ({ status: 'ok' }))
+  const asking = checks.map(check => [check, watched(check, app.log)] as const)
   app.get('/readyz', { config: { open: true } }, async (_request, reply) => {
-    const results = await Promise.all(checks.map(async check => [check, await verdict(check)] as const))
+    const results = await Promise.all(asking.map(async ([check, ask]) => [check, await ask()] as const))
     const ready = started() && results.every(([{ vital }, found]) => !vital || found === 'ok')
     const body = { status: ready ? 'ready' : 'not ready', ...Object.fromEntries(results.map(([{ name }, found]) => [name, found])) }
     return reply.status(ready ? 200 : 503).send(body)
@@ -31,14 +33,39 @@ export function addOperationRoutes(
   })
 }
 
-async function verdict(check: Check): Promise<string> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<string>(resolve => {
-    timer = setTimeout(() => resolve('no answer'), CHECK_MS)
-  })
-  const found = check.run().then(
-    () => 'ok',
-    (error: unknown) => (error instanceof Error ? error.message : String(error)),
-  )
-  return Promise.race([found, late]).finally(() => clearTimeout(timer))
+/** What strangers may know: the reason goes to the log. */
+type Verdict = 'ok' | 'away'
+
+/**
+ * Asks once for all who want to know at the same time, so that calls do not pile up behind a thing that hangs. What has not answered for
+ * long is given up, because its answer may be lost.
+ */
+function watched({ name, run }: Check, log: HttpApp['log']): () => Promise<Verdict> {
+  let asked: { readonly answer: Promise<Verdict>; readonly atMs: number } | undefined
+  let last: Verdict = 'ok'
+  const say = (verdict: Verdict, reason: string): Verdict => {
+    if (verdict !== last) log.warn({ check: name, reason }, verdict === 'ok' ? 'answers again' : 'away')
+    last = verdict
+    return verdict
+  }
+  const ask = (): Promise<Verdict> => {
+    const nowMs = performance.now()
+    if (asked && nowMs - asked.atMs < GIVE_UP_MS) return asked.answer
+    const answer = run().then(
+      () => say('ok', 'it answered'),
+      (error: unknown) => say('away', error instanceof Error ? error.message : String(error)),
+    )
+    const mine = { answer, atMs: nowMs }
+    asked = mine
+    return answer.finally(() => {
+      if (asked === mine) asked = undefined
+    })
+  }
+  return async () => {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<Verdict>(resolve => {
+      timer = setTimeout(() => resolve(say('away', `no answer in ${CHECK_MS} ms`)), CHECK_MS)
+    })
+    return Promise.race([ask(), late]).finally(() => clearTimeout(timer))
+  }
 }

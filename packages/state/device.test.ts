@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { Log } from '../log/log.ts'
 import { DeviceCache, Devices, reportedKey } from './device.ts'
+import { justBefore } from './fixture.ts'
 
 describe.skipIf(installed === undefined)('devices', () => {
   let server: TestRedis
@@ -133,6 +134,38 @@ describe.skipIf(installed === undefined)('devices', () => {
       await server.redis.hset(`t:{${target}}:arriving`, 'a', project)
       await devices.transfer(project, target, 'a')
       expect(await devices.one(target, 'a')).toEqual(moved)
+    })
+
+    it('stay when a second process repeats the move while the first one finishes it', async () => {
+      await server.redis.hset(`t:{${target}}:arriving`, 'a', project)
+      await devices.put(target, moved)
+      await devices.remove(project, 'a')
+      await server.redis.hset(`t:{${project}}:left`, 'a', target)
+      const first = () => devices.transfer(project, target, 'a')
+      const second = new Devices(justBefore(server.redis, 'hget', first, `t:{${project}}:left`))
+      await expect(second.transfer(project, target, 'a')).rejects.toThrow(`device a does not exist in project ${project}`)
+      expect(await devices.one(target, 'a')).toEqual(moved)
+    })
+
+    it('stay as they are in the target when a second process comes late with what it read before', async () => {
+      await devices.put(target, moved)
+      await server.redis.hset(`t:{${target}}:arriving`, 'a', project)
+      const first = async () => {
+        await devices.transfer(project, target, 'a')
+        await devices.relabel(target, 'a', { zone: 'warm' }, [])
+      }
+      const second = new Devices(justBefore(server.redis, 'telltaleChangeDevice', first))
+      await expect(second.transfer(project, target, 'a')).rejects.toThrow(`device a already exists in project ${target}`)
+      expect((await devices.one(target, 'a')).labels).toEqual({ zone: 'warm' })
+      expect(await server.redis.exists(`t:{${target}}:arriving`)).toBe(0)
+    })
+
+    it('are gone from the target again when they were removed before they left', async () => {
+      const first = () => devices.remove(project, 'a')
+      const second = new Devices(justBefore(server.redis, 'hget', first, `t:{${target}}:arriving`))
+      await expect(second.transfer(project, target, 'a')).rejects.toThrow(`device a does not exist in project ${project}`)
+      expect(await devices.get(target, ['a'])).toEqual([undefined])
+      expect(await server.redis.exists(`t:{${target}}:arriving`)).toBe(0)
     })
 
     it('are moved once by many who try', async () => {

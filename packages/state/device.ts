@@ -7,13 +7,8 @@ import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
 import { facetCommands, facetKey, facetMember, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
-import { DeviceScripts, type Notice } from './devicescript.ts'
-
-export type LabelChange = {
-  readonly added: Readonly<Record<string, string>>
-  readonly modified: Readonly<Record<string, string>>
-  readonly removed: readonly string[]
-}
+import { checkLabels, difference, isEmpty, type LabelChange, NO_CHANGE } from './devicelabel.ts'
+import { DeviceScripts, type Note, type Notice } from './devicescript.ts'
 
 /** Newest data by event type, for example `{"temperature":{"value":21.5,…}}`. */
 export type Reported = Readonly<Record<string, unknown>>
@@ -26,11 +21,9 @@ export type Announcer = {
   wake(project: string, consumer: string): void
 }
 
-const MAX_LABELS = 64
 const ATTEMPTS = 20
 /** Removed devices of all projects, counted: who remembers that a device exists looks whether this has moved. */
 const REMOVALS = 't:devices:removals'
-const NO_CHANGE: LabelChange = { added: {}, modified: {}, removed: [] }
 
 export class Devices {
   readonly #redis: Redis
@@ -75,15 +68,15 @@ export class Devices {
   async create(project: string, device: Device): Promise<void> {
     checkLabels(device.labels)
     await this.#swap(project, device.id, before => {
-      if (before) throw new Failure('conflict', `device ${device.id} already exists in project ${project}`, { field: 'device' })
-      return device
+      if (before) throw exists(project, device.id)
+      return { after: device }
     })
   }
 
   /** Creates a device or replaces its type, labels and product number; returns the change of labels. */
   async put(project: string, device: Device): Promise<LabelChange> {
     checkLabels(device.labels)
-    return this.#swap(project, device.id, () => device)
+    return this.#swap(project, device.id, () => ({ after: device }))
   }
 
   /** Adds and removes labels; `not_found` when the device does not exist. */
@@ -100,22 +93,16 @@ export class Devices {
       if (!before) throw missing(project, id)
       const labels = change(before.labels)
       checkLabels(labels)
-      return { ...before, labels }
+      return { after: { ...before, labels } }
     })
   }
 
   /** Takes a device out of the registry, with its labels and what it reported; its history stays. `not_found` when there is none. */
   async remove(project: string, id: string): Promise<void> {
-    const cleared = await this.#reportedCommands(project, id, undefined)
-    await this.#swap(
-      project,
-      id,
-      before => {
-        if (!before) throw missing(project, id)
-        return undefined
-      },
-      cleared,
-    )
+    await this.#swap(project, id, async before => {
+      if (!before) throw missing(project, id)
+      return this.#cleared(project, id)
+    })
     await this.#redis.incr(REMOVALS)
   }
 
@@ -131,51 +118,75 @@ export class Devices {
    * one gets it. `not_found` without the device, `conflict` when the target has one of that name.
    */
   async transfer(source: string, target: string, id: string): Promise<void> {
-    const arriving = projectKey(target, 'arriving')
-    const left = projectKey(source, 'left')
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const [row, reported, begun] = await Promise.all([
+      const [row, reported] = await Promise.all([
         this.#redis.hget(projectKey(source, 'devices'), id),
         this.#redis.hgetall(reportedKey(source, id)),
-        this.#redis.hget(arriving, id),
       ])
-      if (row === null) {
-        if (begun === source && (await this.#redis.hget(left, id)) === target) return this.#transferred([arriving, left], id)
-        if (begun === source) await this.#withdraw(target, id)
-        throw missing(source, id)
-      }
+      if (row === null) return this.#goOn(source, target, id)
       const device = parse(id, row)
-      const arrived = await this.#reportedCommands(target, id, reported)
-      await this.#swap(
-        target,
+      await this.#arrive(source, target, device, reported)
+      const { commands, indexes } = await this.#reportedCommands(source, id, undefined)
+      const done = await this.#scripts.change(source, {
         id,
-        before => {
-          if (before && begun !== source)
-            throw new Failure('conflict', `device ${id} already exists in project ${target}`, { field: 'device' })
-          return device
-        },
-        [['HSET', arriving, id, source], ...arrived],
-      )
-      const gone = [...(await this.#reportedCommands(source, id, undefined)), ...facetCommands(source, device, undefined)]
-      const notice = this.#notice(source, id, difference(device, undefined))
-      const done = await this.#scripts.change(source, { id, from: row, to: '', notice, commands: [['HSET', left, id, target], ...gone] })
+        from: row,
+        to: '',
+        notice: this.#notice(source, id, difference(device, undefined)),
+        commands: [['HSET', leftKey(source), id, target], ...commands, ...facetCommands(source, device, undefined)],
+        indexes,
+      })
       if (done === false) continue
       this.#wake(source, done)
-      return this.#transferred([arriving, left], id)
+      return this.#transferred(source, target, id)
     }
-    throw new Failure('conflict', `device ${id} is being changed by others: try again`)
+    throw busy(id)
   }
 
-  async #transferred(notes: readonly string[], id: string): Promise<void> {
-    await this.#redis.incr(REMOVALS)
-    for (const note of notes) await this.#redis.hdel(note, id)
+  /** Into the target, where there is none of its name unless it is this one, put there by an earlier attempt or by another process. */
+  async #arrive(source: string, target: string, device: Device, reported: Record<string, string>): Promise<void> {
+    const { id } = device
+    await this.#swap(target, id, async before => {
+      const begun = await this.#arriving(target, id)
+      if (before && begun !== source) throw exists(target, id)
+      const { commands, indexes } = await this.#reportedCommands(target, id, reported)
+      const notes: CommitCommand[] = [
+        ['HSET', arrivingKey(target), id, source],
+        ['HDEL', leftKey(target), id],
+      ]
+      return { after: device, commands: [...notes, ...commands], indexes, note: { key: arrivingKey(target), value: begun } }
+    })
   }
 
-  /** Another project got the device: what was put here for it goes again. */
-  async #withdraw(target: string, id: string): Promise<void> {
-    const cleared = await this.#reportedCommands(target, id, undefined)
-    await this.#swap(target, id, () => undefined, [['HDEL', projectKey(target, 'arriving'), id], ...cleared])
+  /**
+   * The device has left the source: for the target, or for another. Somebody else may be finishing the same transfer, and takes away
+   * first `arriving`, then `left`: so what was read here holds only as long as `arriving` does.
+   */
+  async #goOn(source: string, target: string, id: string): Promise<void> {
+    const begun = await this.#arriving(target, id)
+    const taker = await this.#redis.hget(leftKey(source), id)
+    if (begun === source && taker === target) return this.#transferred(source, target, id)
+    if (begun === source) await this.#withdraw(source, target, id)
+    throw missing(source, id)
+  }
+
+  async #transferred(source: string, target: string, id: string): Promise<void> {
     await this.#redis.incr(REMOVALS)
+    await this.#scripts.dropNote(arrivingKey(target), id, source)
+    await this.#scripts.dropNote(leftKey(source), id, target)
+  }
+
+  /** Another project got the device: what was put here for it goes again, unless it is here to stay. */
+  async #withdraw(source: string, target: string, id: string): Promise<void> {
+    await this.#swap(target, id, async () => {
+      if ((await this.#arriving(target, id)) !== source) return undefined
+      return { ...(await this.#cleared(target, id)), note: { key: arrivingKey(target), value: source } }
+    })
+    await this.#redis.incr(REMOVALS)
+  }
+
+  /** From which project a device is on its way here; '' when none is. */
+  async #arriving(project: string, id: string): Promise<string> {
+    return (await this.#redis.hget(arrivingKey(project), id)) ?? ''
   }
 
   /** Puts a device into indexes that were begun after it was registered; nothing else changes. */
@@ -197,28 +208,31 @@ export class Devices {
     }
   }
 
+  /** @param plan asked again whenever others were faster; undefined: nothing is left to do. */
   async #swap(
     project: string,
     id: string,
-    change: (before: Device | undefined) => Device | undefined,
-    more: readonly CommitCommand[] = [],
+    plan: (before: Device | undefined) => Plan | undefined | Promise<Plan | undefined>,
   ): Promise<LabelChange> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const from = (await this.#redis.hget(projectKey(project, 'devices'), id)) ?? ''
-      const before = from === '' ? undefined : parse(id, from)
-      const after = change(before)
+      const before = parseRow(id, from)
+      const planned = await plan(before)
+      if (!planned) return NO_CHANGE
+      const { after, commands: more = [], indexes, note } = planned
       const to = after ? serialise(after) : ''
       if (from === to && more.length === 0) return NO_CHANGE
       const labels = difference(before, after)
       // A device without labels that is only just there is no news; one whose type changed is, to filters and rules.
-      const notice = from === to || (before === undefined && isEmpty(labels)) ? undefined : this.#notice(project, id, labels)
+      const isNews = from !== to && (before !== undefined || !isEmpty(labels))
+      const notice = isNews ? this.#notice(project, id, labels) : undefined
       const commands = [...facetCommands(project, before, after), ...more]
-      const done = await this.#scripts.change(project, { id, from, to, notice, commands })
+      const done = await this.#scripts.change(project, { id, from, to, notice, commands, indexes, note })
       if (done === false) continue
       this.#wake(project, done)
       return labels
     }
-    throw new Failure('conflict', `device ${id} is being changed by others: try again`)
+    throw busy(id)
   }
 
   #notice(project: string, device: string, labels: LabelChange): Notice | undefined {
@@ -238,24 +252,30 @@ export class Devices {
     for (const consumer of consumers) this.#announcer?.wake(project, consumer)
   }
 
+  /** Nothing stays of it. */
+  async #cleared(project: string, id: string): Promise<Plan> {
+    const { commands, indexes } = await this.#reportedCommands(project, id, undefined)
+    return { after: undefined, commands: [['HDEL', arrivingKey(project), id], ...commands], indexes }
+  }
+
   /** Replaces what a device reported last, as rows by event type, and its places in the indexes of that; undefined: nothing. */
-  async #reportedCommands(project: string, id: string, rows: Record<string, string> | undefined): Promise<CommitCommand[]> {
+  async #reportedCommands(
+    project: string,
+    id: string,
+    rows: Record<string, string> | undefined,
+  ): Promise<{ commands: CommitCommand[]; indexes: readonly string[] }> {
+    const indexes = await this.#redis.hkeys(projectKey(project, 'indexes'))
     const commands: CommitCommand[] = [['DEL', reportedKey(project, id)]]
     const pairs = Object.entries(rows ?? {}).flat()
     if (pairs.length > 0) commands.push(['HSET', reportedKey(project, id), ...pairs])
-    for (const text of await this.reportedPaths(project)) {
+    for (const text of indexes.filter(name => name !== 'facets')) {
       const path = parseReportedPath(text)
       const row = rows?.[path.eventType]
       const score = row === undefined ? undefined : scoreAt(parseReported(row).data, path)
       const key = reportedIndexKey(project, text)
       commands.push(score === undefined ? ['ZREM', key, id] : ['ZADD', key, score, id])
     }
-    return commands
-  }
-
-  /** The reported fields that have an index, complete or being built. */
-  async reportedPaths(project: string): Promise<string[]> {
-    return (await this.#redis.hkeys(projectKey(project, 'indexes'))).filter(name => name !== 'facets')
+    return { commands, indexes }
   }
 
   async reported(project: string, ids: readonly string[]): Promise<Reported[]> {
@@ -267,6 +287,33 @@ export class Devices {
       return Object.fromEntries(Object.entries(row as Record<string, string>).map(([type, value]) => [type, parseReported(value).data]))
     })
   }
+}
+
+/** What becomes of a device, and what goes with it in the same step. */
+type Plan = {
+  readonly after: Device | undefined
+  readonly commands?: readonly CommitCommand[]
+  /** As in RowChange. */
+  readonly indexes?: readonly string[]
+  readonly note?: Note
+}
+
+function exists(project: string, id: string): Failure {
+  return new Failure('conflict', `device ${id} already exists in project ${project}`, { field: 'device' })
+}
+
+function busy(id: string): Failure {
+  return new Failure('conflict', `device ${id} is being changed by others: try again`)
+}
+
+/** Hash of the devices that are moving here: from which project. */
+function arrivingKey(project: string): string {
+  return projectKey(project, 'arriving')
+}
+
+/** Hash of the devices that have just moved away: to which project. */
+function leftKey(project: string): string {
+  return projectKey(project, 'left')
 }
 
 function missing(project: string, id: string): Failure {
@@ -287,34 +334,13 @@ function serialise(device: Device): string {
   return JSON.stringify({ type: device.type, labels: device.labels, productNumber: device.productNumber })
 }
 
+/** '' when there is none. */
+function parseRow(id: string, row: string): Device | undefined {
+  return row === '' ? undefined : parse(id, row)
+}
+
 function parse(id: string, row: string): Device {
   return { id, ...(JSON.parse(row) as Omit<Device, 'id'>) }
-}
-
-export function checkLabels(labels: Device['labels']): void {
-  const keys = Object.keys(labels)
-  if (keys.length > MAX_LABELS) throw new Failure('invalid', `labels: at most ${MAX_LABELS}, got ${keys.length}`, { field: 'labels' })
-  for (const key of keys) {
-    if (key === '' || key.length > 128 || key.includes('=') || key === '__proto__')
-      throw new Failure('invalid', `labels.${key}: expected a key of 1 to 128 characters without "="`, { field: `labels.${key}` })
-    if ((labels[key] as string).length > 512)
-      throw new Failure('invalid', `labels.${key}: expected a value of at most 512 characters`, { field: `labels.${key}` })
-  }
-}
-
-function difference(before: Device | undefined, after: Device | undefined): LabelChange {
-  const old = new Map(Object.entries(before?.labels ?? {}))
-  const fresh = Object.entries(after?.labels ?? {})
-  const kept = new Set(fresh.map(([key]) => key))
-  return {
-    added: Object.fromEntries(fresh.filter(([key]) => !old.has(key))),
-    modified: Object.fromEntries(fresh.filter(([key, value]) => old.has(key) && old.get(key) !== value)),
-    removed: [...old.keys()].filter(key => !kept.has(key)),
-  }
-}
-
-function isEmpty({ added, modified, removed }: LabelChange): boolean {
-  return removed.length === 0 && [added, modified].every(labels => Object.keys(labels).length === 0)
 }
 
 const MAX_CACHED = 200_000

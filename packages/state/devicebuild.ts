@@ -4,118 +4,129 @@ import type { Redis } from 'ioredis'
 import { invalid } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
 import { type Devices, parseReported, reportedKey } from './device.ts'
+import { IndexScripts, unreportedKey } from './devicebuildscript.ts'
 import { parseReportedPath, type ReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
-import { DeviceScripts } from './devicescript.ts'
 
 /**
- * How far an index is: `done`, or a colon and the last device that was put into it. After it stands, for reported fields, the day
- * on which somebody last ordered by it.
+ * How far an index is: `done`, or a colon and the last device that was put into it. After it stands, for reported fields, the
+ * period in which somebody last ordered by it.
  */
-type Progress = { readonly place: string; readonly day: number }
+type Progress = { readonly place: string; readonly period: number }
 
 const DONE = 'done'
+const FACETS = 'facets'
 const CHUNK = 500
 const BUDGET_MS = 250
 /** Each costs the report consumer a write per event of its type, and about 120 bytes a device. */
 const MAX_PATHS = 32
-const DAY_MS = 86_400_000
+/** An index that was used in this period or the one before it does not give way to another. */
+const PERIOD_MS = 600_000
+/** A field that no device has reported is not looked for again for so long. */
+const UNREPORTED_MS = 60_000
+
+/** `empty`: no device has the value, and there is no index. */
+export type Readiness = 'ready' | 'building' | 'empty'
 
 export class DeviceIndexes {
   readonly #redis: Redis
   readonly #devices: Devices
-  readonly #scripts: DeviceScripts
+  readonly #scripts: IndexScripts
 
   constructor(redis: Redis, devices: Devices) {
     this.#redis = redis
     this.#devices = devices
-    this.#scripts = new DeviceScripts(redis)
+    this.#scripts = new IndexScripts(redis)
   }
 
-  /** Works on the indexes by type, product number and label for a moment; true when they are complete. */
+  /** Works on the indexes by type, product number and label for a moment. */
   async facetsReady(project: string): Promise<boolean> {
-    return this.#ready(project, 'facets', ids => this.#devices.reindex(project, ids))
+    return (await this.#ready(project, FACETS)) === 'ready'
   }
 
-  /** As `facetsReady`, for what was reported under a path. */
-  async reportedReady(project: string, path: ReportedPath): Promise<boolean> {
-    return this.#ready(project, path.text, ids => this.#indexReported(project, path, ids))
+  /**
+   * As `facetsReady`, for what was reported under a path. Of these a project has one under way at a time: who wants another helps
+   * with that one first, so that nobody can leave behind builds that nobody finishes.
+   */
+  async reportedReady(project: string, path: ReportedPath): Promise<Readiness> {
+    return this.#ready(project, path.text)
   }
 
-  async #ready(project: string, index: string, add: (ids: readonly string[]) => Promise<void>): Promise<boolean> {
-    const key = projectKey(project, 'indexes')
+  async #ready(project: string, index: string): Promise<Readiness> {
     const endMs = performance.now() + BUDGET_MS
     for (;;) {
-      const row = (await this.#redis.hget(key, index)) ?? (await this.#begin(project, index))
-      const { place, day } = parseProgress(row)
-      if (place === DONE) {
-        const today = todayOf(index)
-        if (day !== today) await this.#scripts.advance(project, index, row, formatProgress({ place, day: today }))
-        return true
+      const row = await this.#redis.hget(projectKey(project, 'indexes'), index)
+      if (row !== null && parseProgress(row).place === DONE) {
+        await this.#used(project, index, row)
+        return 'ready'
       }
-      if (performance.now() > endMs) return false
-      const after = place.slice(1)
-      const ids = await this.#redis.zrangebylex(
-        projectKey(project, 'deviceIndex'),
-        after === '' ? '-' : `(${after}`,
-        '+',
-        'LIMIT',
-        0,
-        CHUNK,
-      )
-      await add(ids)
-      const next = ids.length < CHUNK ? DONE : `:${ids.at(-1)}`
-      // Refused when another list has come further: then that is where to go on.
-      await this.#scripts.advance(project, index, row, formatProgress({ place: next, day }))
+      if (row === null && (await this.#redis.exists(unreportedKey(project, index))) === 1) return 'empty'
+      if (performance.now() > endMs) return 'building'
+      const begun = row === null ? await this.#begin(project, index) : ([index, row] as const)
+      if (begun) await this.#add(project, ...begun)
+      else await this.#makeRoom(project)
     }
   }
 
-  /** From here on changes are put into the index as they happen; the oldest that nobody uses gives way to a new one. */
-  async #begin(project: string, index: string): Promise<string> {
-    if (index !== 'facets') await this.#makeRoom(project)
-    return this.#scripts.begin(project, index, formatProgress({ place: ':', day: todayOf(index) }))
+  async #used(project: string, index: string, row: string): Promise<void> {
+    const { place, period } = parseProgress(row)
+    const now = periodOf(index)
+    if (period !== now) await this.#scripts.advance(project, index, row, formatProgress({ place, period: now }))
   }
 
+  /** From here on changes are put into the index as they happen; undefined: there is no room for one more. */
+  async #begin(project: string, index: string): Promise<readonly [index: string, row: string] | undefined> {
+    const max = index === FACETS ? 0 : MAX_PATHS
+    return this.#scripts.begin(project, index, formatProgress({ place: ':', period: periodOf(index) }), max)
+  }
+
+  /** One step of building. */
+  async #add(project: string, index: string, row: string): Promise<void> {
+    const { place, period } = parseProgress(row)
+    const after = place.slice(1)
+    const edge = after === '' ? '-' : `(${after}`
+    const ids = await this.#redis.zrangebylex(projectKey(project, 'deviceIndex'), edge, '+', 'LIMIT', 0, CHUNK)
+    if (index === FACETS) await this.#devices.reindex(project, ids)
+    else await this.#indexReported(project, parseReportedPath(index), ids)
+    // Refused when another list has come further: then that is where to go on.
+    const to = formatProgress({ place: ids.length < CHUNK ? DONE : `:${ids.at(-1)}`, period })
+    if (ids.length < CHUNK && index !== FACETS) await this.#scripts.finish(project, index, row, to, UNREPORTED_MS)
+    else await this.#scripts.advance(project, index, row, to)
+  }
+
+  /** The one that was not used for the longest time gives way. */
   async #makeRoom(project: string): Promise<void> {
-    const rows = Object.entries(await this.#redis.hgetall(projectKey(project, 'indexes'))).filter(([name]) => name !== 'facets')
+    const rows = Object.entries(await this.#redis.hgetall(projectKey(project, 'indexes'))).filter(([name]) => name !== FACETS)
     if (rows.length < MAX_PATHS) return
-    const [oldest] = rows.map(([name, row]) => ({ name, day: parseProgress(row).day })).sort((a, b) => a.day - b.day)
-    if (!oldest || oldest.day === todayOf(''))
-      throw invalid('orderBy', `at most ${MAX_PATHS} reported fields can be ordered by on one day in a project of this size`)
+    const [oldest] = rows.map(([name, row]) => ({ name, period: parseProgress(row).period })).sort((a, b) => a.period - b.period)
+    if (!oldest || oldest.period >= periodOf('') - 1)
+      throw invalid('orderBy', `at most ${MAX_PATHS} reported fields can be ordered by at a time in a project of this size`)
     await this.#redis.hdel(projectKey(project, 'indexes'), oldest.name)
     await this.#redis.unlink(reportedIndexKey(project, oldest.name))
   }
 
-  /** What the report consumer has put there meanwhile is newer than what was read here, and stays. */
   async #indexReported(project: string, path: ReportedPath, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     const pipeline = this.#redis.pipeline()
     for (const id of ids) pipeline.hget(reportedKey(project, id), path.eventType)
     const rows = (await pipeline.exec()) ?? []
-    const pairs = rows.flatMap(([error, row], i): (string | number)[] => {
+    const found = rows.flatMap(([error, row], i) => {
       if (error) throw error
       const score = typeof row === 'string' ? scoreAt(parseReported(row).data, path) : undefined
-      return score === undefined ? [] : [score, ids[i] as string]
+      return score === undefined ? [] : [{ id: ids[i] as string, row: row as string, score }]
     })
-    if (pairs.length > 0) await this.#redis.zadd(reportedIndexKey(project, path.text), 'NX', ...pairs)
+    await this.#scripts.addReported(project, path, found)
   }
 }
 
-function todayOf(index: string): number {
-  return index === 'facets' ? 0 : Math.floor(Date.now() / DAY_MS)
+function periodOf(index: string): number {
+  return index === FACETS ? 0 : Math.floor(Date.now() / PERIOD_MS)
 }
 
 function parseProgress(row: string): Progress {
   const space = row.lastIndexOf(' ')
-  return space < 0 ? { place: row, day: 0 } : { place: row.slice(0, space), day: Number(row.slice(space + 1)) }
+  return space < 0 ? { place: row, period: 0 } : { place: row.slice(0, space), period: Number(row.slice(space + 1)) }
 }
 
-function formatProgress({ place, day }: Progress): string {
-  return `${place} ${day}`
-}
-
-/** The fields that have an index in a project, by event type: what the report consumer keeps up. */
-export function pathsByType(texts: readonly string[]): Map<string, ReportedPath[]> {
-  const paths = new Map<string, ReportedPath[]>()
-  for (const path of texts.map(parseReportedPath)) paths.set(path.eventType, [...(paths.get(path.eventType) ?? []), path])
-  return paths
+function formatProgress({ place, period }: Progress): string {
+  return `${place} ${period}`
 }

@@ -180,6 +180,46 @@ describe.skipIf(installed === undefined)('lists of devices', () => {
     expect(await walk(lists, NONE, '-type')).toEqual(sorted(now, '-type'))
   })
 
+  it('keep no index of a field that nobody has reported, and finish for others what was begun', async () => {
+    await fill()
+    const lists = new DeviceLists(server.redis, devices, 20)
+    for (let i = 0; i < 40; i++) {
+      const { found } = await lists.list(project, NONE, parseOrder(`reported.temperature.invented${i}`), undefined, 5)
+      expect(found).toHaveLength(5)
+    }
+    const indexes = () => server.redis.hkeys(projectKey(project, 'indexes'))
+    expect(await indexes()).toEqual(['facets'])
+    // Begun by a list that never came back.
+    await server.redis.hset(projectKey(project, 'indexes'), 'left.behind', ': 1')
+    const order = 'reported.temperature.value'
+    expect(await walk(lists, NONE, order)).toEqual(sorted(all, order))
+    expect((await indexes()).toSorted()).toEqual(['facets', 'temperature.value'])
+  })
+
+  it('of a field that is reported for the first time follow after a while', async () => {
+    await fill()
+    const lists = new DeviceLists(server.redis, devices, 20)
+    const order = 'reported.temperature.late'
+    await walk(lists, NONE, order)
+    await server.redis.hset(reportedKey(project, 'd0'), 'temperature', '1 {"late":1}')
+    expect(await server.redis.pttl(projectKey(project, 'unreported:temperature.late'))).toBeGreaterThan(0)
+    await server.redis.del(projectKey(project, 'unreported:temperature.late'))
+    expect((await walk(lists, NONE, order))[0]).toBe('d0')
+  })
+
+  it('of the emulator read many devices at once, also where others are named like its own', async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `emu-${i}`)
+    await devices.register(
+      project,
+      [...names, 'emu0123456789abcdefghij'].map(id => [id, 't'] as const),
+    )
+    const reads = async () => Number(/^cmdstat_hmget:calls=(\d+)/m.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+    const before = await reads()
+    const lists = new DeviceLists(server.redis, devices)
+    expect(await walk(lists, { ...NONE, emulated: true }, 'name', 1)).toEqual(['emu0123456789abcdefghij'])
+    expect((await reads()) - before).toBeLessThan(5)
+  })
+
   it('hold nothing of a device that is gone', async () => {
     await fill()
     const lists = new DeviceLists(server.redis, devices, 20)

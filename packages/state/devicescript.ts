@@ -3,7 +3,6 @@ import type { Redis } from 'ioredis'
 import { indexLine } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
 import { type CommitCommand, WAKE_MS } from '../log/log.ts'
-import { reportedIndexKey } from './deviceindex.ts'
 
 /** Makes new devices known. A registry that begins with this script has its indexes complete from the first device on. */
 const REGISTER = `
@@ -20,11 +19,15 @@ if fresh and added > 0 then redis.call('HSET', KEYS[3], 'facets', 'done') end
 return added`
 
 /**
- * Replaces a device's row only if it still holds what was read; '' stands for «does not exist». Appending comes first: if Redis
+ * Replaces a device's row only if all that was read still holds: the row ('' stands for «does not exist»), the names of the indexes
+ * ('*': whichever), and a note on the device in a hash. Appending comes first: if Redis
  * refuses for want of memory, it refuses the first write and nothing has happened. Commands come as in the commit of the log.
  */
 const CHANGE = `
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return {0} end
+if ARGV[8] ~= '*' and table.concat(redis.call('HKEYS', KEYS[3]), '\\n') ~= ARGV[8] then return {0} end
+local noted = tonumber(ARGV[9])
+if noted > 0 and (redis.call('HGET', KEYS[noted], ARGV[1]) or '') ~= ARGV[10] then return {0} end
 local reply = {1}
 if ARGV[4] ~= '' then
   redis.call('XADD', KEYS[4], '*', 'i', ARGV[4], 'f', ARGV[5])
@@ -40,7 +43,7 @@ else
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
   redis.call('ZADD', KEYS[2], 0, ARGV[1])
 end
-local i = 8
+local i = 11
 while i <= #ARGV do
   local n = tonumber(ARGV[i])
   redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
@@ -48,16 +51,9 @@ while i <= #ARGV do
 end
 return reply`
 
-/** An earlier index under the same name may have left something behind. */
-const BEGIN = `
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then redis.call('UNLINK', KEYS[2]) end
-return redis.call('HGET', KEYS[1], ARGV[1])`
-
-/** An index is being built by several at once: only who read its place moves it. */
-const ADVANCE = `
+const DROP_NOTE = `
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1`
+return redis.call('HDEL', KEYS[1], ARGV[1])`
 
 /**
  * Members of a sorted set from a place (score, id) on. Redis finds a score but not a member among equal scores, so that is halved
@@ -90,8 +86,7 @@ return redis.call('ZRANGE', KEYS[1], math.max(0, lo - count + 1), lo, 'WITHSCORE
 
 type Defined = {
   telltaleChangeDevice(keys: number, ...args: (string | number)[]): Promise<[number, ...number[]]>
-  telltaleBeginIndex(keys: number, ...args: string[]): Promise<string>
-  telltaleAdvanceIndex(keys: number, ...args: string[]): Promise<number>
+  telltaleDropNote(keys: 1, key: string, id: string, value: string): Promise<number>
   telltaleSeek(keys: number, ...args: (string | number)[]): Promise<string[]>
 }
 
@@ -106,7 +101,13 @@ export type RowChange = {
   readonly to: string
   readonly notice: Notice | undefined
   readonly commands: readonly CommitCommand[]
+  /** The names of the project's indexes for which the commands were made, where these matter. */
+  readonly indexes?: readonly string[] | undefined
+  readonly note?: Note | undefined
 }
+
+/** What is noted on the device in a hash of the project; '' when nothing is. */
+export type Note = { readonly key: string; readonly value: string }
 
 /** Arguments of one script: Lua takes some thousands, and a long script keeps everybody waiting. */
 const REGISTER_AT_ONCE = 500
@@ -116,8 +117,7 @@ export class DeviceScripts {
 
   constructor(redis: Redis) {
     redis.defineCommand('telltaleChangeDevice', { lua: CHANGE })
-    redis.defineCommand('telltaleBeginIndex', { lua: BEGIN })
-    redis.defineCommand('telltaleAdvanceIndex', { lua: ADVANCE })
+    redis.defineCommand('telltaleDropNote', { lua: DROP_NOTE })
     redis.defineCommand('telltaleSeek', { lua: SEEK, readOnly: true })
     this.#redis = redis as Redis & Defined
   }
@@ -134,30 +134,28 @@ export class DeviceScripts {
     await Promise.all(sent)
   }
 
-  /** False when the row is not what it was; else the consumers that nobody had woken yet. */
-  async change(project: string, { id, from, to, notice, commands }: RowChange): Promise<readonly string[] | false> {
+  /** False when something is not what it was; else the consumers that nobody had woken yet. */
+  async change(project: string, { id, from, to, notice, commands, indexes, note }: RowChange): Promise<readonly string[] | false> {
     const consumers = notice?.consumers ?? []
     const names = ['devices', 'deviceIndex', 'indexes', 'log', ...consumers.map(name => `wake:${name}`)]
     const keys = names.map(name => projectKey(project, name))
     const index = notice ? indexLine(notice.device, 'labelsChanged', notice.timeUs) : ''
-    const args: (string | number)[] = [id, from, to, index, notice?.frame ?? '', WAKE_MS, consumers.length]
     const numbers = new Map<string, number>()
-    for (const [command, key, ...rest] of commands) {
+    const numberOf = (key: string): number => {
       const number = numbers.get(key) ?? keys.push(key)
       numbers.set(key, number)
-      args.push(rest.length + 2, command, number, ...rest)
+      return number
     }
+    const args: (string | number)[] = [id, from, to, index, notice?.frame ?? '', WAKE_MS, consumers.length]
+    args.push(indexes ? indexes.join('\n') : '*', note ? numberOf(note.key) : 0, note?.value ?? '')
+    for (const [command, key, ...rest] of commands) args.push(rest.length + 2, command, numberOf(key), ...rest)
     const [done, ...woken] = await this.#redis.telltaleChangeDevice(keys.length, ...keys, ...args)
     return done === 1 ? woken.map(number => consumers[number - 1] as string) : false
   }
 
-  /** Begins an index unless somebody has; returns how far it is. */
-  async begin(project: string, index: string, row: string): Promise<string> {
-    return this.#redis.telltaleBeginIndex(2, projectKey(project, 'indexes'), reportedIndexKey(project, index), index, row)
-  }
-
-  async advance(project: string, index: string, from: string, to: string): Promise<boolean> {
-    return (await this.#redis.telltaleAdvanceIndex(1, projectKey(project, 'indexes'), index, from, to)) === 1
+  /** Takes a note on a device away, if it is still this one. */
+  async dropNote(key: string, id: string, value: string): Promise<void> {
+    await this.#redis.telltaleDropNote(1, key, id, value)
   }
 
   /** Members and scores in the direction of the walk, from a place that is left out unless `inclusive`. */

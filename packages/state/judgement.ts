@@ -4,11 +4,35 @@ import { parseRule, type Rule } from '../core/rule.ts'
 import type { RuleState } from '../core/step.ts'
 import { projectKey, stateKey } from '../log/key.ts'
 
+export type Held = { readonly rule: string; readonly device: string; readonly state: RuleState }
+
+/** Of these rules and devices the pairs that have a state: number of the rule, number of the device, state. */
+const HELD = `
+local held = {}
+for rule = 1, #KEYS do
+  local rows = redis.call('HMGET', KEYS[rule], unpack(ARGV))
+  for device = 1, #ARGV do
+    if rows[device] then
+      held[#held + 1] = rule - 1
+      held[#held + 1] = device - 1
+      held[#held + 1] = rows[device]
+    end
+  end
+end
+return held`
+
+type Defined = { telltaleHeldStates(keys: number, ...args: string[]): Promise<(string | number)[]> }
+
+/** Pairs that one script looks at, which takes some milliseconds; and devices, which Lua unpacks. */
+const PAIRS_AT_ONCE = 10_000
+const DEVICES_AT_ONCE = 1000
+
 export class Judgements {
-  readonly #redis: Redis
+  readonly #redis: Redis & Defined
 
   constructor(redis: Redis) {
-    this.#redis = redis
+    redis.defineCommand('telltaleHeldStates', { lua: HELD, readOnly: true })
+    this.#redis = redis as Redis & Defined
   }
 
   /** In the order asked for. */
@@ -19,12 +43,36 @@ export class Judgements {
       if (devices) devices.push(device)
       else byRule.set(rule, [device])
     }
+    const pipeline = this.#redis.pipeline()
+    for (const [rule, devices] of byRule) pipeline.hmget(stateKey(project, rule), ...devices)
+    const replies = (await pipeline.exec()) ?? []
     const found = new Map<string, RuleState>()
-    for (const [rule, devices] of byRule) {
-      const rows = await this.#redis.hmget(stateKey(project, rule), ...devices)
+    for (const [k, [rule, devices]] of [...byRule].entries()) {
+      const [error, rows] = replies[k] as [Error | null, (string | null)[]]
+      if (error) throw error
       for (const [i, row] of rows.entries()) if (row !== null) found.set(`${rule}\t${devices[i]}`, JSON.parse(row) as RuleState)
     }
     return wanted.map(([rule, device]) => found.get(`${rule}\t${device}`))
+  }
+
+  /** Which of these rules have a state of which of these devices: few, where there are many of both. */
+  async held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]> {
+    const held: Held[] = []
+    for (let d = 0; d < devices.length; d += DEVICES_AT_ONCE) {
+      const ids = devices.slice(d, d + DEVICES_AT_ONCE)
+      const atOnce = Math.ceil(PAIRS_AT_ONCE / ids.length)
+      for (let r = 0; r < rules.length; r += atOnce) held.push(...(await this.#heldOf(project, rules.slice(r, r + atOnce), ids)))
+    }
+    return held
+  }
+
+  async #heldOf(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]> {
+    const flat = await this.#redis.telltaleHeldStates(rules.length, ...rules.map(rule => stateKey(project, rule)), ...devices)
+    return Array.from({ length: flat.length / 3 }, (_, i) => ({
+      rule: rules[flat[3 * i] as number] as string,
+      device: devices[flat[3 * i + 1] as number] as string,
+      state: JSON.parse(flat[3 * i + 2] as string) as RuleState,
+    }))
   }
 
   async newest(project: string, series: readonly string[]): Promise<(number | undefined)[]> {

@@ -74,7 +74,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addSessionRoutes(app, ports.identity)
   addTokenRoute(app, ports)
   addIdentityRoutes(app, ports)
-  const devicePorts = { devices, lists: ports.lists }
+  const devicePorts = { devices, lists: ports.lists, tokenKey: await log.cursorKey() }
   addDeviceRoutes(app, devicePorts)
   addLabelRoutes(app, devices)
   addTransferRoutes(app, devices)

@@ -10,7 +10,12 @@ import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
 import { listDevices } from './listing.ts'
 
-export type DevicePorts = { readonly devices: Devices; readonly lists: DeviceLists }
+export type DevicePorts = {
+  readonly devices: Devices
+  readonly lists: DeviceLists
+  /** What page tokens are sealed with. */
+  readonly tokenKey: string
+}
 
 export const Labels = Type.Record(Type.String(), Type.String(), { examples: [{ name: 'walk-in freezer', zone: 'north' }] })
 
@@ -92,7 +97,7 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
     async request => {
       const { project } = request.params
       if (project !== '-') callerIn(request, project)
-      return list(ports, project === '-' ? projectsOf(request) : [project], request.query)
+      return list(ports, project, project === '-' ? projectsOf(request) : [project], request.query)
     },
   )
   app.get(
@@ -133,15 +138,16 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
   )
 }
 
-/** One page of the devices of these projects. */
+/** One page of the devices of these projects, which may become more from page to page while `asked` stays the same. */
 export async function list(
-  { devices, lists }: DevicePorts,
+  { devices, lists, tokenKey }: DevicePorts,
+  asked: string,
   projects: readonly string[],
   query: Static<typeof ListQuery>,
   emulated = false,
 ) {
   const { pageSize = MAX_PAGE, pageToken, orderBy, ...filters } = query
-  const question = JSON.stringify([projects, emulated, orderBy ?? '', Object.entries(filters).toSorted(([a], [b]) => (a < b ? -1 : 1))])
+  const question = JSON.stringify([asked, emulated, orderBy ?? '', Object.entries(filters).toSorted(([a], [b]) => (a < b ? -1 : 1))])
   const { found, nextPageToken } = await listDevices(lists, {
     projects,
     filter: filterOf(filters, emulated),
@@ -149,6 +155,7 @@ export async function list(
     limit: Math.min(pageSize, MAX_PAGE),
     token: pageToken,
     question,
+    tokenKey,
   })
   const reported = await reportedOf(devices, found)
   return { devices: found.map(({ project, device }, i) => toJson(project, device, reported[i])), nextPageToken }

@@ -100,7 +100,7 @@ function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
     async request => {
       const { project } = request.params
       callerIn(request, project)
-      return list(ports, [project], request.query, true)
+      return list(ports, project, [project], request.query, true)
     },
   )
   app.get(

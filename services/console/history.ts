@@ -10,7 +10,7 @@ import { DeviceId, listOf, PageQuery, ProjectId } from '../../packages/runtime/s
 import type { Devices } from '../../packages/state/device.ts'
 import type { EventPlace, EventRecord, RawReading, ReadingQuery, ReadingStore } from '../../packages/store/store.ts'
 
-export type HistoryPorts = { readonly store: ReadingStore; readonly devices: Pick<Devices, 'get'>; nowUs(): number }
+export type HistoryPorts = { readonly store: ReadingStore; readonly devices: Pick<Devices, 'get' | 'one'>; nowUs(): number }
 
 const DAY_US = 86_400_000_000
 const MAX_PAGE = 1000
@@ -103,7 +103,10 @@ export function addHistoryRoutes(app: HttpApp, ports: HistoryPorts): void {
     },
     async request => {
       const { device } = request.params
-      return events(ports, await projectOf(ports.devices, request, request.params), device, request.query)
+      const name = await projectOf(ports.devices, request, request.params)
+      const page = await events(ports, name, device, request.query)
+      if (page.events.length === 0) await ports.devices.one(name, device)
+      return page
     },
   )
   app.get(
@@ -120,17 +123,22 @@ export function addHistoryRoutes(app: HttpApp, ports: HistoryPorts): void {
     },
     async request => {
       const { device } = request.params
-      return readings(ports, await projectOf(ports.devices, request, request.params), device, request.query)
+      const name = await projectOf(ports.devices, request, request.params)
+      const page = await readings(ports, name, device, request.query)
+      if (page.readings.length === 0) await ports.devices.one(name, device)
+      return page
     },
   )
 }
 
-/** The one in which the device is; with `-`, among those of the caller. */
+/** With `-`, the one of the caller's in which the device is. One that was removed, or moved away, has its past where it was. */
 async function projectOf(devices: Pick<Devices, 'get'>, request: FastifyRequest, { project, device }: Static<typeof One>): Promise<string> {
-  if (project !== '-') callerIn(request, project)
-  for (const name of project === '-' ? projectsOf(request) : [project]) if ((await devices.get(name, [device]))[0]) return name
-  const where = project === '-' ? 'any of your projects' : `project ${project}`
-  throw new Failure('not_found', `device ${device} does not exist in ${where}`, { field: 'device' })
+  if (project !== '-') {
+    callerIn(request, project)
+    return project
+  }
+  for (const name of projectsOf(request)) if ((await devices.get(name, [device]))[0]) return name
+  throw new Failure('not_found', `device ${device} does not exist in any of your projects`, { field: 'device' })
 }
 
 async function events({ store, nowUs }: HistoryPorts, project: string, device: string, query: Static<typeof EventsQuery>) {

@@ -1,6 +1,6 @@
 // Pages of devices over one project or all that the caller may see, and the token that leads from one to the next.
+import { createHmac } from 'node:crypto'
 import { invalid } from '../../packages/core/failure.ts'
-import { contentKey } from '../../packages/core/id.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import type { DeviceLists, Listed } from '../../packages/state/devicelist.ts'
 import { comparePlaces, type DeviceFilter, type Order, type Place } from '../../packages/state/devicequery.ts'
@@ -14,6 +14,8 @@ export type ListRequest = {
   readonly token: string | undefined
   /** All that was asked, but for size and token: another question makes the token void. */
   readonly question: string
+  /** What tokens are sealed with: known to all processes of this installation and nobody else. */
+  readonly tokenKey: string
 }
 
 export type ListedIn = Listed & { readonly project: string }
@@ -81,23 +83,26 @@ function fromSpot(spot: Spot | undefined, project: string): Parameters<DeviceLis
 
 const SEPARATOR = '\n'
 
-function writeToken({ question }: ListRequest, { project, place }: Spot): string {
+function writeToken(request: ListRequest, { project, place }: Spot): string {
   const parts = place ? [place.without ? 'w' : typeof place.key === 'number' ? 'n' : 's', place.id, String(place.key)] : []
-  return encodeToken([contentKey(question), project, ...parts].join(SEPARATOR))
+  const text = [project, ...parts].join(SEPARATOR)
+  return encodeToken(`${sealOf(request, text)}${SEPARATOR}${text}`)
 }
 
-function readToken({ question, token }: ListRequest): Spot | undefined {
-  const text = decodeToken(token)
-  if (text === undefined) return undefined
-  const [key, project = '', kind, id = '', ...rest] = text.split(SEPARATOR)
-  if (key !== contentKey(question)) throw invalid('pageToken', 'expected the nextPageToken of a page with the same filters and order')
+/** Only what was given out for this question is a place in its order: anything else could be a place in none. */
+function readToken(request: ListRequest): Spot | undefined {
+  const token = decodeToken(request.token)
+  if (token === undefined) return undefined
+  const end = token.indexOf(SEPARATOR)
+  const text = token.slice(end + 1)
+  if (end < 0 || token.slice(0, end) !== sealOf(request, text))
+    throw invalid('pageToken', 'expected the nextPageToken of a page with the same filters and order')
+  const [project = '', kind, id = '', ...rest] = text.split(SEPARATOR)
   if (kind === undefined) return { project, place: undefined }
   const value = rest.join(SEPARATOR)
-  return { project, place: { without: kind === 'w', key: kind === 'n' ? scoreIn(value) : value, id } }
+  return { project, place: { without: kind === 'w', key: kind === 'n' ? Number(value) : value, id } }
 }
 
-function scoreIn(text: string): number {
-  const score = Number(text)
-  if (text === '' || Number.isNaN(score)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
-  return score
+function sealOf({ question, tokenKey }: ListRequest, text: string): string {
+  return createHmac('sha256', tokenKey).update(`devices\n${question}\n${text}`).digest('base64url').slice(0, 16)
 }

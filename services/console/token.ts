@@ -7,11 +7,11 @@ import { described } from '../../packages/runtime/schema.ts'
 
 export type TokenPorts = {
   readonly identity: Identity
-  /** Addresses that assertions may be made for, besides the one they are sent to. */
+  /** Addresses that assertions may be made for, besides loopback and the one of this machine that they came to. */
   readonly audiences: readonly string[]
 }
 
-const PATH = '/oauth2/token'
+export const TOKEN_PATH = '/oauth2/token'
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 /** An assertion of 8 KiB, and as much again for everything else. */
 const MAX_BYTES = 16 * 1024
@@ -41,7 +41,7 @@ const RefusalAnswer = Type.Object({
 
 export function addTokenRoute(app: HttpApp, ports: TokenPorts): void {
   app.post(
-    PATH,
+    TOKEN_PATH,
     {
       config: { open: true, raw: true, limit: 'address' },
       bodyLimit: MAX_BYTES,
@@ -67,10 +67,19 @@ async function exchange({ identity, audiences }: TokenPorts, request: FastifyReq
   const fields = fieldsOf(request.body)
   if ('error' in fields) return fields
   if (fields.grantType !== JWT_BEARER) return { error: 'unsupported_grant_type', description: `grant_type: expected ${JWT_BEARER}` }
-  // Behind a proxy the scheme that the client used is not known here.
-  const own = ['http', 'https'].map(scheme => `${scheme}://${request.host}${PATH}`)
   const { assertion } = fields
-  return guarded(request, signerOf(assertion), () => identity.exchange(assertion, [...audiences, ...own]), isGuess)
+  return guarded(request, signerOf(assertion), () => identity.exchange(assertion, [...audiences, ...ownAddresses(request)]), isGuess)
+}
+
+/**
+ * The caller says which host it sends to, so that counts only when it is us for sure: who was given an assertion for another server could
+ * use it here otherwise. Behind a proxy the scheme that the client used is not known.
+ */
+function ownAddresses({ host, hostname, socket }: FastifyRequest): string[] {
+  const name = hostname.replace(/^\[(.*)\]$/, '$1')
+  const local = socket.localAddress?.replace(/^::ffff:/, '')
+  if (name !== local && name !== 'localhost' && name !== '::1' && !/^127(\.\d{1,3}){3}$/.test(name)) return []
+  return ['http', 'https'].map(scheme => `${scheme}://${host}${TOKEN_PATH}`)
 }
 
 /** A wrong clock or audience is a mistake of somebody who has the secret. */

@@ -24,9 +24,21 @@ const PAGE = 1000
 
 export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
   const followed = new Map<string, Follow>()
+  const unreadable = new Set<string>()
+  /** Each by itself: one project that cannot be read keeps neither the others nor the gateway waiting. */
+  const begin = async (project: string) => {
+    try {
+      followed.set(project, await announceIn(ports, project))
+      unreadable.delete(project)
+    } catch (error) {
+      if (!unreadable.has(project)) ports.logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
+      unreadable.add(project)
+    }
+  }
   const look = async () => {
     const projects = new Set(await ports.projects.list())
-    for (const project of projects) if (!followed.has(project)) followed.set(project, await announceIn(ports, project))
+    for (const project of projects) if (!followed.has(project)) await begin(project)
+    for (const project of unreadable) if (!projects.has(project)) unreadable.delete(project)
     for (const [project, gone] of followed)
       if (!projects.has(project)) {
         followed.delete(project)
@@ -56,19 +68,23 @@ async function announceIn(ports: AnnouncePorts, project: string): Promise<Follow
   const announce = (alarm: AlarmDocument) =>
     ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
   const from = await ports.log.last(project, 'alarmlog')
-  for (let after = ''; ; ) {
-    const page = await ports.alarms.list(project, undefined, after, PAGE)
-    for (const alarm of page.alarms) await announce(alarm)
-    after = page.next
-    if (after === '') break
+  const announceAll = async () => {
+    for (let after = ''; ; ) {
+      const page = await ports.alarms.list(project, undefined, after, PAGE)
+      for (const alarm of page.alarms) await announce(alarm)
+      after = page.next
+      if (after === '') return
+    }
   }
+  await announceAll()
   const followPorts = {
     log: ports.log,
     connect: () => ports.connect(`alarms-${project}`),
     arrived: async (entries: readonly LogEntry[]) => {
       for (const { events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument)
     },
-    troubled: (error: Error) => ports.logger.debug({ project, reason: error.message }, 'alarms not followed'),
+    jumped: announceAll,
+    troubled: (error: Error) => ports.logger.warn({ project, reason: error.message }, 'alarms not followed'),
   }
   return follow(followPorts, project, 'alarmlog', from)
 }

@@ -69,7 +69,8 @@ export async function startGateway(
     rejected: count => metrics.rejected.inc(count),
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
-  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger }, host, mqttPort)
+  const dropped = () => metrics.mqttDropped.inc()
+  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped }, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()

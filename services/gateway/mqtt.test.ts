@@ -33,6 +33,7 @@ async function openDoor() {
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: down,
+    dropped: () => {},
   }
   return { door: await openMqtt(ports, '127.0.0.1', 0), waiting, watching }
 }

@@ -28,6 +28,8 @@ export type MqttPorts = IngestPorts & {
   readonly clock: Clock
   readonly log: Logger
   readonly follow: Follow
+  /** Told of each message that waited for a client which was away, and was dropped. */
+  dropped(): void
 }
 
 /** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
@@ -49,8 +51,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const sessions = new WeakMap<Client, Session>()
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
-  let live: Live | undefined
-  let kept: Kept | undefined
+  let inside: Inside | undefined
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     connectTimeout: CONNECT_TIMEOUT_MS,
@@ -78,8 +79,8 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     },
     authorizeSubscribe: (client, subscription, done) => {
       const session = client && sessions.get(client)
-      if (!session || !live || !kept) return done(null, null)
-      grant(live, kept, refused, client, session, subscription).then(
+      if (!session || !inside) return done(null, null)
+      grant(inside, client, session, subscription).then(
         granted => done(null, granted ? subscription : null),
         (error: Error) => done(error, null),
       )
@@ -91,8 +92,8 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
       return session && mayReceive(session.caller, packet.topic, packet.payload as Buffer) ? packet : null
     },
   })
-  live = new Live(broker, ports.follow)
-  kept = new Kept(broker)
+  const kept = new Kept(broker, { log: ports.log, dropped: ports.dropped, nowMs: Date.now })
+  inside = { live: new Live(broker, ports.follow), kept, refused }
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true }, socket => {
@@ -105,7 +106,10 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     port: (server.address() as { port: number }).port,
     announce: (topic, payload) => announce(broker, topic, payload),
     connections: () => broker.connectedClients,
-    close: () => close(server, broker, sockets),
+    close: () => {
+      kept.stop()
+      return close(server, broker, sockets)
+    },
   }
 }
 
@@ -153,14 +157,10 @@ function refusals(log: Logger): Refused {
   }
 }
 
-async function grant(
-  live: Live,
-  kept: Kept,
-  refused: Refused,
-  client: Client,
-  session: Session,
-  subscription: Subscription,
-): Promise<boolean> {
+/** What stands around the broker. */
+type Inside = { readonly live: Live; readonly kept: Kept; readonly refused: Refused }
+
+async function grant({ live, kept, refused }: Inside, client: Client, session: Session, subscription: Subscription): Promise<boolean> {
   const refusal = await subscribe(live, client, session, subscription)
   if (refusal === undefined) {
     kept.granted(subscription)

@@ -17,6 +17,11 @@ export function sessionId(keyId: string, clientId: string): string {
   return `${keyId}${BEHIND_KEY}${clientId}`
 }
 
+/** Empty before the login. */
+export function keyIdOf(id: string): string {
+  return id.slice(0, Math.max(0, id.indexOf(BEHIND_KEY)))
+}
+
 /** As the client calls itself. */
 export function clientIdOf(id: string): string {
   return id.slice(id.indexOf(BEHIND_KEY) + 1)

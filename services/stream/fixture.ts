@@ -48,15 +48,13 @@ export class KeepingSink implements ByteSink {
 
 export async function openTestHub(server: TestRedis, log: Log, devices: Devices, project: string, change: Partial<HubPorts> = {}) {
   const frames = new Frames(project, 'event', { nowUs: () => 0, newId: () => 'own' }, 'key')
-  const past = new Past(log, project, 'log')
+  const past = new Past(log, project, 'log', { log: new Turns(2), store: new Turns(2) })
   const hub = new Hub({
     frames,
     devices: new DeviceCache(devices, project),
     toldOfChanges: true,
-    turns: new Turns(2),
-    read: (after, upTo) => past.read(after, upTo),
-    trimmed: () => log.trimmed(project),
-    follow: arrived => follow({ log, connect: () => server.connect(), arrived, troubled: () => {} }, project, 'log'),
+    read: (after, upTo, reader) => past.read(after, upTo, reader),
+    follow: follower => follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, 'log'),
     delivered: () => {},
     troubled: error => {
       throw error

@@ -17,7 +17,7 @@ describe('a frame', () => {
 
   it.each([10, 125, 126, 65_535, 65_536, 70_000])('of a WebSocket is one whole text message, of about %i bytes', bytes => {
     const item = Buffer.from(frames.item('ws', `{"a":"${'x'.repeat(bytes)}"}`, '1-0', 0), 'latin1')
-    for (const frame of [item, frames.ping('ws'), errorFrame('ws', 500, 'Internal', 'x'.repeat(bytes))]) {
+    for (const frame of [item, frames.ping('ws'), frames.ping('ws', 'cursor'), errorFrame('ws', 500, 'Internal', 'x'.repeat(bytes))]) {
       const [first, short = 0] = frame
       expect(first).toBe(0x81)
       const [head, length] = short < 126 ? [2, short] : short === 126 ? [4, frame.readUInt16BE(2)] : [10, Number(frame.readBigUInt64BE(2))]
@@ -31,12 +31,17 @@ describe('a frame', () => {
       '{"result":{"event":{"eventId":"e","targetName":"projects/p","eventType":"ping","data":null,"timestamp":"2026-01-31T12:00:00.000000Z"}}}'
     expect(frames.ping('ndjson').toString()).toBe(`${ping}\n`)
     expect(frames.ping('sse').toString()).toBe(`data: ${ping}\n\n`)
+    const cursor = frames.cursor('1-0', 999_999)
+    expect(frames.ping('ndjson', cursor).toString()).toBe(`${ping.slice(0, -2)},"cursor":"${cursor}"}}\n`)
+    expect(frames.ping('sse', cursor).toString()).toBe(`id: ${cursor}\ndata: ${ping}\n\n`)
   })
 
   it('of a gap names the range', () => {
     const { result } = JSON.parse(frames.gap('ndjson', '1-0', '2-0').toString())
     expect(result.event).toMatchObject({ eventType: 'gap', data: { gap: { from: expect.any(String), to: expect.any(String) } } })
     expect(frames.parseCursor(result.event.data.gap.to).entryId).toBe('2-0')
+    expect(result.cursor).toBe(result.event.data.gap.to)
+    expect(frames.gap('sse', '1-0', '2-0').toString()).toMatch(`id: ${result.cursor}\ndata: {"result":{"event":{`)
   })
 
   it('of an error is what the known clients read', () => {

@@ -46,21 +46,33 @@ export class Frames {
     return itemFrame(format, this.#subject, json, this.cursor(entryId, index))
   }
 
-  ping(format: Format): Buffer {
-    return wrap(format, { result: { event: this.#own('ping', null) } })
+  /** @param cursor where to go on for whoever has got everything so far: else who is sent nothing has no newer place than the last event. */
+  ping(format: Format, cursor?: string): Buffer {
+    return this.#own(format, 'ping', null, cursor)
   }
 
   /** Says which part of the stream is gone (P4): everything after a place or an entry, up to and with the entry `to`. */
   gap(format: Format, after: Cursor | string, to: string): Buffer {
-    const { entryId, index } = typeof after === 'string' ? { entryId: after, index: LAST_INDEX } : after
-    const range = { from: this.cursor(entryId, index), to: this.cursor(to, LAST_INDEX) }
-    return wrap(format, { result: { event: this.#own('gap', { gap: range }) } })
+    const { entryId, index } = placeOf(after)
+    return this.gapBetween(format, this.cursor(entryId, index), this.cursor(to, LAST_INDEX))
   }
 
-  #own(eventType: string, data: object | null): object {
-    const { nowUs, newId } = this.#clock
-    return { eventId: newId(), targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs()) }
+  /** As `gap`, with whatever cursors. */
+  gapBetween(format: Format, from: string, to: string): Buffer {
+    return this.#own(format, 'gap', { gap: { from, to } }, to)
   }
+
+  #own(format: Format, eventType: string, data: object | null, cursor: string | undefined): Buffer {
+    const { nowUs, newId } = this.#clock
+    const event = { eventId: newId(), targetName: `projects/${this.#project}`, eventType, data, timestamp: formatTime(nowUs()) }
+    if (cursor === undefined) return wrap(format, { result: { event } })
+    return Buffer.from(itemFrame(format, 'event', JSON.stringify(event), cursor), 'latin1')
+  }
+}
+
+/** Of an entry: behind it. */
+export function placeOf(after: Cursor | string): Cursor {
+  return typeof after === 'string' ? { entryId: after, index: LAST_INDEX } : after
 }
 
 /** As `Frames.item`, with whatever cursor. */

@@ -2,12 +2,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
+import { type Follower, follow } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
 import { KeepingSink, openTestHub } from './fixture.ts'
-import type { HubPorts, Wants } from './hub.ts'
+import type { HubPorts, Joined, Wants } from './hub.ts'
 import { Past } from './past.ts'
+import { Turns } from './turn.ts'
 
 /** mulberry32. */
 function dice(seed: number): (sides: number) => number {
@@ -73,25 +75,29 @@ describe.skipIf(installed === undefined)('a hub', () => {
       { ...everything, deviceIds: new Set(['b']) },
       { ...everything, deviceTypes: new Set(['temperature']) },
     ]
-    type Reader = { sink: KeepingSink; got: string[]; filter: Filter | undefined; last: string | undefined; leave: () => void }
+    type Reader = { sink: KeepingSink; got: string[]; filter: Filter | undefined; last: string | undefined; joined: Joined }
     const readers: Reader[] = []
     const connect = async (reader: Pick<Reader, 'got' | 'filter'>, cursor: string | undefined) => {
       const { hub, frames } = hubs[roll(2)] as (typeof hubs)[number]
       const sink = new KeepingSink()
-      const leave = await hub.join(
+      const joined = hub.join(
         sink,
         { filter: reader.filter, policy: 'disconnect' },
         cursor === undefined ? { entryId: '0-0', index: -1 } : frames.parseCursor(cursor),
       )
-      return { ...reader, sink, last: cursor, leave }
+      await joined.caughtUp
+      return { ...reader, sink, last: cursor, joined }
     }
     const disturb = async (reader: Reader) => {
       if (roll(3) === 0) reader.sink.full = true
       if (roll(3) !== 0) return
       reader.sink.closed = true
-      reader.leave()
+      // What a ping would say, or the last event.
+      const reached = roll(2) === 0 ? reader.joined.reached() : undefined
+      reader.joined.leave()
       const { cursor, events } = reader.sink
-      Object.assign(reader, await connect({ got: [...reader.got, ...events], filter: reader.filter }, cursor ?? reader.last))
+      const from = reached && hubs[0].frames.cursor(reached.entryId, reached.index)
+      Object.assign(reader, await connect({ got: [...reader.got, ...events], filter: reader.filter }, from ?? cursor ?? reader.last))
     }
     for (let i = 0; i < 120; i++) {
       const appended = append(`${i}`, 1 + roll(6)).then(({ ids }) => void sent.push(...ids))
@@ -111,16 +117,16 @@ describe.skipIf(installed === undefined)('a hub', () => {
   })
 
   it('repeats nothing to a subscriber whose cursor is ahead of its own reading', async () => {
-    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
+    let arrived: Follower['arrived'] = () => Promise.reject(new Error('not started'))
     const { hub, frames } = await openHub({
-      follow: async taker => {
-        arrived = taker
+      follow: async follower => {
+        arrived = follower.arrived
         return { position: () => '0-0', stop: async () => {} }
       },
     })
     const [first, second, third] = [await append('1', 3), await append('2', 3), await append('3', 3)]
     const sink = new KeepingSink()
-    await hub.join(sink, whole, frames.parseCursor(frames.cursor(second.entryId, 1)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(second.entryId, 1))).caughtUp
     expect(sink.events).toEqual(['2.2'])
     sink.full = true
     for (const { entryId } of [first, second, third])
@@ -134,7 +140,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     await log.trim(project, fourth.entryId)
     const { hub, frames } = await openHub()
     const sink = new KeepingSink()
-    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0))).caughtUp
     expect(sink.events).toEqual([`gap ${first.entryId} ${third.entryId}`, '4.0'])
   })
 
@@ -145,7 +151,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const gaps: unknown[] = []
     const sink = new KeepingSink()
     sink.gap = (after, to) => void gaps.push({ after, to })
-    await hub.join(sink, whole, { entryId: first.entryId, index: 2 })
+    await hub.join(sink, whole, { entryId: first.entryId, index: 2 }).caughtUp
     expect(gaps).toEqual([{ after: { entryId: first.entryId, index: 2 }, to: first.entryId }])
     expect(sink.events).toEqual(['2.0'])
   })
@@ -155,8 +161,8 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const { hub } = await openHub({ toldOfChanges: false, devices: new DeviceCache(devices, project, 0) })
     const [cold, others] = [new KeepingSink(), new KeepingSink()]
     const labelled: Filter = { ...everything, labels: [{ key: 'zone', value: 'cold' }] }
-    await hub.join(cold, { filter: labelled, policy: 'disconnect' }, undefined)
-    await hub.join(others, whole, undefined)
+    await hub.join(cold, { filter: labelled, policy: 'disconnect' }, undefined).caughtUp
+    await hub.join(others, whole, undefined).caughtUp
     const seen: number[] = []
     for (const [add, remove] of [
       [{}, []],
@@ -188,56 +194,137 @@ describe.skipIf(installed === undefined)('a hub', () => {
     const { hub } = await openHub({ devices: cache })
     const [first, second] = [new KeepingSink(), new KeepingSink()]
     const wants: Wants = { filter: { ...everything, labels: [{ key: 'zone', value: undefined }] }, policy: 'disconnect' }
-    await hub.join(first, wants, undefined)
+    await hub.join(first, wants, undefined).caughtUp
     meanwhile = async () => {
       meanwhile = async () => {}
-      await hub.join(second, { ...wants, filter: { ...everything, deviceTypes: new Set(['temperature']) } }, undefined)
+      await hub.join(second, { ...wants, filter: { ...everything, deviceTypes: new Set(['temperature']) } }, undefined).caughtUp
     }
     await append('1', 1)
     await until('the first', () => first.events.length === 1)
     expect(second.events).toEqual(['1.0'])
   })
 
+  it('serves those who join at the last moment before it routes what arrived', async () => {
+    await devices.register(project, [['a', 'temperature']])
+    const cache = new DeviceCache(devices, project)
+    let loaded = () => {}
+    const load = cache.load.bind(cache)
+    cache.load = async ids => {
+      const devices = await load(ids)
+      loaded()
+      return devices
+    }
+    const { hub } = await openHub({ devices: cache })
+    const wants = (type: string): Wants => ({
+      filter: { ...everything, deviceTypes: new Set(['temperature', type]) },
+      policy: 'disconnect',
+    })
+    const first = new KeepingSink()
+    hub.join(first, wants('0'), undefined)
+    const late: { readonly sink: KeepingSink; readonly reached: string | undefined }[] = []
+    loaded = () => {
+      loaded = () => {}
+      const join = (depth: number) => {
+        const sink = new KeepingSink()
+        const joined = hub.join(sink, wants(`${depth}`), undefined)
+        late.push({ sink, reached: joined.reached()?.entryId })
+        if (depth < 10) queueMicrotask(() => join(depth + 1))
+      }
+      join(1)
+    }
+    const { entryId } = await append('1', 1)
+    await until('the first', () => first.events.length === 1)
+    expect(late).toHaveLength(10)
+    for (const { sink, reached } of late) expect(sink.events).toEqual(reached === entryId ? [] : ['1.0'])
+  })
+
+  it('tells those whom nothing concerns how far they have come, and nobody who is not there', async () => {
+    const { hub } = await openHub()
+    const [quiet, slow] = [new KeepingSink(), new KeepingSink()]
+    const never = { ...everything, eventTypes: new Set(['never']) }
+    const joined = hub.join(quiet, { filter: never, policy: 'disconnect' }, undefined)
+    const dropping = hub.join(slow, { filter: undefined, policy: 'drop' }, undefined)
+    slow.drained = () => new Promise(() => {})
+    slow.full = true
+    const { entryId } = await append('1', 2)
+    await until('it has gone by', () => joined.reached()?.entryId === entryId)
+    expect(quiet.events).toEqual([])
+    expect(dropping.reached()).toBeUndefined()
+    joined.leave()
+    expect(joined.reached()).toBeUndefined()
+  })
+
   it('loses nothing that comes while it reads a log of which all is gone', async () => {
     const [first, second] = [await append('1', 1), await append('2', 1)]
     let late: string | undefined
-    const past = new Past(log, project, 'log')
+    const past = new Past(log, project, 'log', { log: new Turns(1), store: new Turns(1) })
     const { hub, frames } = await openHub({
-      read: async (after, upTo) => {
-        const answer = await past.read(after, upTo)
-        if (late === undefined) {
-          late = (await append('3', 1)).entryId
-          await until('live delivery', () => watcher.events.includes('3.0'))
-        }
-        return answer
-      },
+      read: (after, upTo, reader) =>
+        past.read(after, upTo, {
+          full: false,
+          take: async chunk => {
+            if (late === undefined) {
+              late = (await append('3', 1)).entryId
+              await until('live delivery', () => watcher.events.includes('3.0'))
+            }
+            return reader.take(chunk)
+          },
+        }),
     })
     await log.trim(project, '99999999999999-0')
     const watcher = new KeepingSink()
-    await hub.join(watcher, whole, undefined)
+    await hub.join(watcher, whole, undefined).caughtUp
     const sink = new KeepingSink()
-    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0)))
+    await hub.join(sink, whole, frames.parseCursor(frames.cursor(first.entryId, 0))).caughtUp
     await until('the new one', () => sink.events.includes('3.0'))
     expect(sink.events).toEqual([`gap ${first.entryId} ${second.entryId}`, '3.0'])
   })
 
   it('says to live subscribers what it missed while it was frozen', async () => {
-    let arrived: (entries: readonly LogEntry[]) => Promise<void> = () => Promise.reject(new Error('not started'))
     const first = await append('1', 1)
+    let frozen: Promise<void> | undefined
     const { hub } = await openHub({
-      follow: async taker => {
-        arrived = taker
-        return { position: () => first.entryId, stop: async () => {} }
+      follow: follower => {
+        const arrived = async (entries: readonly LogEntry[]) => {
+          await frozen
+          await follower.arrived(entries)
+        }
+        return follow({ ...follower, arrived, log, connect: () => server.connect(), troubled: () => {} }, project, 'log', first.entryId)
       },
     })
     const sink = new KeepingSink()
-    await hub.join(sink, whole, undefined)
-    const missed = await append('2', 1)
-    const next = await append('3', 1)
+    hub.join(sink, whole, undefined)
+    let thaw = () => {}
+    frozen = new Promise(resolve => {
+      thaw = resolve
+    })
+    const before = await append('2', 1)
+    const missed = await append('3', 1)
+    const next = await append('4', 1)
     await log.trim(project, next.entryId)
-    await arrived(await log.read(project, first.entryId, 10))
-    await until('both', () => sink.events.length === 2)
-    expect(sink.events).toEqual([`gap ${first.entryId} ${missed.entryId}`, '3.0'])
+    thaw()
+    await until('all', () => sink.events.includes('4.0'))
+    // What was read before it froze has come or has gone.
+    const gap = (after: string) => `gap ${after} ${missed.entryId}`
+    expect([
+      [gap(first.entryId), '4.0'],
+      ['2.0', gap(before.entryId), '4.0'],
+    ]).toContainEqual(sink.events)
+  })
+
+  it('ends its readers when it cannot go on, and whoever is not there is not asked', async () => {
+    let stuck = () => {}
+    const { hub } = await openHub({
+      follow: async follower => {
+        stuck = () => follower.stuck?.(new Error('nothing is read'))
+        return { position: () => '0-0', stop: async () => {} }
+      },
+    })
+    const [sink, gone] = [new KeepingSink(), new KeepingSink()]
+    hub.join(sink, whole, undefined)
+    hub.join(gone, whole, undefined).leave()
+    stuck()
+    expect([sink.closed, gone.closed]).toEqual([true, false])
   })
 
   it('sends the same bytes to all who want everything', async () => {
@@ -246,7 +333,7 @@ describe.skipIf(installed === undefined)('a hub', () => {
     for (let i = 0; i < 3; i++) {
       const sink = new KeepingSink()
       sink.write = chunk => void chunks.push(chunk)
-      await hub.join(sink, whole, undefined)
+      await hub.join(sink, whole, undefined).caughtUp
     }
     await append('1', 5)
     await until('all three', () => chunks.length === 3)
@@ -257,9 +344,9 @@ describe.skipIf(installed === undefined)('a hub', () => {
   it('has those who left and those who are closed in nobody’s way', async () => {
     const { hub } = await openHub()
     const [gone, closed, there] = [new KeepingSink(), new KeepingSink(), new KeepingSink()]
-    const leave = await hub.join(gone, whole, undefined)
-    await hub.join(closed, whole, undefined)
-    await hub.join(there, whole, undefined)
+    const { leave } = hub.join(gone, whole, undefined)
+    await hub.join(closed, whole, undefined).caughtUp
+    await hub.join(there, whole, undefined).caughtUp
     leave()
     closed.end()
     await append('1', 2)

@@ -2,16 +2,15 @@
 // Frames are rendered once per format, and everything that one read brought is written to a socket at once.
 import type { Device } from '../../packages/core/device.ts'
 import { compareIds, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
-import type { Follow } from '../../packages/log/follow.ts'
+import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { DeviceCache } from '../../packages/state/device.ts'
 import { type Behind, Dropped, Latest } from './behind.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
 import { type Cursor, type Frames, LAST_INDEX } from './frame.ts'
 import { type Interest, Interests } from './interest.ts'
-import type { Chunk } from './past.ts'
+import type { Chunk, PastReader } from './past.ts'
 import { Piece, piecesOf, Rendering } from './piece.ts'
 import type { Placed, Sink } from './sink.ts'
-import type { Turns } from './turn.ts'
 
 /** What becomes of what a slow reader cannot take. */
 export type Policy =
@@ -33,15 +32,20 @@ export type HubPorts = {
   readonly devices: DeviceCache
   /** Whether the stream tells when a device's labels change (`labelsChanged`); else they are looked up for every event. */
   readonly toldOfChanges: boolean
-  /** Of all hubs of the process. */
-  readonly turns: Turns
-  /** The next piece of the stream after a cursor, at most up to the entry `upTo`, wherever it is kept. */
-  read(after: Cursor, upTo: string): Promise<Chunk>
-  /** Up to which entry the log is trimmed. */
-  trimmed(): Promise<string>
-  follow(arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  /** Gives the reader the next piece of the stream after a cursor, at most up to the entry `upTo`, wherever it is kept. */
+  read(after: Cursor, upTo: string, reader: PastReader): Promise<Cursor>
+  follow(follower: Follower): Promise<Follow>
   delivered(frames: number): void
   troubled(error: unknown): void
+}
+
+/** A subscriber's place in a hub. */
+export type Joined = {
+  /** Resolves when it is live, or over; rejects when what is past cannot be read. */
+  readonly caughtUp: Promise<void>
+  /** All that it asked for up to there has been written to it, whether or not there was any; undefined while it is not live. */
+  reached(): Cursor | undefined
+  leave(): void
 }
 
 type Subscriber = {
@@ -69,10 +73,15 @@ const MAX_PAUSE_MS = 20
 
 type Facts = ReadonlyMap<string, Device>
 
+const DONE = Promise.resolve()
+
+export const UNREADABLE = 'the log cannot be read; resume from the last frame'
+
 export class Hub {
   readonly #ports: HubPorts
   readonly #interests: Interests<Subscriber>
   #follow: Follow | undefined
+  #stopped = false
   /** Up to here live subscribers have everything. */
   #reached = '0-0'
 
@@ -82,27 +91,45 @@ export class Hub {
   }
 
   async start(): Promise<void> {
-    this.#follow = await this.#ports.follow(entries => this.#arrived(entries))
+    this.#follow = await this.#ports.follow({
+      arrived: entries => this.#arrived(entries),
+      jumped: to => this.#allFallBehind(to),
+      stuck: () => this.#endAll(),
+    })
     this.#reached = this.#follow.position()
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true
     await this.#follow?.stop()
   }
 
   /**
    * Joins from a cursor on, or from now. Replay reads what is past up to where live delivery stands; the comparison and the step into
    * the live set are one synchronous piece, as are a live delivery and the moving of `#reached`, so that nothing falls between (P4).
-   * @returns how to leave.
    */
-  async join(sink: Sink, wants: Wants, from: Cursor | undefined): Promise<() => void> {
+  join(sink: Sink, wants: Wants, from: Cursor | undefined): Joined {
     const subscriber: Subscriber = { sink, wants, left: false }
-    if (from) await this.#replay(subscriber, from, 'gap')
-    else this.#goLive(subscriber)
-    return () => {
-      subscriber.left = true
-      this.#leaveLive(subscriber)
+    if (this.#stopped) sink.end(503, 'Service Unavailable', 'the server was slow to begin: come back')
+    if (!from) this.#goLive(subscriber)
+    return {
+      caughtUp: from ? this.#replay(subscriber, from, 'gap') : DONE,
+      reached: () => this.#reachedBy(subscriber),
+      leave: () => {
+        subscriber.left = true
+        this.#leaveLive(subscriber)
+      },
     }
+  }
+
+  #reachedBy({ interest, behind, seen }: Subscriber): Cursor | undefined {
+    if (!interest || behind) return undefined
+    return seen !== undefined && compareIds(seen, this.#reached) > 0 ? undefined : this.#place()
+  }
+
+  /** Of live delivery. */
+  #place(): Cursor {
+    return { entryId: this.#reached, index: LAST_INDEX }
   }
 
   #goLive(subscriber: Subscriber): void {
@@ -116,46 +143,51 @@ export class Hub {
   }
 
   async #arrived(entries: readonly LogEntry[]): Promise<void> {
-    const [first] = entries
     const last = entries.at(-1)
-    if (!first || !last) return
-    const trimmed = await this.#ports.trimmed()
-    // This process was frozen, or cut off from Redis, for longer than the log is kept: what is between lies further back.
-    if (compareIds(this.#reached, trimmed) < 0 && compareIds(trimmed, first.id) < 0) this.#allFallBehind(trimmed)
-    const facts = await this.#factsFor(entries)
+    if (!last) return
+    const events = entries.flatMap(entry => entry.events)
+    this.#forgetChanged(events)
+    const asked = new Set<string>()
+    let facts: Facts = new Map()
+    // Who joins meanwhile may ask for more; between the last look and the routing nobody can.
+    while (this.#asksMore(events, asked)) facts = await this.#ports.devices.load(asked)
     const startedMs = performance.now()
+    const start = this.#place()
     this.#reached = last.id
     let frames = 0
-    for (const piece of piecesOf(this.#ports.frames, entries, 0)) frames += this.#route(piece, facts)
+    for (const piece of piecesOf(this.#ports.frames, entries, 0, start)) frames += this.#route(piece, facts)
     this.#ports.delivered(frames)
     const tookMs = performance.now() - startedMs
     if (tookMs > QUICK_MS) await new Promise(resolve => setTimeout(resolve, Math.min(tookMs, MAX_PAUSE_MS)))
   }
 
+  /** Live delivery would stand still for ever while its readers get pings. Who comes back goes on behind it, or is told why not. */
+  #endAll(): void {
+    for (const { sink } of this.#interests.subscribers()) sink.end(503, 'Service Unavailable', UNREADABLE)
+  }
+
+  /** What is between lies further back. */
   #allFallBehind(trimmed: string): void {
-    const reached = { entryId: this.#reached, index: LAST_INDEX }
+    const reached = this.#place()
     this.#reached = trimmed
     for (const subscriber of this.#interests.subscribers())
       if (subscriber.behind) subscriber.behind.miss(trimmed)
       else this.#fallBehind(subscriber, reached, 'gap')
   }
 
-  /** Everything that the index asks the registry about these entries; also for those who join meanwhile. */
-  async #factsFor(entries: readonly LogEntry[]): Promise<Facts> {
-    const events = entries.flatMap(entry => entry.events)
+  #forgetChanged(events: readonly LogEvent[]): void {
     for (const { eventType, device } of events)
       if (eventType === 'labelsChanged') {
         this.#ports.devices.forget(device)
         this.#interests.forget(device)
       }
-    const asked = new Set<string>()
-    let facts: Facts = new Map()
-    for (;;) {
-      const known = asked.size
-      for (const event of events) if (this.#interests.needsDevice(event)) asked.add(event.device)
-      if (asked.size === known) return facts
-      facts = await this.#ports.devices.load(asked)
-    }
+  }
+
+  /** Whether the index asks the registry about more devices than these; they are added. */
+  #asksMore(events: readonly LogEvent[], asked: Set<string>): boolean {
+    const before = asked.size
+    for (const event of events) if (this.#interests.needsDevice(event)) asked.add(event.device)
+    return asked.size > before
   }
 
   /** Synchronous: who joins, leaves or falls behind does so before it or after it. */
@@ -173,17 +205,20 @@ export class Hub {
   }
 
   #give(subscriber: Subscriber, rendering: Rendering): number {
-    const { sink, seen, behind } = subscriber
+    const { sink, seen } = subscriber
     if (sink.closed) return 0
     const { piece } = rendering
+    // By what comes from other projects: a stream of all has one bound.
+    if (sink.full && !subscriber.behind) this.#slow(subscriber, piece.start)
+    if (!subscriber.interest) return 0
     let own = rendering
     if (seen !== undefined) {
       if (compareIds(piece.end.entryId, seen) > 0) subscriber.seen = undefined
       own = rendering.after(seen)
       if (own.due.length === 0) return 0
     }
-    if (behind) {
-      for (const i of own.due) behind.add(piece.events[i] as Placed)
+    if (subscriber.behind) {
+      for (const i of own.due) subscriber.behind.add(piece.events[i] as Placed)
       return 0
     }
     own.writeTo(sink)
@@ -197,18 +232,28 @@ export class Hub {
       this.#fallBehind(subscriber, at, 'end')
       return
     }
-    subscriber.behind = policy === 'drop' ? new Dropped(at) : new Latest(at)
+    const after = laterOf(at, subscriber.seen)
+    subscriber.behind = policy === 'drop' ? new Dropped(after) : new Latest(after)
+    this.#relieveLater(subscriber)
+  }
+
+  #relieveLater(subscriber: Subscriber): void {
     this.#heed(subscriber, () => subscriber.sink.drained(patienceOf(subscriber.wants)).then(() => this.#relieve(subscriber)))
   }
 
   #relieve(subscriber: Subscriber): void {
     const { sink, behind } = subscriber
-    subscriber.behind = undefined
     if (!behind || sink.closed || subscriber.left) return
+    // Another project was first.
+    if (sink.full) {
+      this.#relieveLater(subscriber)
+      return
+    }
+    subscriber.behind = undefined
     const { gap, events } = behind.relief()
     if (gap) sink.gap(gap.after, gap.to)
-    const reached = { entryId: this.#reached, index: LAST_INDEX }
-    const piece = new Piece(this.#ports.frames, events, reached)
+    const reached = this.#place()
+    const piece = new Piece(this.#ports.frames, events, reached, reached)
     if (events.length > 0) new Rendering(piece, [...events.keys()]).writeTo(sink)
     this.#ports.delivered(events.length)
     if (sink.full) this.#slow(subscriber, reached)
@@ -216,27 +261,25 @@ export class Hub {
 
   /** The log is the buffer of a slow reader: it costs no memory here, and nobody else waits for it (P5). */
   #fallBehind(subscriber: Subscriber, at: Cursor, lost: Lost): void {
-    const { sink, seen } = subscriber
-    // What it has seen through another process may be ahead of this read.
-    const from = seen !== undefined && compareIds(seen, at.entryId) >= 0 ? { entryId: seen, index: LAST_INDEX } : at
+    const from = laterOf(at, subscriber.seen)
     this.#leaveLive(subscriber)
-    this.#heed(subscriber, async () => {
-      await sink.drained(patienceOf(subscriber.wants))
-      await this.#replay(subscriber, from, lost)
-    })
+    this.#heed(subscriber, () => this.#replay(subscriber, from, lost))
   }
 
   /** For what nobody waits for. */
   #heed({ sink }: Subscriber, work: () => Promise<void>): void {
     work().catch((error: unknown) => {
       this.#ports.troubled(error)
-      sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
+      sink.end(503, 'Service Unavailable', UNREADABLE)
     })
   }
 
   async #replay(subscriber: Subscriber, from: Cursor, lost: Lost): Promise<void> {
     const { sink } = subscriber
-    for (let at = from; !sink.closed && !subscriber.left; ) {
+    for (let at = from; ; ) {
+      // Without a turn and without what was read: a reader that takes nothing holds no memory.
+      if (sink.full) await sink.drained(patienceOf(subscriber.wants))
+      if (sink.closed || subscriber.left) return
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
       const reached = this.#reached
       if (at.index === LAST_INDEX && compareIds(at.entryId, reached) >= 0) {
@@ -244,23 +287,28 @@ export class Hub {
         this.#goLive(subscriber)
         return
       }
-      at = await this.#ports.turns.take(() => this.#readOn(subscriber, at, reached, lost))
-      // Without a turn and without what was read: a reader that takes nothing holds no memory.
-      await sink.drained(patienceOf(subscriber.wants))
+      const after = at
+      at = await this.#ports.read(after, reached, {
+        get full() {
+          return sink.full
+        },
+        take: chunk => this.#catchUp(subscriber, after, chunk, lost),
+      })
     }
   }
 
   /** Writes what comes next as far as the subscriber takes it. @returns where to go on. */
-  async #readOn({ sink, wants }: Subscriber, at: Cursor, upTo: string, lost: Lost): Promise<Cursor> {
-    const { gap, entries, firstIndex, next } = await this.#ports.read(at, upTo)
+  async #catchUp({ sink, wants }: Subscriber, at: Cursor, { gap, entries, firstIndex, next }: Chunk, lost: Lost): Promise<Cursor> {
+    const wanted = await this.#wantedOf(wants.filter, entries)
+    if (sink.full) return at
     if (gap && lost === 'gap') sink.gap(gap.after, gap.to)
     if (gap && lost === 'end') sink.end(408, 'Request Timeout', 'too slow: what comes next is no longer kept; resume from the last frame')
-    const wanted = await this.#wantedOf(wants.filter, entries)
-    for (const piece of piecesOf(this.#ports.frames, entries, firstIndex)) {
+    const start = gap ? { entryId: gap.to, index: LAST_INDEX } : at
+    for (const piece of piecesOf(this.#ports.frames, entries, firstIndex, start)) {
+      if (sink.full) return piece.start
       const due = [...piece.events.keys()].filter(i => wanted((piece.events[i] as Placed).event))
       if (due.length > 0) new Rendering(piece, due).writeTo(sink)
       this.#ports.delivered(due.length)
-      if (sink.full) return piece.end
     }
     return next
   }
@@ -270,6 +318,11 @@ export class Hub {
     const facts = needsDevice(filter) ? await this.#ports.devices.load(devicesOf(entries)) : undefined
     return event => matches(filter, event, facts?.get(event.device))
   }
+}
+
+/** What a subscriber has seen through another process may be ahead of where it stands in this one. */
+function laterOf(at: Cursor, seen: string | undefined): Cursor {
+  return seen !== undefined && compareIds(seen, at.entryId) >= 0 ? { entryId: seen, index: LAST_INDEX } : at
 }
 
 function patienceOf({ policy }: Wants): number {

@@ -4,6 +4,7 @@ import { compareIds, type LogEntry, type LogEvent } from '../../packages/log/ent
 import type { Log, Stream } from '../../packages/log/log.ts'
 import type { PastEvent, ReadingStore, Past as StoredPast } from '../../packages/store/store.ts'
 import { type Cursor, LAST_INDEX } from './frame.ts'
+import type { Turns } from './turn.ts'
 
 /** The next piece of a stream after a cursor. */
 export type Chunk = {
@@ -14,6 +15,21 @@ export type Chunk = {
   readonly firstIndex: number
   /** Where to go on: behind `entries`, and where there are none, at `upTo` or behind. */
   readonly next: Cursor
+}
+
+/** Whoever reads what is past. */
+export type PastReader = {
+  /** Can take nothing more now. */
+  readonly full: boolean
+  /** @returns how far it was taken. */
+  take(chunk: Chunk): Promise<Cursor>
+}
+
+/** Of all that read in this process: each holds a few entries of up to 1 MiB, or a page of the store, while it has its turn. */
+export type PastTurns = {
+  readonly log: Turns
+  /** Apart, so that a store that does not answer keeps nobody from the log. */
+  readonly store: Turns
 }
 
 /** Of up to 1 MiB each. A reader takes a quarter of that at a time: what it leaves is read again. */
@@ -28,28 +44,45 @@ export class Past {
   readonly #log: Log
   readonly #project: string
   readonly #stream: Stream
+  readonly #turns: PastTurns
   readonly #store: Pick<ReadingStore, 'past'> | undefined
   readonly #reading = new Map<string, Promise<Chunk>>()
   /** How many events make a page, as the last one was. */
   #page = 200
 
   /** @param store what has all that was trimmed from the stream; undefined: it is gone. */
-  constructor(log: Log, project: string, stream: Stream, store?: Pick<ReadingStore, 'past'>) {
+  constructor(log: Log, project: string, stream: Stream, turns: PastTurns, store?: Pick<ReadingStore, 'past'>) {
     this.#log = log
     this.#project = project
     this.#stream = stream
+    this.#turns = turns
     this.#store = store
   }
 
-  /** At most up to the entry `upTo`, except for the entry in which the cursor itself stands. */
-  async read(after: Cursor, upTo: string): Promise<Chunk> {
+  /**
+   * Gives the reader what comes next, at most up to the entry `upTo`, except for the entry in which the cursor itself stands.
+   * @returns where to go on.
+   */
+  async read(after: Cursor, upTo: string, reader: PastReader): Promise<Cursor> {
+    const { log, store } = this.#turns
+    const found = await log.take(async () => {
+      if (reader.full) return after
+      const chunk = await this.#readLog(after, upTo)
+      return 'trimmed' in chunk ? chunk : reader.take(chunk)
+    })
+    if (!('trimmed' in found)) return found
+    return store.take(async () => (reader.full ? after : reader.take(await this.#readTrimmed(after, found.trimmed))))
+  }
+
+  /** What the log has, or up to where it no longer has what comes next. */
+  async #readLog(after: Cursor, upTo: string): Promise<Chunk | { readonly trimmed: string }> {
     const { entryId, index } = after
     const own = index === LAST_INDEX ? undefined : await this.#log.entry(this.#project, entryId, this.#stream)
     if (own) return { entries: [own], firstIndex: index + 1, next: { entryId, index: LAST_INDEX } }
     const { entries, trimmed } = await this.#log.readFrom(this.#project, entryId, ENTRIES, this.#stream)
     // The cursor may stand inside, or right before, an entry that is gone.
     const isLost = compareIds(entryId, trimmed) < 0 || (index !== LAST_INDEX && entryId === trimmed && trimmed !== NOTHING)
-    if (isLost) return this.#readTrimmed(after, trimmed)
+    if (isLost) return { trimmed }
     const due = entries.filter(({ id }) => compareIds(id, upTo) <= 0)
     return { entries: due, firstIndex: 0, next: { entryId: due.at(-1)?.id ?? newest(entryId, upTo), index: LAST_INDEX } }
   }
@@ -106,7 +139,7 @@ function gapOf(after: Cursor, to: string): Pick<Chunk, 'gap'> {
 }
 
 /** What a place before a whole entry is behind. */
-function idBefore(entryId: string): string {
+export function idBefore(entryId: string): string {
   const [ms, seq] = entryId.split('-').map(Number) as [number, number]
   return seq > 0 ? `${ms}-${seq - 1}` : `${Math.max(0, ms - 1)}-${Number.MAX_SAFE_INTEGER}`
 }

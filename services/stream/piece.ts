@@ -26,14 +26,17 @@ class Part {
 
 export class Piece {
   readonly events: readonly Placed[]
+  /** Behind what comes before the first of them. */
+  readonly start: Cursor
   /** Behind the last of them. */
   readonly end: Cursor
   readonly #frames: Frames
   readonly #texts: Partial<Record<Format, string[]>> = {}
 
-  constructor(frames: Frames, events: readonly Placed[], end: Cursor) {
+  constructor(frames: Frames, events: readonly Placed[], start: Cursor, end: Cursor) {
     this.#frames = frames
     this.events = events
+    this.start = start
     this.end = end
   }
 
@@ -93,16 +96,19 @@ export class Rendering {
 /** A reader has at most this much more unread than makes it slow. */
 const PIECE_CHARS = 64 * 1024
 
-/** Cuts entries into pieces of bounded size, from an event of the first on. */
-export function* piecesOf(frames: Frames, entries: readonly LogEntry[], firstIndex: number): Generator<Piece> {
+/** Cuts entries, which come after `start`, into pieces of bounded size, from an event of the first on. */
+export function* piecesOf(frames: Frames, entries: readonly LogEntry[], firstIndex: number, start: Cursor): Generator<Piece> {
   let events: Placed[] = []
+  let before = start
   let chars = 0
   let from = firstIndex
   for (const entry of entries) {
     for (let index = from; index < entry.events.length; index++) {
       const event = entry.events[index] as LogEvent
       if (chars + event.frame.length > PIECE_CHARS && events.length > 0) {
-        yield new Piece(frames, events, endOf(events))
+        const end = endOf(events)
+        yield new Piece(frames, events, before, end)
+        before = end
         events = []
         chars = 0
       }
@@ -112,7 +118,7 @@ export function* piecesOf(frames: Frames, entries: readonly LogEntry[], firstInd
     from = 0
   }
   const last = entries.at(-1)
-  if (last && events.length > 0) yield new Piece(frames, events, { entryId: last.id, index: LAST_INDEX })
+  if (last && events.length > 0) yield new Piece(frames, events, before, { entryId: last.id, index: LAST_INDEX })
 }
 
 function endOf(events: readonly Placed[]): Cursor {

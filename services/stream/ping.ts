@@ -2,7 +2,10 @@
 import type { Format, Frames } from './frame.ts'
 import type { ByteSink } from './sink.ts'
 
-type Pinged = { readonly sink: ByteSink; readonly frames: Frames; readonly everyTurns: number; due: number }
+/** The cursor behind everything that has been written to a stream; undefined while that is not known. */
+export type Reached = () => string | undefined
+
+type Pinged = { readonly sink: ByteSink; readonly frames: Frames; readonly reached: Reached; readonly everyTurns: number; due: number }
 
 /** How exact a ping is. The clients wait for two seconds more than their interval. */
 const TURN_MS = 200
@@ -16,11 +19,11 @@ export class Pings {
   #count = 0
 
   /** The first ping goes out at once; the returned function stops them. */
-  add(sink: ByteSink, frames: Frames, everyMs: number): () => void {
-    sink.write(frames.ping(sink.format))
+  add(sink: ByteSink, frames: Frames, everyMs: number, reached: Reached): () => void {
+    sink.write(frames.ping(sink.format, reached()))
     if (this.#count++ === 0) this.#start()
     const everyTurns = Math.max(1, Math.round(everyMs / TURN_MS))
-    const pinged: Pinged = { sink, frames, everyTurns, due: this.#now() + everyTurns }
+    const pinged: Pinged = { sink, frames, reached, everyTurns, due: this.#now() + everyTurns }
     this.#place(pinged)
     let there = true
     return () => {
@@ -55,17 +58,23 @@ export class Pings {
     }
   }
 
-  /** All that are due together get the same bytes. One that reads nothing needs no sign of life either. */
+  /** All that are due together, and have come as far, get the same bytes. One that reads nothing needs no sign of life either. */
   #ping(due: ReadonlySet<Pinged>): void {
-    const rendered = new Map<Frames, Partial<Record<Format, Buffer>>>()
+    const rendered = new Map<Frames, Map<string, Buffer>>()
     for (const pinged of due) {
-      const { sink, frames } = pinged
-      const ofProject = rendered.get(frames) ?? {}
-      rendered.set(frames, ofProject)
-      ofProject[sink.format] ??= frames.ping(sink.format)
-      if (!sink.full && !sink.closed) sink.write(ofProject[sink.format] as Buffer)
+      const { sink, frames, reached } = pinged
+      if (!sink.full && !sink.closed) sink.write(renderedOnce(rendered, frames, sink.format, reached()))
       pinged.due += pinged.everyTurns
       this.#place(pinged)
     }
   }
+}
+
+function renderedOnce(rendered: Map<Frames, Map<string, Buffer>>, frames: Frames, format: Format, cursor: string | undefined): Buffer {
+  const ofProject = rendered.get(frames) ?? new Map<string, Buffer>()
+  rendered.set(frames, ofProject)
+  const key = `${format} ${cursor}`
+  const bytes = ofProject.get(key) ?? frames.ping(format, cursor)
+  ofProject.set(key, bytes)
+  return bytes
 }

@@ -74,7 +74,7 @@ describe.skipIf(installed === undefined)('a slow reader', () => {
 
   const open = async (change: Partial<HubPorts> = {}) => {
     const { hub, frames } = await openTestHub(server, log, devices, project, change)
-    const join = (sink: KeepingSink, policy: Policy, from?: Cursor) => hub.join(sink, { filter: undefined, policy }, from)
+    const join = (sink: KeepingSink, policy: Policy, from?: Cursor) => hub.join(sink, { filter: undefined, policy }, from).caughtUp
     await join(watcher, 'disconnect')
     return { join, frames }
   }
@@ -194,19 +194,49 @@ describe.skipIf(installed === undefined)('a slow reader', () => {
     expect(sink.gaps).toHaveLength(1)
   })
 
+  it('of several projects is written no more than one that reads one, whatever its policy', async () => {
+    const names = Array.from({ length: 30 }, () => freshProject())
+    const hubs = await Promise.all(names.map(async name => (await openTestHub(server, log, devices, name)).hub))
+    const shared = new JammedSink()
+    const policies: Policy[] = ['disconnect', 'drop', 'latest']
+    const joined = hubs.map((hub, i) => hub.join(shared, { filter: undefined, policy: policies[i % 3] as Policy }, undefined))
+    // Half of them has it live, half goes on from the log.
+    const past = hubs.map(hub => hub.join(shared, { filter: undefined, policy: 'disconnect' }, { entryId: '0-0', index: -1 }))
+    const ids = await Promise.all(
+      names.map(async name => {
+        const events = Array.from({ length: 60 }, (_, i) => ({ device: 'd', timeUs: 1, data: { padding }, id: `${name}.${i}` }))
+        await log.append(name, batchOf(name, events))
+        return events.map(({ id }) => id)
+      }),
+    )
+    await until('all have come', () => joined.every(one => one.reached() === undefined))
+    expect(shared.mostUnread).toBeLessThan(CAPACITY + 80_000)
+    await until('all are written', () => {
+      if (shared.isWaited) shared.read(CAPACITY)
+      const wanted = ids.flatMap((own, i) => (i % 3 === 0 ? [...own, ...own] : own))
+      return shared.events.length >= wanted.length && wanted.every(id => shared.events.includes(id))
+    })
+    expect(shared.mostUnread).toBeLessThan(CAPACITY + 340_000)
+    await Promise.all(past.map(one => one.caughtUp))
+  })
+
   it('holds nothing of what is read for it: a hundred that stand still are read for once, two at a time', async () => {
-    const past = new Past(log, project, 'log')
+    const past = new Past(log, project, 'log', { log: new Turns(2), store: new Turns(2) })
     let [reading, mostReading, reads] = [0, 0, 0]
     const { join } = await open({
-      turns: new Turns(2),
-      read: async (after, upTo) => {
-        reads++
-        reading++
-        mostReading = Math.max(mostReading, reading)
-        const chunk = await past.read(after, upTo)
-        reading--
-        return chunk
-      },
+      read: (after, upTo, reader) =>
+        past.read(after, upTo, {
+          full: false,
+          take: async chunk => {
+            reads++
+            mostReading = Math.max(mostReading, ++reading)
+            // As long as another read takes.
+            await log.last(project)
+            const taken = await reader.take(chunk)
+            reading--
+            return taken
+          },
+        }),
     })
     for (let i = 0; i < 20; i++) await send(100)
     const sinks = Array.from({ length: 100 }, () => new JammedSink())

@@ -1,17 +1,21 @@
 // Streams on a real log, behind whichever door: all projects as one, and every way in which a stream ends.
 import { PassThrough } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { DeviceEvent } from '../../packages/core/event.ts'
 import { type Caller, Identity } from '../../packages/identity/identity.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
 import { follow } from '../../packages/log/follow.ts'
+import { projectKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
 import { newId } from '../../packages/runtime/id.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Members } from '../../packages/state/member.ts'
-import type { Format, Subject } from './frame.ts'
+import { type Format, LAST_INDEX, type Subject } from './frame.ts'
+import { AllCursors } from './place.ts'
 import { parseQueryText } from './query.ts'
 import { socketSink } from './sink.ts'
-import { type StreamPorts, Streams } from './stream.ts'
+import { STREAM_OF, type StreamPorts, Streams } from './stream.ts'
+import { beginAll } from './wildcard.ts'
 
 describe.skipIf(installed === undefined)('streams', () => {
   let server: TestRedis
@@ -35,8 +39,8 @@ describe.skipIf(installed === undefined)('streams', () => {
       log,
       store: { past: () => Promise.reject(new Error('nothing was trimmed')) },
       devices: new Devices(server.redis),
-      follow: (project, stream, arrived) =>
-        follow({ log, connect: () => server.connect(), arrived, troubled: error => expect(error).toBeUndefined() }, project, stream),
+      follow: (project, stream, follower) =>
+        follow({ ...follower, log, connect: () => server.connect(), troubled: error => expect(error).toBeUndefined() }, project, stream),
       renew: caller => identity.renew(caller),
       watch: (caller, ended, project) => identity.watch(caller, ended, project),
       opened: () => {},
@@ -173,6 +177,10 @@ describe.skipIf(installed === undefined)('streams', () => {
         `${cursor}.0.0.0`,
         `${cursor}${cursor.slice(cursor.indexOf('~'))}`,
         cursor.replace(/^e\.\w+/, 'e.zzzzzzzz'),
+        cursor.replace(/^e\.\w+/, 'e.1'),
+        cursor.replace(/~.*-/, '-'),
+        cursor.replace(/(~\w+\.\w+)\.\w+/, '$1.1'),
+        cursor.slice(0, cursor.indexOf('~')),
       ])
         await refused(text)
       await refused(cursor, 'alarm')
@@ -182,6 +190,48 @@ describe.skipIf(installed === undefined)('streams', () => {
       await until('it is there', () => own.cursors().length === 1)
       await refused(own.cursors()[0] as string)
       await expect(read(streams, caller, a, `cursor=${encodeURIComponent(cursor)}`)).rejects.toThrow(/^cursor: /)
+    })
+
+    it('begin again from now, not from when they first began', async () => {
+      const [busy, silent, invisible] = [freshProject(), freshProject(), freshProject()]
+      await send(silent, 'long ago')
+      const cursors = new AllCursors('key', 'event')
+      const query = parseQueryText('')
+      const begin = await beginAll(log, 'event', cursors, [busy, silent], query)
+      await send(busy, 'since')
+      await until('it is later', async () => (await log.clockMs()) > begin.baseMs + 1)
+      const nowMs = await log.clockMs()
+      const cursor = cursors.format(cursors.head(begin), { tag: cursors.tagOf(invisible), place: { entryId: '7-7', index: 3 } })
+      const again = await beginAll(log, 'event', cursors, [busy, silent], { ...query, cursor })
+      expect(again.baseMs).toBeGreaterThanOrEqual(nowMs)
+      expect(Object.fromEntries(again.places)).toEqual({
+        [cursors.tagOf(busy)]: { entryId: `${begin.baseMs - 1}-${Number.MAX_SAFE_INTEGER}`, index: LAST_INDEX },
+        [cursors.tagOf(invisible)]: { entryId: '7-7', index: 3 },
+      })
+      const last = await beginAll(log, 'event', cursors, [busy, silent], { ...query, cursor: cursors.format(cursors.head(again)) })
+      expect(last.places).toEqual(again.places)
+    })
+
+    it('name their own cursors in a gap, from which they go on', async () => {
+      const [a, b] = [freshProject(), freshProject()]
+      const caller = await callerOf(a, b)
+      const first = await read(open(), caller, '-')
+      await send(a, 'g1')
+      await until('it is there', () => first.ids().length === 1)
+      const gone = (await send(a, 'g2')).entryId as string
+      await log.trim(a, (await send(a, 'g3')).entryId as string)
+      const behind = { entryId: gone, index: LAST_INDEX }
+      const streams = open({ store: { past: async ({ after }) => ({ gap: { after, to: behind }, events: [], next: behind }) } })
+      const again = await read(streams, caller, '-', `cursor=${first.cursors()[0]}`)
+      await until('what is left is there', () => again.ids().length === 2)
+      const { event, cursor } = (JSON.parse(again.text().split('\n')[0] ?? '') as { result: { event: DeviceEvent; cursor: string } }).result
+      const { from, to } = event.data['gap'] as { from: string; to: string }
+      const placesOf = (text: string | undefined) => text?.replace(/^[^~]*|-\w+$/g, '')
+      expect([event.targetName, placesOf(from), cursor]).toEqual([`projects/${a}`, placesOf(first.cursors()[0]), to])
+      await expect(read(streams, caller, '-', `cursor=${from}`)).resolves.toBeDefined()
+      const behindIt = await read(streams, caller, '-', `cursor=${to}`)
+      await until('what is left is there again', () => behindIt.ids().length === 1)
+      expect(behindIt.ids()).toEqual(['g3'])
     })
 
     it('are at most 500', async () => {
@@ -194,6 +244,83 @@ describe.skipIf(installed === undefined)('streams', () => {
     })
   })
 
+  it.each(['event', 'alarm'] as const)('come back from a ping, whatever else has gone by and is gone meanwhile (%s)', async subject => {
+    const project = freshProject()
+    const caller = await callerOf(project)
+    const key = projectKey(project, subject === 'event' ? 'log' : 'alarmlog')
+    const add = async (device: string) => server.redis.xadd(key, '*', 'i', `${device}\ttype\t1`, 'f', `{"eventId":"${device}"}`)
+    const streams = open()
+    const query = 'device_ids=seldom&ping_interval=1s'
+    const readings = await Promise.all([project, '-'].map(name => read(streams, caller, name, query, { subject })))
+    await add('seldom')
+    await until('it is there', () => readings.every(({ ids }) => ids().includes('seldom')))
+    await add('often')
+    await until('a ping has come', () => readings.every(({ text }) => text().split('"ping"').length === 3), 3000)
+    await log.trim(project, '99999999999999-0', STREAM_OF[subject])
+    for (const [i, name] of [project, '-'].entries()) {
+      readings[i]?.leave()
+      const again = await read(streams, caller, name, `${query}&cursor=${readings[i]?.cursors().at(-1)}`, { subject })
+      readings[i] = again
+    }
+    await add('seldom')
+    await until('it is there', () => readings.every(({ ids }) => ids().includes('seldom')))
+    for (const { text } of readings) expect(text()).not.toMatch(/"gap"|error/)
+  })
+
+  it('are followed no more some time after the last follower has left, and again for the next', async () => {
+    const [a, b] = [freshProject(), freshProject()]
+    const caller = await callerOf(a, b)
+    const following = new Set<string>()
+    let stops = 0
+    const streams = open({
+      lingerMs: 50,
+      follow: async (project, stream, follower) => {
+        const followed = await follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, stream)
+        following.add(project)
+        return {
+          ...followed,
+          stop: async () => {
+            stops++
+            following.delete(project)
+            await followed.stop()
+          },
+        }
+      },
+    })
+    const [one, all] = await Promise.all([read(streams, caller, a), read(streams, caller, '-')])
+    const other = await read(streams, caller, a)
+    expect([...following].toSorted()).toEqual([a, b].toSorted())
+    all.leave()
+    other.leave()
+    await until('one is not followed', () => following.size === 1)
+    expect([...following]).toEqual([a])
+    one.leave()
+    await until('none is', () => following.size === 0)
+    for (let i = 0; i < 10; i++) {
+      const again = await read(streams, caller, a)
+      await send(a, `again ${i}`)
+      await until('it is followed again', () => again.ids().length === 1)
+      again.leave()
+      if (i % 2 === 0) await until('it is over again', () => following.size === 0)
+    }
+    expect(stops).toBeGreaterThan(3)
+  })
+
+  it('go on from the log while the store does not answer others', async () => {
+    const project = freshProject()
+    const caller = await callerOf(project)
+    const [gone, kept] = [await send(project, 's1'), await send(project, 's2')]
+    await log.trim(project, kept.entryId as string)
+    await send(project, 's3')
+    const streams = open({ store: { past: () => new Promise(() => {}) } })
+    const { frames } = await streams.open({ caller, project, subject: 'event', query: parseQueryText('') })
+    const from = (entryId: string | undefined) => `cursor=${frames.cursor(entryId ?? '', 0)}`
+    await Promise.all(Array.from({ length: 10 }, () => read(streams, caller, project, from(gone.entryId))))
+    const reading = await read(streams, caller, project, from(kept.entryId))
+    await until('it goes on', () => reading.ids().length === 1)
+    expect(reading.ids()).toEqual(['s3'])
+  })
+
   describe('end', () => {
     it('when they have lasted long enough', async () => {
       const project = freshProject()
@@ -202,6 +329,24 @@ describe.skipIf(installed === undefined)('streams', () => {
       expect(reading.text()).toMatch(
         /^\{"error":\{"code":408,.*"httpStatus":"Request Timeout","message":"closing stream","details":\[\]\}\}\n$/,
       )
+    })
+
+    it('by age spread over the last tenth of it, and never later', async () => {
+      const project = freshProject()
+      const caller = await callerOf(project)
+      const streams = open({ maxAgeMs: 1500 })
+      const startedMs = performance.now()
+      const readings = await Promise.all(Array.from({ length: 40 }, () => read(streams, caller, project)))
+      const openMs = performance.now() - startedMs
+      const ends = await Promise.all(
+        readings.map(async ({ ended }) => {
+          await until('it ended', ended, 3000)
+          return performance.now() - startedMs
+        }),
+      )
+      expect(Math.min(...ends)).toBeGreaterThan(1345)
+      expect(Math.max(...ends) - Math.min(...ends)).toBeGreaterThan(openMs + 50)
+      expect(Math.max(...ends)).toBeLessThan(1500 + openMs + 100)
     })
 
     it('shortly after the token expired, in a way after which clients come back with a new one', async () => {

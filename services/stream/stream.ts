@@ -2,16 +2,16 @@
 // It follows the log directly; no worker stands between.
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, requireRole } from '../../packages/identity/identity.ts'
-import type { LogEntry } from '../../packages/log/entry.ts'
-import type { Follow } from '../../packages/log/follow.ts'
+import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
-import { Frames, retryFrame, type Subject } from './frame.ts'
-import { Hub } from './hub.ts'
-import { Past } from './past.ts'
-import { Pings } from './ping.ts'
-import { startOf } from './place.ts'
+import { type Cursor, Frames, retryFrame, type Subject } from './frame.ts'
+import { Hub, type Joined, UNREADABLE } from './hub.ts'
+import { Past, type PastTurns } from './past.ts'
+import { Pings, type Reached } from './ping.ts'
+import { AllCursors, startOf } from './place.ts'
+import { type Held, Pool } from './pool.ts'
 import type { StreamQuery } from './query.ts'
 import type { ByteSink } from './sink.ts'
 import { Turns } from './turn.ts'
@@ -22,7 +22,7 @@ export type StreamPorts = {
   /** Has what was trimmed from the log. */
   readonly store: Pick<ReadingStore, 'past'>
   readonly devices: Devices
-  follow(project: string, stream: Stream, arrived: (entries: readonly LogEntry[]) => Promise<void>): Promise<Follow>
+  follow(project: string, stream: Stream, follower: Follower): Promise<Follow>
   /** What the caller may now; undefined for one whose key is gone. */
   renew(caller: Caller): Promise<Caller | undefined>
   /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
@@ -38,6 +38,8 @@ export type StreamPorts = {
   readonly maxAgeMs: number
   /** Open streams that one key may have in this process. */
   readonly maxPerKey: number
+  /** How long a project is followed on after its last follower has left; 10 s. */
+  readonly lingerMs?: number
 }
 
 export type Asked = {
@@ -60,11 +62,16 @@ export type Ready = {
 type Project = { readonly hub: Hub; readonly frames: Frames }
 type Stop = () => void
 type Open = { readonly sink: ByteSink; readonly keyId: string }
+type Following = { readonly caughtUp?: Promise<void>; readonly reached: Reached; readonly leave: Stop }
 
 export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alarm: 'alarmlog' }
 
-/** Each holds a few entries of up to 1 MiB while it has its turn. */
-const REPLAYS_AT_ONCE = 4
+const LOG_READS_AT_ONCE = 4
+const STORE_READS_AT_ONCE = 4
+/** Who comes back soon finds the hub as it was. */
+const LINGER_MS = 10_000
+/** Streams that began together, as after a restart, do not end together for ever. */
+const AGE_SPREAD = 0.1
 /** Streams are ended over this time when the process stops, so that their clients do not all come back at once. */
 const SPREAD_MS = 4000
 const SPREAD_PER_STREAM_MS = 4
@@ -77,34 +84,66 @@ const EXPIRY_GRACE_MS = 1000
 
 export class Streams {
   readonly #ports: StreamPorts
-  readonly #projects = new Map<string, Promise<Project>>()
+  readonly #projects: Pool<Project>
   readonly #open = new Set<Open>()
   readonly #perKey = new Map<string, number>()
   readonly #pings = new Pings()
-  readonly #turns = new Turns(REPLAYS_AT_ONCE)
+  readonly #turns: PastTurns = { log: new Turns(LOG_READS_AT_ONCE), store: new Turns(STORE_READS_AT_ONCE) }
+  readonly #cursors: Readonly<Record<Subject, AllCursors>>
   #stopping: Promise<void> | undefined
 
   constructor(ports: StreamPorts) {
     this.#ports = ports
+    this.#projects = new Pool(
+      key => {
+        const [project, subject] = key.split('/') as [string, Subject]
+        return openProject(ports, this.#turns, project, subject)
+      },
+      ({ hub }) => hub.stop(),
+      ports.lingerMs ?? LINGER_MS,
+    )
+    this.#cursors = { event: new AllCursors(ports.cursorKey, 'event'), alarm: new AllCursors(ports.cursorKey, 'alarm') }
   }
 
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
   async open(asked: Asked): Promise<Ready> {
-    const { caller, project, subject, query } = asked
+    const { caller, project } = asked
     if (project !== ALL) requireRole(caller, project, 'user')
     if (this.#stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     if ((this.#perKey.get(caller.keyId) ?? 0) >= this.#ports.maxPerKey)
       throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
-    if (project !== ALL) {
-      const { hub, frames } = await this.#project(project, subject)
-      const { log, nowUs } = this.#ports
+    return project === ALL ? this.#openAll(asked) : this.#openOne(asked)
+  }
+
+  async #openOne(asked: Asked): Promise<Ready> {
+    const { project, subject, query } = asked
+    const { log, nowUs } = this.#ports
+    const { value, release } = this.#hold(project, subject)
+    try {
+      const { hub, frames } = await value
       const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
-      return { frames, begin: sink => this.#begin(asked, frames, sink, [hub.join(sink, query.wants, from)]) }
+      return {
+        frames,
+        begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from, this.#hold(project, subject).release)),
+      }
+    } finally {
+      // Until it begins it stays open anyhow, or it is over and says so.
+      release()
     }
-    const begin = await beginAll(this.#ports.log, subject, projectsOf(caller), query)
-    await Promise.all(begin.projects.map(name => this.#project(name, subject)))
-    const frames = new Frames(ALL, subject, this.#ports, this.#ports.cursorKey)
-    return { frames, begin: sink => this.#begin(asked, frames, sink, [this.#all(asked, begin, sink)]) }
+  }
+
+  async #openAll(asked: Asked): Promise<Ready> {
+    const { caller, subject, query } = asked
+    const { log, cursorKey } = this.#ports
+    const begin = await beginAll(log, subject, this.#cursors[subject], projectsOf(caller), query)
+    const held = begin.projects.map(name => this.#hold(name, subject))
+    try {
+      await Promise.all(held.map(({ value }) => value))
+    } finally {
+      for (const { release } of held) release()
+    }
+    const frames = new Frames(ALL, subject, this.#ports, cursorKey)
+    return { frames, begin: sink => this.#begin(asked, frames, sink, this.#followAll(asked, begin, sink)) }
   }
 
   /** Tells every follower to come back, spread over some seconds; then follows no more. Idempotent. */
@@ -125,13 +164,13 @@ export class Streams {
       }
       if (waiting.length > 0) await new Promise(resolve => setTimeout(resolve, SPREAD_STEP_MS))
     }
-    await Promise.all([...this.#projects.values()].map(async opening => (await opening).hub.stop()))
+    await this.#projects.stop()
   }
 
-  #begin(asked: Asked, frames: Frames, sink: ByteSink, joining: readonly Promise<Stop>[]): Stop {
+  #begin(asked: Asked, frames: Frames, sink: ByteSink, { caughtUp, reached, leave: leaveHub }: Following): Stop {
     const { caller, project, query } = asked
     const open: Open = { sink, keyId: caller.keyId }
-    const stops: Stop[] = [this.#enter(open)]
+    const stops: Stop[] = [this.#enter(open), leaveHub]
     let left = false
     const leave = () => {
       if (left) return
@@ -139,24 +178,20 @@ export class Streams {
       for (const stop of stops) stop()
     }
     if (sink.format === 'sse') sink.write(retryFrame(retryMs(1)))
-    if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs))
+    if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs, reached))
     for (const [ms, message] of this.#ends(asked)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
     stops.push(this.#watch(caller, project, sink))
-    for (const one of joining)
-      one.then(
-        stop => (left ? stop() : void stops.push(stop)),
-        (error: unknown) => {
-          this.#ports.troubled(error)
-          sink.end(503, 'Service Unavailable', 'the log cannot be read; resume from the last frame')
-        },
-      )
+    caughtUp?.catch((error: unknown) => {
+      this.#ports.troubled(error)
+      sink.end(503, 'Service Unavailable', UNREADABLE)
+    })
     return leave
   }
 
   /** What ends a stream in time. 408 even for a token: to clients 401 means never to come back, and they fetch a new token when they do. */
   #ends({ caller, ageless }: Asked): [ms: number, message: string][] {
     const { maxAgeMs, nowUs } = this.#ports
-    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs, 'closing stream']] : []
+    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs * (1 - AGE_SPREAD * Math.random()), 'closing stream']] : []
     const { expiresMs } = caller
     if (expiresMs !== undefined)
       ends.push([
@@ -187,48 +222,64 @@ export class Streams {
     }
   }
 
-  async #all({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Promise<Stop> {
+  #followAll({ caller, subject, query }: Asked, begin: Begin, sink: ByteSink): Following {
     const wildcard = new Wildcard(sink, subject, begin, {
+      cursors: this.#cursors[subject],
       projects: async () => projectsOf(await this.#ports.renew(caller)),
       join: async (project, make, from) => {
-        const { hub, frames } = await this.#project(project, subject)
-        return hub.join(make(frames), query.wants, from)
+        const { value, release } = this.#hold(project, subject)
+        try {
+          const { hub, frames } = await value
+          return released(hub.join(make(frames), query.wants, from), release)
+        } catch (error) {
+          release()
+          throw error
+        }
       },
       troubled: this.#ports.troubled,
     })
-    return () => wildcard.stop()
+    return { reached: () => wildcard.reached(), leave: () => wildcard.stop() }
   }
 
-  #project(project: string, subject: Subject): Promise<Project> {
-    const key = `${project}/${subject}`
-    const known = this.#projects.get(key)
-    if (known) return known
-    const opening = openProject(this.#ports, this.#turns, project, subject)
-    this.#projects.set(key, opening)
-    // The next reader tries again.
-    opening.catch(() => this.#projects.delete(key))
-    return opening
+  #hold(project: string, subject: Subject): Held<Project> {
+    return this.#projects.hold(`${project}/${subject}`)
   }
 }
 
-async function openProject(ports: StreamPorts, turns: Turns, project: string, subject: Subject): Promise<Project> {
+async function openProject(ports: StreamPorts, turns: PastTurns, project: string, subject: Subject): Promise<Project> {
   const frames = new Frames(project, subject, ports, ports.cursorKey)
   const stream = STREAM_OF[subject]
-  const past = new Past(ports.log, project, stream, subject === 'event' ? ports.store : undefined)
+  const past = new Past(ports.log, project, stream, turns, subject === 'event' ? ports.store : undefined)
   const hub = new Hub({
     frames,
     // The alarm log does not say when labels change, so there each is looked up anew.
     devices: new DeviceCache(ports.devices, project, subject === 'alarm' ? 0 : undefined),
     toldOfChanges: subject === 'event',
-    turns,
-    read: (after, upTo) => past.read(after, upTo),
-    trimmed: () => ports.log.trimmed(project, stream),
-    follow: arrived => ports.follow(project, stream, arrived),
+    read: (after, upTo, reader) => past.read(after, upTo, reader),
+    follow: follower => ports.follow(project, stream, follower),
     delivered: ports.delivered,
     troubled: ports.troubled,
   })
   await hub.start()
   return { hub, frames }
+}
+
+function followOne(hub: Hub, frames: Frames, sink: ByteSink, { wants }: StreamQuery, from: Cursor | undefined, release: Stop): Following {
+  const { caughtUp, reached, leave } = released(hub.join(sink, wants, from), release)
+  const cursor = () => {
+    const place = reached()
+    return place && frames.cursor(place.entryId, place.index)
+  }
+  return { caughtUp, reached: cursor, leave }
+}
+
+/** Who leaves needs the hub no more. */
+function released(joined: Joined, release: Stop): Joined {
+  const leave = () => {
+    joined.leave()
+    release()
+  }
+  return { ...joined, leave }
 }
 
 function projectsOf(caller: Caller | undefined): readonly string[] {

@@ -82,6 +82,7 @@ describe.skipIf(installed === undefined)('accidents', () => {
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
       states: judgements.states.bind(judgements),
+      held: judgements.held.bind(judgements),
       newest: judgements.newest.bind(judgements),
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),

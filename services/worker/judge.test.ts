@@ -48,6 +48,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
       states: judgements.states.bind(judgements),
+      held: judgements.held.bind(judgements),
       newest: judgements.newest.bind(judgements),
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
@@ -217,6 +218,33 @@ describe.skipIf(installed === undefined)('the judge', () => {
       ['hot', 'active', 'temperature.value '],
       ['hot', 'cleared', 'the rule no longer'],
     ])
+  })
+
+  it('asks for no states of the many rules that a relabelled device never met', async () => {
+    await save({ ...hot, select: { labels: ['zone=cold'] } })
+    for (let i = 0; i < 30; i++) await save({ ...hot, name: `other-${i}`, select: { labels: ['zone=other'] } })
+    const ids = Array.from({ length: 15 }, (_, i) => `d${i}`)
+    for (const id of ids) await devices.put(project, { id, type: 'temperature', labels: { zone: 'cold' }, productNumber: '' })
+    const judgements = new Judgements(server.redis)
+    let asked = 0
+    const worker = workerOf({
+      states: (name, wanted) => {
+        asked += wanted.length
+        return judgements.states(name, wanted)
+      },
+    })
+    await append(project, ...ids.map(id => sent(id, 1, 35)))
+    await worker.run(project)
+    expect(asked).toBe(15)
+    // As after a restart: nothing is remembered of the device and the rule that it leaves.
+    const restarted = workerOf({ states: () => Promise.reject(new Error('asked for states')) })
+    for (const id of ids) {
+      await devices.relabel(project, id, { zone: 'warm' }, [])
+      const frame = JSON.stringify({ eventId: id, targetName: '', eventType: 'labelsChanged', data: {} })
+      await log.append(project, { index: [indexLine(id, 'labelsChanged', T0)], frames: [frame], keys: [id], modes: 'a' })
+    }
+    await restarted.run(project)
+    expect((await history(project)).filter(({ state }) => state === 'cleared')).toHaveLength(15)
   })
 
   it('remembers nothing of a rule that was deleted while its timer was due, and made again', async () => {

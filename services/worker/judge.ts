@@ -10,6 +10,7 @@ import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/ent
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { alarmCommands } from '../../packages/state/alarm.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
+import type { Held } from '../../packages/state/judgement.ts'
 import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
 import type { Consumer } from './drain.ts'
 import { Pairs } from './pairs.ts'
@@ -24,6 +25,8 @@ export type JudgePorts = {
   rules(project: string): Promise<Rule[]>
   /** Rule states by rule and device, in the order asked for. */
   states(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(RuleState | undefined)[]>
+  /** The states that there are of these rules and devices. */
+  held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
   /** Newest judged times by series, in the order asked for. */
   newest(project: string, series: readonly string[]): Promise<(number | undefined)[]>
   /** Rules and devices whose timer is due by now. */
@@ -131,17 +134,20 @@ export class Judge implements Consumer {
   async #deselect(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     await memory.devices.load(ids)
-    const left = ids.flatMap(id => {
-      const known = memory.devices.get(id)
-      const device = known ?? unknownDevice(id)
-      return [...memory.rules.byName.values()].filter(rule => !known || !selects(rule, known)).map(rule => ({ rule, device }))
-    })
-    await this.#loadStates(
+    const rules = [...memory.rules.byName.values()]
+    // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
+    const held = await this.#ports.held(
       project,
-      memory,
-      left.map(({ rule, device }) => [rule.name, device.id] as const),
+      rules.map(({ name }) => name),
+      ids,
     )
-    for (const { rule, device } of left) this.#release(memory, judgement, rule, device)
+    for (const { rule, device, state } of held) if (!memory.states.has(rule, device)) memory.states.set(rule, device, state)
+    for (const id of new Set(ids)) {
+      const known = memory.devices.get(id)
+      for (const rule of rules)
+        if (memory.states.get(rule.name, id) !== undefined && !(known && selects(rule, known)))
+          this.#release(memory, judgement, rule, known ?? unknownDevice(id))
+    }
   }
 
   #release(memory: Memory, judgement: Judgement, rule: Rule, device: Device): void {

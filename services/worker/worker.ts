@@ -13,7 +13,8 @@ import { Alarms } from '../../packages/state/alarm.ts'
 import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Connectors } from '../../packages/state/connector.ts'
-import { Devices, reportedKey } from '../../packages/state/device.ts'
+import { Devices } from '../../packages/state/device.ts'
+import { Reports } from '../../packages/state/devicereport.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
@@ -28,7 +29,7 @@ import { type Consumer, Drain, type DrainPorts } from './drain.ts'
 import { Judge } from './judge.ts'
 import { drainOutbox, type NotifyPorts, startNotify } from './notify/notify.ts'
 import { postWebhook, type Target } from './notify/webhook.ts'
-import { type ReportPorts, reportConsumer } from './report.ts'
+import { reportConsumer } from './report.ts'
 import { storeConsumer } from './store.ts'
 import { Sweep } from './sweep.ts'
 
@@ -122,7 +123,8 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   const drainPorts = drainPortsOf(ports)
   const devices = new Devices(redis)
   const judge = new Judge(judgePorts(ports, devices))
-  const report = reportConsumer({ read: reportedReader(redis), paths: project => devices.reportedPaths(project) })
+  const reports = new Reports(redis)
+  const report = reportConsumer((project, values) => reports.write(project, values))
   const consumers: Consumer[] = [judge, storeConsumer(store, count => metrics.stored.inc(count)), report]
   const drains = new Map(
     consumers.map(consumer => {
@@ -161,6 +163,7 @@ function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Device
     rulesVersion: (project: string) => rules.version(project),
     rules: (project: string) => rules.list(project),
     states: judgements.states.bind(judgements),
+    held: judgements.held.bind(judgements),
     newest: judgements.newest.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
@@ -205,13 +208,13 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
     outbound: ports.connectorOutbound,
     logger,
     sync: syncPorts(redis, log, store),
-    follow: (project, arrived) =>
+    follow: (project, follower) =>
       follow(
         {
+          ...follower,
           log,
           connect: () => ports.connect(`push-${project}`),
-          arrived,
-          troubled: error => logger.debug({ project, reason: error.message }, 'log not followed'),
+          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
         },
         project,
         'log',
@@ -228,16 +231,5 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
       return audit.add(`projects/${project}`, { ...nobody, method: 'PATCH', path: `/v2/${resource}`, resource, status: 200 })
     },
     giveUpMs: ports.connectorGiveUpMs,
-  }
-}
-
-function reportedReader(redis: Redis): ReportPorts['read'] {
-  return async (project, wanted) => {
-    const pipeline = redis.pipeline()
-    for (const [device, types] of wanted) pipeline.hmget(reportedKey(project, device), ...types)
-    return ((await pipeline.exec()) ?? []).map(([error, row]) => {
-      if (error) throw error
-      return row as (string | null)[]
-    })
   }
 }

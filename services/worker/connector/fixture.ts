@@ -46,8 +46,8 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
     outbound,
     logger: openLogger('silent'),
     sync: { devices: async () => [], reported: async () => [], stored: async () => undefined },
-    async follow(of, arrived) {
-      const { position, stop } = await follow({ log, connect: () => server.connect(), arrived, troubled: () => undefined }, of, 'log')
+    async follow(of, follower) {
+      const { position, stop } = await follow({ ...follower, log, connect: () => server.connect(), troubled: () => undefined }, of, 'log')
       followers++
       const stopOnce = async () => {
         followers--

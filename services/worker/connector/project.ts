@@ -1,6 +1,5 @@
 // One project's connectors as they are pushed to: a tail of its log for all, and a pusher for each that is active.
-import type { LogEntry } from '../../../packages/log/entry.ts'
-import type { Follow } from '../../../packages/log/follow.ts'
+import type { Follow, Follower } from '../../../packages/log/follow.ts'
 import type { Log } from '../../../packages/log/log.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
 import { newId } from '../../../packages/runtime/id.ts'
@@ -32,7 +31,7 @@ export type ConnectorPorts = {
   readonly outbound: Outbound
   readonly logger: Logger
   readonly sync: SyncPorts
-  follow(project: string, arrived: (entries: readonly LogEntry[]) => void): Promise<Follow>
+  follow(project: string, follower: Follower): Promise<Follow>
   /** Opens what is sealed. */
   target(connector: Connector): Target
   attempted(ok: boolean): void
@@ -74,7 +73,10 @@ export class ProjectPush {
       return all.length === 0 ? 'none' : 'idle'
     }
     if (!this.#following) {
-      this.#following = await this.#ports.follow(this.#project, entries => this.#tail.arrived(entries))
+      this.#following = await this.#ports.follow(this.#project, {
+        arrived: entries => this.#tail.arrived(entries),
+        jumped: to => this.#tail.jumped(to),
+      })
       this.#tail.begin(this.#following.position())
     }
     const isOpen = await Promise.all(active.map(connector => this.#try(connector)))

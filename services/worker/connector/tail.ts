@@ -66,6 +66,14 @@ export class Tail {
     for (const ring of this.#rings) ring()
   }
 
+  /** What comes next does not follow what is kept. */
+  jumped(to: string): void {
+    this.#kept = []
+    this.#keptChars = 0
+    this.#floor = to
+    for (const ring of this.#rings) ring()
+  }
+
   /** Calls when something has arrived, until the returned function is called. */
   onArrival(ring: () => void): () => void {
     this.#rings.add(ring)
