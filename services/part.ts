@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Identity } from '../packages/identity/identity.ts'
 import { Log } from '../packages/log/log.ts'
+import { Names } from '../packages/outbound/name.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
 import { connectRedis, type Patience, type RedisTarget } from '../packages/redis/index.ts'
@@ -29,9 +30,10 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
   lifecycle.started('store', () => store.close())
   const connect = connector(target, logger, lifecycle)
   const redis = await connect('worker', 'worker')
-  const outbound = new Outbound(config.allowPrivate)
+  const names = new Names()
+  const outbound = new Outbound(config.allowPrivate, undefined, undefined, names)
   lifecycle.started('outbound', () => outbound.close())
-  const connectorOutbound = openConnectorOutbound(config)
+  const connectorOutbound = openConnectorOutbound(config, names)
   lifecycle.started('connector outbound', () => connectorOutbound.close())
   const wakes = new Wakes({ redis, log: logger }, PACE_MS, partitions)
   lifecycle.started('wakes', () => wakes.close())
@@ -57,8 +59,8 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
 }
 
 /** Data connectors push over TLS, but for hosts that the operator has named (contracts.md 1.a.9). */
-export function openConnectorOutbound({ allowPrivate, connectorTimeoutMs }: Config): Outbound {
-  return new Outbound(allowPrivate, connectorTimeoutMs, 'allowed')
+export function openConnectorOutbound({ allowPrivate, connectorTimeoutMs }: Config, names?: Names): Outbound {
+  return new Outbound(allowPrivate, connectorTimeoutMs, 'allowed', names)
 }
 
 export type Connect = (name: string, patience: Patience) => Promise<Redis>

@@ -206,7 +206,7 @@ test('one that has failed for too long is disabled by the system, whatever was o
     const { json } = await impatient.send('POST', CONNECTORS, body)
     const url = `/v2/${String(json['name'])}`
     await impatient.send('POST', EVENTS, temperature('given-up-1', 1))
-    await until('it is disabled', async () => (await impatient.http(url)).json['status'] === 'SYSTEM_DISABLED')
+    await until('it is disabled', async () => (await impatient.http(url)).json['status'] === 'SYSTEM_DISABLED', 20_000)
     await until('it is said', () => impatient.program().complained().includes('data connector disabled'))
     const attempts = got('/given-up').length
     receiver.answer({ status: 200 })
@@ -217,7 +217,7 @@ test('one that has failed for too long is disabled by the system, whatever was o
   } finally {
     await impatient.remove()
   }
-})
+}, 60_000)
 
 test('a sync pushes the latest event of each type of every device, with the ids they had', async () => {
   const devices = Array.from({ length: 120 }, (_, i) => `sync-${i}`)
@@ -261,7 +261,22 @@ test('metrics count attempts and their time', async () => {
   await eventually(async () => expect((await metricsOf(made)).metrics).toMatchObject({ successCount: 9, errorCount: 1 }))
   const { metrics, progress } = await metricsOf(made)
   expect(metrics['latency99p']).toMatch(/^\d+\.\d{3}s$/)
-  expect(progress).toMatchObject({ openCount: 0, gapCount: 0, failingSince: null })
+  expect(progress).toMatchObject({ openCount: 0, gapCount: 0, droppedCount: 0, failingSince: null })
+})
+
+test('what is sent back unchanged leaves the receiver what it is; another one has not failed yet', async () => {
+  const httpConfig = { signatureSecret: 's3cret', headers: { 'x-site': '7' } }
+  const made = await connector('same', {}, httpConfig)
+  receiver.answer({ status: 500 })
+  await publish('same-1', 0, 1)
+  await until('it fails', async () => (await metricsOf(made)).progress['failingSince'] !== null)
+  const since = (await metricsOf(made)).progress['failingSince'] as string
+  await telltale.send('PATCH', made.url, { displayName: 'same', httpConfig: { url: `${receiver.url}/same`, ...httpConfig } })
+  const after = Date.parse((await metricsOf(made)).progress['failingSince'] as string)
+  expect(Math.abs(after - Date.parse(since))).toBeLessThan(100)
+  receiver.answer({ status: 0 })
+  await telltale.send('PATCH', made.url, { httpConfig: { headers: { 'x-site': '8' } } })
+  expect((await metricsOf(made)).progress['failingSince']).toBeNull()
 })
 
 describe('the resource', () => {

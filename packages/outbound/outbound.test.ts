@@ -189,6 +189,19 @@ describe('a call', () => {
     expect(performance.now() - startedMs).toBeLessThan(3000)
   })
 
+  it('is broken off when it is told so', async () => {
+    let closed = false
+    const { port } = await serve((request, response) => {
+      response.on('close', () => {
+        closed = true
+      })
+      request.on('end', () => abort.abort()).resume()
+    })
+    const abort = new AbortController()
+    await expect(open('all').post(new URL(`http://127.0.0.1:${port}/`), {}, '', abort.signal)).rejects.toThrow('aborted')
+    await expect.poll(() => closed, { timeout: 3000, interval: 10 }).toBe(true)
+  })
+
   it('says so when nobody is there', async () => {
     const { server, port } = await serve(() => {})
     await new Promise(resolve => server.close(resolve))

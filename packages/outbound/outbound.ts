@@ -1,9 +1,10 @@
 // Calls to other people's servers: only to addresses that are allowed, bounded in time and size, redirects not followed (hazards 23-26).
-import { lookup } from 'node:dns'
+import type { LookupAddress } from 'node:dns'
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, request } from 'undici'
 import { Failure, invalid } from '../core/failure.ts'
+import { Names } from './name.ts'
 
 /** `all`, or networks in CIDR notation that may be called besides public addresses. */
 export type Allowed = 'all' | readonly string[]
@@ -20,12 +21,15 @@ export class Outbound {
   readonly #allowed: Allowed
   readonly #timeoutMs: number
   readonly #plain: Plain
+  readonly #names: Names
   readonly #agents: { readonly http: Agent; readonly https: Agent }
 
-  constructor(allowed: Allowed, timeoutMs = TIMEOUT_MS, plain: Plain = 'anywhere') {
+  /** @param names best one for all of a process. */
+  constructor(allowed: Allowed, timeoutMs = TIMEOUT_MS, plain: Plain = 'anywhere', names = new Names()) {
     this.#allowed = allowed
     this.#timeoutMs = timeoutMs
     this.#plain = plain
+    this.#names = names
     this.#agents = { http: this.#agent(address => this.#permitsPlain(address)), https: this.#agent(address => this.#permits(address)) }
   }
 
@@ -34,8 +38,12 @@ export class Outbound {
     return new Agent({
       connect: {
         timeout: this.#timeoutMs,
-        lookup: (host, options, done) =>
-          lookup(host, { ...options, all: true }, (error, found) => choose(permits, host, error, found, options.all === true, done)),
+        lookup: (host, options, done) => {
+          this.#names.addresses(host).then(
+            found => choose(permits, host, found, options.all === true, done),
+            (error: Error) => done(error, '', 0),
+          )
+        },
       },
       headersTimeout: this.#timeoutMs,
       bodyTimeout: this.#timeoutMs,
@@ -82,21 +90,21 @@ export class Outbound {
   }
 
   #permits(address: string): boolean {
-    if (this.#names(address)) return true
+    if (this.#isNamed(address)) return true
     const parsed = ipaddr.process(address)
     return parsed.range() === 'unicast' && !isFourInSix(parsed)
   }
 
   #permitsPlain(address: string): boolean {
-    return this.#plain === 'anywhere' ? this.#permits(address) : this.#names(address)
+    return this.#plain === 'anywhere' ? this.#permits(address) : this.#isNamed(address)
   }
 
   /** What a name resolves to is not known before it is called. */
   #mayBePlain(host: string): boolean {
-    return this.#plain === 'anywhere' || (isIP(host) === 0 ? this.#allowed.length > 0 : this.#names(host))
+    return this.#plain === 'anywhere' || (isIP(host) === 0 ? this.#allowed.length > 0 : this.#isNamed(host))
   }
 
-  #names(address: string): boolean {
+  #isNamed(address: string): boolean {
     if (this.#allowed === 'all') return true
     const parsed = ipaddr.process(address)
     return this.#allowed.some(network => {
@@ -106,18 +114,10 @@ export class Outbound {
   }
 }
 
-function choose(
-  permits: (address: string) => boolean,
-  host: string,
-  error: NodeJS.ErrnoException | null,
-  found: Found,
-  all: boolean,
-  done: Done,
-): void {
-  const list = typeof found === 'string' ? [{ address: found, family: isIP(found) }] : found
-  const permitted = error ? [] : list.filter(({ address }) => permits(address))
+function choose(permits: (address: string) => boolean, host: string, found: readonly LookupAddress[], all: boolean, done: Done): void {
+  const permitted = found.filter(({ address }) => permits(address))
   const [first] = permitted
-  if (!first) done(error ?? new Failure('forbidden', refusal(host)), '', 0)
+  if (!first) done(new Failure('forbidden', refusal(host)), '', 0)
   else if (all) done(null, permitted)
   else done(null, first.address, first.family)
 }
@@ -129,7 +129,6 @@ function isFourInSix(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   return address.kind() === 'ipv6' && address.match(ipaddr.parseCIDR('::/96'))
 }
 
-type Found = string | { address: string; family: number }[]
 type Done = (error: Error | null, address: string | { address: string; family: number }[], family?: number) => void
 
 function refusal(host: string): string {
