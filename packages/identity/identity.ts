@@ -141,7 +141,10 @@ export class Identity {
     return timingSafeEqual(given, known?.digest ?? nobodysDigest()) ? known : undefined
   }
 
-  /** For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong. */
+  /**
+   * For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong.
+   * @throws Failure `unauthenticated` for the right secret in HTTP Basic, when that is not enabled for the account.
+   */
   async authenticate({ authorization, token, session }: Shown): Promise<Caller | undefined> {
     if (authorization !== undefined) {
       const basic = BASIC.exec(authorization)
@@ -158,7 +161,15 @@ export class Identity {
     const colon = text.indexOf(':')
     if (colon < 0) return undefined
     const known = await this.#prove(text.slice(0, colon), text.slice(colon + 1))
-    return known?.holder.account.enableBasicAuth ? { ...known.caller, basic: true } : undefined
+    if (!known) return undefined
+    const { account } = known.holder
+    // Said only to who knows the secret.
+    if (!account.enableBasicAuth)
+      throw new Failure(
+        'unauthenticated',
+        'Basic is not enabled for this service account: set its enableBasicAuth, or exchange an assertion for an access token',
+      )
+    return { ...known.caller, basic: true }
   }
 
   /** The caller of an access token whose key still exists, with the secret that it had. */
