@@ -214,6 +214,15 @@ describe('a request that could be read in two ways', () => {
     expect(said()).not.toContain('HTTP/1.1 400')
   })
 
+  test('an expectation that nobody knows, and a request that names no host, are refused in words', async () => {
+    expect(await send(headOf('GET /healthz', 'expect: miracles'))).toMatchObject({
+      status: 417,
+      body: { code: 417, help: expect.any(String) },
+    })
+    const nameless = 'GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n'
+    expect(await send(nameless)).toMatchObject({ status: 400, body: { code: 400, error: 'header host: expected, but missing' } })
+  })
+
   test('headers of more than 16 KiB are 431', async () => {
     expect(await send(events(`x: ${'a'.repeat(20_000)}`))).toMatchObject({ status: 431, body: { code: 431 } })
   })
