@@ -73,8 +73,9 @@ describe('a body', () => {
     [
       'an event type that is given twice',
       () => valued('1').replace('"eventType"', '"eventType":"temperature","eventType":"humidity","x"'),
-      /./,
+      /the key "eventType" is given twice/,
     ],
+    ['a value that is given twice', () => valued('1,"value":2'), /the key "value" is given twice/],
   ]
   test.each(cases)('with %s is refused', async (_what, body, message) => {
     const said = await send(withBody(events, body(), 'content-type: application/json'))

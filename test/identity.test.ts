@@ -250,6 +250,7 @@ describe('the token endpoint', () => {
       [{ grant_type: JWT_BEARER }, 'invalid_grant', /^malformed/],
       [{ assertion: sign(hour) }, 'invalid_request', /^grant_type/],
       [`grant_type=${JWT_BEARER}&grant_type=${JWT_BEARER}&assertion=${sign(hour)}`, 'invalid_request', /once/],
+      [`{"grant_type":"x","grant_type":"${JWT_BEARER}","assertion":"${sign(hour)}"}`, 'invalid_request', /once/],
       ['', 'invalid_request', /^grant_type/],
       ['{"grant_type":', 'invalid_request', /^grant_type/],
       ['{"grant_type":{"a":1},"assertion":[]}', 'invalid_request', /^grant_type/],

@@ -115,6 +115,17 @@ describe.skipIf(installed === undefined)('http', () => {
     expect(answer.headers['retry-after']).toBe(status === 503 ? '5' : undefined)
   })
 
+  it.each([
+    ['{"a":1,"b":{"c":1,"\\u0063":2}}', '"c"'],
+    ['[{"a":1},{"a":1, "a" : {}}]', '"a"'],
+  ])('refuses a body in which a key is given twice: %s', async (body, key) => {
+    expect((await post('/v2/echo', body)).json()).toMatchObject({
+      code: 400,
+      error: `body: the key ${key} is given twice in one object`,
+      field: 'body',
+    })
+  })
+
   it('answers OPTIONS that is no preflight, too, in no other shape', async () => {
     const preflight = { origin: 'https://elsewhere', 'access-control-request-method': 'GET' }
     for (const headers of [preflight, { origin: 'https://elsewhere' }, {}]) {

@@ -9,6 +9,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
+import { repeatedKey } from '../core/json.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
@@ -279,14 +280,19 @@ function isSession({ headers, query, cookies }: FastifyRequest): boolean {
 
 function parseBody(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) return undefined
+  const text = body.toString('utf8')
+  let value: unknown
   try {
-    return JSON.parse(body.toString('utf8'), (key, value) => {
+    value = JSON.parse(text, (key, part) => {
       if (key === '__proto__') throw new SyntaxError('"__proto__" is not a field name')
-      return value as unknown
+      return part as unknown
     })
   } catch (error) {
     throw new Failure('invalid', `body: not JSON: ${(error as Error).message}`, { field: 'body', cause: error })
   }
+  const repeated = repeatedKey(text)
+  if (repeated !== undefined) throw invalid('body', `the key ${JSON.stringify(repeated.slice(0, 100))} is given twice in one object`)
+  return value
 }
 
 /** The projects that the wildcard `-` stands for. */
