@@ -221,7 +221,10 @@ describe('a request that could be read in two ways', () => {
       body: { code: 417, help: expect.any(String) },
     })
     const nameless = 'GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n'
-    expect(await send(nameless)).toMatchObject({ status: 400, body: { code: 400, error: 'header host: expected, but missing' } })
+    expect(await send(nameless)).toMatchObject({
+      status: 400,
+      body: { code: 400, error: 'header host: expected the address that was asked, but it is missing' },
+    })
   })
 
   test('headers of more than 16 KiB are 431', async () => {

@@ -167,7 +167,8 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
   const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {
     // [RFC 9112 3.2]
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') throw invalid('header host', 'expected, but missing')
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
+      throw invalid('header host', 'expected the address that was asked, but it is missing')
     const { open, limit } = request.routeOptions.config
     if (!open) request.caller = await authenticate(identity, request)
     if (!open || limit === 'address') await limited(request)
