@@ -64,6 +64,23 @@ describe.skipIf(installed === undefined)('the connectors of a project', () => {
     expect(await tail.device('d')).toMatchObject({ type: 'probe', labels: { zone: 'a' } })
   })
 
+  it('a device is asked for again after a pause or a jump, in which its labels may have changed', async () => {
+    const { log, ports, project } = await openBench(server)
+    const devices = new Devices(server.redis)
+    const tail = new Tail(log, ports.store, project, () => new DeviceCache(devices, project))
+    const zones: (string | undefined)[] = []
+    for (const [zone, skip] of [
+      ['a', () => tail.begin('1-0')],
+      ['b', () => tail.jumped('2-0')],
+      ['c', () => undefined],
+    ] as const) {
+      await devices.put(project, { id: 'd', type: 'probe', labels: { zone }, productNumber: '' })
+      zones.push((await tail.device('d'))?.labels['zone'])
+      skip()
+    }
+    expect(zones).toEqual(['a', 'b', 'c'])
+  })
+
   it('a receiver that is another one has not failed', async () => {
     const { append, change, connector, progress, push, receiver } = await openBench(server)
     await connector('a')
