@@ -121,7 +121,11 @@ export const SETTINGS: readonly Setting[] = [
     fallback: '25/5s',
     meaning: 'management requests of one key, opening a stream included; off: no limit, nor one on guessing secrets',
   },
-  { name: 'TELLTALE_INGEST_RATE_LIMIT', fallback: '100000/5s', meaning: 'requests of one key that bring events; off: no limit' },
+  {
+    name: 'TELLTALE_INGEST_RATE_LIMIT',
+    fallback: '100000/5s',
+    meaning: 'requests of one key that bring events or put devices; off: no limit',
+  },
   {
     name: 'TELLTALE_FSYNC',
     fallback: 'always',

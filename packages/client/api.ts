@@ -1,7 +1,7 @@
 // Calls to the server: credentials, time limits, answers as values or as a TelltaleError, and patience with a busy server.
 import { type Authority, jsonOr } from './auth.ts'
 import { errorOf, reasonOf, TelltaleError, unreachable } from './error.ts'
-import { backoffMs, pause, retryAfterMs, within } from './pace.ts'
+import { backoffMs, pause, retryAfterMs, unless, within } from './pace.ts'
 
 /** Lists are repeated keys; what is undefined is left out; a Date is sent as RFC 3339. */
 export type Query = { readonly [name: string]: string | number | boolean | Date | readonly string[] | undefined }
@@ -91,18 +91,19 @@ export class Api {
   }
 
   async #fetch(method: string, path: string, { query, body, headers, signal }: Ask): Promise<Response> {
-    const sent: Record<string, string> = { accept: 'application/json', ...(await this.#credentials(method)), ...headers }
+    const sent: Record<string, string> = { accept: 'application/json', ...(await this.#credentials(method, signal)), ...headers }
     if (body !== undefined) sent['content-type'] = body.type
     const init = { method, headers: sent, body: body?.text ?? null, signal: signal ?? null, redirect: 'error' } as const
     return fetch(`${this.url}${path}${textOf(query)}`, init)
   }
 
   /** What the program's own `getToken` throws is no silence of the server: nothing was asked, and asking again is up to `getToken`. */
-  async #credentials(method: string): Promise<Readonly<Record<string, string>>> {
+  async #credentials(method: string, signal: AbortSignal | undefined): Promise<Readonly<Record<string, string>>> {
     try {
-      return await this.#authority.headers(method)
+      return await unless(signal, this.#authority.headers(method))
     } catch (error) {
       if (error instanceof TelltaleError) throw error
+      if (signal?.aborted === true) throw new TelltaleError(0, 'no access token in time', { cause: error })
       throw new TelltaleError(401, `no access token: getToken failed (${reasonOf(error)})`, { cause: error })
     }
   }

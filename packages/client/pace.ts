@@ -36,6 +36,17 @@ export async function within<T>(limitMs: number, stopped: AbortSignal | undefine
   }
 }
 
+/** What `work` comes to, or the signal's reason as soon as it is aborted: for work that knows of no signal. */
+export function unless<T>(stopped: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  if (stopped === undefined) return work
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(stopped.reason as Error)
+    if (stopped.aborted) stop()
+    stopped.addEventListener('abort', stop)
+    work.then(resolve, reject).finally(() => stopped.removeEventListener('abort', stop))
+  })
+}
+
 /** Seconds, or an HTTP date. */
 export function retryAfterMs(header: string | null): number | undefined {
   if (header === null) return undefined

@@ -60,6 +60,23 @@ test('a token that comes at the second attempt publishes what is published then'
   expect(asked).toEqual(['/v2/projects/p/events'])
 })
 
+test('a getToken that never comes to an end holds up neither a stop nor a close', async () => {
+  const client = clientWith(() => new Promise<string>(() => {}))
+  const stopping = new AbortController()
+  const call = client.request('GET', '/v2/projects/p/status', { signal: stopping.signal })
+  stopping.abort()
+  await expect(call).rejects.toMatchObject({ code: 'unavailable', message: 'no access token in time' })
+  const publisher = client.publisher()
+  const settled: unknown[] = []
+  publisher.add('{}', error => settled.push(error?.code))
+  await publisher.close(50)
+  expect(settled).toEqual(['unavailable'])
+  const stream = client.stream()
+  const next = stream.next()
+  await stream.return()
+  expect(await next).toEqual({ done: true, value: undefined })
+})
+
 test('a signal that is aborted with anything ends a call with an error in words', async () => {
   const stopping = new AbortController()
   const call = clientWith(() => 'token').request('GET', '/v2/projects/p/status', { signal: stopping.signal })

@@ -8,6 +8,7 @@ import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
 import { facetCommands, facetKey, facetMember, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
 import { checkLabels, difference, isEmpty, type LabelChange, NO_CHANGE } from './devicelabel.ts'
+import { Removals } from './deviceremoval.ts'
 import { DeviceScripts, type Note, type Notice } from './devicescript.ts'
 
 /** Newest data by event type, for example `{"temperature":{"value":21.5,…}}`. */
@@ -22,18 +23,17 @@ export type Announcer = {
 }
 
 const ATTEMPTS = 20
-/** Removed devices of all projects, counted: who remembers that a device exists looks whether this has moved. */
-const REMOVALS = 't:devices:removals'
-
 export class Devices {
   readonly #redis: Redis
   readonly #scripts: DeviceScripts
+  readonly #removals: Removals
   readonly #announcer: Announcer | undefined
 
   /** @param announcer without it nothing is put into the log. */
   constructor(redis: Redis, announcer?: Announcer) {
     this.#redis = redis
     this.#scripts = new DeviceScripts(redis)
+    this.#removals = new Removals(redis)
     this.#announcer = announcer
   }
 
@@ -103,12 +103,7 @@ export class Devices {
       if (!before) throw missing(project, id)
       return this.#cleared(project, id)
     })
-    await this.#redis.incr(REMOVALS)
-  }
-
-  /** Grows when devices were taken out of any project. */
-  async removals(): Promise<number> {
-    return Number((await this.#redis.get(REMOVALS)) ?? 0)
+    await this.#removals.add(project)
   }
 
   /**
@@ -170,7 +165,7 @@ export class Devices {
   }
 
   async #transferred(source: string, target: string, id: string): Promise<void> {
-    await this.#redis.incr(REMOVALS)
+    await this.#removals.add(source)
     await this.#scripts.dropNote(arrivingKey(target), id, source)
     await this.#scripts.dropNote(leftKey(source), id, target)
   }
@@ -181,7 +176,7 @@ export class Devices {
       if ((await this.#arriving(target, id)) !== source) return undefined
       return { ...(await this.#cleared(target, id)), note: { key: arrivingKey(target), value: source } }
     })
-    await this.#redis.incr(REMOVALS)
+    await this.#removals.add(target)
   }
 
   /** From which project a device is on its way here; '' when none is. */

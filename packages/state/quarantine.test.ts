@@ -33,4 +33,18 @@ describe.skipIf(installed === undefined)('the quarantine', () => {
     expect(left.length).toBeLessThan(100)
     expect(left[0]?.payload.startsWith('399 ')).toBe(true)
   })
+
+  it('knows what it takes also when what is refused has become much larger', async () => {
+    const project = freshProject()
+    await quarantine.add(
+      project,
+      Array.from({ length: 2000 }, () => refused(Buffer.from('x'.repeat(100)))),
+    )
+    await quarantine.add(
+      project,
+      Array.from({ length: 400 }, () => refused(Buffer.from('x'.repeat(16_000)))),
+    )
+    await quarantine.trim(project, 1024 * 1024)
+    expect((await quarantine.list(project, '', 5000)).length).toBeLessThan(500)
+  })
 })

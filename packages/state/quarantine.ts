@@ -40,10 +40,10 @@ export class Quarantine {
     for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error
   }
 
-  /** Lets go of the oldest beyond this much memory, estimated by Redis from a sample. */
+  /** Lets go of the oldest beyond this much memory. Of a sample Redis would take the oldest: all are counted, at most some thousand. */
   async trim(project: string, maxBytes: number): Promise<void> {
     const key = projectKey(project, 'quarantine')
-    const bytes = Number((await this.#redis.memory('USAGE', key, 'SAMPLES', 50)) ?? 0)
+    const bytes = Number((await this.#redis.memory('USAGE', key, 'SAMPLES', 0)) ?? 0)
     if (bytes <= maxBytes) return
     await this.#redis.xtrim(key, 'MAXLEN', Math.floor(((await this.#redis.xlen(key)) * maxBytes) / bytes))
   }

@@ -129,6 +129,8 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
         body: DeviceBody,
         response: { 200: DeviceAnswer },
       },
+      // A fleet introduces itself device by device, as it does by its events.
+      config: { limit: 'ingest' },
     },
     async request => {
       const { project, device } = request.params

@@ -153,6 +153,7 @@ async function remove(ports: ProjectPorts, project: string, organizationAdmin: b
   await projects.checkRemovable(project, organizationAdmin)
   const token = newId()
   await projects.close(project, token)
+  identity.forget()
   try {
     await pause(REVOKED_WITHIN_MS)
     await checkEmpty(ports, project)

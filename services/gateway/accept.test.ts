@@ -186,4 +186,19 @@ describe('accepting', () => {
     await drained
     expect(settled).toBe(true)
   })
+
+  it('registers a device again after removals in its project, and not after those in another', async () => {
+    const { accept, seen } = logOf({ append: async () => done })
+    const send = async (project: string) => {
+      accept.add(event('a', '{}', project), `${Math.random()}`, true, () => {})
+      await accept.drain()
+    }
+    for (const project of ['p', 'q']) await send(project)
+    accept.forget(['q', 'unknown'])
+    for (const project of ['p', 'q']) await send(project)
+    expect(seen.registered).toHaveLength(3)
+    accept.forget('all')
+    for (const project of ['p', 'q']) await send(project)
+    expect(seen.registered).toHaveLength(5)
+  })
 })

@@ -84,9 +84,10 @@ export class Accept {
     else this.#timer ??= setTimeout(() => this.#flushAll(), TICK_MS)
   }
 
-  /** Devices were removed: each is registered again with its next event. */
-  forget(): void {
-    this.#known.clear()
+  /** Devices of these projects were removed: each is registered again with its next event. */
+  forget(projects: readonly string[] | 'all'): void {
+    if (projects === 'all') this.#known.clear()
+    else for (const project of projects) this.#known.delete(project)
   }
 
   /** Resolves when everything taken so far is settled. */

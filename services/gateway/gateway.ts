@@ -12,6 +12,7 @@ import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
 import type { Devices } from '../../packages/state/device.ts'
+import { Removals } from '../../packages/state/deviceremoval.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
@@ -87,16 +88,17 @@ function rethrow(error: unknown): never {
 }
 
 /** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
-function startBeat({ redis, devices, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
-  let removals = 0
+  const removals = new Removals(redis)
+  let newest = 0
   const round = async () => {
     try {
       await listening.beat()
-      const removed = await devices.removals()
-      if (removed !== removals) accept.forget()
-      removals = removed
+      const removed = await removals.since(newest)
+      accept.forget(removed.projects)
+      newest = removed.newest
       const full = await memoryShare(redis)
       accept.refusal =
         full < FULL_SHARE

@@ -1,0 +1,46 @@
+// From which projects devices were removed: who remembers that a device exists looks here, and forgets those of that project alone.
+import type { Redis } from 'ioredis'
+
+/** Projects, each with the number of the newest removal in it. */
+const KEY = 't:devices:removed'
+/** Whoever has not looked for more projects than these forgets all. */
+const KEPT = 1000
+
+const ADD = `
+local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('ZADD', KEYS[1], (tonumber(newest[2]) or 0) + 1, ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])`
+
+type Defined = { telltaleAddRemoval(keys: 1, key: string, project: string, kept: number): Promise<void> }
+
+export type Removed = {
+  /** To be asked from the next time; 0 before the first removal of all. */
+  readonly newest: number
+  readonly projects: readonly string[] | 'all'
+}
+
+export class Removals {
+  readonly #redis: Redis & Defined
+  readonly #kept: number
+
+  constructor(redis: Redis, kept = KEPT) {
+    redis.defineCommand('telltaleAddRemoval', { lua: ADD })
+    this.#redis = redis as Redis & Defined
+    this.#kept = kept
+  }
+
+  async add(project: string): Promise<void> {
+    await this.#redis.telltaleAddRemoval(1, KEY, project, this.#kept)
+  }
+
+  /** Since the removal `known`, which the caller was told of before. */
+  async since(known: number): Promise<Removed> {
+    // With the known one itself: where not even that is found, this is another Redis than before, or an older state of it.
+    const flat = await this.#redis.zrange(KEY, known, '+inf', 'BYSCORE', 'WITHSCORES')
+    const numbers = flat.filter((_, i) => i % 2 === 1).map(Number)
+    const projects = flat.filter((_, i) => i % 2 === 0)
+    const newest = numbers.at(-1) ?? 0
+    if (newest < known || projects.length === this.#kept) return { newest, projects: 'all' }
+    return { newest, projects: projects.filter((_, i) => (numbers[i] as number) > known) }
+  }
+}
