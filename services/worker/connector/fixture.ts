@@ -38,7 +38,7 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
   const receiver = await startPushReceiver()
   const disabled: string[] = []
   let [troubles, followers] = [0, 0]
-  const shared = new Followers({ log, connect: () => server.connect(), troubled: () => undefined })
+  const following = new Followers({ log, connect: () => server.connect(), troubled: () => undefined })
   const ports: ConnectorPorts = {
     log,
     store: NO_STORE,
@@ -48,7 +48,7 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
     logger: openLogger('silent'),
     sync: { devices: async () => [], reported: async () => [], stored: async () => undefined },
     async follow(of, follower) {
-      const { position, stop } = await shared.follow(of, 'log', follower)
+      const { position, stop } = await following.follow(of, 'log', follower)
       followers++
       const stopOnce = async () => {
         followers--

@@ -100,14 +100,14 @@ describe.skipIf(installed === undefined)('the connectors of a project', () => {
   })
 
   it('goes on while the clock on the wall stands an hour back', async () => {
-    const { append, connector, push, receiver } = await openBench(server)
+    const { append, connector, log, project, push, receiver } = await openBench(server)
     await connector('a')
-    receiver.answer(({ event }) => ({ status: event.eventId === 'one' && receiver.pushed.length === 0 ? 500 : 200 }))
     await push.update()
+    const first = await append(['one'])
+    await until('it is noted', async () => (await log.place(project, consumerOf('a'))).startsWith(first))
     const now = Date.now
     const stepped = vi.spyOn(Date, 'now').mockImplementation(() => now() - 3_600_000)
     onTestFinished(() => stepped.mockRestore())
-    await append(['one'])
     for (const id of ids('more', 300)) await append([id])
     await until('all of them', () => receiver.taken('/a').length === 301)
   })
