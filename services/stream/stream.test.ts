@@ -196,6 +196,8 @@ describe.skipIf(installed === undefined)('streams', () => {
     it('begin again from now, not from when they first began', async () => {
       const [busy, silent, invisible] = [freshProject(), freshProject(), freshProject()]
       await send(silent, 'long ago')
+      const sentMs = await log.clockMs()
+      await until('it is long ago', async () => (await log.clockMs()) > sentMs)
       const cursors = new AllCursors('key', 'event')
       const query = parseQueryText('')
       const begin = await beginAll(log, 'event', cursors, [busy, silent], query)
