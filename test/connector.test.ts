@@ -88,7 +88,8 @@ test('an event is pushed with the labels asked for, as they are now, and what is
 test('only the types asked for are pushed', async () => {
   const { path } = await connector('types', { events: ['humidity'] })
   await publish('types-1', 0, 5)
-  const event = { ...temperature('types-1', 0, { eventId: 'humid' }), eventType: 'humidity', data: { humidity: { relativeHumidity: 40 } } }
+  const data = { humidity: { temperature: 20, relativeHumidity: 40 } }
+  const event = { ...temperature('types-1', 0, { eventId: 'humid' }), eventType: 'humidity', data }
   await telltale.send('POST', EVENTS, event)
   await allTaken(path, ['humid'])
   expect(got(path)).toHaveLength(1)

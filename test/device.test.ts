@@ -413,7 +413,7 @@ describe('the emulator', () => {
         },
       },
     ],
-    [{ networkStatus: { signalStrength: 60 } }, { networkStatus: { ...status, rssi: null, cloudConnectors: [] } }],
+    [{ networkStatus: { signalStrength: 60, rssi: -70 } }, { networkStatus: { ...status, rssi: -70, cloudConnectors: [] } }],
     [{ batteryStatus: { percentage: 100 } }, { batteryStatus: { percentage: 100, updateTime: now } }],
     [
       { connectionStatus: { connection: 'ETHERNET' } },
@@ -465,7 +465,7 @@ describe('the emulator', () => {
     [{ probeWireStatus: { state: 'FIVE_WIRE' } }, /TWO_WIRE or THREE_WIRE/],
     [{ connectionStatus: { connection: 'WIFI' } }, /SDS or ETHERNET or CELLULAR or OFFLINE/],
     [{ networkStatus: { signalStrength: 1, transmissionMode: 'LOUD' } }, /LOW_POWER_STANDARD_MODE or HIGH_POWER_BOOST_MODE/],
-    [{ networkStatus: { signalStrength: 1, cloudConnectors: [{}] } }, /cloudConnectors\.0\.id/],
+    [{ networkStatus: { signalStrength: 1, rssi: -70, cloudConnectors: [{}] } }, /cloudConnectors\.0\.id/],
     [{ co2: { ppm: '400' } }, /data\.co2\.ppm/],
     [{ touchCount: {} }, /data\.touchCount\.total/],
   ])('refuses %j', async (body, message) => {

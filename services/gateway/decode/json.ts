@@ -173,7 +173,7 @@ function wholeParts(value: Record<string, unknown>, place: Place): Parts {
   if (typeof eventType !== 'string') throw invalid('eventType', 'expected the name of the event type')
   if (place.eventType !== undefined && eventType !== place.eventType)
     throw invalid('eventType', `expected the event type of the topic, ${place.eventType}`)
-  checkEventType(eventType)
+  checkSent(eventType)
   if (!isObject(value['data'])) throw invalid('data', `expected an object such as {"${eventType}":{"${mainField(eventType)}":…}}`)
   return {
     device: checkDevice(device),
@@ -182,6 +182,14 @@ function wholeParts(value: Record<string, unknown>, place: Place): Parts {
     eventId: eventIdOf(value['eventId']),
     timestamp: value['timestamp'],
   }
+}
+
+/** By these Telltale itself tells followers what changed, what is missing and that it is still there. */
+const OURS: ReadonlySet<string> = new Set(['labelsChanged', 'gap', 'ping'])
+
+function checkSent(eventType: string): void {
+  checkEventType(eventType)
+  if (OURS.has(eventType)) throw invalid('eventType', `${eventType} is written by Telltale itself`)
 }
 
 const TARGET = /^projects\/([^/]+)\/devices\/([^/]+)$/
@@ -210,7 +218,7 @@ function dataParts(value: unknown, place: Place): Parts {
   if (device === undefined || eventType === undefined)
     throw invalid('payload', 'expected a whole event: an object with targetName, eventType and data')
   checkDevice(device)
-  checkEventType(eventType)
+  checkSent(eventType)
   if (!isObject(value)) return { device, eventType, data: bare(eventType, value), eventId: undefined, timestamp: undefined }
   const { eventId, timestamp, ...data } = value
   return { device, eventType, data: keyed(eventType, data), eventId: eventIdOf(eventId), timestamp }
@@ -234,7 +242,6 @@ function bare(eventType: string, value: unknown): EventData {
 function keyed(eventType: string, data: Record<string, unknown>): EventData {
   checkNumbers(data, 'data')
   const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
-  if (eventType === 'labelsChanged') throw invalid('eventType', 'labelsChanged is written by Telltale itself')
   if (isObject(inner)) {
     const extra = Object.keys(data).find(key => key !== eventType)
     if (extra !== undefined) throw invalid(`data.${extra}`, `unknown field beside data.${eventType}`)
