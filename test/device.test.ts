@@ -1,6 +1,7 @@
 // Devices over HTTP, end to end: lists, labels, transfer and the emulator, in the words of the contract's tables (contracts.md 1.a).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DeviceEvent } from '../packages/core/event.ts'
+import { newAccount } from './tenant.ts'
 import { eventually, type Json, removeDirectories, startTelltale, stored, type Telltale } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
@@ -294,6 +295,45 @@ describe('a batch update', () => {
   })
 })
 
+describe('a device that is removed', () => {
+  const rule = { name: 'removed-too-warm', select: { labels: ['removed'] }, when: { threshold: { field: 'temperature.value', above: 30 } } }
+  const alarms = async (state: string) => {
+    const { json } = await telltale.http(`${PROJECT}/alarms?state=${state}&pageSize=100`)
+    return (json['alarms'] as Json[]).filter(({ device }) => device === 'r-1')
+  }
+
+  test('is gone with labels, last values and alarms; its history stays, and it comes back as a new one', async () => {
+    await put('r-1', { type: 'temperature', labels: { removed: 'soon', zone: 'north' } })
+    expect((await telltale.send('POST', `${PROJECT}/rules`, rule)).status).toBe(200)
+    expect((await telltale.send('POST', `${DEVICES}/r-1:publish`, { temperature: { value: 31 } })).status).toBe(200)
+    await eventually(async () => expect(await alarms('active')).toHaveLength(1))
+    await eventually(async () => expect(await stored(telltale, 'r-1')).toHaveLength(2))
+    const removed = await telltale.http(`${DEVICES}/r-1`, { method: 'DELETE' })
+    expect([removed.status, removed.text]).toEqual([200, '{}'])
+    expect((await telltale.http(`${DEVICES}/r-1`)).status).toBe(404)
+    expect((await telltale.http(`${DEVICES}/r-1`, { method: 'DELETE' })).status).toBe(404)
+    await eventually(async () => expect([await alarms('active'), await alarms('cleared')]).toEqual([[], [expect.anything()]]))
+    await eventually(async () =>
+      expect((await labelEvents('r-1')).at(-1)).toEqual({ added: {}, modified: {}, removed: ['removed', 'zone'] }),
+    )
+    expect((await stored(telltale, 'r-1')).filter(({ eventType }) => eventType === 'temperature')).toHaveLength(1)
+    // Within a second gateways have forgotten that it was there.
+    await eventually(async () => {
+      await telltale.send('POST', `${DEVICES}/r-1:publish`, { co2: { ppm: 400 } })
+      expect((await telltale.http(`${DEVICES}/r-1`)).json).toMatchObject({ type: 'co2', labels: {} })
+    })
+  })
+
+  test('was removed by an admin of the project; a developer removes those of the emulator', async () => {
+    await put('r-2', { type: 'temperature' })
+    const developer = await newAccount(telltale, 'default', { 'projects/default': 'project.developer' })
+    expect((await developer.call('DELETE', `${DEVICES}/r-2`)).status).toBe(403)
+    expect((await telltale.http(`${DEVICES}/r-2`)).status).toBe(200)
+    const { json } = await developer.call('POST', DEVICES, { type: 'temperature' })
+    expect((await developer.call('DELETE', `/v2/${String(json['name'])}`)).status).toBe(200)
+  })
+})
+
 describe('the emulator', () => {
   const EMULATOR = '/emulator/v2/projects/default/devices'
   const create = async (base = EMULATOR, body: object = { type: 'temperature', labels: { name: 'n' } }) => {
@@ -339,10 +379,8 @@ describe('the emulator', () => {
     expect(await listed(`device_ids=not-emulated&deviceIds=${id}`)).toEqual([id, 'not-emulated'])
     expect((await telltale.http(`${EMULATOR}/not-emulated`)).status).toBe(404)
     expect((await telltale.send('POST', `${EMULATOR}/not-emulated:publish`, { temperature: { value: 1 } })).status).toBe(404)
-    for (const base of [DEVICES, EMULATOR]) {
-      const { status, json } = await telltale.http(`${base}/not-emulated`, { method: 'DELETE' })
-      expect([status, json['error']]).toEqual([400, expect.stringContaining('only emulated devices can be deleted')])
-    }
+    const { status } = await telltale.http(`${EMULATOR}/not-emulated`, { method: 'DELETE' })
+    expect([status, (await telltale.http(`${DEVICES}/not-emulated`)).status]).toEqual([404, 200])
   })
 
   test.each([

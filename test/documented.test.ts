@@ -22,7 +22,7 @@ type Line = {
   readonly status?: number
   /** Makes what the examples name. */
   readonly before?: () => Promise<unknown>
-  /** Where the example of the path cannot be used: `default` is not to be deleted. */
+  /** Where the example of the path cannot be used: `default` is not to be deleted, nor what is used later. */
   readonly path?: Readonly<Record<string, string>>
   readonly after?: (answer: Json) => unknown
 }
@@ -69,13 +69,13 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['streamEvents'],
   ['streamDeviceEvents'],
   ['createEmulatedDevice', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
-  ['deleteEmulatedDevice'],
+  ['deleteDevice', { path: { device: EMULATED } }],
   ['createEmulatedDeviceEmulator', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
   ['listEmulatedDevices'],
   ['publishEmulated'],
   ['getEmulatedDevice', { before: () => reported(real.get(EMULATED)) }],
   ['putEmulatedDevice'],
-  ['deleteEmulatedDeviceEmulator'],
+  ['deleteEmulatedDevice'],
   ['putChannel'],
   ['listChannels'],
   ['createRule'],
