@@ -1,7 +1,7 @@
 // What readers of the stream may rely on in each type of event (contracts.md 1.a.5): checked here, and filled in where it is missing.
 // A client of the dialect reads these fields unconditionally; one event without them ends its stream.
 import { invalid } from '../../../packages/core/failure.ts'
-import { formatTime, parseTime } from '../../../packages/core/time.ts'
+import { checkTime, formatTime } from '../../../packages/core/time.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type Completion = (fields: Fields, updateTime: string, at: string) => Fields
@@ -168,7 +168,5 @@ function objectsIn(fields: Fields, field: string, at: string): readonly Fields[]
 function timeIn(fields: Fields, fallback: string, at: string): string {
   const { sampleTime } = fields
   if (sampleTime === undefined) return fallback
-  const timeUs = typeof sampleTime === 'string' ? parseTime(sampleTime) : undefined
-  if (timeUs === undefined) throw invalid(`${at}.sampleTime`, 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
-  return formatTime(timeUs)
+  return formatTime(checkTime(sampleTime, `${at}.sampleTime`))
 }

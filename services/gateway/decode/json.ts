@@ -4,7 +4,7 @@ import { checkDevice, checkEventId, checkEventType, checkProject, type EventData
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
 import { asciiJson } from '../../../packages/core/json.ts'
-import { formatTime, parseTime } from '../../../packages/core/time.ts'
+import { checkTime, formatTime } from '../../../packages/core/time.ts'
 import { completed } from './complete.ts'
 
 /** What the topic or the route says of an event; the rest must stand in the payload. */
@@ -286,22 +286,16 @@ function checkNumbers(value: unknown, path: string, depth = 0): void {
 
 /** The sender's own time: the event's, else the reading's; undefined when it gave none. */
 function sentTime(parts: Parts): number | undefined {
-  if (parts.timestamp !== undefined) return timeOf(parts.timestamp, 'timestamp')
+  if (parts.timestamp !== undefined) return checkTime(parts.timestamp, 'timestamp')
   const inner = parts.data[parts.eventType] as EventData
   if (!Object.hasOwn(inner, 'updateTime')) return undefined
-  return timeOf(inner['updateTime'], `data.${parts.eventType}.updateTime`)
-}
-
-function timeOf(value: unknown, field: string): number {
-  const timeUs = typeof value === 'string' ? parseTime(value) : undefined
-  if (timeUs === undefined) throw invalid(field, 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
-  return timeUs
+  return checkTime(inner['updateTime'], `data.${parts.eventType}.updateTime`)
 }
 
 /** The update time, and what else readers of the stream rely on. */
 function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
   const inner = data[eventType] as Record<string, unknown>
   const own = inner['updateTime']
-  const ownUs = own === undefined ? timeUs : timeOf(own, `data.${eventType}.updateTime`)
+  const ownUs = own === undefined ? timeUs : checkTime(own, `data.${eventType}.updateTime`)
   return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
 }
