@@ -51,6 +51,9 @@ const FREEZER = '/v2/projects/default/devices/freezer-1'
 
 /** By their operation ids, in the order in which they are called. */
 const LINES: readonly [operationId: string, line?: Line][] = [
+  ['getHealth'],
+  ['getReadiness'],
+  ['getMetrics'],
   ['listRoles'],
   ['getRole'],
   ['createEvents'],
@@ -77,6 +80,7 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['putEmulatedDevice'],
   ['deleteEmulatedDevice'],
   ['putChannel'],
+  ['getChannel'],
   ['listChannels'],
   ['createRule'],
   ['putRule'],
@@ -220,9 +224,10 @@ async function firstFrame(path: string): Promise<Answer> {
   return { status, headers, text, json: {} }
 }
 
-function problemsOf(operation: Operation, expected: number, { status, json }: Answer): string[] {
+function problemsOf(operation: Operation, expected: number, { status, headers, text, json }: Answer): string[] {
+  const body = isStream(operation) || headers.get('content-type')?.includes('json') ? json : text
   const wrong = status === expected ? '' : `expected ${expected}`
-  return [wrong, breaches(operation, status, json), unlikeExample(operation, status, json)].filter(problem => problem !== '')
+  return [wrong, breaches(operation, status, body), unlikeExample(operation, status, body)].filter(problem => problem !== '')
 }
 
 // ---- what the examples name
