@@ -303,6 +303,19 @@ describe('the resource', () => {
     const patch = { displayName: 'other', httpConfig: { headers: {} } }
     const after = { ...json, displayName: 'other', httpConfig: { ...httpConfig, headers: {} } }
     expect((await telltale.send('PATCH', url, patch)).json).toEqual(after)
+    // A mask keeps what it does not name.
+    const more = {
+      displayName: 'no',
+      status: 'USER_DISABLED',
+      events: ['touch'],
+      httpConfig: { headers: { a: 'b' }, signatureSecret: 'x' },
+    }
+    expect((await telltale.send('PATCH', `${url}?updateMask=httpConfig.signatureSecret,labels`, more)).json).toEqual({
+      ...after,
+      httpConfig: { ...after.httpConfig, signatureSecret: 'x' },
+    })
+    const back = { httpConfig: { signatureSecret: 's3cret' } }
+    expect((await telltale.send('PATCH', `${url}?update_mask=http_config`, back)).json).toEqual(after)
     // Some clients send back all that they have.
     expect((await telltale.send('PATCH', url, { ...after, events: ['touch'] })).json).toEqual({ ...after, events: ['touch'] })
     expect((await telltale.http(`${url}:metrics`)).json).toMatchObject({

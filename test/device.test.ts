@@ -229,7 +229,13 @@ describe('a label', () => {
     }
     expect(await listed('labelFilters=constructor%3D%3Cb%3E')).toEqual(['labelled'])
     expect((await telltale.http(LABELS)).json).toMatchObject({
-      labels: [{ key: 'constructor' }, { key: 'toString' }, { key: 'hasOwnProperty' }],
+      labels: [{ key: 'constructor' }, { key: 'hasOwnProperty' }, { key: 'toString' }],
+    })
+    const first = (await telltale.http(`${LABELS}?pageSize=2`)).json
+    expect(first).toMatchObject({ labels: [{ key: 'constructor' }, { key: 'hasOwnProperty' }] })
+    expect((await telltale.http(`${LABELS}?page_size=2&page_token=${String(first['nextPageToken'])}`)).json).toMatchObject({
+      labels: [{ key: 'toString' }],
+      nextPageToken: '',
     })
     expect((await telltale.http(LABELS, { method: 'POST', body: '{"key":"__proto__","value":"x"}' })).status).toBe(400)
     expect((await telltale.http(`${LABELS}/__proto__`)).status).toBe(404)
@@ -241,6 +247,7 @@ describe('a label', () => {
     { key: 'a' },
     { key: 'a', value: 5 },
     { key: 'a', value: 'x', more: 1 },
+    { key: 'virtual-sensor', value: '' },
     [],
     'text',
   ])('%j is refused', async body => expect((await telltale.send('POST', LABELS, body)).status).toBe(400))
@@ -273,6 +280,15 @@ describe('a batch update', () => {
         { added: { zone: 'north' }, modified: {}, removed: ['old'] },
       ]),
     )
+  })
+
+  test('cannot make a device one of the emulator', async () => {
+    await put('b-real', { type: 't' })
+    const addLabels = { 'virtual-sensor': '' }
+    const { json } = await update({ devices: [nameOf('b-real')], addLabels })
+    expect(json).toMatchObject({ batchErrors: [{ status: { code: 'INVALID_ARGUMENT', message: expect.stringContaining('emulator') } }] })
+    expect((await telltale.http(`${DEVICES}/b-real`)).json['labels']).toEqual({})
+    expect((await telltale.send('PUT', `${DEVICES}/b-real`, { type: 't', labels: addLabels })).status).toBe(400)
   })
 
   test.each([
