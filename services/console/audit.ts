@@ -77,7 +77,7 @@ export function addAudit(app: HttpApp, audit: Audit): void {
 /** Events are no management, and there are too many of them. */
 function changesSomething({ method, routeOptions }: FastifyRequest): boolean {
   const { config, url = '' } = routeOptions
-  return !['GET', 'HEAD', 'OPTIONS'].includes(method) && /^\/(emulator\/)?v2/.test(url) && config.limit !== 'ingest' && !config.raw
+  return !['GET', 'HEAD', 'OPTIONS'].includes(method) && /^\/(emulator\/)?v2/.test(url) && !config.raw
 }
 
 async function record(audit: Audit, caller: Caller, request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<void> {
