@@ -95,7 +95,6 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   await new Organizations(quick).add({ id: FIRST_ORGANIZATION, displayName: 'Default' })
   await projects.recover()
   await projects.add(config.project)
-  const newKey = await firstKey(config, identity, embedded)
   await agreeOnPartitions(quick, config.partitions)
   const wakes = new Wakes({ redis: await connect('wakes', 'worker'), log: logger }, PACE_MS, config.partitions)
   await wakes.prepare()
@@ -111,6 +110,8 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
+  // Behind all that can fail: it is shown by this start and by no later one.
+  const newKey = await firstKey(config, identity, embedded)
   // The first to stop: an open stream would keep the HTTP server from closing.
   lifecycle.started('streams', endStreams)
   ready = true

@@ -80,6 +80,24 @@ describe('settings', () => {
     expect([...config.roles]).toEqual(['gateway', 'worker'])
   })
 
+  it('that nobody knows are taken for one that is near, and for no other', () => {
+    const told = (name: string) => problems({ [name]: '1' }).join()
+    expect(told('TELLTALE_HTP_PORT')).toBe('TELLTALE_HTP_PORT: unknown setting; did you mean TELLTALE_HTTP_PORT?')
+    expect(told('TELLTALE_REDIS')).toContain('did you mean TELLTALE_REDIS_')
+    for (const name of ['TELLTALE_BOGUS', 'TELLTALE_X', 'TELLTALE_']) expect(told(name)).toBe(`${name}: unknown setting`)
+  })
+
+  it.each(['http://x', 'x:6379', 'redis://', 'redis://h:99999', 'redis://h:6379,http://i', 'redis://h/x'])(
+    'for Redis are told with the others when they are wrong: %s',
+    url => {
+      const told = problems({ TELLTALE_REDIS_URL: url, TELLTALE_HTTP_PORT: 'x', TELLTALE_SECRET_KEY: 'k'.repeat(32) })
+      expect(told).toEqual([
+        expect.stringMatching(/^TELLTALE_HTTP_PORT: /),
+        expect.stringMatching(/^TELLTALE_REDIS_URL .*\. Expected redis:\/\/user:password@host:6379/),
+      ])
+    },
+  )
+
   it('tell all mistakes at once', () => {
     expect(
       problems(

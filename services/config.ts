@@ -3,6 +3,7 @@ import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
+import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
@@ -138,6 +139,18 @@ const ALL_NAMES: ReadonlySet<string> = new Set(SETTINGS.map(({ name }) => name))
 /** Read by the command line client, not by the server. */
 const CLIENT_NAMES: ReadonlySet<string> = new Set(['TELLTALE_KEY_ID', 'TELLTALE_SECRET', 'TELLTALE_HTTP_URL', 'TELLTALE_MQTT_URL'])
 
+export function usage(): string {
+  const width = Math.max(...SETTINGS.map(({ name }) => name.length))
+  const row = ({ name, fallback, meaning }: Setting) => `  ${name.padEnd(width)}  ${meaning}${fallback === '' ? '' : ` [${fallback}]`}`
+  return `Usage: npm start -- [${ROLES.join('] [')}]
+
+Starts these roles in one process; all of them when none is named.
+
+Settings, from the environment [and what holds without them]:
+${SETTINGS.map(row).join('\n')}
+`
+}
+
 /** @throws one Failure `setup` whose message names every setting that is wrong and what was expected. */
 export function parseConfig(env: Readonly<Record<string, string | undefined>>, args: readonly string[]): Config {
   const problems: string[] = []
@@ -172,7 +185,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
     tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
     dataDir: read('TELLTALE_DATA_DIR', text => text),
-    redisUrl: read('TELLTALE_REDIS_URL', optional),
+    redisUrl: read('TELLTALE_REDIS_URL', redisUrl),
     redisBinary: read('TELLTALE_REDIS_BINARY', optional),
     redisMaxBytes: read('TELLTALE_REDIS_MAX_MEMORY', bytes),
     influx: influx(read),
@@ -200,6 +213,12 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
+}
+
+function redisUrl(text: string): string | undefined {
+  if (text === '') return undefined
+  parseRedisUrl(text)
+  return text
 }
 
 function publicUrl(text: string): string | undefined {
@@ -317,15 +336,16 @@ function oneOf<T extends string>(text: string, values: readonly T[]): T {
   return found
 }
 
-/** The setting that was probably meant: most letters in common at the start and at the end. */
+/** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */
 function nearest(name: string): string {
   const common = (a: string, b: string) => {
     let count = 0
     while (count < a.length && a[count] === b[count]) count++
     return count
   }
-  const backwards = (text: string) => Array.from(text).reverse().join('')
-  const score = (other: string) => common(other, name) + common(backwards(other), backwards(name))
+  const bare = (text: string) => text.slice('TELLTALE_'.length)
+  const backwards = (text: string) => Array.from(bare(text)).reverse().join('')
+  const score = (other: string) => common(bare(other), bare(name)) + common(backwards(other), backwards(name))
   const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
-  return best ? `; did you mean ${best}?` : ''
+  return best && score(best) > bare(name).length / 2 ? `; did you mean ${best}?` : ''
 }

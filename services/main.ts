@@ -1,33 +1,44 @@
 // Where the process starts: settings in, roles started, signals heard, one clear line when it cannot be.
 import { Failure } from '../packages/core/failure.ts'
-import { openLogger } from '../packages/runtime/logger.ts'
-import { type App, startApp } from './app.ts'
-import { type Config, parseConfig } from './config.ts'
+import type { App } from './app.ts'
+import type { Config } from './config.ts'
 
 /** Ctrl-C reaches this process twice, from the terminal and through npm; a third time means it. */
 const IMPATIENT_SIGNALS = 3
 const EXIT_MS = 15_000
 
 async function main(): Promise<void> {
-  const config = parseConfig(process.env, process.argv.slice(2))
-  const logger = openLogger(config.logLevel)
-  const app = await startApp(config, logger, text => process.stdout.write(`${text}\n`))
-  let signals = 0
-  const stop = () => {
-    if (++signals >= IMPATIENT_SIGNALS) process.exit(130)
-    if (signals === 1) shutDown(app)
+  const stopped = hearSignals()
+  // Loaded only now: it takes a second, in which Ctrl-C has to be heard.
+  const { parseConfig, usage } = await import('./config.ts')
+  const args = process.argv.slice(2)
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(usage())
+    return
   }
-  process.on('SIGINT', stop)
-  process.on('SIGTERM', stop)
+  const config = parseConfig(process.env, args)
+  const { openLogger } = await import('../packages/runtime/logger.ts')
+  const { startApp } = await import('./app.ts')
+  const app = await startApp(config, openLogger(config.logLevel), text => process.stdout.write(`${text}\n`))
   process.stdout.write(welcome(config, app))
+  await stopped
+  await app.stop()
+  process.exit(0)
 }
 
-function shutDown(app: App): void {
-  setTimeout(() => process.exit(1), EXIT_MS).unref()
-  app.stop().then(
-    () => process.exit(0),
-    (error: unknown) => explain(error),
-  )
+/** Resolves with the first signal, also when that comes before anything is there to be stopped. */
+function hearSignals(): Promise<void> {
+  return new Promise(resolve => {
+    let signals = 0
+    const stop = () => {
+      if (++signals >= IMPATIENT_SIGNALS) process.exit(130)
+      if (signals > 1) return
+      setTimeout(() => process.exit(1), EXIT_MS).unref()
+      resolve()
+    }
+    process.on('SIGINT', stop)
+    process.on('SIGTERM', stop)
+  })
 }
 
 function explain(error: unknown): never {

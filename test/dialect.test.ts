@@ -60,7 +60,7 @@ describe('every route', () => {
       'body: expected one event, an array of events, or one event per line',
     ])
     const changed = await raw('POST', `/v2/${String(device['name'])}/labels`, json)
-    expect([changed.status, JSON.parse(changed.text).error]).toEqual([400, 'body.key: expected, but missing'])
+    expect([changed.status, JSON.parse(changed.text).error]).toEqual([400, 'body.key: expected a string, but it is missing'])
     expect(await raw('DELETE', `/v2/${String(device['name'])}`, json)).toEqual({ status: 200, text: '{}' })
   })
 

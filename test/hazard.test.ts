@@ -73,8 +73,9 @@ describe('a body', () => {
     [
       'an event type that is given twice',
       () => valued('1').replace('"eventType"', '"eventType":"temperature","eventType":"humidity","x"'),
-      /./,
+      /the key "eventType" is given twice/,
     ],
+    ['a value that is given twice', () => valued('1,"value":2'), /the key "value" is given twice/],
   ]
   test.each(cases)('with %s is refused', async (_what, body, message) => {
     const said = await send(withBody(events, body(), 'content-type: application/json'))
@@ -212,6 +213,18 @@ describe('a request that could be read in two ways', () => {
     socket.write(`${events(`content-length: ${body.length}`)}${body}this is not HTTP\r\n\r\n`)
     await until('the connection is closed', () => socket.closed, 5000)
     expect(said()).not.toContain('HTTP/1.1 400')
+  })
+
+  test('an expectation that nobody knows, and a request that names no host, are refused in words', async () => {
+    expect(await send(headOf('GET /healthz', 'expect: miracles'))).toMatchObject({
+      status: 417,
+      body: { code: 417, help: expect.any(String) },
+    })
+    const nameless = 'GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n'
+    expect(await send(nameless)).toMatchObject({
+      status: 400,
+      body: { code: 400, error: 'header host: expected the address that was asked, but it is missing' },
+    })
   })
 
   test('headers of more than 16 KiB are 431', async () => {

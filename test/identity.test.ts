@@ -5,7 +5,7 @@ import axios from 'axios'
 import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callWith, done, idOf, newAccount, newProject, newToken, REAL_AUDIENCE, text } from './tenant.ts'
-import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
+import { eventually, type Json, removeDirectories, startTelltale, type Telltale, until } from './world.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const ACCOUNTS = '/v2/projects/default/serviceaccounts'
@@ -96,15 +96,26 @@ describe('a service account', () => {
     const somebody = await newAccount(telltale, 'default', { 'projects/default': 'project.developer' })
     const withBasic = () => telltale.http('/v2/projects/default/devices', { headers: basic(somebody.keyId, somebody.secret) })
     const wrong = await telltale.http('/v2/projects/default/devices', { headers: basic(somebody.keyId, 'wrong') })
-    const disabled = await withBasic()
-    expect([disabled.status, disabled.text]).toEqual([401, wrong.text])
+    expect(wrong).toMatchObject({ status: 401, json: { error: expect.stringContaining('credentials missing or wrong') } })
+    // Why, to nobody but who knows the secret.
+    expect(await withBasic()).toMatchObject({ status: 401, json: { error: expect.stringMatching(/^Basic is not enabled for this/) } })
     const client = await telltale.mqtt({ username: somebody.keyId, password: somebody.secret })
     await client.publishAsync('d/by-mqtt/temperature', '21', { qos: 1 })
     await client.endAsync()
     await done(telltale.send('PATCH', `/v2/${somebody.name}`, { enableBasicAuth: true }))
     expect((await withBasic()).status).toBe(200)
+    const followers = await Promise.all(
+      ['default', '-'].map(project =>
+        telltale.stream('', { path: `/v2/projects/${project}/devices:stream`, headers: basic(somebody.keyId, somebody.secret) }),
+      ),
+    )
     await done(telltale.send('PATCH', `/v2/${somebody.name}`, { enableBasicAuth: false }))
+    const offMs = performance.now()
     expect((await withBasic()).status).toBe(401)
+    await until('both streams have ended', () => followers.every(follower => follower.hasEnded()))
+    expect(performance.now() - offMs).toBeLessThan(1500)
+    for (const follower of followers) expect(follower.frames().at(-1)?.error).toMatchObject({ code: 401 })
+    await (await telltale.mqtt({ username: somebody.keyId, password: somebody.secret })).endAsync()
   })
 
   test('lists in pages', async () => {
@@ -261,6 +272,7 @@ describe('the token endpoint', () => {
       [{ grant_type: JWT_BEARER }, 'invalid_grant', /^malformed/],
       [{ assertion: sign(hour) }, 'invalid_request', /^grant_type/],
       [`grant_type=${JWT_BEARER}&grant_type=${JWT_BEARER}&assertion=${sign(hour)}`, 'invalid_request', /once/],
+      [`{"grant_type":"x","grant_type":"${JWT_BEARER}","assertion":"${sign(hour)}"}`, 'invalid_request', /once/],
       ['', 'invalid_request', /^grant_type/],
       ['{"grant_type":', 'invalid_request', /^grant_type/],
       ['{"grant_type":{"a":1},"assertion":[]}', 'invalid_request', /^grant_type/],

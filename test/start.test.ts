@@ -1,9 +1,10 @@
 // Starting and stopping: what a person sees who runs Telltale for the first time, for the second time, and wrongly.
 import { spawn } from 'node:child_process'
-import { chmod, rm, writeFile } from 'node:fs/promises'
+import { chmod, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { SETTINGS } from '../services/config.ts'
 import { publishOn } from './load.ts'
 import {
   eventually,
@@ -140,6 +141,16 @@ describe('stopping', () => {
     }
   })
 
+  test('Ctrl-C during the start ends it as soon as it is there, with exit code 0 and nothing left running', async () => {
+    const dir = await newDirectory()
+    const program = run(dir)
+    await until('it has begun', async () => (await readdir(dir)).length > 0)
+    program.signal('SIGINT')
+    expect(await exited(program)).toEqual({ code: 0, signal: null })
+    expect(program.complained()).toBe('')
+    expect((await readdir(dir)).filter(name => name.startsWith('telltale.lock'))).toEqual([])
+  })
+
   test('Ctrl-C in a terminal that runs npm start ends everything, with exit code 0', async () => {
     const dir = await newDirectory()
     const settings = { TELLTALE_DATA_DIR: dir, TELLTALE_HTTP_PORT: '0', TELLTALE_MQTT_PORT: '0', TELLTALE_LOG_LEVEL: 'warn' }
@@ -158,6 +169,13 @@ describe('stopping', () => {
     const again = await startTelltale({ dir })
     await again.remove()
   })
+})
+
+test('--help says what may be set, and starts nothing', async () => {
+  const program = run(await newDirectory(), { roles: ['--help'] })
+  expect(await exited(program)).toEqual({ code: 0, signal: null })
+  expect(program.said()).toMatch(/^Usage: npm start -- \[gateway\] \[worker\] \[stream\] \[console\]$/m)
+  for (const { name, meaning } of SETTINGS) for (const part of [name, meaning]) expect(program.said()).toContain(part)
 })
 
 describe('what cannot start', () => {
@@ -201,6 +219,24 @@ describe('what cannot start', () => {
     expect(await refusal({ dir })).toEqual([
       expect.stringMatching(/^telltale: TELLTALE_DATA_DIR .*cannot be written by user .* Change its owner/),
     ])
+  })
+
+  test.skipIf(process.platform !== 'linux')('nor one in which nothing can be made', async () => {
+    expect(await refusal({ dir: '/proc/nope' })).toEqual([
+      'telltale: TELLTALE_DATA_DIR /proc/nope: it cannot be created there. Name another directory.',
+    ])
+  })
+
+  test('when it is mended, the next start is a first one: it prints the key and what to do with it', async () => {
+    const dir = await newDirectory()
+    await refusal({ dir, env: { TELLTALE_HTTP_PORT: port } })
+    const telltale = await startTelltale({ dir })
+    try {
+      expect(telltale.program().said()).toContain(`secret   ${telltale.key.secret}   (shown only now`)
+      expect((await telltale.http('/v2/projects')).status).toBe(200)
+    } finally {
+      await telltale.remove()
+    }
   })
 
   test('a second instance on the same data directory is refused, and does not disturb the first', async () => {

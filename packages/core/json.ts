@@ -1,4 +1,4 @@
-// JSON that every reader of lines can take.
+// JSON that every reader of lines can take, and what JSON.parse does not say of a text: that a key was given twice.
 
 const NON_ASCII = /[\u007f-\uffff]/
 const EACH_NON_ASCII = /[\u007f-\uffff]/g
@@ -8,4 +8,83 @@ export function asciiJson(value: unknown): string {
   const json = JSON.stringify(value)
   if (!NON_ASCII.test(json)) return json
   return json.replace(EACH_NON_ASCII, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COLON = 0x3a
+const OPENING = 0x7b
+const CLOSING = 0x7d
+
+/** The first key that an object has twice (`"\u0061"` is `"a"`), of a text that JSON.parse has taken: there the last one wins in silence. */
+export function repeatedKey(json: string): string | undefined {
+  const outer: Set<string>[] = []
+  let keys = new Set<string>()
+  for (let at = 0; at < json.length; at++) {
+    const char = json.charCodeAt(at)
+    if (char === OPENING) {
+      outer.push(keys)
+      keys = new Set()
+    } else if (char === CLOSING) keys = outer.pop() ?? keys
+    if (char !== QUOTE) continue
+    const end = endOfString(json, at)
+    if (isKey(json, end)) {
+      const key = keyOf(json.slice(at, end))
+      if (keys.has(key)) return key
+      keys.add(key)
+    }
+    at = end - 1
+  }
+  return undefined
+}
+
+/** Behind the quote that closes the string which begins here. */
+function endOfString(json: string, start: number): number {
+  for (let at = start + 1; ; at++) {
+    const char = json.charCodeAt(at)
+    if (char === BACKSLASH) at++
+    else if (char === QUOTE) return at + 1
+  }
+}
+
+function isKey(json: string, end: number): boolean {
+  let at = end
+  while (json.charCodeAt(at) <= SPACE) at++
+  return json.charCodeAt(at) === COLON
+}
+
+const SPACE = 0x20
+
+function keyOf(quoted: string): string {
+  return quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1)
+}
+
+/**
+ * The same on the way of every event: a scan costs as much as the parse, so first the colons that may stand behind a key are counted, and
+ * the keys that came of them. More colons: one was given twice, or a text looks like it.
+ */
+export function repeatedKeyIn(json: string, parsed: unknown): string | undefined {
+  return colonsOf(json) === keysOf(parsed, 0) ? undefined : repeatedKey(json)
+}
+
+/** At least as many as there are keys: a quote or white space is before each. */
+function colonsOf(json: string): number {
+  let count = 0
+  for (let at = json.indexOf(':'); at >= 0; at = json.indexOf(':', at + 1)) {
+    const before = json.charCodeAt(at - 1)
+    if (before === QUOTE || before <= SPACE) count++
+  }
+  return count
+}
+
+/** Far deeper than anything that is taken, and no danger to the stack. */
+const MAX_COUNTED_DEPTH = 100
+
+function keysOf(value: unknown, depth: number): number {
+  if (typeof value !== 'object' || value === null) return 0
+  if (depth > MAX_COUNTED_DEPTH) return Number.NaN
+  let count = 0
+  if (Array.isArray(value)) for (const one of value) count += keysOf(one, depth + 1)
+  else for (const key in value) count += 1 + keysOf((value as Record<string, unknown>)[key], depth + 1)
+  return count
 }

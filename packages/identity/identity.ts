@@ -129,7 +129,7 @@ export class Identity {
     for (const [scope, role] of wanted) if (held[scope] !== role) await members.put(scope as Scope, { account, role, createTime })
   }
 
-  /** For MQTT and the sign-in: undefined for an unknown key or a wrong secret, in the same time. */
+  /** For MQTT and the sign-in, whether the account may use HTTP Basic or not: undefined for an unknown key or a wrong secret, in the same time. */
   async verify(keyId: string, secret: string): Promise<Caller | undefined> {
     return (await this.#prove(keyId, secret))?.caller
   }
@@ -141,7 +141,10 @@ export class Identity {
     return timingSafeEqual(given, known?.digest ?? nobodysDigest()) ? known : undefined
   }
 
-  /** For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong. */
+  /**
+   * For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong.
+   * @throws Failure `unauthenticated` for the right secret in HTTP Basic, when that is not enabled for the account.
+   */
   async authenticate({ authorization, token, session }: Shown): Promise<Caller | undefined> {
     if (authorization !== undefined) {
       const basic = BASIC.exec(authorization)
@@ -158,7 +161,15 @@ export class Identity {
     const colon = text.indexOf(':')
     if (colon < 0) return undefined
     const known = await this.#prove(text.slice(0, colon), text.slice(colon + 1))
-    return known?.holder.account.enableBasicAuth ? known.caller : undefined
+    if (!known) return undefined
+    const { account } = known.holder
+    // Said only to who knows the secret.
+    if (!account.enableBasicAuth)
+      throw new Failure(
+        'unauthenticated',
+        'Basic is not enabled for this service account: set its enableBasicAuth, or exchange an assertion for an access token',
+      )
+    return { ...known.caller, basic: true }
   }
 
   /** The caller of an access token whose key still exists, with the secret that it had. */
@@ -197,7 +208,7 @@ export class Identity {
 
   /**
    * Says within a second when what the caller may has become less than it was: the key or account removed, its secret changed, the session
-   * ended, or the role in this project (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends
+   * ended, HTTP Basic switched off for who came by it, or the role in this project (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends
    * the watch.
    */
   watch(caller: Caller, ended: Ended, project?: string): () => void {

@@ -76,9 +76,10 @@ function keep(map: Map<string, Read>, max: number, keyId: string, read: Read): v
 }
 
 /** Why what was proven then does not hold any more, whatever it was allowed; undefined when it does. */
-export function endOf({ proof, session, expiresMs = 0 }: Caller, now: Known | undefined): string | undefined {
+export function endOf({ proof, session, expiresMs = 0, basic }: Caller, now: Known | undefined): string | undefined {
   if (!now) return 'the key was revoked'
   if (proof !== undefined && proof !== now.caller.proof) return 'the key has another secret'
+  if (basic && !now.holder.account.enableBasicAuth) return 'HTTP Basic was switched off for the service account'
   return session !== undefined && isEnded(now.holder.ended, session, expiresMs) ? 'the session was ended' : undefined
 }
 

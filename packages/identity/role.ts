@@ -21,6 +21,8 @@ export type Caller = {
   readonly proof?: string
   /** Id of the session. */
   readonly session?: string
+  /** Proven by HTTP Basic, which can be switched off for the account. */
+  readonly basic?: true
 }
 
 export type RoleName = 'project.user' | 'project.developer' | 'project.admin' | 'organization.admin'

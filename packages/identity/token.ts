@@ -8,6 +8,8 @@ const ALGORITHM = 'HS256'
 export const MAX_TOKEN_CHARS = 8192
 /** Decoders are more lenient. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
+/** Headers that offer a key, or ask to be understood: nobody who means well sends them here. */
+const FOREIGN = ['jku', 'x5u', 'x5c', 'jwk', 'crit']
 /** Between clocks, both ways. */
 const LEEWAY_SECONDS = 60
 const MAX_LIFETIME_SECONDS = 3600
@@ -59,7 +61,7 @@ export class Tokens {
   async #claims(token: string): Promise<Claims | undefined> {
     const options = { algorithms: [ALGORITHM], audience: this.#audience, requiredClaims: ['exp'] }
     const payload = await jwtVerify(token, this.#key, options).then(
-      verified => verified.payload,
+      verified => (isForeign(verified.protectedHeader) ? undefined : verified.payload),
       () => undefined,
     )
     const { sub, exp, proof, jti = '' } = payload ?? {}
@@ -99,6 +101,10 @@ export async function checkAssertion(
   return verified ?? { keyId, proof: issuer.proof }
 }
 
+function isForeign(header: object): boolean {
+  return FOREIGN.some(name => Object.hasOwn(header, name))
+}
+
 function refuse(error: Refusal['error'], description: string): Refusal {
   return { error, description }
 }
@@ -106,7 +112,9 @@ function refuse(error: Refusal['error'], description: string): Refusal {
 function signerOf(assertion: string): string | Refusal {
   if (!COMPACT.test(assertion)) return refuse('invalid_grant', 'malformed: assertion has to be a JWT')
   try {
-    const { alg, kid } = decodeProtectedHeader(assertion)
+    const header = decodeProtectedHeader(assertion)
+    if (isForeign(header)) return refuse('invalid_grant', `malformed: the header has to be without ${FOREIGN.join(', ')}`)
+    const { alg, kid } = header
     if (alg !== ALGORITHM) return refuse('invalid_grant', `signature: alg has to be ${ALGORITHM}`)
     if (typeof kid !== 'string' || kid === '' || kid.length > 200)
       return refuse('invalid_grant', 'untrusted: kid has to be the id of a key')
@@ -133,8 +141,8 @@ function reasonOf(error: unknown): Refusal {
     return refuse('invalid_grant', 'signature: it does not fit the secret of the key')
   if (error instanceof errors.JWTExpired) return refuse('invalid_grant', 'timing: exp is in the past')
   if (error instanceof errors.JWTClaimValidationFailed) return claimRefusal(error)
-  // Not a JWS, not JSON, an unknown `crit`, another algorithm.
-  if (error instanceof errors.JOSEError) return refuse('invalid_grant', 'malformed: assertion has to be a JWT without extensions')
+  // Not a JWS, not JSON, another algorithm.
+  if (error instanceof errors.JOSEError) return refuse('invalid_grant', 'malformed: assertion has to be a JWT')
   throw error
 }
 

@@ -79,6 +79,18 @@ describe.skipIf(installed === undefined)('a watch', () => {
     expect(ms).toBeLessThan(1000)
   })
 
+  it('of who came by HTTP Basic ends when that is switched off for the account elsewhere, and nobody else’s', async () => {
+    let said = ''
+    elsewhere.watch(caller, reason => {
+      said = reason
+    })
+    const authorization = `Basic ${Buffer.from(`${caller.keyId}:secret`).toString('base64')}`
+    caller = (await elsewhere.authenticate({ authorization })) as Caller
+    const { reason, ms } = await endedAfter(() => accounts.change('home', caller.keyId, before => ({ ...before, enableBasicAuth: false })))
+    expect([reason, said]).toEqual(['HTTP Basic was switched off for the service account', ''])
+    expect(ms).toBeLessThan(1000)
+  })
+
   it('of a session ends when that is ended elsewhere, and no other', async () => {
     const resumed = async () => (await elsewhere.resumeSession((await here.startSession(caller)).token)) as Caller
     const other = await resumed()

@@ -3,8 +3,8 @@ import { Failure } from '../core/failure.ts'
 import { endOf, type Known } from './keyring.ts'
 import { type Caller, covers, type Role, roleIn } from './role.ts'
 
-/** Called once, with what ended; must not throw. */
-export type Ended = (reason: string) => void
+/** Called once, with what ended, and whether that was all: otherwise the caller may still do something. Must not throw. */
+export type Ended = (reason: string, all: boolean) => void
 
 export type WatchPorts = {
   /** Keys whose rights changed since the last call. */
@@ -109,10 +109,11 @@ export class Watches {
     for (const watcher of this.#watchers.get(keyId) ?? []) {
       const { caller, project, ended } = watcher
       if (project === undefined && !verdicts.has(caller.roles)) verdicts.set(caller.roles, lost(caller, now, Object.keys(caller.roles)))
-      const reason = endOf(caller, now) ?? (project === undefined ? verdicts.get(caller.roles) : lost(caller, now, [project]))
+      const end = endOf(caller, now)
+      const reason = end ?? (project === undefined ? verdicts.get(caller.roles) : lost(caller, now, [project]))
       if (reason === undefined) continue
       this.#watchers.get(keyId)?.delete(watcher)
-      ended(reason)
+      ended(reason, end !== undefined)
     }
     if (this.#watchers.get(keyId)?.size === 0) this.#watchers.delete(keyId)
   }

@@ -41,7 +41,8 @@ describe('finding a Redis server', () => {
       [old, '6.0.16'],
       [other, 'hello'],
     ] as const) {
-      const failure = expect.objectContaining({ code: 'setup', message: expect.stringContaining(reason) })
+      const words = expect.stringMatching(new RegExp(`^TELLTALE_REDIS_BINARY: ${binary} .*${reason}`))
+      const failure = expect.objectContaining({ code: 'setup', message: words })
       await expect(findRedis({ dir, binary, progress: () => {} })).rejects.toEqual(failure)
       await expect(findRedis({ dir, binary, progress: () => {} })).rejects.toThrow(
         /brew install redis[\s\S]*apk add redis[\s\S]*dnf install redis[\s\S]*TELLTALE_REDIS_URL/,

@@ -38,7 +38,7 @@ or set TELLTALE_REDIS_URL to a Redis server that is already running.`
 export async function findRedis({ dir: given, binary, path, progress }: RedisSearch): Promise<RedisBinary> {
   // What is fetched runs in other directories than this process.
   const dir = resolve(given)
-  if (binary !== undefined) return demand(await examine([binary]))
+  if (binary !== undefined) return named(binary, await examine([binary]))
   const unfit: string[] = []
   for (const command of [...onPath(path), await fetchedCommand(dir)]) {
     if (command === undefined) continue
@@ -50,8 +50,12 @@ export async function findRedis({ dir: given, binary, path, progress }: RedisSea
     const candidate = await examine(command)
     return 'unfit' in candidate ? candidate.unfit : undefined
   })
-  if ('command' in fetched) return demand(await examine(fetched.command))
-  throw missing([...unfit, fetched.unfit], fetched.cause)
+  if ('command' in fetched) {
+    const candidate = await examine(fetched.command)
+    if ('version' in candidate) return candidate
+    unfit.push(candidate.unfit)
+  } else unfit.push(fetched.unfit)
+  throw missing(`No usable Redis server program (${unfit.join('; ')})`, 'cause' in fetched ? fetched.cause : undefined)
 }
 
 export function isSupported(version: string): boolean {
@@ -83,11 +87,11 @@ async function examine(command: readonly [string, ...string[]]): Promise<Candida
   }
 }
 
-function demand(candidate: Candidate): RedisBinary {
+function named(binary: string, candidate: Candidate): RedisBinary {
   if ('version' in candidate) return candidate
-  throw missing([candidate.unfit === '' ? 'the program named for it is not there' : candidate.unfit])
+  throw missing(`TELLTALE_REDIS_BINARY: ${candidate.unfit === '' ? `${binary} is not there` : candidate.unfit}`)
 }
 
-function missing(reasons: readonly string[], cause?: unknown): Failure {
-  return new Failure('setup', `No usable Redis server program (${reasons.join('; ')}).\n${REMEDIES}`, { cause })
+function missing(what: string, cause?: unknown): Failure {
+  return new Failure('setup', `${what}.\n${REMEDIES}`, { cause })
 }

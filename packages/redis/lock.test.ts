@@ -32,6 +32,14 @@ describe('the lock of a data directory', () => {
     expect((await stat(dir)).mode & 0o777).toBe(0o700)
   })
 
+  it.skipIf(process.platform !== 'linux')('refuses a directory that cannot be made where it is, and does not try for ever', async () => {
+    for (const dir of ['/proc/nope', '/proc/nope/below'])
+      await expect(lockDirectory(dir)).rejects.toMatchObject({
+        code: 'setup',
+        message: `TELLTALE_DATA_DIR ${dir}: it cannot be created there. Name another directory.`,
+      })
+  })
+
   it('is free again after release, also when released twice', async () => {
     const dir = await newDirectory()
     const lock = await lockDirectory(dir)

@@ -1,6 +1,6 @@
 // The data directory belongs to one living process: taken before anything in it is opened, released after everything is closed.
-import { mkdir, open, readdir, rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure } from '../core/failure.ts'
 import { codeOf, identify, isAlive } from './process.ts'
@@ -21,7 +21,7 @@ export async function lockDirectory(dir: string): Promise<DirectoryLock> {
   const path = resolve(dir)
   const { pid, started } = identify(process.pid)
   const mine = join(path, `${PREFIX}${pid}-${started}`)
-  await usable(path, () => mkdir(path, { recursive: true, mode: 0o700 }))
+  await usable(path, () => makeDirectory(path))
   for (let attempt = 1; ; attempt++) {
     const holder = await claim(path, mine)
     if (holder === undefined) return { release: () => rm(mine, { force: true }) }
@@ -63,6 +63,25 @@ async function livingHolder(dir: string, mine: string): Promise<number | undefin
     await rm(path, { force: true })
   }
   return undefined
+}
+
+/** With those above it. Node's own way never ends where a directory that is there takes none and says ENOENT, as /proc does. */
+async function makeDirectory(path: string): Promise<void> {
+  if ((await makeOne(path)) === 'there') return
+  await makeDirectory(dirname(path))
+  if ((await makeOne(path)) === 'missing') throw Object.assign(new Error(`${path} cannot be made`), { code: 'ENOENT' })
+}
+
+/** `missing`: the one above it. */
+async function makeOne(path: string): Promise<'there' | 'missing'> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+    return 'there'
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && dirname(path) !== path) return 'missing'
+    if (codeOf(error) === 'ENOTDIR' || !(await stat(path)).isDirectory()) throw error
+    return 'there'
+  }
 }
 
 async function usable<T>(dir: string, act: () => Promise<T>): Promise<T> {

@@ -88,13 +88,17 @@ describe.skipIf(installed === undefined)('http', () => {
     })
   })
 
-  it('takes a repeated token for none, and does not turn to the cookie instead', async () => {
+  it('refuses a repeated token, and does not turn to the cookie instead of one', async () => {
     const caller = await identity.verify('key', 'secret-of-key')
     const { token } = await identity.startSession(caller as Caller)
     const cookie = { cookie: `${SESSION_COOKIE}=${token}` }
     expect((await get('/v2/projects/home/devices/a', cookie)).statusCode).toBe(200)
-    for (const query of ['token=a&token=b', 'token=', 'token=a'])
+    for (const query of ['token=', 'token=a'])
       expect((await app.inject({ method: 'POST', url: `/v2/echo?${query}`, payload: '{}', headers: cookie })).statusCode).toBe(401)
+    expect((await get('/v2/projects/home/devices/a?token=a&token=b', cookie)).json()).toMatchObject({
+      code: 400,
+      error: 'token: expected one value, got several',
+    })
   })
 
   it('knows no project in which the caller has no role', async () => {
@@ -116,6 +120,33 @@ describe.skipIf(installed === undefined)('http', () => {
     const answer = await get(`/v2/fail/${code}`)
     expect([answer.statusCode, answer.json().code]).toEqual([status, status])
     expect(answer.headers['retry-after']).toBe(status === 503 ? '5' : undefined)
+  })
+
+  it.each([
+    ['{"a":1,"b":{"c":1,"\\u0063":2}}', '"c"'],
+    ['[{"a":1},{"a":1, "a" : {}}]', '"a"'],
+  ])('refuses a body in which a key is given twice: %s', async (body, key) => {
+    expect((await post('/v2/echo', body)).json()).toMatchObject({
+      code: 400,
+      error: `body: the key ${key} is given twice in one object`,
+      field: 'body',
+    })
+  })
+
+  it('answers OPTIONS that is no preflight, too, in no other shape', async () => {
+    const preflight = { origin: 'https://elsewhere', 'access-control-request-method': 'GET' }
+    for (const headers of [preflight, { origin: 'https://elsewhere' }, {}]) {
+      const answer = await app.inject({ method: 'OPTIONS', url: '/v2/projects/home/devices/a', headers: { ...mine, ...headers } })
+      expect([answer.statusCode, answer.body]).toEqual([204, ''])
+    }
+  })
+
+  it('repeats no query of an address that no route can be looked up for', async () => {
+    for (const address of [`/v2/projects/home/devices/${'a'.repeat(600)}?token=hidden`, '/v2/%zz?token=hidden']) {
+      const answer = await get(address)
+      expect(answer.json()).toEqual({ error: expect.stringMatching(/address/), code: 400, help: expect.any(String) })
+      expect(answer.body).not.toContain('hidden')
+    }
   })
 
   it('keeps what is internal to itself', async () => {

@@ -1,5 +1,5 @@
 // One fastify per process: bodies as bytes, who the caller is, and every failure in the dialect's shape.
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
@@ -8,7 +8,8 @@ import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
-import { Failure, type FailureCode } from '../core/failure.ts'
+import { Failure, type FailureCode, invalid } from '../core/failure.ts'
+import { repeatedKey } from '../core/json.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
@@ -69,6 +70,7 @@ const MAX_BODY_BYTES = 1024 * 1024
 const HEADERS_TIMEOUT_MS = 15_000
 const REQUEST_TIMEOUT_MS = 28_000
 const LOOK_EVERY_MS = 1000
+const MAX_PARAM_CHARS = 512
 
 function create(log: Logger) {
   return fastify({
@@ -79,11 +81,12 @@ function create(log: Logger) {
     genReqId: () => newId(),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: LOOK_EVERY_MS },
+    // Node itself would answer a request without a host, and without a word.
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: LOOK_EVERY_MS, requireHostHeader: false },
     clientErrorHandler: refuseClient,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
-    routerOptions: { maxParamLength: 512 },
+    routerOptions: { maxParamLength: MAX_PARAM_CHARS },
     // A URL that no route can be looked up for.
     frameworkErrors: (error, request, reply) => {
       // No hook has run: what they set for all other answers is set here.
@@ -102,12 +105,22 @@ function refuseClient(error: { readonly code?: string }, socket: Socket): void {
     socket.destroy()
     return
   }
-  const code = Number.parseInt(status, 10)
-  const body = JSON.stringify({ error: message, code, help: helpOn(code) })
+  const body = bodyOf(Number.parseInt(status, 10), message)
   const head = `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`
   socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`)
   // Who goes on sending is not waited for.
   setTimeout(() => socket.destroy(), LOOK_EVERY_MS).unref()
+}
+
+/** `Expect` with anything but what Node knows. */
+function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+  const body = bodyOf(417, 'header expect: expected 100-continue')
+  const headers = { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body), connection: 'close' }
+  response.writeHead(417, headers).end(body)
+}
+
+function bodyOf(code: number, message: string): string {
+  return JSON.stringify({ error: message, code, help: helpOn(code) })
 }
 
 /**
@@ -130,6 +143,7 @@ function helpOn(status: number): string {
 
 export async function openHttp({ identity, log, version, limits }: HttpSettings): Promise<HttpApp> {
   const app = create(log)
+  app.server.on('checkExpectation', refuseExpectation)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
   await app.register(fastifyCors, {
@@ -138,6 +152,8 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
     allowedHeaders: CORS_HEADERS,
     exposedHeaders: ['retry-after'],
     maxAge: 86_400,
+    // OPTIONS that is no preflight is answered like one: the plugin would refuse it in plain text.
+    strictPreflight: false,
   })
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
@@ -150,6 +166,9 @@ export async function openHttp({ identity, log, version, limits }: HttpSettings)
   app.decorate('guesses', new Guesses(limits.manage && GUESS_LIMITS))
   const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {
+    // [RFC 9112 3.2]
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
+      throw invalid('header host', 'expected the address that was asked, but it is missing')
     const { open, limit } = request.routeOptions.config
     if (!open) request.caller = await authenticate(identity, request)
     if (!open || limit === 'address') await limited(request)
@@ -239,7 +258,8 @@ function claimOf(authorization: string): string {
 }
 
 async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
-  const { token } = request.query as { readonly token?: unknown }
+  const { token } = request.query as { readonly token?: string | readonly string[] }
+  if (Array.isArray(token)) throw invalid('token', 'expected one value, got several')
   const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
   const shown = { authorization: request.headers.authorization, token: typeof token === 'string' ? token : undefined, session }
   const proof = shown.authorization ?? shown.token ?? session
@@ -261,14 +281,19 @@ function isSession({ headers, query, cookies }: FastifyRequest): boolean {
 
 function parseBody(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) return undefined
+  const text = body.toString('utf8')
+  let value: unknown
   try {
-    return JSON.parse(body.toString('utf8'), (key, value) => {
+    value = JSON.parse(text, (key, part) => {
       if (key === '__proto__') throw new SyntaxError('"__proto__" is not a field name')
-      return value as unknown
+      return part as unknown
     })
   } catch (error) {
     throw new Failure('invalid', `body: not JSON: ${(error as Error).message}`, { field: 'body', cause: error })
   }
+  const repeated = repeatedKey(text)
+  if (repeated !== undefined) throw invalid('body', `the key ${JSON.stringify(repeated.slice(0, 100))} is given twice in one object`)
+  return value
 }
 
 /** The projects that the wildcard `-` stands for. */
@@ -288,6 +313,8 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   if (known instanceof Failure) return known
   // The framework's own words repeat the address with its query, which may hold a token (hazard 20).
   if (error.code === 'FST_ERR_BAD_URL') return new Failure('invalid', `${pathOf(request)} is not a valid address`)
+  if (error.code === 'FST_ERR_MAX_PARAM_LENGTH')
+    return new Failure('invalid', `address: at most ${MAX_PARAM_CHARS} characters in each part`)
   if (error.statusCode === 413) return new Failure('too_large', `body: at most ${request.routeOptions.bodyLimit ?? MAX_BODY_BYTES} bytes`)
   if (error.statusCode === 415) return new Failure('unsupported', error.message)
   if (error.statusCode !== undefined && error.statusCode < 500) return new Failure('invalid', error.message)

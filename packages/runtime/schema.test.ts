@@ -59,16 +59,30 @@ describe('a body', () => {
   const check = checkOf(schema, 'body')
 
   it.each([
-    [undefined, 'body.url: expected, but missing'],
-    [null, 'body.url: expected, but missing'],
+    [undefined, 'body.url: expected a string, but it is missing'],
+    [null, 'body.url: expected a string, but it is missing'],
     [[], 'body: must be object'],
-    [{}, 'body.url: expected, but missing'],
+    [{}, 'body.url: expected a string, but it is missing'],
     [{ url: 1 }, 'body.url: must be string'],
     [{ url: 'too long' }, 'body.url: must not have more than 5 characters'],
     [{ url: 'a', uri: 'b' }, 'body.uri: unknown field'],
     [{ url: 'a', headers: { 'x/y': 1 } }, 'body.headers.x~1y: must be string'],
   ])('%j is refused by its field', (body, message) => {
     expect(errorOf(check(body))).toBe(message)
+  })
+
+  it.each([
+    [Type.Integer(), 'a whole number'],
+    [Type.Boolean(), 'true or false'],
+    [Type.Array(Type.String()), 'an array'],
+    [Type.Union([Type.Literal('on'), Type.Literal('off')]), 'on or off'],
+    [Type.Union([Type.String(), Type.Number()]), 'a string or a number'],
+    [Type.Unknown(), 'a value'],
+  ])('is told what was expected where a field is missing: %j', (field, kind) => {
+    const inner = Type.Array(Type.Object({ field }))
+    const nested = Type.Object({ list: inner, map: Type.Record(Type.String(), Type.Object({ 'a/b': field })) })
+    expect(errorOf(checkOf(nested, 'body')({ list: [{}], map: {} }))).toBe(`body.list.0.field: expected ${kind}, but it is missing`)
+    expect(errorOf(checkOf(nested, 'body')({ list: [], map: { x: {} } }))).toBe(`body.map.x.a/b: expected ${kind}, but it is missing`)
   })
 
   it('of nothing is an empty object', () => {

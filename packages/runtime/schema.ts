@@ -71,24 +71,52 @@ export function checkOf(schema: TSchema, where: string): Check {
     // Some clients send nothing where there is nothing to say (contracts.md §0.1).
     const value = given ?? {}
     if (validator.Check(value)) return { value }
-    return { error: problemOf(validator.Errors(value), where) }
+    return { error: problemOf(validator.Errors(value), schema, where) }
   }
 }
 
 type Problem = ReturnType<ReturnType<typeof Compile>['Errors']>[number]
 
 /** The deepest problem says most; that a closed object has a surplus field is said by its name. */
-function problemOf(problems: readonly Problem[], where: string): Error {
+function problemOf(problems: readonly Problem[], schema: TSchema, where: string): Error {
   const said = problems.filter(({ keyword }) => keyword !== 'boolean')
   const [problem] = said.toSorted((a, b) => b.instancePath.length - a.instancePath.length)
   const parts = [where, ...(problem?.instancePath ?? '').split('/').filter(part => part !== '')]
   const { requiredProperties, additionalProperties } = (problem?.params ?? {}) as { [name: string]: readonly string[] | undefined }
-  if (requiredProperties) return invalid([...parts, requiredProperties[0]].join('.'), 'expected, but missing')
+  const [missing] = requiredProperties ?? []
+  if (missing !== undefined) {
+    const field = partOf(partOf(schema, ...(problem?.schemaPath ?? '').split('/').slice(1)), 'properties', missing)
+    return invalid([...parts, missing].join('.'), `expected ${kindOf(field)}, but it is missing`)
+  }
   if (additionalProperties) return invalid([...parts, additionalProperties[0]].join('.'), 'unknown field')
   const allowed = said.flatMap(({ keyword, instancePath, params }) =>
     keyword === 'const' && instancePath === problem?.instancePath ? [String((params as { allowedValue: unknown }).allowedValue)] : [],
   )
   return invalid(parts.join('.'), allowed.length > 0 ? `expected ${allowed.join(' or ')}` : (problem?.message ?? 'not valid'))
+}
+
+/** Of a schema, as JSON Pointers name it; undefined where nothing is. */
+function partOf(schema: unknown, ...path: readonly string[]): unknown {
+  return path.reduce<unknown>((part, name) => (Object(part) as Record<string, unknown>)[name], schema)
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'a string',
+  number: 'a number',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  array: 'an array',
+  object: 'an object',
+}
+
+function kindOf(schema: unknown): string {
+  const {
+    type = '',
+    const: only,
+    anyOf,
+  } = Object(schema) as { type?: string; const?: string | number | boolean; anyOf?: readonly unknown[] }
+  if (only !== undefined) return String(only)
+  return anyOf ? [...new Set(anyOf.map(kindOf))].join(' or ') : (KINDS[type] ?? 'a value')
 }
 
 /** Of every route: an access token of clients that can set no header (contracts.md 1.a.3). */

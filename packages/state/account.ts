@@ -212,8 +212,9 @@ export class Accounts {
     await commit(transaction)
   }
 
+  /** What may end with HTTP Basic is looked at again. */
   async change(project: string, id: string, change: (before: Account) => Account): Promise<Account> {
-    const changed = await this.#records.change(id, change)
+    const changed = await this.#records.change(id, change, id)
     if (!changed) throw missing(project, id)
     return changed
   }

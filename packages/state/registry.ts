@@ -20,16 +20,26 @@ export type Scope = `projects/${string}` | `organizations/${string}`
 const CHANGES = registryKey('changes')
 const CHANGES_KEPT = 10_000
 
+/** For Lua: tells every process that the rights of some keys went. */
+export const TELL = `
+local function tell(keys)
+  if keys ~= '' then redis.call('XADD', '${CHANGES}', 'MAXLEN', '~', ${CHANGES_KEPT}, '*', 'keys', keys) end
+end
+local function keysOf(account)
+  return table.concat(redis.call('SMEMBERS', '${REGISTRY}keysOf:' .. account), ',')
+end`
+
 /**
  * Replaces a field of a hash only if it still holds what was read; an empty ARGV[2] stands for «does not exist», an empty ARGV[3]
- * removes it.
+ * removes it. The keys of the account ARGV[4] are then told, if there is one.
  */
-const SWAP = `
+const SWAP = `${TELL}
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+if ARGV[4] ~= '' then tell(keysOf(ARGV[4])) end
 return 1`
 
-type Scripts = { telltaleSwapRecord(keys: 1, key: string, field: string, before: string, after: string): Promise<number> }
+type Scripts = { telltaleSwapRecord(keys: 1, key: string, field: string, before: string, after: string, account: string): Promise<number> }
 
 /** One kind of record: a hash of JSON documents by id. */
 export class Records<T> {
@@ -57,26 +67,20 @@ export class Records<T> {
     return rows.map(row => (row === null ? undefined : (JSON.parse(row) as T)))
   }
 
-  /** Resolves with the new record, or undefined when there is none. */
-  async change(id: string, change: (before: T) => T): Promise<T | undefined> {
+  /**
+   * Resolves with the new record, or undefined when there is none.
+   * @param account whose keys have to be looked at again afterwards.
+   */
+  async change(id: string, change: (before: T) => T, account = ''): Promise<T | undefined> {
     for (let attempt = 0; attempt < 20; attempt++) {
       const row = await this.#redis.hget(this.#key, id)
       if (row === null) return undefined
       const after = change(JSON.parse(row) as T)
-      if ((await this.#redis.telltaleSwapRecord(1, this.#key, id, row, JSON.stringify(after))) === 1) return after
+      if ((await this.#redis.telltaleSwapRecord(1, this.#key, id, row, JSON.stringify(after), account)) === 1) return after
     }
     throw new Failure('conflict', `${id} is being changed by others: try again`)
   }
 }
-
-/** For Lua: tells every process that the rights of some keys went. */
-export const TELL = `
-local function tell(keys)
-  if keys ~= '' then redis.call('XADD', '${CHANGES}', 'MAXLEN', '~', ${CHANGES_KEPT}, '*', 'keys', keys) end
-end
-local function keysOf(account)
-  return table.concat(redis.call('SMEMBERS', '${REGISTRY}keysOf:' .. account), ',')
-end`
 
 /** The same within a transaction. */
 export function tell(transaction: ReturnType<Redis['multi']>, keyId: string): void {

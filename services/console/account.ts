@@ -25,7 +25,10 @@ const AccountAnswer = Type.Object({
   name: Type.String(),
   email: Type.String(),
   displayName: Type.String(),
-  enableBasicAuth: Type.Boolean({ description: 'whether HTTP Basic with a key id and secret is taken; tokens and MQTT always are' }),
+  enableBasicAuth: Type.Boolean({
+    description:
+      'whether HTTP Basic with a key id and secret is taken; switched off, it ends streams and WebSockets that were opened by it. Tokens are always taken, and over MQTT key id and secret',
+  }),
   createTime: Type.String(),
   updateTime: Type.String(),
 })

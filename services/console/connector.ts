@@ -214,7 +214,7 @@ function emptyConnector(id: string, identity: Identity): Connector {
 function requireConfig(body: Body): Body {
   if (body.type === undefined) throw invalid('type', 'expected HTTP_PUSH, but missing')
   checkType(body)
-  if (body.httpConfig?.url === undefined) throw invalid('httpConfig.url', 'expected, but missing')
+  if (body.httpConfig?.url === undefined) throw invalid('httpConfig.url', 'expected a string, but it is missing')
   return body
 }
 

@@ -1,6 +1,7 @@
 // The token endpoint: an assertion signed with the secret of a key is exchanged for an access token (RFC 7523, RFC 6749).
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { repeatedKey } from '../../packages/core/json.ts'
 import type { AccessToken, Identity, Refusal } from '../../packages/identity/identity.ts'
 import { guarded, type HttpApp } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
@@ -116,6 +117,7 @@ function fieldsOf(body: unknown): Fields | Refusal {
 function fromJson(text: string): URLSearchParams | undefined {
   try {
     const fields = Object.entries(JSON.parse(text) as object).filter(([, value]) => typeof value === 'string')
+    if (repeatedKey(text) !== undefined) return undefined
     return new URLSearchParams(fields as [string, string][])
   } catch (error) {
     if (error instanceof SyntaxError) return undefined

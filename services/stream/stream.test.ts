@@ -8,6 +8,7 @@ import { Followers } from '../../packages/log/follow.ts'
 import { projectKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
 import { newId } from '../../packages/runtime/id.ts'
+import { Accounts } from '../../packages/state/account.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Members } from '../../packages/state/member.ts'
 import { type Format, LAST_INDEX, type Subject } from './frame.ts'
@@ -382,6 +383,17 @@ describe.skipIf(installed === undefined)('streams', () => {
       expect(one.text()).toMatch(/\{"error":\{"code":401,.*taken away/)
       expect(every.text()).toMatch(/\{"error":\{"code":408,.*"closing stream: the role in project/)
       expect(left.ended()).toBe(false)
+    })
+
+    it('of one project and of all alike when the key is revoked: nobody comes back', async () => {
+      const project = freshProject()
+      const caller = await callerOf(project)
+      const streams = open()
+      const [one, every] = await Promise.all([read(streams, caller, project), read(streams, caller, '-')])
+      const accounts = new Accounts(server.redis)
+      await accounts.removeKey(caller.keyId, caller.keyId)
+      await until('they ended', () => one.ended() && every.ended())
+      for (const reading of [one, every]) expect(reading.text()).toMatch(/\{"error":\{"code":401,.*"the key was revoked"/)
     })
 
     it('when the server stops, spread over seconds, and SSE clients are told when to come back', async () => {

@@ -1,7 +1,7 @@
 // The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
 // It follows the log directly; no worker stands between.
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import { type Caller, requireRole } from '../../packages/identity/identity.ts'
+import { type Caller, type Ended, requireRole } from '../../packages/identity/identity.ts'
 import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
@@ -26,7 +26,7 @@ export type StreamPorts = {
   /** What the caller may now; undefined for one whose key is gone. */
   renew(caller: Caller): Promise<Caller | undefined>
   /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
-  watch(caller: Caller, ended: (reason: string) => void, project?: string): () => void
+  watch(caller: Caller, ended: Ended, project?: string): () => void
   opened(change: 1 | -1): void
   troubled(error: unknown): void
   delivered(frames: number): void
@@ -214,10 +214,13 @@ export class Streams {
     return ends
   }
 
-  /** Who follows all projects comes back to those that are left. */
+  /** Who follows all projects comes back to those that are left; to clients 401 means never to come back. */
   #watch(caller: Caller, project: string, sink: ByteSink): Stop {
-    if (project === ALL) return this.#ports.watch(caller, reason => sink.end(408, 'Request Timeout', `closing stream: ${reason}`))
-    return this.#ports.watch(caller, reason => sink.end(401, 'Unauthorized', reason), project)
+    const ended: Ended = (reason, all) => {
+      if (all || project !== ALL) sink.end(401, 'Unauthorized', reason)
+      else sink.end(408, 'Request Timeout', `closing stream: ${reason}`)
+    }
+    return this.#ports.watch(caller, ended, project === ALL ? undefined : project)
   }
 
   #enter(open: Open): Stop {

@@ -31,6 +31,38 @@ function refusal(payload: unknown, place: Place): string {
   return one !== undefined && 'failure' in one ? `${one.failure.code} ${one.failure.message}` : 'accepted'
 }
 
+describe('a key that is given twice', () => {
+  it.each([
+    ['in data', '{"value":1,"value":2}', 'value'],
+    ['as the type', '{"temperature":{"value":1},"temperature":{"value":2}}', 'temperature'],
+    ['inside', '{"temperature":{"value":1,"raw":{"a":1,"b":2,"a":3}}}', 'a'],
+    ['with white space', '{"value" :1,\n"value"\t:\r\n2}', 'value'],
+    ['escaped', '{"v\\u0061lue":1,"value":2}', 'value'],
+    ['with a quote in it', '{"a\\"b":1,"a\\"b":2}', 'a"b'],
+    ['beside a text with colons', '{"value":"x\\":1,\\"value\\":","value":2}', 'value'],
+    ['that is empty', '{"value":1,"":1,"":2}', ''],
+    ['__proto__', '{"value":1,"__proto__":1,"__proto__":2}', '__proto__'],
+    ['deep down', `{"value":${'['.repeat(5000)}{"a":1,"a":2}${']'.repeat(5000)}}`, 'a'],
+  ])('%s is refused by its name', (_, payload, key) => {
+    expect(refusal(payload, typed)).toBe(`invalid payload: the key ${JSON.stringify(key)} is given twice in one object`)
+  })
+
+  it('is refused in an array of events and in a line, of which the others are taken', () => {
+    const twice = '{"device":"d","data":{"level":{"value":3,"value":4}}}'
+    const good = '{"device":"d","data":{"level":{"value":3}}}'
+    expect(refusal(`[${good},${twice}]`, open)).toContain('the key "value" is given twice')
+    const [one, other] = decodeLines(json(`${good}\n${twice}`), open, clock)
+    expect(eventOf(one)).toMatchObject({ device: 'd' })
+    expect(other).toMatchObject({ failure: { message: expect.stringContaining('"value" is given twice') }, element: twice })
+  })
+
+  it('is not one that stands in different objects, or in a text', () => {
+    const data = '{"level":{"value":3,"a":{"value":1,"b":[{"value":1},{"value":2}]},"text":"{\\"value\\":1,\\"value\\" :2}\\\\"}}'
+    expect(refusal(`{"device":"d","data":${data}}`, open)).toBe('accepted')
+    expect(refusal(`[{"device":"d","data":${data}},{"device":"d","data":${data}}]`, open)).toBe('accepted')
+  })
+})
+
 const sample = (value: number, time = NOW) => ({ samples: [{ value, sampleTime: time }], isBackfilled: false })
 
 describe('an event may come', () => {

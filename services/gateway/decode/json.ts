@@ -3,7 +3,7 @@
 import { checkDevice, checkEventId, checkEventType, checkProject, type EventData, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
-import { asciiJson } from '../../../packages/core/json.ts'
+import { asciiJson, repeatedKeyIn } from '../../../packages/core/json.ts'
 import { checkTime, formatTime } from '../../../packages/core/time.ts'
 import { completed } from './complete.ts'
 
@@ -34,6 +34,8 @@ const WHOLE_KEYS: ReadonlySet<string> = new Set(['eventId', 'targetName', 'event
 export function decodeJson(payload: Buffer, place: Place, clock: Clock): Decoded[] {
   const text = utf8(payload)
   const value = parseJson(text, place)
+  const repeated = repeatedKeyIn(text, value)
+  if (repeated !== undefined) throw givenTwice(repeated)
   if (Array.isArray(value) && place.eventType === undefined) return decodeArray(value, place, clock)
   return [decodeOne(value, place, clock, text)]
 }
@@ -57,6 +59,8 @@ function decodeLine(line: string, place: Place, clock: Clock): Decoded {
   } catch (error) {
     return { failure: notJson(error), element: line }
   }
+  const repeated = repeatedKeyIn(line, value)
+  if (repeated !== undefined) return { failure: givenTwice(repeated), element: line }
   return decodeOne(value, place, clock, line)
 }
 
@@ -72,6 +76,11 @@ function tooMany(): Failure {
 
 function notJson(error: unknown): Failure {
   return new Failure('invalid', `payload: not JSON: ${(error as Error).message}`, { field: 'payload', cause: error })
+}
+
+/** One of the two is not what the sender meant, and nobody knows which. */
+function givenTwice(key: string): Failure {
+  return invalid('payload', `the key ${JSON.stringify(key.slice(0, 100))} is given twice in one object`)
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
