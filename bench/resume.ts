@@ -187,7 +187,8 @@ class Witness {
   take(chunk: Buffer): void {
     for (const line of chunk.toString('latin1').split('\n')) {
       const cursor = /"cursor":"([^"]+)"\}\}$/.exec(line)?.[1]
-      if (cursor === undefined) continue
+      // Pings say how far the stream has come.
+      if (cursor === undefined || line.includes('"eventType":"ping"')) continue
       const key = keyOf(line)
       if (this.keys.has(key)) this.doubled++
       this.keys.set(key, this.events.length)

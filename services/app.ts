@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
-import { follow } from '../packages/log/follow.ts'
+import { Followers } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
@@ -200,22 +200,17 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
 
 async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
+  const followers = new Followers({
+    log,
+    connect: () => connect('live', 'worker'),
+    troubled: (error, project) => logger.warn({ project, reason: error.message }, 'log not followed'),
+  })
   return new Streams({
     log,
     cursorKey: await log.cursorKey(),
     store,
     devices,
-    follow: (project, stream, follower) =>
-      follow(
-        {
-          ...follower,
-          log,
-          connect: () => connect(`${stream}-${project}`, 'worker'),
-          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
-        },
-        project,
-        stream,
-      ),
+    follow: (project, stream, follower) => followers.follow(project, stream, follower),
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
     delivered: frames => metrics.streamed.inc(frames),

@@ -99,7 +99,7 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   '@fastify/type-provider-typebox': /^packages\/runtime\/http\.ts$/,
   '@fastify/static': /^services\/console\/console\.ts$/,
   'fastify-sse-v2': /^services\/console\/status\.ts$/,
-  typebox: /^packages\/runtime\/(schema|http)\.ts$|^services\/(console|gateway|stream)\//,
+  typebox: /^packages\/runtime\/(schema|http|operation)\.ts$|^services\/(console|gateway|stream)\//,
   ioredis: /^packages\/redis\//,
   mqtt: /^packages\/cli\/transport\/mqtt\.ts$/,
   commander: /^packages\/cli\//,

@@ -402,6 +402,8 @@ describe('management', () => {
     for await (const page of client.devices.pages({ pageSize: 2 })) names.push(...page.map(({ name }) => name))
     expect(names).toContain('projects/default/devices/labelled')
     expect(new Set(names).size).toBe(names.length)
+    await client.devices.remove('labelled')
+    await expect(client.devices.get('labelled')).rejects.toMatchObject({ status: 404 })
     await expect(client.devices.get('nobody')).rejects.toMatchObject({ status: 404, code: 'not_found', help: expect.any(String) })
   })
 

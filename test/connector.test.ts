@@ -88,7 +88,8 @@ test('an event is pushed with the labels asked for, as they are now, and what is
 test('only the types asked for are pushed', async () => {
   const { path } = await connector('types', { events: ['humidity'] })
   await publish('types-1', 0, 5)
-  const event = { ...temperature('types-1', 0, { eventId: 'humid' }), eventType: 'humidity', data: { humidity: { relativeHumidity: 40 } } }
+  const data = { humidity: { temperature: 20, relativeHumidity: 40 } }
+  const event = { ...temperature('types-1', 0, { eventId: 'humid' }), eventType: 'humidity', data }
   await telltale.send('POST', EVENTS, event)
   await allTaken(path, ['humid'])
   expect(got(path)).toHaveLength(1)
@@ -302,6 +303,19 @@ describe('the resource', () => {
     const patch = { displayName: 'other', httpConfig: { headers: {} } }
     const after = { ...json, displayName: 'other', httpConfig: { ...httpConfig, headers: {} } }
     expect((await telltale.send('PATCH', url, patch)).json).toEqual(after)
+    // A mask keeps what it does not name.
+    const more = {
+      displayName: 'no',
+      status: 'USER_DISABLED',
+      events: ['touch'],
+      httpConfig: { headers: { a: 'b' }, signatureSecret: 'x' },
+    }
+    expect((await telltale.send('PATCH', `${url}?updateMask=httpConfig.signatureSecret,labels`, more)).json).toEqual({
+      ...after,
+      httpConfig: { ...after.httpConfig, signatureSecret: 'x' },
+    })
+    const back = { httpConfig: { signatureSecret: 's3cret' } }
+    expect((await telltale.send('PATCH', `${url}?update_mask=http_config`, back)).json).toEqual(after)
     // Some clients send back all that they have.
     expect((await telltale.send('PATCH', url, { ...after, events: ['touch'] })).json).toEqual({ ...after, events: ['touch'] })
     expect((await telltale.http(`${url}:metrics`)).json).toMatchObject({

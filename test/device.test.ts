@@ -1,6 +1,7 @@
 // Devices over HTTP, end to end: lists, labels, transfer and the emulator, in the words of the contract's tables (contracts.md 1.a).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DeviceEvent } from '../packages/core/event.ts'
+import { newAccount } from './tenant.ts'
 import { eventually, type Json, removeDirectories, startTelltale, stored, type Telltale } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
@@ -228,7 +229,13 @@ describe('a label', () => {
     }
     expect(await listed('labelFilters=constructor%3D%3Cb%3E')).toEqual(['labelled'])
     expect((await telltale.http(LABELS)).json).toMatchObject({
-      labels: [{ key: 'constructor' }, { key: 'toString' }, { key: 'hasOwnProperty' }],
+      labels: [{ key: 'constructor' }, { key: 'hasOwnProperty' }, { key: 'toString' }],
+    })
+    const first = (await telltale.http(`${LABELS}?pageSize=2`)).json
+    expect(first).toMatchObject({ labels: [{ key: 'constructor' }, { key: 'hasOwnProperty' }] })
+    expect((await telltale.http(`${LABELS}?page_size=2&page_token=${String(first['nextPageToken'])}`)).json).toMatchObject({
+      labels: [{ key: 'toString' }],
+      nextPageToken: '',
     })
     expect((await telltale.http(LABELS, { method: 'POST', body: '{"key":"__proto__","value":"x"}' })).status).toBe(400)
     expect((await telltale.http(`${LABELS}/__proto__`)).status).toBe(404)
@@ -240,6 +247,7 @@ describe('a label', () => {
     { key: 'a' },
     { key: 'a', value: 5 },
     { key: 'a', value: 'x', more: 1 },
+    { key: 'virtual-sensor', value: '' },
     [],
     'text',
   ])('%j is refused', async body => expect((await telltale.send('POST', LABELS, body)).status).toBe(400))
@@ -274,6 +282,15 @@ describe('a batch update', () => {
     )
   })
 
+  test('cannot make a device one of the emulator', async () => {
+    await put('b-real', { type: 't' })
+    const addLabels = { 'virtual-sensor': '' }
+    const { json } = await update({ devices: [nameOf('b-real')], addLabels })
+    expect(json).toMatchObject({ batchErrors: [{ status: { code: 'INVALID_ARGUMENT', message: expect.stringContaining('emulator') } }] })
+    expect((await telltale.http(`${DEVICES}/b-real`)).json['labels']).toEqual({})
+    expect((await telltale.send('PUT', `${DEVICES}/b-real`, { type: 't', labels: addLabels })).status).toBe(400)
+  })
+
   test.each([
     {},
     { devices: [] },
@@ -291,6 +308,45 @@ describe('a batch update', () => {
     expect(json).toEqual({ batchErrors: [] })
     expect(performance.now() - begunMs).toBeLessThan(3000)
     expect(await listed('labelFilters=many%3Dyes&pageSize=100')).toHaveLength(1000)
+  })
+})
+
+describe('a device that is removed', () => {
+  const rule = { name: 'removed-too-warm', select: { labels: ['removed'] }, when: { threshold: { field: 'temperature.value', above: 30 } } }
+  const alarms = async (state: string) => {
+    const { json } = await telltale.http(`${PROJECT}/alarms?state=${state}&pageSize=100`)
+    return (json['alarms'] as Json[]).filter(({ device }) => device === 'r-1')
+  }
+
+  test('is gone with labels, last values and alarms; its history stays, and it comes back as a new one', async () => {
+    await put('r-1', { type: 'temperature', labels: { removed: 'soon', zone: 'north' } })
+    expect((await telltale.send('POST', `${PROJECT}/rules`, rule)).status).toBe(200)
+    expect((await telltale.send('POST', `${DEVICES}/r-1:publish`, { temperature: { value: 31 } })).status).toBe(200)
+    await eventually(async () => expect(await alarms('active')).toHaveLength(1))
+    await eventually(async () => expect(await stored(telltale, 'r-1')).toHaveLength(2))
+    const removed = await telltale.http(`${DEVICES}/r-1`, { method: 'DELETE' })
+    expect([removed.status, removed.text]).toEqual([200, '{}'])
+    expect((await telltale.http(`${DEVICES}/r-1`)).status).toBe(404)
+    expect((await telltale.http(`${DEVICES}/r-1`, { method: 'DELETE' })).status).toBe(404)
+    await eventually(async () => expect([await alarms('active'), await alarms('cleared')]).toEqual([[], [expect.anything()]]))
+    await eventually(async () =>
+      expect((await labelEvents('r-1')).at(-1)).toEqual({ added: {}, modified: {}, removed: ['removed', 'zone'] }),
+    )
+    expect((await stored(telltale, 'r-1')).filter(({ eventType }) => eventType === 'temperature')).toHaveLength(1)
+    // Within a second gateways have forgotten that it was there.
+    await eventually(async () => {
+      await telltale.send('POST', `${DEVICES}/r-1:publish`, { co2: { ppm: 400 } })
+      expect((await telltale.http(`${DEVICES}/r-1`)).json).toMatchObject({ type: 'co2', labels: {} })
+    })
+  })
+
+  test('was removed by an admin of the project; a developer removes those of the emulator', async () => {
+    await put('r-2', { type: 'temperature' })
+    const developer = await newAccount(telltale, 'default', { 'projects/default': 'project.developer' })
+    expect((await developer.call('DELETE', `${DEVICES}/r-2`)).status).toBe(403)
+    expect((await telltale.http(`${DEVICES}/r-2`)).status).toBe(200)
+    const { json } = await developer.call('POST', DEVICES, { type: 'temperature' })
+    expect((await developer.call('DELETE', `/v2/${String(json['name'])}`)).status).toBe(200)
   })
 })
 
@@ -339,10 +395,8 @@ describe('the emulator', () => {
     expect(await listed(`device_ids=not-emulated&deviceIds=${id}`)).toEqual([id, 'not-emulated'])
     expect((await telltale.http(`${EMULATOR}/not-emulated`)).status).toBe(404)
     expect((await telltale.send('POST', `${EMULATOR}/not-emulated:publish`, { temperature: { value: 1 } })).status).toBe(404)
-    for (const base of [DEVICES, EMULATOR]) {
-      const { status, json } = await telltale.http(`${base}/not-emulated`, { method: 'DELETE' })
-      expect([status, json['error']]).toEqual([400, expect.stringContaining('only emulated devices can be deleted')])
-    }
+    const { status } = await telltale.http(`${EMULATOR}/not-emulated`, { method: 'DELETE' })
+    expect([status, (await telltale.http(`${DEVICES}/not-emulated`)).status]).toEqual([404, 200])
   })
 
   test.each([
@@ -413,7 +467,7 @@ describe('the emulator', () => {
         },
       },
     ],
-    [{ networkStatus: { signalStrength: 60 } }, { networkStatus: { ...status, rssi: null, cloudConnectors: [] } }],
+    [{ networkStatus: { signalStrength: 60, rssi: -70 } }, { networkStatus: { ...status, rssi: -70, cloudConnectors: [] } }],
     [{ batteryStatus: { percentage: 100 } }, { batteryStatus: { percentage: 100, updateTime: now } }],
     [
       { connectionStatus: { connection: 'ETHERNET' } },
@@ -465,7 +519,7 @@ describe('the emulator', () => {
     [{ probeWireStatus: { state: 'FIVE_WIRE' } }, /TWO_WIRE or THREE_WIRE/],
     [{ connectionStatus: { connection: 'WIFI' } }, /SDS or ETHERNET or CELLULAR or OFFLINE/],
     [{ networkStatus: { signalStrength: 1, transmissionMode: 'LOUD' } }, /LOW_POWER_STANDARD_MODE or HIGH_POWER_BOOST_MODE/],
-    [{ networkStatus: { signalStrength: 1, cloudConnectors: [{}] } }, /cloudConnectors\.0\.id/],
+    [{ networkStatus: { signalStrength: 1, rssi: -70, cloudConnectors: [{}] } }, /cloudConnectors\.0\.id/],
     [{ co2: { ppm: '400' } }, /data\.co2\.ppm/],
     [{ touchCount: {} }, /data\.touchCount\.total/],
   ])('refuses %j', async (body, message) => {

@@ -22,7 +22,7 @@ type Line = {
   readonly status?: number
   /** Makes what the examples name. */
   readonly before?: () => Promise<unknown>
-  /** Where the example of the path cannot be used: `default` is not to be deleted. */
+  /** Where the example of the path cannot be used: `default` is not to be deleted, nor what is used later. */
   readonly path?: Readonly<Record<string, string>>
   readonly after?: (answer: Json) => unknown
 }
@@ -51,6 +51,9 @@ const FREEZER = '/v2/projects/default/devices/freezer-1'
 
 /** By their operation ids, in the order in which they are called. */
 const LINES: readonly [operationId: string, line?: Line][] = [
+  ['getHealth'],
+  ['getReadiness'],
+  ['getMetrics'],
   ['listRoles'],
   ['getRole'],
   ['createEvents'],
@@ -69,14 +72,15 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['streamEvents'],
   ['streamDeviceEvents'],
   ['createEmulatedDevice', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
-  ['deleteEmulatedDevice'],
+  ['deleteDevice', { path: { device: EMULATED } }],
   ['createEmulatedDeviceEmulator', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
   ['listEmulatedDevices'],
   ['publishEmulated'],
   ['getEmulatedDevice', { before: () => reported(real.get(EMULATED)) }],
   ['putEmulatedDevice'],
-  ['deleteEmulatedDeviceEmulator'],
+  ['deleteEmulatedDevice'],
   ['putChannel'],
+  ['getChannel'],
   ['listChannels'],
   ['createRule'],
   ['putRule'],
@@ -220,9 +224,10 @@ async function firstFrame(path: string): Promise<Answer> {
   return { status, headers, text, json: {} }
 }
 
-function problemsOf(operation: Operation, expected: number, { status, json }: Answer): string[] {
+function problemsOf(operation: Operation, expected: number, { status, headers, text, json }: Answer): string[] {
+  const body = isStream(operation) || headers.get('content-type')?.includes('json') ? json : text
   const wrong = status === expected ? '' : `expected ${expected}`
-  return [wrong, breaches(operation, status, json), unlikeExample(operation, status, json)].filter(problem => problem !== '')
+  return [wrong, breaches(operation, status, body), unlikeExample(operation, status, body)].filter(problem => problem !== '')
 }
 
 // ---- what the examples name

@@ -59,6 +59,7 @@ function problemOf(operation: Operation, { login }: Sent, { status, headers, tex
   if (status >= 400) return errorProblem(operation, status, text)
   if (login !== 'ours' && operation.path.startsWith('/v2/projects/')) return 'answered without credentials'
   if (isStream(operation)) return ''
+  if (headers['content-type']?.startsWith('text/plain')) return breaches(operation, status, text)
   const json = parsed(text)
   return json === undefined ? 'not JSON' : breaches(operation, status, json)
 }

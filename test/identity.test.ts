@@ -62,6 +62,28 @@ describe('a service account', () => {
     expect((await telltale.http(`${ACCOUNTS}/${id}`)).status).toBe(404)
   })
 
+  test('and whatever else is patched refuses a mask that names what is not there, and parameters that it does not know', async () => {
+    const { name } = await done(telltale.send('POST', ACCOUNTS, { displayName: 'masked' }))
+    const routes: [path: string, body: object][] = [
+      [`/v2/${String(name)}`, { displayName: 'x' }],
+      ['/v2/projects/default', { displayName: 'x' }],
+      ['/v2/organizations/default', { displayName: 'x' }],
+      ['/v2/projects/default/members/nobody', { roles: ['roles/project.user'] }],
+      ['/v2/organizations/default/members/nobody', { roles: ['roles/organization.admin'] }],
+      ['/v2/projects/default/devices/nobody/labels/zone', { value: 'x' }],
+      ['/v2/projects/default/dataconnectors/nobody', { displayName: 'x' }],
+    ]
+    for (const [path, body] of routes) {
+      const masked = await telltale.send('PATCH', `${path}?updateMask=bogus`, body)
+      expect([path, masked.status, masked.json['error']]).toEqual([
+        path,
+        400,
+        expect.stringMatching(/^updateMask: unknown path bogus; known here: \w/),
+      ])
+      expect([path, (await telltale.send('PATCH', `${path}?colour=red`, body)).json['field']]).toEqual([path, 'colour'])
+    }
+  })
+
   test('may do nothing until it is a member, and then what its role allows', async () => {
     const somebody = await newAccount(telltale, 'default')
     expect((await done(somebody.call('GET', '/v2/projects')))['projects']).toEqual([])

@@ -272,6 +272,18 @@ describe('what is refused', () => {
     expect(newest).toMatchObject({ payload: body, encoding: 'utf8' })
   })
 
+  test.each([
+    ['gap', '{"from":"a","to":"b"}', /^eventType: gap is written by Telltale itself/],
+    ['ping', '1', /^eventType: ping is written by Telltale itself/],
+    ['labelsChanged', '1', /^eventType: labelsChanged is written by Telltale itself/],
+    ['humidity', '40', /^data\.humidity\.temperature: expected a number/],
+  ])('over MQTT %s that followers would take for something else, or fail at, is quarantined', async (eventType, payload, reason) => {
+    await client.publishAsync(`d/not-${eventType}/${eventType}`, payload, { qos: 1 })
+    const records = await quarantined(`d/not-${eventType}/${eventType}`)
+    expect(records).toEqual([expect.objectContaining({ payload, reason: expect.stringMatching(reason) })])
+    expect((await telltale.http(`/v2/projects/default/devices/not-${eventType}`)).status).toBe(404)
+  })
+
   test('over MQTT a refused publish is acknowledged and quarantined, and the next good one goes through on the same connection', async () => {
     const own = await telltale.mqtt()
     await own.publishAsync('d/refused/temperature', '{"value":}', { qos: 1 })

@@ -77,6 +77,7 @@ describe('a stream topic', () => {
   test('takes filters by label, pings, one device, and alarms', async () => {
     await telltale.send('PUT', '/v2/projects/default/devices/mq-north', { type: 'temperature', labels: { zone: 'north' } })
     const north = await follow(`${TOPIC}?label_filters=zone%3Dnorth&ping_interval=1s`)
+    await telltale.send('PUT', '/v2/projects/default/devices/mq-one', { type: 'temperature' })
     const one = await follow('projects/default/devices/mq-one:stream')
     const alarms = await follow('projects/default/alarms:stream', 1)
     await publish('mq-south', 1)

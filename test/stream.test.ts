@@ -194,7 +194,27 @@ describe('filters', () => {
     reader.close()
   })
 
-  test.each(['event_types=a%20b', 'since=yesterday', 'cursor=', 'event_types='])('%s is refused with its name', async parameters => {
+  test('of one device follow a device that there is, and no other', async () => {
+    const refused = async (path: string) => {
+      const { status, json } = await telltale.http(path)
+      return [status, (json['error'] as { message: string }).message]
+    }
+    await publish(series('one-only', 0, 1))
+    expect(await refused(`${PROJECT}/devices/nope:stream`)).toEqual([404, 'device nope does not exist in project default'])
+    expect(await refused('/v2/projects/-/devices/nope:stream')).toEqual([404, expect.stringMatching(/^device nope does not exist in/)])
+    expect(await refused(`${PROJECT}/devices/one-only:stream?device_ids=other`)).toEqual([400, expect.stringMatching(/^deviceIds: /)])
+    for (const path of [`${PROJECT}/devices/one-only:stream`, '/v2/projects/-/devices/one-only:stream'])
+      expect((await follow('device_ids=one-only', { path })).status).toBe(200)
+  })
+
+  test.each([
+    'event_types=a%20b',
+    'since=2099-01-01T00:00:00Z',
+    'since=9999-12-31T23:59:59Z',
+    'since=yesterday',
+    'cursor=',
+    'event_types=',
+  ])('%s is refused with its name', async parameters => {
     const { status, json } = await telltale.http(`${PROJECT}/devices:stream?${parameters}`)
     expect(status).toBe(400)
     expect((json['error'] as { message: string }).message).toMatch(

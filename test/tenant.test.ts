@@ -136,6 +136,12 @@ describe('an organization', () => {
     await done(admin.call('PATCH', `/v2/${text(another, 'name')}`, { displayName: 'Q2' }))
     expect((await done(admin.call('GET', `/v2/projects/${project}/permissions`)))['permissions']).toContain('project.create')
     expect((await done(admin.call('GET', `${path}/permissions`)))['permissions']).toContain('organization.update')
+    for (const list of [`/v2/projects/${project}/permissions`, `${path}/permissions`]) {
+      const first = await done(admin.call('GET', `${list}?pageSize=2`))
+      expect(first['permissions']).toHaveLength(2)
+      const second = await done(admin.call('GET', `${list}?pageSize=1&pageToken=${text(first, 'nextPageToken')}`))
+      expect(first['permissions']).not.toContain((second['permissions'] as string[])[0])
+    }
     expect((await admin.call('DELETE', path)).status).toBe(409)
     expect((await admin.call('GET', '/v2/organizations/default')).status).toBe(404)
     const foreign = await admin.call('POST', '/v2/projects', { displayName: 'R', organization: 'organizations/default' })

@@ -38,7 +38,7 @@ describe('a transfer', () => {
     await eventually(async () =>
       expect((await telltale.http(path('default', 'moving'))).json['reported']).toHaveProperty('temperature.value', 35),
     )
-    const reader = await telltale.stream('', { path: `${path(other, 'moving')}:stream` })
+    const reader = await telltale.stream('device_ids=moving', { path: `/v2/projects/${other}/devices:stream` })
     const { status, json } = await transfer(other, nameOf('default', 'moving'))
     expect([status, json]).toEqual([200, { transferredDevices: [nameOf(other, 'moving')], transferErrors: [] }])
     expect((await telltale.http(path('default', 'moving'))).status).toBe(404)
@@ -77,6 +77,8 @@ describe('a transfer', () => {
       'devices/x',
       nameOf(other, 'moving'),
       nameOf('default', 'willing'),
+      // Once more, as a list that people put together may have it.
+      `/${nameOf('default', 'willing')}`,
       nameOf('nowhere', 'x'),
     )
     const errors = (json['transferErrors'] as { device: string; status: { code: string } }[]).map(one => [one.device, one.status.code])

@@ -120,6 +120,7 @@ describe('a WebSocket', () => {
 
   test('follows alarms, and one device', async () => {
     const alarms = await follow('', {}, '/v2/projects/default/alarms:stream')
+    await telltale.send('PUT', '/v2/projects/default/devices/ws-one', { type: 'temperature' })
     const one = await follow('', {}, '/v2/projects/default/devices/ws-one:stream')
     await publish('ws-other', 1)
     await publish('ws-one', 2)

@@ -232,11 +232,10 @@ describe('publish', () => {
 
   test('sends over MQTT when asked to', async () => {
     const { code, out } = await telltale('publish', 'door', 'contact', 'OPEN', '--mqtt', '--json')
-    expect([code, JSON.parse(out)]).toEqual([
-      0,
-      { accepted: true, eventId: overMqtt[0]?.eventId, protocol: 'mqtt', ms: expect.any(Number) },
-    ])
+    expect([code, JSON.parse(out)]).toEqual([0, { sent: true, eventId: overMqtt[0]?.eventId, protocol: 'mqtt', ms: expect.any(Number) }])
     expect(overMqtt[0]?.data).toMatchObject({ contact: { state: 'OPEN' } })
+    const { out: said } = await telltale('publish', 'door', 'contact', 'OPEN', '--mqtt')
+    expect(said).toMatch(/^sent [0-9a-v]{20} over mqtt in \d+ ms\n$/)
   })
 
   test('takes JSON with or without the type around it', async () => {

@@ -1,4 +1,4 @@
-// `telltale publish DEVICE TYPE VALUE`: one event, and whether the server took it.
+// `telltale publish DEVICE TYPE VALUE`: one event, and whether the server took it, as far as the protocol tells.
 import type { Command } from 'commander'
 import { checkDevice, checkEventId, checkEventType, type EventData, mainField } from '../core/event.ts'
 import { Failure, invalid } from '../core/failure.ts'
@@ -46,13 +46,15 @@ async function publish(device: string, eventType: string, value: string, options
   const delivery = await deliver(target, plan, terminal, undefined, async transport => {
     if (!terminal.stopped.aborted) await transport.send(outgoing(target.project, draft, eventId))
   })
-  const accepted = delivery.acked === 1
-  const reason = accepted ? undefined : printable(delivery.refusals[0]?.reason ?? delivery.failure ?? NO_ANSWER)
+  const done = delivery.acked === 1
+  // An ack of MQTT does not say that the event was good: what is refused is acknowledged and quarantined.
+  const word = protocol === 'mqtt' ? 'sent' : 'accepted'
+  const reason = done ? undefined : printable(delivery.refusals[0]?.reason ?? delivery.failure ?? NO_ANSWER)
   const ms = delivery.worstAckMs
-  if (options.json === true) await writeLine(terminal.out, JSON.stringify({ accepted, eventId, protocol, ms, reason }))
-  else if (reason !== undefined) await writeLine(terminal.err, `error: not accepted: ${reason}`)
-  else await writeLine(terminal.out, `${paletteOf(terminal.out, terminal.env).green('accepted')} ${eventId} over ${protocol} in ${ms} ms`)
-  return accepted
+  if (options.json === true) await writeLine(terminal.out, JSON.stringify({ [word]: done, eventId, protocol, ms, reason }))
+  else if (reason !== undefined) await writeLine(terminal.err, `error: not ${word}: ${reason}`)
+  else await writeLine(terminal.out, `${paletteOf(terminal.out, terminal.env).green(word)} ${eventId} over ${protocol} in ${ms} ms`)
+  return done
 }
 
 const NO_ANSWER = 'no answer in time; it may have arrived, and publishing it again with --time and --event-id is harmless'

@@ -61,6 +61,11 @@ export class Devices {
     return this.#api.request('DELETE', this.#api.path(`devices/${id(device)}/labels/${id(key)}`))
   }
 
+  /** Its history stays; a sensor that goes on sending comes back as a new device. For admins of the project. */
+  remove(device: string): Promise<unknown> {
+    return this.#api.request('DELETE', this.#api.path(`devices/${id(device)}`))
+  }
+
   /** Moves devices of this project to another. */
   transfer(devices: readonly string[], toProject: string): Promise<Wire.Transfer> {
     const body = { devices: devices.map(device => this.#name(device)) }

@@ -1,6 +1,6 @@
 // Event time in and out: every form RFC 3339 allows, and the ones it does not.
 import { describe, expect, it } from 'vitest'
-import { formatDuration, formatTime, parseDuration, parseTime } from './time.ts'
+import { checkTime, formatDuration, formatTime, parseDuration, parseTime } from './time.ts'
 
 describe('a time', () => {
   it.each([
@@ -42,6 +42,13 @@ describe('a time', () => {
     ' 2025-03-02T06:41:09Z',
     '2025-03-02T06:41:09Z\n',
   ])('%j is not one that can be kept exactly', text => expect(parseTime(text)).toBeUndefined())
+
+  it.each([
+    ['9999-12-31T23:59:59Z', 'until: expected a time until 2255-06-05T23:47:34.740991Z, after which microseconds are not exact'],
+    ['0001-01-01T00:00:00Z', 'until: expected a time from 1684-07-28T00:12:25.259009Z, before which microseconds are not exact'],
+    ['2025-02-29T06:41:09Z', 'until: expected an RFC 3339 time such as 2026-01-31T12:00:00Z'],
+    [5, 'until: expected an RFC 3339 time such as 2026-01-31T12:00:00Z'],
+  ])('%j is refused with the reason', (value, message) => expect(() => checkTime(value, 'until')).toThrow(message))
 
   it.each([
     [0, '1970-01-01T00:00:00.000000Z'],

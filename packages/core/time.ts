@@ -1,4 +1,5 @@
 // Event time: microseconds since 1970 as a number (exact until the year 2255), RFC 3339 on the wire, durations as `10s`.
+import { invalid } from './failure.ts'
 
 const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/
 const MINUTE_US = 60_000_000
@@ -8,6 +9,24 @@ const MINUTE_US = 60_000_000
  * (years 1684 to 2255). Digits beyond the sixth are cut; a leap second (`:60`) is the first of the next minute.
  */
 export function parseTime(text: string): number | undefined {
+  const timeUs = anyTime(text)
+  return timeUs !== undefined && Number.isSafeInteger(timeUs) ? timeUs : undefined
+}
+
+/** As `parseTime`; fails with what is wrong with the field. */
+export function checkTime(value: unknown, field: string): number {
+  const timeUs = typeof value === 'string' ? anyTime(value) : undefined
+  if (timeUs === undefined) throw invalid(field, 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
+  if (Number.isSafeInteger(timeUs)) return timeUs
+  const limit = formatTime(timeUs > 0 ? Number.MAX_SAFE_INTEGER : Number.MIN_SAFE_INTEGER)
+  throw invalid(
+    field,
+    `expected a time ${timeUs > 0 ? 'until' : 'from'} ${limit}, ${timeUs > 0 ? 'after' : 'before'} which microseconds are not exact`,
+  )
+}
+
+/** Also where it is not exact. */
+function anyTime(text: string): number | undefined {
   if (!RFC3339.test(text)) return undefined
   const month = digits(text, 5, 2)
   const day = digits(text, 8, 2)
@@ -20,8 +39,7 @@ export function parseTime(text: string): number | undefined {
   const offsetUs = zoneOffsetUs(text, zoneAt)
   if (offsetUs === undefined) return undefined
   const timeUs = (dayNumber(digits(text, 0, 4), month, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1_000_000
-  const exact = timeUs + fractionUs(text, 20, zoneAt) - offsetUs
-  return Number.isSafeInteger(exact) ? exact : undefined
+  return timeUs + fractionUs(text, 20, zoneAt) - offsetUs
 }
 
 const COLON = 58

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { LogEntry } from './entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from './fixture.ts'
-import { type FollowPorts, follow } from './follow.ts'
+import { type Follower, Followers, type FollowPorts } from './follow.ts'
 import { projectKey } from './key.ts'
 import { Log } from './log.ts'
 
@@ -17,20 +17,24 @@ describe.skipIf(installed === undefined)('a follower', () => {
 
   const append = async (project: string, device: string) => (await log.append(project, batchOf(project, [{ device, timeUs: 1 }]))).entryId
 
-  async function start(project: string, change: Partial<FollowPorts> = {}, from?: string) {
+  async function start(project: string, change: Partial<Follower & FollowPorts> = {}, from?: string) {
     const seen: string[] = []
     const troubles: string[] = []
-    const ports: FollowPorts = {
-      log,
-      connect: () => server.connect(),
+    const { log: itsLog, retryMs, connect, ...rest } = change
+    const followers = new Followers({
+      log: itsLog ?? log,
+      connect: connect ?? (() => server.connect()),
+      troubled: error => void troubles.push(error.message),
+      ...(retryMs === undefined ? {} : { retryMs }),
+    })
+    const follower: Follower = {
       arrived: entries => void seen.push(...entries.flatMap(({ events }) => events.map(({ device }) => device))),
       jumped: to => void seen.push(`jumped ${to}`),
-      troubled: error => void troubles.push(error.message),
-      ...change,
+      ...rest,
     }
-    const followed = await follow(ports, project, 'log', from)
+    const followed = await followers.follow(project, 'log', follower, from)
     onTestFinished(() => followed.stop())
-    return { seen, troubles, followed }
+    return { seen, troubles, followed, followers }
   }
 
   it('is given each entry once, in order, from the moment it begins', async () => {
@@ -100,6 +104,7 @@ describe.skipIf(installed === undefined)('a follower', () => {
     let isTrimmed = false
     const trimming = {
       last: log.last.bind(log),
+      unblock: log.unblock.bind(log),
       trimmed: async (...asked: Parameters<Log['trimmed']>) => {
         if (!isTrimmed) await log.trim(project, (await append(project, 'd')) as string)
         isTrimmed = true
@@ -148,5 +153,96 @@ describe.skipIf(installed === undefined)('a follower', () => {
     await append(project, 'late')
     await append(project, 'later')
     expect(seen).toEqual([])
+  })
+
+  describe('of many streams', () => {
+    async function startMany(count: number) {
+      let connections = 0
+      const seen = new Map<string, string[]>()
+      const followers = new Followers({
+        log,
+        connect: () => {
+          connections++
+          return server.connect()
+        },
+        troubled: error => expect(error).toBeUndefined(),
+      })
+      const start = async (project: string, hold: () => Promise<void> | void = () => {}) => {
+        const own: string[] = []
+        seen.set(project, own)
+        const arrived = async (entries: readonly LogEntry[]) => {
+          own.push(...entries.flatMap(({ events }) => events.map(({ device }) => device)))
+          await hold()
+        }
+        const followed = await followers.follow(project, 'log', { arrived, jumped: () => {} })
+        onTestFinished(() => followed.stop())
+        return followed
+      }
+      const projects = Array.from({ length: count }, () => freshProject())
+      const follows = await Promise.all(projects.map(project => start(project)))
+      return { projects, follows, start, seen, connections: () => connections }
+    }
+
+    it('reads them on few connections, each in order', async () => {
+      const { projects, seen, connections } = await startMany(120)
+      expect(connections()).toBe(3)
+      const names = Array.from({ length: 10 }, (_, i) => `d${i}`)
+      await Promise.all(
+        projects.map(async project => {
+          for (const name of names) await append(project, name)
+        }),
+      )
+      await until('all of them', () => projects.every(project => seen.get(project)?.length === 10), 10_000)
+      for (const project of projects) expect(seen.get(project)).toEqual(names)
+    })
+
+    it('goes on at once with one that came later, and is not held up by one that takes its time', async () => {
+      const { projects, start, seen } = await startMany(3)
+      let go = () => {}
+      const held = new Promise<void>(resolve => {
+        go = resolve
+      })
+      const [slow, late] = [freshProject(), freshProject()]
+      await start(slow, () => held)
+      await append(slow, 'first')
+      await until('the slow one has it', () => seen.get(slow)?.length === 1)
+      await append(slow, 'second')
+      const startedMs = performance.now()
+      await start(late)
+      for (const project of [...projects, late]) {
+        await append(project, 'quick')
+        await until('the others have it', () => seen.get(project)?.length === 1, 1000)
+      }
+      go()
+      await until('and then the slow one', () => seen.get(slow)?.length === 2, 1000)
+      // Each wait would else last until the read returns by itself.
+      expect(performance.now() - startedMs).toBeLessThan(1900)
+    })
+
+    it('gives one that has stopped nothing, and closes a connection with the last on it', async () => {
+      const { projects, follows, seen, connections, start } = await startMany(2)
+      await follows[0]?.stop()
+      for (const project of projects) await append(project, 'late')
+      await until('the other has it', () => seen.get(projects[1] ?? '')?.length === 1)
+      expect(seen.get(projects[0] ?? '')).toEqual([])
+      await follows[1]?.stop()
+      const again = freshProject()
+      await start(again)
+      await append(again, 'new')
+      await until('it is read', () => seen.get(again)?.length === 1)
+      expect(connections()).toBe(2)
+    })
+
+    it('loses and repeats nothing when Redis is killed and comes back', async () => {
+      const { projects, seen } = await startMany(5)
+      const sent: string[] = []
+      for (let i = 0; i < 12; i++) {
+        for (const project of projects) await append(project, `d${i}`)
+        sent.push(`d${i}`)
+        if (i === 4 || i === 8) server.signal('SIGKILL')
+      }
+      await until('all of them', () => projects.every(project => (seen.get(project)?.length ?? 0) >= 12), 10_000)
+      for (const project of projects) expect(seen.get(project)).toEqual(sent)
+    })
   })
 })

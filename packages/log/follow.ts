@@ -1,8 +1,9 @@
-// Following: one reader per project and process, which learns of each new entry as soon as it is on disk.
+// Following: who follows a stream learns of each new entry as soon as it is on disk.
 import type { Redis } from 'ioredis'
 import { compareIds, type LogEntry, parseEntry } from './entry.ts'
 import { projectKey } from './key.ts'
 import type { Log, Stream } from './log.ts'
+import { Reader, type Reading, type Row } from './reader.ts'
 
 export type Follow = {
   /** Everything up to this entry has been given to `arrived`, or `jumped` over. */
@@ -22,87 +23,150 @@ export type Follower = {
   stuck?(error: Error): void
 }
 
-export type FollowPorts = Follower & {
-  readonly log: Pick<Log, 'last' | 'trimmed'>
+export type FollowPorts = {
+  readonly log: Pick<Log, 'last' | 'trimmed' | 'unblock'>
   /** A connection of its own, on which reading may block. */
   connect(): Promise<Redis>
-  /** It fails, for another reason than before; it is tried again. */
-  troubled(error: Error): void
+  /** A project cannot be followed, for another reason than before; it is tried again. */
+  troubled(error: Error, project: string): void
   /** Between two tries; 200. */
   readonly retryMs?: number
 }
 
-const BLOCK_MS = 2000
-/** Entries of up to 1 MiB each come with one read, and many more while they are as small as most. */
-const MIN_ENTRIES = 10
-const MAX_ENTRIES = 500
-const READ_CHARS = 1024 * 1024
 const RETRY_MS = 200
 const STUCK_AFTER = 50
 
-/** Follows from the newest entry at the time of the call, or from the entry after `from`. */
-export async function follow(ports: FollowPorts, project: string, stream: Stream, from?: string): Promise<Follow> {
-  let position = from ?? (await ports.log.last(project, stream))
-  let stopped = false
-  const redis = await ports.connect()
-  const key = projectKey(project, stream)
-  const failures = new Failures(ports)
-  let count = MIN_ENTRIES
-  const step = async () => {
-    const [found] = (await redis.xread('COUNT', count, 'BLOCK', BLOCK_MS, 'STREAMS', key, position)) ?? []
-    if (!found || stopped) return
-    let entries = found[1].map(([id, fields]) => parseEntry(id, fields))
-    // Asked after reading: what was gone then is gone now. In between more may have gone; that counts as gone, too.
-    const trimmed = await ports.log.trimmed(project, stream)
-    if (compareIds(position, trimmed) < 0) {
-      await ports.jumped(trimmed)
-      position = trimmed
-      entries = entries.filter(({ id }) => compareIds(id, trimmed) > 0)
+/** Follows many streams over few connections: as many as are needed, each for as long as it is. */
+export class Followers {
+  readonly #ports: FollowPorts
+  readonly #readers = new Set<Reader>()
+  /** One after the other, so that those who come together share a connection. */
+  #entering: Promise<unknown> = Promise.resolve()
+
+  constructor(ports: FollowPorts) {
+    this.#ports = ports
+  }
+
+  /** Follows from the newest entry at the time of the call, or from the entry after `from`. */
+  async follow(project: string, stream: Stream, follower: Follower, from?: string): Promise<Follow> {
+    const start = from ?? (await this.#ports.log.last(project, stream))
+    const following = new Following(this.#ports, project, stream, follower, start)
+    const reader = await this.#enter(following)
+    return {
+      position: () => following.position(),
+      stop: async () => {
+        if (reader.remove(following)) this.#readers.delete(reader)
+        await following.stop()
+      },
     }
-    if (entries.length === 0) return
-    await ports.arrived(entries)
-    position = entries.at(-1)?.id ?? position
-    count = Math.max(MIN_ENTRIES, Math.min(MAX_ENTRIES, Math.floor(READ_CHARS / charsOf(entries))))
   }
-  const run = async () => {
-    while (!stopped)
-      try {
-        await step()
-        failures.over()
-      } catch (error) {
-        if (stopped) return
-        failures.add(error as Error, position)
-        await new Promise(resolve => setTimeout(resolve, ports.retryMs ?? RETRY_MS))
-      }
+
+  #enter(following: Following): Promise<Reader> {
+    const entering = this.#entering.then(async () => {
+      const reader = [...this.#readers].find(one => one.hasRoomFor(following.key)) ?? (await this.#open())
+      reader.add(following)
+      return reader
+    })
+    // Whoever called is told; the next one tries on its own.
+    this.#entering = Promise.allSettled([entering])
+    return entering
   }
-  const running = run()
-  return {
-    position: () => position,
-    stop: async () => {
-      stopped = true
-      redis.disconnect()
-      await running
-    },
+
+  async #open(): Promise<Reader> {
+    const { connect, log } = this.#ports
+    const reader = new Reader({ redis: await connect(), unblock: clientId => log.unblock(clientId) })
+    this.#readers.add(reader)
+    return reader
+  }
+}
+
+class Following implements Reading {
+  readonly key: string
+  readonly #ports: FollowPorts
+  readonly #project: string
+  readonly #stream: Stream
+  readonly #follower: Follower
+  readonly #failures: Failures
+  #position: string
+  #stopped = false
+  #taking: Promise<number> | undefined
+
+  constructor(ports: FollowPorts, project: string, stream: Stream, follower: Follower, from: string) {
+    this.key = projectKey(project, stream)
+    this.#ports = ports
+    this.#project = project
+    this.#stream = stream
+    this.#follower = follower
+    this.#failures = new Failures(error => ports.troubled(error, project), follower)
+    this.#position = from
+  }
+
+  position(): string {
+    return this.#position
+  }
+
+  take(rows: readonly Row[]): Promise<number> {
+    this.#taking = this.#take(rows)
+    return this.#taking
+  }
+
+  failed(error: Error): void {
+    if (!this.#stopped) this.#failures.add(error, this.#position)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#taking
+  }
+
+  async #take(rows: readonly Row[]): Promise<number> {
+    if (this.#stopped) return 1
+    try {
+      const entries = rows.map(([id, fields]) => parseEntry(id, fields))
+      await this.#give(entries)
+      this.#failures.over()
+      return charsOf(entries)
+    } catch (error) {
+      this.failed(error as Error)
+      if (!this.#stopped) await new Promise(resolve => setTimeout(resolve, this.#ports.retryMs ?? RETRY_MS))
+      return 1
+    }
+  }
+
+  async #give(entries: readonly LogEntry[]): Promise<void> {
+    // Asked after reading: what was gone then is gone now. In between more may have gone; that counts as gone, too.
+    const trimmed = await this.#ports.log.trimmed(this.#project, this.#stream)
+    const isJump = compareIds(this.#position, trimmed) < 0
+    if (this.#stopped) return
+    if (isJump) {
+      await this.#follower.jumped(trimmed)
+      this.#position = trimmed
+    }
+    const due = isJump ? entries.filter(({ id }) => compareIds(id, trimmed) > 0) : entries
+    if (due.length > 0) await this.#follower.arrived(due)
+    this.#position = due.at(-1)?.id ?? this.#position
   }
 }
 
 /** Says each reason once, and what does not pass again and again. */
 class Failures {
-  readonly #ports: Pick<FollowPorts, 'troubled' | 'stuck'>
+  readonly #troubled: (error: Error) => void
+  readonly #follower: Follower
   #reason = ''
   #at = ''
   #times = 0
 
-  constructor(ports: Pick<FollowPorts, 'troubled' | 'stuck'>) {
-    this.#ports = ports
+  constructor(troubled: (error: Error) => void, follower: Follower) {
+    this.#troubled = troubled
+    this.#follower = follower
   }
 
   add(error: Error, at: string): void {
-    if (error.message !== this.#reason) this.#ports.troubled(error)
+    if (error.message !== this.#reason) this.#troubled(error)
     if (error.message !== this.#reason || at !== this.#at) this.#times = 0
     this.#reason = error.message
     this.#at = at
-    if (++this.#times % STUCK_AFTER === 0) this.#ports.stuck?.(error)
+    if (++this.#times % STUCK_AFTER === 0) this.#follower.stuck?.(error)
   }
 
   over(): void {

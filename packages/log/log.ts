@@ -164,6 +164,11 @@ export class Log {
     return (await this.#redis.get(key)) as string
   }
 
+  /** Ends the wait of a blocking command on another connection, if it waits. */
+  async unblock(clientId: number): Promise<void> {
+    await this.#redis.client('UNBLOCK', clientId)
+  }
+
   /** The clock by which entries get their ids. */
   async clockMs(): Promise<number> {
     const [seconds, micros] = await this.#redis.time()

@@ -61,6 +61,13 @@ describe.skipIf(installed === undefined)('http', () => {
     expect((await get('/open', {})).statusCode).toBe(200)
   })
 
+  it('refuses parameters on a route that takes none, but for a token', async () => {
+    const answer = await get('/v2/projects/home/devices/a?colour=blue')
+    expect([answer.statusCode, answer.json().error]).toEqual([400, 'colour: unknown parameter; known here: none'])
+    expect((await post('/v2/echo?token=a', '{}')).statusCode).toBe(200)
+    expect((await get('/open?colour=blue', {})).statusCode).toBe(200)
+  })
+
   it.each([
     ['nobody', {}],
     ['an unknown key', { authorization: basic('other', 'secret-of-key') }],
@@ -149,7 +156,7 @@ describe.skipIf(installed === undefined)('http', () => {
   })
 
   it('answers streams with an object, because their clients read one', async () => {
-    const answer = await get('/v2/projects/home/devices:stream?cursor=x')
+    const answer = await get('/v2/projects/home/devices:stream?token=x')
     expect([answer.statusCode, answer.json()]).toEqual([
       400,
       {

@@ -3,7 +3,7 @@ import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { RouteOptions } from 'fastify'
 import type { HttpApp } from './http.ts'
-import { ErrorBody, exampleOf } from './schema.ts'
+import { ErrorBody, exampleOf, NoQuery } from './schema.ts'
 import { publicUrl } from './verb.ts'
 
 const DESCRIPTION = `Devices, live streams, history, rules and alarms.
@@ -52,6 +52,7 @@ export async function addOpenApi(app: HttpApp, version: string): Promise<void> {
     if (route.url.startsWith(DOCS)) route.config = { ...route.config, open: true }
     checkDescribed(route)
     describeErrors(route)
+    closeQuery(route)
   })
   app.get('/openapi.json', { config: { open: true } }, () => app.swagger())
   await app.register(fastifySwaggerUi, { routePrefix: DOCS, staticCSP: true, transformStaticCSP: () => DOCS_CSP, logLevel: 'warn' })
@@ -73,4 +74,9 @@ function checkDescribed({ method, url, schema }: RouteOptions): void {
 function describeErrors(route: RouteOptions): void {
   if (route.schema?.operationId === undefined) return
   route.schema.response = { ...(route.schema.response as object), default: ErrorBody }
+}
+
+/** Without a schema a query is not looked at: what it asks for would be ignored without a word. */
+function closeQuery({ url, schema }: RouteOptions): void {
+  if (API.test(url) && schema && !schema.querystring) schema.querystring = NoQuery
 }

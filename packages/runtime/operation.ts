@@ -1,4 +1,5 @@
 // For whoever operates it: /healthz (the process lives), /readyz (it can do its work), /metrics (Prometheus).
+import { Type } from 'typebox'
 import type { HttpApp } from './http.ts'
 import { METRICS_TYPE } from './metric.ts'
 
@@ -10,6 +11,27 @@ export type Check = {
   run(): Promise<unknown>
 }
 
+const tags = ['operation']
+const Health = Type.Object({ status: Type.Literal('ok') })
+const Readiness = Type.Object(
+  { status: Type.Union([Type.Literal('ready'), Type.Literal('not ready')]) },
+  { additionalProperties: Type.Union([Type.Literal('ok'), Type.Literal('away')]), description: 'and, by its name, each thing it needs' },
+)
+const HEALTH = { operationId: 'getHealth', summary: 'Whether the process lives', tags, response: { 200: Health } }
+const READINESS = {
+  operationId: 'getReadiness',
+  summary: 'Whether the process can do its work; 503 when it cannot',
+  tags,
+  response: { 200: Readiness, 503: Readiness },
+}
+const METRICS = {
+  operationId: 'getMetrics',
+  summary: 'Metrics in the text format of Prometheus',
+  tags,
+  produces: ['text/plain'],
+  response: { 200: Type.String() },
+}
+
 const CHECK_MS = 2000
 const GIVE_UP_MS = 30_000
 
@@ -19,15 +41,16 @@ export function addOperationRoutes(
   checks: readonly Check[],
   started: () => boolean,
 ): void {
-  app.get('/healthz', { config: { open: true } }, async () => ({ status: 'ok' }))
+  app.get('/healthz', { config: { open: true }, schema: HEALTH }, async () => ({ status: 'ok' }) as const)
   const asking = checks.map(check => [check, watched(check, app.log)] as const)
-  app.get('/readyz', { config: { open: true } }, async (_request, reply) => {
+  app.get('/readyz', { config: { open: true }, schema: READINESS }, async (_request, reply) => {
     const results = await Promise.all(asking.map(async ([check, ask]) => [check, await ask()] as const))
     const ready = started() && results.every(([{ vital }, found]) => !vital || found === 'ok')
-    const body = { status: ready ? 'ready' : 'not ready', ...Object.fromEntries(results.map(([{ name }, found]) => [name, found])) }
-    return reply.status(ready ? 200 : 503).send(body)
+    const status = ready ? 'ready' : 'not ready'
+    const each = Object.fromEntries(results.map(([{ name }, found]) => [name, found]))
+    return reply.status(ready ? 200 : 503).send({ status, ...each })
   })
-  app.get('/metrics', { config: { open: true } }, async (_request, reply) => {
+  app.get('/metrics', { config: { open: true }, schema: METRICS }, async (_request, reply) => {
     const texts = await Promise.all(metrics.map(read => read()))
     return reply.type(METRICS_TYPE).send(texts.join('\n'))
   })

@@ -13,6 +13,9 @@ export const PageQuery = {
   ),
 }
 
+/** Of routes that take no parameters. */
+export const NoQuery = Type.Object({})
+
 /** One page of a list: `nextPageToken` is empty on the last. */
 export function listOf<Name extends string, Item extends TSchema>(name: Name, item: Item) {
   return Type.Object({ [name]: Type.Array(item), nextPageToken: Type.String() } as {
@@ -164,7 +167,8 @@ function parameterValue(name: string, before: unknown, texts: readonly string[],
   return convert(texts[0] as string, parameter)
 }
 
-function camel(name: string): string {
+/** A name as it is here, however it was spelled. */
+export function camel(name: string): string {
   return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
 }
 

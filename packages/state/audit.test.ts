@@ -67,7 +67,7 @@ describe.skipIf(installed === undefined)('the audit', () => {
     const fields = (path: string, status: string) => ['path', path, 'status', status]
     for (const place of ['5-0', '6-0']) {
       await server.redis.xadd(projectKey(project, 'audit'), place, ...fields(`/done/${place}`, '200'))
-      await server.redis.xadd(projectKey(project, 'refused'), place, ...fields(`/refused/${place}`, '403'))
+      await server.redis.xadd(projectKey(project, 'frequent'), place, ...fields(`/refused/${place}`, '403'))
     }
     for (const limit of [1, 2, 3]) expect(await pages(limit)).toEqual(['/done/6-0', '/refused/6-0', '/done/5-0', '/refused/5-0'])
   })

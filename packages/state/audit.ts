@@ -21,8 +21,8 @@ export type AuditEntry = {
 export type AuditRecord = AuditEntry & { readonly id: string; readonly time: string }
 
 const MAX_RECORDS = 10_000
-/** Of what was refused, which anybody with a key brings about as often as they like: it pushes out only its own kind. */
-const MAX_REFUSED = 1000
+/** Of what comes often, or was refused, which anybody with a key brings about at will: it pushes out only its own kind. */
+const MAX_FREQUENT = 1000
 const MAX_PATH = 500
 
 export class Audit {
@@ -32,38 +32,38 @@ export class Audit {
     this.#redis = redis
   }
 
-  /** Resolves when Redis has it on disk. */
-  async add(scope: Scope, entry: AuditEntry): Promise<void> {
+  /** Resolves when Redis has it on disk. @param isFrequent a change that whole fleets make. */
+  async add(scope: Scope, entry: AuditEntry, isFrequent = false): Promise<void> {
     const { path, resource, status, ...rest } = entry
     const fields = { ...rest, path: path.slice(0, MAX_PATH), resource: resource.slice(0, MAX_PATH), status: String(status) }
-    const [kind, max] = status >= 400 ? (['refused', MAX_REFUSED] as const) : (['audit', MAX_RECORDS] as const)
+    const [kind, max] = isFrequent || status >= 400 ? (['frequent', MAX_FREQUENT] as const) : (['audit', MAX_RECORDS] as const)
     await this.#redis.xadd(auditKey(scope, kind), 'MAXLEN', '~', max, '*', ...Object.entries(fields).flat())
   }
 
   /** Newest first; `before` is the id of the last record of the page before. */
   async list(scope: Scope, before: string, limit: number): Promise<AuditRecord[]> {
-    const isRefused = before.endsWith(REFUSED)
-    const id = isRefused ? before.slice(0, -REFUSED.length) : before
-    // Of two at one place the refused one is the second.
-    const [changed, refused] = await Promise.all([
+    const isFrequent = before.endsWith(FREQUENT)
+    const id = isFrequent ? before.slice(0, -FREQUENT.length) : before
+    // Of two at one place the frequent one is the second.
+    const [changed, frequent] = await Promise.all([
       this.#redis.xrevrange(auditKey(scope, 'audit'), id === '' ? '+' : `(${id}`, '-', 'COUNT', limit),
-      this.#redis.xrevrange(auditKey(scope, 'refused'), id === '' ? '+' : isRefused ? `(${id}` : id, '-', 'COUNT', limit),
+      this.#redis.xrevrange(auditKey(scope, 'frequent'), id === '' ? '+' : isFrequent ? `(${id}` : id, '-', 'COUNT', limit),
     ])
-    const rows = [...changed.map(row => ({ row, mark: '' })), ...refused.map(row => ({ row, mark: REFUSED }))]
+    const rows = [...changed.map(row => ({ row, mark: '' })), ...frequent.map(row => ({ row, mark: FREQUENT }))]
     const newest = rows.toSorted((a, b) => compareIds(b.row[0], a.row[0])).slice(0, limit)
     return newest.map(({ row: [place, fields], mark }) => toRecord(`${place}${mark}`, fields))
   }
 }
 
-/** Ends the id of a record of what was refused. */
-const REFUSED = 'r'
+/** Ends the id of a record of what is frequent. */
+const FREQUENT = 'r'
 
 /** Whether it may be the id of a record. */
 export function isRecordId(text: string): boolean {
   return /^\d{1,15}-\d{1,15}r?$/.test(text)
 }
 
-function auditKey(scope: Scope, name: 'audit' | 'refused'): string {
+function auditKey(scope: Scope, name: 'audit' | 'frequent'): string {
   const [kind, id = ''] = scope.split('/')
   return kind === 'projects' ? projectKey(id, name) : registryKey(`${name}:${id}`)
 }

@@ -34,12 +34,21 @@ export class Channels {
     return row === null ? undefined : (JSON.parse(row) as Channel)
   }
 
+  async one(project: string, name: string): Promise<Channel> {
+    const channel = await this.find(project, name)
+    if (!channel) throw missing(project, name)
+    return channel
+  }
+
   async save(project: string, channel: Channel): Promise<void> {
     await this.#redis.hset(projectKey(project, 'channels'), channel.name, JSON.stringify(channel))
   }
 
   async remove(project: string, name: string): Promise<void> {
-    if ((await this.#redis.hdel(projectKey(project, 'channels'), name)) === 0)
-      throw new Failure('not_found', `channel ${name} does not exist in project ${project}`, { field: 'channel' })
+    if ((await this.#redis.hdel(projectKey(project, 'channels'), name)) === 0) throw missing(project, name)
   }
+}
+
+function missing(project: string, name: string): Failure {
+  return new Failure('not_found', `channel ${name} does not exist in project ${project}`, { field: 'channel' })
 }

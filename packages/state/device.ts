@@ -66,7 +66,7 @@ export class Devices {
 
   /** Creates a device; `conflict` when there is one. */
   async create(project: string, device: Device): Promise<void> {
-    checkLabels(device.labels)
+    checkLabels(device)
     await this.#swap(project, device.id, before => {
       if (before) throw exists(project, device.id)
       return { after: device }
@@ -75,7 +75,7 @@ export class Devices {
 
   /** Creates a device or replaces its type, labels and product number; returns the change of labels. */
   async put(project: string, device: Device): Promise<LabelChange> {
-    checkLabels(device.labels)
+    checkLabels(device)
     return this.#swap(project, device.id, () => ({ after: device }))
   }
 
@@ -92,7 +92,7 @@ export class Devices {
     return this.#swap(project, id, before => {
       if (!before) throw missing(project, id)
       const labels = change(before.labels)
-      checkLabels(labels)
+      checkLabels({ id, labels })
       return { after: { ...before, labels } }
     })
   }

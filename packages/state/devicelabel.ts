@@ -1,6 +1,6 @@
 // Labels of a device: what they may be, and what changed between two states of it.
-import type { Device } from '../core/device.ts'
-import { Failure } from '../core/failure.ts'
+import { type Device, isEmulated, VIRTUAL } from '../core/device.ts'
+import { Failure, invalid } from '../core/failure.ts'
 
 export type LabelChange = {
   readonly added: Readonly<Record<string, string>>
@@ -11,9 +11,11 @@ export type LabelChange = {
 const MAX_LABELS = 64
 export const NO_CHANGE: LabelChange = { added: {}, modified: {}, removed: [] }
 
-export function checkLabels(labels: Device['labels']): void {
+export function checkLabels({ id, labels }: Pick<Device, 'id' | 'labels'>): void {
   const keys = Object.keys(labels)
   if (keys.length > MAX_LABELS) throw new Failure('invalid', `labels: at most ${MAX_LABELS}, got ${keys.length}`, { field: 'labels' })
+  for (const key of Object.keys(VIRTUAL))
+    if (Object.hasOwn(labels, key) && !isEmulated(id)) throw invalid(`labels.${key}`, 'expected on devices of the emulator only')
   for (const key of keys) {
     if (key === '' || key.length > 128 || key.includes('=') || key === '__proto__')
       throw new Failure('invalid', `labels.${key}: expected a key of 1 to 128 characters without "="`, { field: `labels.${key}` })

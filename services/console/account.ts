@@ -10,7 +10,8 @@ import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/sche
 import type { Account, Accounts, Key } from '../../packages/state/account.ts'
 import type { Members } from '../../packages/state/member.ts'
 import type { Projects } from '../../packages/state/project.ts'
-import { MAX_PAGE, masked, UpdateMask } from './organization.ts'
+import { masked, UpdateMask } from './mask.ts'
+import { MAX_PAGE } from './organization.ts'
 
 export type AccountPorts = {
   readonly accounts: Accounts
@@ -40,6 +41,7 @@ const AccountBody = Type.Object(
   },
   { additionalProperties: false },
 )
+const FIELDS = Object.keys(AccountBody.properties)
 const project = ProjectId
 const account = Type.String({ maxLength: 64, examples: ['cr1tq0gd2kq0f5m3n780'] })
 const OneAccount = Type.Object({ project, account })
@@ -129,7 +131,7 @@ export function addAccountRoutes(app: HttpApp, ports: AccountPorts): void {
       const { project, account } = request.params
       const caller = callerIn(request, project, 'admin')
       const found = await accounts.one(project, account)
-      const changes = masked(request.query.updateMask, request.body)
+      const changes = masked(request.query.updateMask, request.body, FIELDS)
       if (changes.enableBasicAuth === true) await mayActAs(ports, caller, found)
       const changed = await accounts.change(project, account, before => ({ ...before, ...changes, updateTime: formatTime(nowUs()) }))
       identity.forget()

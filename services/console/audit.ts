@@ -74,10 +74,15 @@ export function addAudit(app: HttpApp, audit: Audit): void {
     )
 }
 
-/** Events are no management, and there are too many of them. */
+/** Events are no management, and there are too many of them; that a device introduces itself is. */
 function changesSomething({ method, routeOptions }: FastifyRequest): boolean {
   const { config, url = '' } = routeOptions
-  return !['GET', 'HEAD', 'OPTIONS'].includes(method) && /^\/(emulator\/)?v2/.test(url) && config.limit !== 'ingest' && !config.raw
+  return (
+    !['GET', 'HEAD', 'OPTIONS'].includes(method) &&
+    /^\/(emulator\/)?v2/.test(url) &&
+    !config.raw &&
+    (config.limit !== 'ingest' || method === 'PUT')
+  )
 }
 
 async function record(audit: Audit, caller: Caller, request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<void> {
@@ -92,7 +97,8 @@ async function record(audit: Audit, caller: Caller, request: FastifyRequest, rep
     status: reply.statusCode,
     requestId: request.id,
   }
-  for (const scope of request.auditScopes ?? scopesOf(caller, request)) await audit.add(scope, entry)
+  for (const scope of request.auditScopes ?? scopesOf(caller, request))
+    await audit.add(scope, entry, request.routeOptions.config.limit === 'ingest')
 }
 
 /**

@@ -19,7 +19,7 @@ describe.skipIf(installed === undefined)('a change of many devices', () => {
     const project = freshProject()
     const quick = await server.connect('producer')
     const devices = new Devices(quick)
-    const names = Array.from({ length: 120 }, (_, i) => `d${String(i).padStart(3, '0')}`)
+    const names = Array.from({ length: 600 }, (_, i) => `d${String(i).padStart(3, '0')}`)
     await devices.register(
       project,
       names.map(name => [name, 't'] as const),
@@ -28,14 +28,14 @@ describe.skipIf(installed === undefined)('a change of many devices', () => {
     const outcomes = await inBatches(log, names, async name => {
       await devices.relabel(project, name, { zone: 'north' }, [])
       changed++
-      if (changed === 50) quick.disconnect()
+      if (changed === 250) quick.disconnect()
     })
     const errors = outcomes.flatMap((failure, i) => (failure ? [statusOf(names[i] ?? '', failure)] : []))
-    expect(outcomes).toHaveLength(120)
-    expect(errors.map(({ device }) => device)).toEqual(names.slice(50))
+    expect(outcomes).toHaveLength(600)
+    expect(errors.map(({ device }) => device)).toEqual(names.slice(250))
     expect(new Set(errors.map(({ status }) => status.code))).toEqual(new Set(['INTERNAL_ERROR']))
     const known = await new Devices(server.redis).get(project, names)
-    expect(known.map(device => device?.labels['zone'])).toEqual(names.map((_, i) => (i < 50 ? 'north' : undefined)))
+    expect(known.map(device => device?.labels['zone'])).toEqual(names.map((_, i) => (i < 250 ? 'north' : undefined)))
   })
 
   it('is refused as a whole, to be sent again, when Redis was away from the start', async () => {

@@ -7,7 +7,7 @@ const Code = Type.Union([Type.Literal('INVALID_ARGUMENT'), Type.Literal('NOT_FOU
 export const DeviceError = Type.Object({ device: Type.String(), status: Type.Object({ code: Code, message: Type.String() }) })
 
 /** As many wait for the disk together; a client waits 3 s for all (contracts.md 1.a.3). */
-const AT_ONCE = 50
+const AT_ONCE = 250
 
 /**
  * What became of each: nothing, or why not. When Redis goes away in the middle, those that were not reached have that as their

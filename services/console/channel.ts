@@ -59,6 +59,15 @@ export function addChannelRoutes(app: HttpApp, { channels, identity, outbound }:
       return { channels: page.map(channel => toJson(project, channel)), nextPageToken: last ? encodeToken(last.name) : '' }
     },
   )
+  app.get(
+    '/v2/projects/:project/channels/:channel',
+    { schema: { operationId: 'getChannel', summary: 'Gets a channel', tags, params: One, response: { 200: ChannelAnswer } } },
+    async request => {
+      const { project, channel } = request.params
+      callerIn(request, project)
+      return toJson(project, await channels.one(project, channel))
+    },
+  )
   app.put(
     '/v2/projects/:project/channels/:channel',
     {

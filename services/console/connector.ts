@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { checkEventType } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import { parseTime } from '../../packages/core/time.ts'
+import { checkTime } from '../../packages/core/time.ts'
 import { type Identity, roleIn } from '../../packages/identity/identity.ts'
 import { covers } from '../../packages/identity/role.ts'
 import type { Log } from '../../packages/log/log.ts'
@@ -13,8 +13,9 @@ import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { AttemptSummary } from '../../packages/state/attempt.ts'
 import type { Connector, Connectors, Progress, ReplayRange, Task } from '../../packages/state/connector.ts'
-import { ConnectorAnswer, ConnectorBody, MetricsAnswer, ReplayBody, type TaskAnswer } from './connectorschema.ts'
+import { ConnectorAnswer, ConnectorBody, FIELDS, MetricsAnswer, ReplayBody, type TaskAnswer } from './connectorschema.ts'
 import { checkHeaders } from './header.ts'
+import { masked, UpdateMask } from './mask.ts'
 
 export type ConnectorRoutePorts = {
   readonly connectors: Connectors
@@ -131,6 +132,7 @@ function addChanging(app: HttpApp, ports: ConnectorRoutePorts): void {
         summary: 'Changes what is given; a data connector that is disabled drops events, one that is enabled begins with the next',
         tags,
         params: One,
+        querystring: UpdateMask,
         body: ConnectorBody,
         response: { 200: ConnectorAnswer },
       },
@@ -138,7 +140,7 @@ function addChanging(app: HttpApp, ports: ConnectorRoutePorts): void {
     async request => {
       const { project, dataconnector } = request.params
       callerIn(request, project, 'developer')
-      const { body } = request
+      const body = masked(request.query.updateMask, request.body, FIELDS)
       const after = await connectors.change(project, dataconnector, before => changed(ports, before, body), await log.last(project))
       return toJson(project, after, identity, true)
     },
@@ -269,17 +271,11 @@ function labelsOf(labels: readonly string[]): string[] {
 
 /** By the time of acceptance, which is the order of the log: what an outage of the receiver missed is in the range of that outage. */
 function rangeOf({ startTime, endTime }: Static<typeof ReplayBody>, nowUs: number, last: string): ReplayRange {
-  const startUs = timeOf(startTime, 'startTime')
-  const endUs = endTime === undefined ? nowUs : timeOf(endTime, 'endTime')
+  const startUs = checkTime(startTime, 'startTime')
+  const endUs = endTime === undefined ? nowUs : checkTime(endTime, 'endTime')
   if (endUs <= startUs) throw invalid('endTime', 'expected a time after startTime')
   const until = endUs >= nowUs ? last : before(endUs)
   return { after: before(startUs), until, startTime, endTime: endTime ?? new Date(nowUs / 1000).toISOString() }
-}
-
-function timeOf(text: string, field: string): number {
-  const timeUs = parseTime(text)
-  if (timeUs === undefined) throw invalid(field, 'expected a time such as 2025-03-02T06:00:00Z')
-  return timeUs
 }
 
 /** The last id before this time. */

@@ -42,6 +42,8 @@ export const ConnectorBody = Type.Object(
     ],
   },
 )
+/** What a mask may name. */
+export const FIELDS = [...Object.keys(ConnectorBody.properties), ...Object.keys(HttpConfig.properties).map(name => `httpConfig.${name}`)]
 export const ConnectorAnswer = Type.Object({
   name: Type.String(),
   displayName: Type.String(),

@@ -1,10 +1,10 @@
-// Devices as people and programs see them: list, get, put.
+// Devices as people and programs see them: list, get, put, remove.
 import { type Static, Type } from 'typebox'
 import { checkDeviceType, type Device, isEmulated, parseLabelFilter, VIRTUAL } from '../../packages/core/device.ts'
 import { checkDevice } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
-import { DeviceId, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import { DeviceId, Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Devices, Reported } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
@@ -136,6 +136,25 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
       const { project, device } = request.params
       callerIn(request, project, 'developer')
       return put(devices, project, device, request.body)
+    },
+  )
+  app.delete(
+    '/v2/projects/:project/devices/:device',
+    {
+      schema: {
+        operationId: 'deleteDevice',
+        summary: 'Removes a device; its history stays, and a sensor that goes on sending comes back as a new one',
+        tags,
+        params: One,
+        response: { 200: Empty },
+      },
+    },
+    async request => {
+      const { project, device } = request.params
+      // Those of the emulator are taken away by who may make them.
+      callerIn(request, project, isEmulated(device) ? 'developer' : 'admin')
+      await devices.remove(project, device)
+      return {}
     },
   )
 }

@@ -27,6 +27,7 @@ export function addEmulatorRoutes(app: HttpApp, ports: DevicePorts): void {
   addCreation(app, ports, '/v2', '')
   addCreation(app, ports, '/emulator/v2', 'Emulator')
   addOwnRoutes(app, ports)
+  addRemoval(app, ports)
 }
 
 function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffix: string): void {
@@ -55,28 +56,6 @@ function addCreation(app: HttpApp, { devices }: DevicePorts, base: string, suffi
       const device = { id: `emu${newId()}`, type: checkDeviceType(type), labels: { ...labels, ...VIRTUAL }, productNumber: '' }
       await devices.create(project, device)
       return present(devices, project, device)
-    },
-  )
-  app.delete(
-    `${base}/projects/:project/devices/:device`,
-    {
-      schema: {
-        operationId: `deleteEmulatedDevice${suffix}`,
-        summary: 'Removes an emulated device; its history stays',
-        tags,
-        params: Type.Object({ project, device: EmulatedId }),
-        response: { 200: Empty },
-      },
-    },
-    async request => {
-      const { project, device } = request.params
-      callerIn(request, project, 'developer')
-      if (!isEmulated((await devices.one(project, device)).id))
-        throw new Failure('invalid', `device: ${device} is not of the emulator, and only emulated devices can be deleted`, {
-          field: 'device',
-        })
-      await devices.remove(project, device)
-      return {}
     },
   )
 }
@@ -130,6 +109,27 @@ function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
       const { project, device } = request.params
       callerIn(request, project, 'developer')
       return put(devices, project, emulated(project, device), request.body)
+    },
+  )
+}
+
+function addRemoval(app: HttpApp, { devices }: DevicePorts): void {
+  app.delete(
+    '/emulator/v2/projects/:project/devices/:device',
+    {
+      schema: {
+        operationId: 'deleteEmulatedDevice',
+        summary: 'Removes an emulated device; its history stays',
+        tags: ['emulator'],
+        params: Type.Object({ project: ProjectId, device: EmulatedId }),
+        response: { 200: Empty },
+      },
+    },
+    async request => {
+      const { project, device } = request.params
+      callerIn(request, project, 'developer')
+      await devices.remove(project, emulated(project, device))
+      return {}
     },
   )
 }

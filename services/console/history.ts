@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { checkEventType } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import { formatTime, parseDuration, parseTime } from '../../packages/core/time.ts'
+import { checkTime, formatTime, parseDuration } from '../../packages/core/time.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { DeviceId, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
@@ -204,9 +204,7 @@ function rangeOf({ startTime, endTime }: { startTime?: string; endTime?: string 
 function timeOf(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   // A plus that nobody escaped is a space in a query.
-  const timeUs = parseTime(text.replace(/ (?=\d\d:\d\d$)/, '+'))
-  if (timeUs === undefined) throw invalid(name, `expected an RFC 3339 time such as 2026-01-31T12:00:00Z, got ${text.slice(0, 100)}`)
-  return timeUs
+  return checkTime(text.replace(/ (?=\d\d:\d\d$)/, '+'), name)
 }
 
 function tokenOf({ fromUs, toUs }: Range, last: EventRecord | RawReading | EventPlace | undefined): string {

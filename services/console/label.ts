@@ -3,10 +3,12 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
+import { pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import { DeviceError, inBatches, statusOf } from './batch.ts'
 import { Labels, One, project, tags } from './device.ts'
+import { masked, UpdateMask } from './mask.ts'
 
 const KEY = Type.String({ maxLength: 128, examples: ['zone'] })
 const VALUE = Type.String({ maxLength: 512, examples: ['north'] })
@@ -74,9 +76,8 @@ function addReading(app: HttpApp, devices: Devices): void {
     },
     async request => {
       const { labels } = await deviceOf(devices, request, request.params)
-      // At most 64, so that one page always holds them.
-      const all = Object.entries(labels).map(([key, value]) => toJson(request.params, key, value))
-      return { labels: all, nextPageToken: '' }
+      const { page, nextPageToken } = pageIn(Object.entries(labels), ([key]) => key, request.query)
+      return { labels: page.map(([key, value]) => toJson(request.params, key, value)), nextPageToken }
     },
   )
   app.get(
@@ -113,6 +114,7 @@ function addWriting(app: HttpApp, devices: Devices): void {
         summary: 'Changes a label',
         tags,
         params: OneLabel,
+        querystring: UpdateMask,
         body: LabelValue,
         response: { 200: Label },
       },
@@ -120,8 +122,10 @@ function addWriting(app: HttpApp, devices: Devices): void {
     async request => {
       const { project, device, key } = request.params
       callerIn(request, project, 'developer')
-      const { value, key: named = key } = request.body
+      const { key: named = key } = request.body
       if (named !== key) throw invalid('body.key', `expected the label of the address, ${key}: a key cannot be changed`)
+      const { value } = masked(request.query.updateMask, request.body, Object.keys(LabelValue.properties))
+      if (value === undefined) return toJson(request.params, key, existing((await devices.one(project, device)).labels, key))
       await devices.edit(project, device, labels => {
         existing(labels, key)
         return { ...labels, [key]: value }

@@ -5,13 +5,14 @@ import { Failure, invalid } from '../../packages/core/failure.ts'
 import { formatTime } from '../../packages/core/time.ts'
 import { type Caller, covers, type Identity, ROLES, type Role, type RoleRecord, roleIn } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
-import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
+import { decodeToken, encodeToken, pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Account, Accounts } from '../../packages/state/account.ts'
 import type { Member, Members } from '../../packages/state/member.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import { pageOf, type Scope } from '../../packages/state/registry.ts'
-import { administratorOf, callerOf, MAX_PAGE, OrganizationId, UpdateMask } from './organization.ts'
+import { masked, UpdateMask } from './mask.ts'
+import { administratorOf, callerOf, MAX_PAGE, OrganizationId } from './organization.ts'
 
 export type MemberPorts = {
   readonly accounts: Accounts
@@ -109,7 +110,11 @@ function addRoleRoutes(app: HttpApp): void {
         response: { 200: listOf('roles', RoleAnswer) },
       },
     },
-    async () => ({ roles: ROLES.map(roleToJson), nextPageToken: '' }),
+    async request => {
+      // In the order of what they allow.
+      const { page, nextPageToken } = pageIn(ROLES, one => String(ROLES.indexOf(one)), request.query)
+      return { roles: page.map(roleToJson), nextPageToken }
+    },
   )
   const params = Type.Object({ role: Type.String({ maxLength: 100, examples: ['project.user'] }) })
   app.get(
@@ -198,8 +203,9 @@ function addRoutesOf(app: HttpApp, ports: MemberPorts, kind: Kind): void {
       const { parent, member } = request.params
       kind.admit(request, parent, 'admin')
       const scope: Scope = `${path}/${parent}`
+      const { roles } = masked(request.query.updateMask, request.body, ['roles'])
       const before = await members.one(scope, member)
-      const changed = request.body.roles === undefined ? before : { ...before, role: roleOf(kind, request.body.roles) }
+      const changed = roles === undefined ? before : { ...before, role: roleOf(kind, roles) }
       if (changed !== before) await members.change(scope, changed)
       identity.forget()
       return present(ports, kind, parent, changed)

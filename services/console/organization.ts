@@ -1,16 +1,17 @@
 // Organisations: known to their admins alone, who may do everything in their projects.
 import type { FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { Failure } from '../../packages/core/failure.ts'
 import { formatTime } from '../../packages/core/time.ts'
 import { type Caller, type Identity, permissionsOf, requireOrganization } from '../../packages/identity/identity.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
-import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
+import { decodeToken, encodeToken, pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Accounts } from '../../packages/state/account.ts'
 import type { Organization, Organizations } from '../../packages/state/organization.ts'
 import { pageOf } from '../../packages/state/registry.ts'
+import { masked, UpdateMask } from './mask.ts'
 
 export type OrganizationPorts = {
   readonly organizations: Organizations
@@ -21,10 +22,12 @@ export type OrganizationPorts = {
 
 export const MAX_PAGE = 100
 export const DisplayName = Type.String({ minLength: 1, maxLength: 128, examples: ['Cold store north'] })
+const Page = Type.Object(PageQuery)
 export const Permissions = listOf('permissions', Type.String())
 
 const OrganizationAnswer = Type.Object({ name: Type.String(), displayName: Type.String() })
 const OrganizationBody = Type.Object({ displayName: DisplayName }, { additionalProperties: false })
+const FIELDS = Object.keys(OrganizationBody.properties)
 export const OrganizationId = Type.String({ maxLength: 63, examples: ['default'] })
 const One = Type.Object({ organization: OrganizationId })
 const tags = ['organizations']
@@ -94,7 +97,7 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
     async request => {
       const { organization } = request.params
       administratorOf(request, organization)
-      const { displayName } = masked(request.query.updateMask, request.body)
+      const { displayName } = masked(request.query.updateMask, request.body, FIELDS)
       return toJson(
         displayName === undefined ? await organizations.one(organization) : await organizations.rename(organization, displayName),
       )
@@ -136,7 +139,7 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
     },
     async request => {
       administratorOf(request, request.params.organization)
-      return { permissions: [...permissionsOf('organization.admin')], nextPageToken: '' }
+      return pageOfPermissions(permissionsOf('organization.admin'), request.query)
     },
   )
 }
@@ -162,18 +165,9 @@ export function administratorOf(request: FastifyRequest, organization: string): 
   return caller
 }
 
-/** Some clients name the fields that a PATCH is about. */
-export const UpdateMask = Type.Object({
-  updateMask: Type.Optional(
-    Type.String({ maxLength: 200, description: 'fields that are changed, separated by commas; absent: those in the body' }),
-  ),
-})
-
-/** The fields of a PATCH that its mask names; all without a mask. */
-export function masked<Body extends object>(mask: string | undefined, body: Body): Partial<Body> {
-  if (mask === undefined) return body
-  const names = new Set(mask.split(',').map(name => name.trim()))
-  return Object.fromEntries(Object.entries(body).filter(([name]) => names.has(name))) as Partial<Body>
+export function pageOfPermissions(all: readonly string[], query: Static<typeof Page>) {
+  const { page, nextPageToken } = pageIn(all, permission => permission, query)
+  return { permissions: page, nextPageToken }
 }
 
 function toJson({ id, displayName }: Organization) {

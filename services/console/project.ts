@@ -16,7 +16,8 @@ import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Organizations } from '../../packages/state/organization.ts'
 import type { Project, Projects } from '../../packages/state/project.ts'
-import { callerOf, DisplayName, MAX_PAGE, masked, Permissions, UpdateMask } from './organization.ts'
+import { masked, UpdateMask } from './mask.ts'
+import { callerOf, DisplayName, MAX_PAGE, Permissions, pageOfPermissions } from './organization.ts'
 
 export type ProjectPorts = {
   readonly projects: Projects
@@ -39,6 +40,7 @@ const ProjectAnswer = Type.Object({
 const organization = Type.String({ maxLength: 100, description: 'name of an organization', examples: ['organizations/default'] })
 const CreateBody = Type.Object({ displayName: DisplayName, organization }, { additionalProperties: false })
 const PatchBody = Type.Object({ displayName: Type.Optional(DisplayName) }, { additionalProperties: false })
+const FIELDS = Object.keys(PatchBody.properties)
 const ListQuery = Type.Object({
   organization: Type.Optional(organization),
   query: Type.Optional(Type.String({ maxLength: 200, description: 'part of the display name of the project or its organization' })),
@@ -108,7 +110,7 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
     async request => {
       const { project } = request.params
       callerIn(request, project, 'admin')
-      const { displayName } = masked(request.query.updateMask, request.body)
+      const { displayName } = masked(request.query.updateMask, request.body, FIELDS)
       return present(ports, displayName === undefined ? await projects.one(project) : await projects.rename(project, displayName))
     },
   )
@@ -141,7 +143,7 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
     async request => {
       const { project } = request.params
       const caller = callerIn(request, project)
-      return { permissions: [...permissionsIn(caller, await projects.one(project))], nextPageToken: '' }
+      return pageOfPermissions(permissionsIn(caller, await projects.one(project)), request.query)
     },
   )
 }

@@ -11,7 +11,7 @@ const TransferBody = Type.Object(
   { additionalProperties: false, examples: [{ devices: ['projects/workshop/devices/freezer-2'] }] },
 )
 const TransferAnswer = Type.Object({ transferredDevices: Type.Array(Type.String()), transferErrors: Type.Array(DeviceError) })
-const NAME = /^\/?projects\/([^/]+)\/devices\/([^/]+)$/
+const NAME = /^projects\/([^/]+)\/devices\/([^/]+)$/
 
 export function addTransferRoutes(app: HttpApp, devices: Devices): void {
   app.post(
@@ -29,7 +29,7 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
     async request => {
       const { project: target } = request.params
       callerIn(request, target, 'admin')
-      const { devices: names } = request.body
+      const names = [...new Set(request.body.devices.map(name => name.replace(/^\//, '')))]
       const outcomes = await inBatches(request.log, names, async name => {
         const [source, id] = placeOf(name)
         callerIn(request, source, 'admin')

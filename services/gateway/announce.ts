@@ -2,7 +2,7 @@
 // those included that are made while this runs.
 import type { Redis } from 'ioredis'
 import type { LogEntry } from '../../packages/log/entry.ts'
-import { type Follow, follow } from '../../packages/log/follow.ts'
+import { type Follow, Followers } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
@@ -24,14 +24,20 @@ const PAGE = 1000
 
 export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
   const followed = new Map<string, Follow>()
+  const { log, logger } = ports
+  const followers = new Followers({
+    log,
+    connect: () => ports.connect('alarms'),
+    troubled: (error, project) => logger.warn({ project, reason: error.message }, 'alarms not followed'),
+  })
   const unreadable = new Set<string>()
   /** Each by itself: one project that cannot be read keeps neither the others nor the gateway waiting. */
   const begin = async (project: string) => {
     try {
-      followed.set(project, await announceIn(ports, project))
+      followed.set(project, await announceIn(ports, followers, project))
       unreadable.delete(project)
     } catch (error) {
-      if (!unreadable.has(project)) ports.logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
+      if (!unreadable.has(project)) logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
       unreadable.add(project)
     }
   }
@@ -64,7 +70,7 @@ export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop()
   }
 }
 
-async function announceIn(ports: AnnouncePorts, project: string): Promise<Follow> {
+async function announceIn(ports: AnnouncePorts, followers: Followers, project: string): Promise<Follow> {
   const announce = (alarm: AlarmDocument) =>
     ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
   const from = await ports.log.last(project, 'alarmlog')
@@ -77,14 +83,11 @@ async function announceIn(ports: AnnouncePorts, project: string): Promise<Follow
     }
   }
   await announceAll()
-  const followPorts = {
-    log: ports.log,
-    connect: () => ports.connect(`alarms-${project}`),
+  const follower = {
     arrived: async (entries: readonly LogEntry[]) => {
       for (const { events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument)
     },
     jumped: announceAll,
-    troubled: (error: Error) => ports.logger.warn({ project, reason: error.message }, 'alarms not followed'),
   }
-  return follow(followPorts, project, 'alarmlog', from)
+  return followers.follow(project, 'alarmlog', follower, from)
 }

@@ -21,8 +21,12 @@ export type Follow = (caller: Caller, topic: StreamTopic, lines: Lines) => Promi
 const MAX_TOPICS = 20
 /** Beyond this the stream's policy for slow readers holds. */
 const MAX_QUEUED_BYTES = 256 * 1024
-/** Below what the socket buffers, so that aedes never waits for this client: it would cut it off after a second. */
-const MAX_SOCKET_BYTES = 8 * 1024
+/**
+ * What sockets of clients are to buffer. Streams stay below it with their largest frame, so that aedes never waits for this client: it
+ * would cut it off after a second, whatever its policy.
+ */
+export const SOCKET_BYTES = 256 * 1024
+const MAX_WRITING_BYTES = 64 * 1024
 const MAX_WRITING = 50
 /** QoS 1 without PUBACK. */
 const MAX_UNACKED = 100
@@ -30,12 +34,14 @@ const LOOK_EVERY_MS = 50
 /** What a client gets to take its last frame. */
 const LINGER_MS = 5000
 
+/** What all streams of a client have handed over and aedes has not written yet. */
+type Way = { bytes: number }
 type Followed = { readonly lines: ClientLines; leave: () => void }
 
 export class Live {
   readonly #broker: Aedes
   readonly #follow: Follow
-  readonly #byClient = new Map<Client, Map<string, Followed>>()
+  readonly #byClient = new Map<Client, { readonly topics: Map<string, Followed>; readonly way: Way }>()
   #counter = 0
 
   constructor(broker: Aedes, follow: Follow) {
@@ -45,10 +51,10 @@ export class Live {
       for (const topic of topics) this.#leave(client, topic)
     })
     broker.on('clientReady', client => {
-      for (const { lines } of this.#byClient.get(client)?.values() ?? []) lines.ready()
+      for (const { lines } of this.#byClient.get(client)?.topics.values() ?? []) lines.ready()
     })
     broker.on('ack', (packet, client) => {
-      for (const [topic, { lines }] of this.#byClient.get(client) ?? [])
+      for (const [topic, { lines }] of this.#byClient.get(client)?.topics ?? [])
         if (!packet || (packet as PublishPacket).topic === topic) lines.acked()
     })
   }
@@ -56,10 +62,10 @@ export class Live {
   /** Rejects with a Failure when the stream is not to be had; a topic that is followed already begins again. */
   async enter(client: Client, caller: Caller, text: string, topic: StreamTopic, qos: 0 | 1): Promise<boolean> {
     if (client.closed || client.conn.destroyed) return false
-    const topics = this.#topicsOf(client)
+    const { topics, way } = this.#of(client)
     if (topics.size >= MAX_TOPICS && !topics.has(text)) return false
     this.#leave(client, text)
-    const lines = new ClientLines(client, text, qos, packet => this.#publish(client, packet))
+    const lines = new ClientLines(client, text, qos, way, packet => this.#publish(client, packet))
     const followed: Followed = { lines, leave: () => {} }
     topics.set(text, followed)
     try {
@@ -73,22 +79,23 @@ export class Live {
     return true
   }
 
-  #topicsOf(client: Client): Map<string, Followed> {
+  #of(client: Client): { readonly topics: Map<string, Followed>; readonly way: Way } {
     const known = this.#byClient.get(client)
     if (known) return known
-    const topics = new Map<string, Followed>()
-    this.#byClient.set(client, topics)
+    const fresh = { topics: new Map<string, Followed>(), way: { bytes: 0 } }
+    this.#byClient.set(client, fresh)
     // Of a client that goes before its CONNACK (a session that is restored) aedes has no event.
     client.conn.once('close', () => {
-      for (const topic of topics.keys()) this.#leave(client, topic)
+      for (const topic of fresh.topics.keys()) this.#leave(client, topic)
       this.#byClient.delete(client)
     })
-    return topics
+    return fresh
   }
 
   #leave(client: Client, topic: string): void {
-    const followed = this.#byClient.get(client)?.get(topic)
-    this.#byClient.get(client)?.delete(topic)
+    const topics = this.#byClient.get(client)?.topics
+    const followed = topics?.get(topic)
+    topics?.delete(topic)
     followed?.lines.close()
     followed?.leave()
   }
@@ -105,6 +112,7 @@ class ClientLines implements Lines {
   readonly #client: Client
   readonly #topic: string
   readonly #qos: 0 | 1
+  readonly #way: Way
   readonly #publish: (packet: PublishPacket) => Promise<void>
   #queue: Buffer[] = []
   #queuedBytes = 0
@@ -117,10 +125,11 @@ class ClientLines implements Lines {
   #movedMs = performance.now()
   #patienceMs = LINGER_MS
 
-  constructor(client: Client, topic: string, qos: 0 | 1, publish: (packet: PublishPacket) => Promise<void>) {
+  constructor(client: Client, topic: string, qos: 0 | 1, way: Way, publish: (packet: PublishPacket) => Promise<void>) {
     this.#client = client
     this.#topic = topic
     this.#qos = qos
+    this.#way = way
     this.#publish = publish
   }
 
@@ -190,17 +199,20 @@ class ClientLines implements Lines {
     // A restored session enters its streams before CONNACK, and nothing may come before that [MQTT-3.2.0-1].
     if (!this.#client.connected) return false
     const socket = this.#client.conn as unknown as Duplex
-    return this.#writing < MAX_WRITING && this.#unacked < MAX_UNACKED && socket.writableLength < MAX_SOCKET_BYTES
+    const bytes = socket.writableLength + this.#way.bytes
+    return this.#writing < MAX_WRITING && this.#unacked < MAX_UNACKED && bytes < MAX_WRITING_BYTES
   }
 
   #send(json: Buffer): void {
     this.#queuedBytes -= json.length
     this.#movedMs = performance.now()
     this.#writing++
+    this.#way.bytes += json.length
     if (this.#qos > 0) this.#unacked++
     const packet = { cmd: 'publish', topic: this.#topic, payload: json, qos: this.#qos, retain: false, dup: false } as PublishPacket
     const done = () => {
       this.#writing--
+      this.#way.bytes -= json.length
       this.#pump()
     }
     // A client that is gone: aedes says so by `clientDisconnect`.

@@ -8,7 +8,9 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
+import type { StreamTopic } from './topic.ts'
 
 const caller: Caller = { keyId: 'k', account: 'a', roles: { p: 'user' } }
 
@@ -16,6 +18,7 @@ const caller: Caller = { keyId: 'k', account: 'a', roles: { p: 'user' } }
 async function openDoor() {
   const waiting: (() => void)[] = []
   const watching = new Set<object>()
+  const followers: Lines[] = []
   const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
   const ports = {
     accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
@@ -32,10 +35,13 @@ async function openDoor() {
     },
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
-    follow: down,
+    follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
+      followers.push(lines)
+      return Promise.resolve(() => {})
+    },
     dropped: () => {},
   }
-  return { door: await openMqtt(ports, '127.0.0.1', 0), waiting, watching }
+  return { door: await openMqtt(ports, '127.0.0.1', 0), waiting, watching, followers }
 }
 
 async function knock(port: number, clientId: string) {
@@ -60,6 +66,37 @@ describe('a client that goes while it logs in', () => {
     expect(watching.size).toBe(1)
     stays.destroy()
     await until('nobody is watched', () => watching.size === 0)
+    await door.close()
+  })
+})
+
+describe('a follower of a stream that reads nothing for a while', () => {
+  it('is not cut off for it, however large its frames are', async () => {
+    const { door, waiting, followers } = await openDoor()
+    const socket = await knock(door.port, 'stalls')
+    await until('it logs in', () => waiting.length === 1)
+    waiting[0]?.()
+    await once(socket, 'data')
+    socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'projects/p/devices:stream', qos: 0 }] } as never))
+    await once(socket, 'data')
+    socket.pause()
+    const [lines] = followers
+    if (!lines) throw new Error('nobody follows')
+    const frame = Buffer.alloc(60_000, 'x')
+    let sent = 0
+    const more = () => {
+      for (; !lines.full && !lines.closed; sent++) lines.take(frame)
+    }
+    do more()
+    while (!lines.closed && (await lines.drained(1500)))
+    expect(lines.closed).toBe(false)
+    let got = 0
+    socket.on('data', part => {
+      got += part.length
+    })
+    socket.resume()
+    await until('all of it is there', () => got > sent * frame.length)
+    socket.destroy()
     await door.close()
   })
 })

@@ -9,7 +9,7 @@ import type { Logger } from '../../packages/runtime/logger.ts'
 import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
 import { Kept } from './kept.ts'
-import { type Follow, Live } from './live.ts'
+import { type Follow, Live, SOCKET_BYTES } from './live.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session, sessionId } from './session.ts'
 import { fullTopic, isShared, mayPublish, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
@@ -96,7 +96,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   inside = { live: new Live(broker, ports.follow), kept, refused }
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
   const sockets = new Set<Socket>()
-  const server = createServer({ noDelay: true }, socket => {
+  const server = createServer({ noDelay: true, highWaterMark: SOCKET_BYTES }, socket => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
     broker.handle(socket)

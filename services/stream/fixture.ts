@@ -1,7 +1,7 @@
 // A hub on a real log for tests, and a sink that keeps what it is given.
 import { onTestFinished } from 'vitest'
 import type { TestRedis } from '../../packages/log/fixture.ts'
-import { follow } from '../../packages/log/follow.ts'
+import { Followers } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { type Cursor, Frames } from './frame.ts'
@@ -54,7 +54,7 @@ export async function openTestHub(server: TestRedis, log: Log, devices: Devices,
     devices: new DeviceCache(devices, project),
     toldOfChanges: true,
     read: (after, upTo, reader) => past.read(after, upTo, reader),
-    follow: follower => follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, 'log'),
+    follow: follower => new Followers({ log, connect: () => server.connect(), troubled: () => {} }).follow(project, 'log', follower),
     delivered: () => {},
     troubled: error => {
       throw error

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
-import { type Follower, follow } from '../../packages/log/follow.ts'
+import { type Follower, Followers } from '../../packages/log/follow.ts'
 import { Log } from '../../packages/log/log.ts'
 import { DeviceCache, Devices } from '../../packages/state/device.ts'
 import type { Filter } from './filter.ts'
@@ -289,7 +289,8 @@ describe.skipIf(installed === undefined)('a hub', () => {
           await frozen
           await follower.arrived(entries)
         }
-        return follow({ ...follower, arrived, log, connect: () => server.connect(), troubled: () => {} }, project, 'log', first.entryId)
+        const followers = new Followers({ log, connect: () => server.connect(), troubled: () => {} })
+        return followers.follow(project, 'log', { ...follower, arrived }, first.entryId)
       },
     })
     const sink = new KeepingSink()

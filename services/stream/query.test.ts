@@ -39,7 +39,8 @@ describe('a stream query', () => {
 
   it('in the address of one device asks for that one', () => {
     expect(parseStreamQuery({}, 'a').wants.filter?.deviceIds).toEqual(new Set(['a']))
-    expect(parseStreamQuery({ deviceIds: ['b'] }, 'a').wants.filter?.deviceIds).toEqual(new Set(['a']))
+    expect(parseStreamQuery({ deviceIds: ['b', 'a'] }, 'a').wants.filter?.deviceIds).toEqual(new Set(['a']))
+    expect(() => parseStreamQuery({ deviceIds: ['b'] }, 'a')).toThrow('deviceIds: expected a, the device of the address')
   })
 
   it.each([

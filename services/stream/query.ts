@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox'
 import { parseLabelFilter } from '../../packages/core/device.ts'
 import { checkEventType } from '../../packages/core/event.ts'
 import { invalid } from '../../packages/core/failure.ts'
-import { parseTime } from '../../packages/core/time.ts'
+import { checkTime } from '../../packages/core/time.ts'
 import { DeviceId, queryReader } from '../../packages/runtime/schema.ts'
 import type { Filter } from './filter.ts'
 import type { Policy, Wants } from './hub.ts'
@@ -52,6 +52,8 @@ export const AlarmStreamParameters = Type.Object({
 })
 
 export type StreamQuery = {
+  /** The only one, as the address says: it must exist. */
+  readonly device: string | undefined
   readonly wants: Wants
   readonly pingMs: number | undefined
   readonly cursor: string | undefined
@@ -78,6 +80,8 @@ export function parseStreamQuery(given: Parameters, device?: string): StreamQuer
     if ([value].flat().includes('')) throw invalid(field, 'expected a value, got an empty one')
   const keyless = given.labelFilters?.find(text => text.startsWith('='))
   if (keyless !== undefined) throw invalid('labelFilters', `expected a key before the =, got ${keyless}`)
+  if (device !== undefined && given.deviceIds?.includes(device) === false)
+    throw invalid('deviceIds', `expected ${device}, the device of the address, or none: no other is followed there`)
   const filter: Filter = {
     deviceIds: device === undefined ? setOf(given.deviceIds) : new Set([device]),
     deviceTypes: setOf(given.deviceTypes),
@@ -89,6 +93,7 @@ export function parseStreamQuery(given: Parameters, device?: string): StreamQuer
     filter.labels.length === 0 &&
     [filter.deviceIds, filter.deviceTypes, filter.eventTypes, filter.productNumbers].every(set => set === undefined)
   return {
+    device,
     wants: { filter: open ? undefined : filter, policy: policyOf(given.slowPolicy) },
     pingMs: pingOf(given.pingInterval),
     cursor: given.lastEventId ?? given.cursor,
@@ -116,8 +121,7 @@ function pingOf(text: string | undefined): number | undefined {
 
 function sinceOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
-  const timeUs = parseTime(text)
-  if (timeUs === undefined) throw invalid('since', 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
+  const timeUs = checkTime(text, 'since')
   if (timeUs < 0) throw invalid('since', 'expected a time after 1970')
   return timeUs
 }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import { type Caller, Identity } from '../../packages/identity/identity.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
-import { follow } from '../../packages/log/follow.ts'
+import { Followers } from '../../packages/log/follow.ts'
 import { projectKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
 import { newId } from '../../packages/runtime/id.ts'
@@ -22,12 +22,14 @@ describe.skipIf(installed === undefined)('streams', () => {
   let server: TestRedis
   let identity: Identity
   let log: Log
+  let followers: Followers
   const all: Streams[] = []
 
   beforeAll(async () => {
     server = await openTestRedis()
     identity = new Identity(server.redis, 'a secret key of more than thirty-two characters')
     log = new Log(await server.connect(), [])
+    followers = new Followers({ log, connect: () => server.connect(), troubled: error => expect(error).toBeUndefined() })
   })
   afterAll(async () => {
     for (const streams of all) await streams.stop()
@@ -40,8 +42,7 @@ describe.skipIf(installed === undefined)('streams', () => {
       log,
       store: { past: () => Promise.reject(new Error('nothing was trimmed')) },
       devices: new Devices(server.redis),
-      follow: (project, stream, follower) =>
-        follow({ ...follower, log, connect: () => server.connect(), troubled: error => expect(error).toBeUndefined() }, project, stream),
+      follow: (project, stream, follower) => followers.follow(project, stream, follower),
       renew: caller => identity.renew(caller),
       watch: (caller, ended, project) => identity.watch(caller, ended, project),
       opened: () => {},
@@ -196,6 +197,8 @@ describe.skipIf(installed === undefined)('streams', () => {
     it('begin again from now, not from when they first began', async () => {
       const [busy, silent, invisible] = [freshProject(), freshProject(), freshProject()]
       await send(silent, 'long ago')
+      const sentMs = await log.clockMs()
+      await until('it is long ago', async () => (await log.clockMs()) > sentMs)
       const cursors = new AllCursors('key', 'event')
       const query = parseQueryText('')
       const begin = await beginAll(log, 'event', cursors, [busy, silent], query)
@@ -276,7 +279,7 @@ describe.skipIf(installed === undefined)('streams', () => {
     const streams = open({
       lingerMs: 50,
       follow: async (project, stream, follower) => {
-        const followed = await follow({ ...follower, log, connect: () => server.connect(), troubled: () => {} }, project, stream)
+        const followed = await followers.follow(project, stream, follower)
         following.add(project)
         return {
           ...followed,

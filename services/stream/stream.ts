@@ -1,6 +1,6 @@
 // The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
 // It follows the log directly; no worker stands between.
-import { Failure } from '../../packages/core/failure.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
 import { type Caller, type Ended, requireRole } from '../../packages/identity/identity.ts'
 import type { Follow, Follower } from '../../packages/log/follow.ts'
 import type { Log, Stream } from '../../packages/log/log.ts'
@@ -68,6 +68,8 @@ export const STREAM_OF: Readonly<Record<Subject, Stream>> = { event: 'log', alar
 
 const LOG_READS_AT_ONCE = 4
 const STORE_READS_AT_ONCE = 4
+/** How far the clocks of others may be ahead of this one. */
+const AHEAD_US = 60_000_000
 /** Who comes back soon finds the hub as it was. */
 const LINGER_MS = 10_000
 /** Streams that began together, as after a restart, do not end together for ever. */
@@ -107,12 +109,23 @@ export class Streams {
 
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
   async open(asked: Asked): Promise<Ready> {
-    const { caller, project } = asked
+    const { caller, project, query } = asked
     if (project !== ALL) requireRole(caller, project, 'user')
     if (this.#stopping) throw new Failure('unavailable', 'the server is stopping: resume from the last frame', { retryAfterMs: 1000 })
     if ((this.#perKey.get(caller.keyId) ?? 0) >= this.#ports.maxPerKey)
       throw new Failure('too_many', `at most ${this.#ports.maxPerKey} open streams of one key: close some`, { retryAfterMs: 5000 })
+    // What is asked to be left out until then would come at once.
+    if (query.sinceUs !== undefined && query.sinceUs > this.#ports.nowUs() + AHEAD_US)
+      throw invalid('since', 'expected a time that has come')
+    if (query.device !== undefined) await this.#checkExists(query.device, project === ALL ? projectsOf(caller) : [project])
     return project === ALL ? this.#openAll(asked) : this.#openOne(asked)
+  }
+
+  async #checkExists(device: string, projects: readonly string[]): Promise<void> {
+    const found = await Promise.all(projects.map(project => this.#ports.devices.get(project, [device])))
+    if (found.some(([one]) => one !== undefined)) return
+    const where = projects.length === 1 ? `project ${projects[0]}` : 'any of your projects'
+    throw new Failure('not_found', `device ${device} does not exist in ${where}`, { field: 'device' })
   }
 
   async #openOne(asked: Asked): Promise<Ready> {

@@ -1,7 +1,7 @@
 // The worker role: consumers of the log, each with a place of its own, woken by jobs (nobody talks to this).
 import type { Redis } from 'ioredis'
 import type { Identity } from '../../packages/identity/identity.ts'
-import { follow } from '../../packages/log/follow.ts'
+import { Followers } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
 import { Leases } from '../../packages/queue/lease.ts'
@@ -200,6 +200,11 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
   const { redis, log, store, identity, logger, metrics } = ports
   const devices = new Devices(redis)
   const audit = new Audit(redis)
+  const followers = new Followers({
+    log,
+    connect: () => ports.connect('push'),
+    troubled: (error, project) => logger.warn({ project, reason: error.message }, 'log not followed'),
+  })
   return {
     log,
     store,
@@ -208,17 +213,7 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
     outbound: ports.connectorOutbound,
     logger,
     sync: syncPorts(redis, log, store),
-    follow: (project, follower) =>
-      follow(
-        {
-          ...follower,
-          log,
-          connect: () => ports.connect(`push-${project}`),
-          troubled: error => logger.warn({ project, reason: error.message }, 'log not followed'),
-        },
-        project,
-        'log',
-      ),
+    follow: (project, follower) => followers.follow(project, 'log', follower),
     target: ({ url, headers, signatureSecret }) => ({
       url: new URL(url),
       secret: identity.unseal(signatureSecret),

@@ -1,7 +1,7 @@
 // What readers of the stream may rely on in each type of event (contracts.md 1.a.5): checked here, and filled in where it is missing.
 // A client of the dialect reads these fields unconditionally; one event without them ends its stream.
 import { invalid } from '../../../packages/core/failure.ts'
-import { formatTime, parseTime } from '../../../packages/core/time.ts'
+import { checkTime, formatTime } from '../../../packages/core/time.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type Completion = (fields: Fields, updateTime: string, at: string) => Fields
@@ -49,18 +49,23 @@ function temperature(fields: Fields, updateTime: string, at: string): Fields {
   return { ...fields, samples: samplesIn(fields, { value }, sample, updateTime, at), isBackfilled: backfilled(fields, at) }
 }
 
-function humidity(fields: Fields, updateTime: string, at: string): Fields {
+function humidity(all: Fields, updateTime: string, at: string): Fields {
+  const fields = celsiusNamed(all)
   const relativeHumidity = numberIn(fields, 'relativeHumidity', at)
-  const degrees = fields['temperature'] === undefined ? null : nullableIn(fields, 'temperature', at)
-  const sample = ({ celsius, ...one }: Fields, where: string) => ({
-    ...one,
-    // One client's samples call it so (contracts.md 1.a.8).
-    temperature: nullableIn({ temperature: one['temperature'] ?? celsius ?? null }, 'temperature', where),
-    relativeHumidity: numberIn(one, 'relativeHumidity', where),
-    sampleTime: timeIn(one, updateTime, where),
-  })
+  const degrees = numberIn(fields, 'temperature', at)
+  const sample = (given: Fields, where: string) => {
+    const one = celsiusNamed(given)
+    numberIn(one, 'temperature', where)
+    numberIn(one, 'relativeHumidity', where)
+    return { ...one, sampleTime: timeIn(one, updateTime, where) }
+  }
   const samples = samplesIn(fields, { temperature: degrees, relativeHumidity }, sample, updateTime, at)
-  return { samples, isBackfilled: backfilled(fields, at), ...without(fields, 'samples', 'isBackfilled'), temperature: degrees }
+  return { ...fields, samples, isBackfilled: backfilled(fields, at) }
+}
+
+/** One client calls it so where it writes (contracts.md 1.a.8), and everywhere when it reads. */
+function celsiusNamed({ celsius, ...fields }: Fields): Fields {
+  return celsius === undefined ? fields : { temperature: celsius, ...fields }
 }
 
 function samplesIn(
@@ -111,12 +116,11 @@ function networkStatus(all: Fields, _: string, at: string): Fields {
   if (!MODES.includes(transmissionMode)) throw invalid(`${at}.transmissionMode`, `expected ${MODES.join(' or ')}`)
   const given = { cloudConnectors: fields['cloudConnectors'] ?? snake ?? [] }
   const connectors = objectsIn(given, 'cloudConnectors', at)
-  // Nobody measured it: null is the truth, and no reading.
-  const rssi = nullableIn({ rssi: fields['rssi'] ?? connectors.find(one => one['rssi'] !== undefined)?.['rssi'] ?? null }, 'rssi', at)
+  const rssi = numberIn({ rssi: fields['rssi'] ?? connectors.find(one => one['rssi'] !== undefined)?.['rssi'] }, 'rssi', at)
   const cloudConnectors = connectors.map((one, i) => {
     if (typeof one['id'] !== 'string') throw invalid(`${at}.cloudConnectors.${i}.id`, 'expected a string')
     const whole = { signalStrength, rssi, ...one }
-    nullableIn(whole, 'rssi', `${at}.cloudConnectors.${i}`)
+    numberIn(whole, 'rssi', `${at}.cloudConnectors.${i}`)
     numberIn(whole, 'signalStrength', `${at}.cloudConnectors.${i}`)
     return whole
   })
@@ -148,10 +152,6 @@ function numberIn(fields: Fields, field: string, at: string): number {
   return value
 }
 
-function nullableIn(fields: Fields, field: string, at: string): number | null {
-  return fields[field] === null ? null : numberIn(fields, field, at)
-}
-
 function listIn(fields: Fields, field: string, at: string): readonly unknown[] {
   const list = fields[field] ?? []
   if (!Array.isArray(list)) throw invalid(`${at}.${field}`, 'expected a list')
@@ -168,11 +168,5 @@ function objectsIn(fields: Fields, field: string, at: string): readonly Fields[]
 function timeIn(fields: Fields, fallback: string, at: string): string {
   const { sampleTime } = fields
   if (sampleTime === undefined) return fallback
-  const timeUs = typeof sampleTime === 'string' ? parseTime(sampleTime) : undefined
-  if (timeUs === undefined) throw invalid(`${at}.sampleTime`, 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
-  return formatTime(timeUs)
-}
-
-function without(fields: Fields, ...names: readonly string[]): Fields {
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)))
+  return formatTime(checkTime(sampleTime, `${at}.sampleTime`))
 }

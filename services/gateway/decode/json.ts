@@ -4,7 +4,7 @@ import { checkDevice, checkEventId, checkEventType, checkProject, type EventData
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
 import { asciiJson, repeatedKeyIn } from '../../../packages/core/json.ts'
-import { formatTime, parseTime } from '../../../packages/core/time.ts'
+import { checkTime, formatTime } from '../../../packages/core/time.ts'
 import { completed } from './complete.ts'
 
 /** What the topic or the route says of an event; the rest must stand in the payload. */
@@ -182,7 +182,7 @@ function wholeParts(value: Record<string, unknown>, place: Place): Parts {
   if (typeof eventType !== 'string') throw invalid('eventType', 'expected the name of the event type')
   if (place.eventType !== undefined && eventType !== place.eventType)
     throw invalid('eventType', `expected the event type of the topic, ${place.eventType}`)
-  checkEventType(eventType)
+  checkSent(eventType)
   if (!isObject(value['data'])) throw invalid('data', `expected an object such as {"${eventType}":{"${mainField(eventType)}":…}}`)
   return {
     device: checkDevice(device),
@@ -191,6 +191,14 @@ function wholeParts(value: Record<string, unknown>, place: Place): Parts {
     eventId: eventIdOf(value['eventId']),
     timestamp: value['timestamp'],
   }
+}
+
+/** By these Telltale itself tells followers what changed, what is missing and that it is still there. */
+const OURS: ReadonlySet<string> = new Set(['labelsChanged', 'gap', 'ping'])
+
+function checkSent(eventType: string): void {
+  checkEventType(eventType)
+  if (OURS.has(eventType)) throw invalid('eventType', `${eventType} is written by Telltale itself`)
 }
 
 const TARGET = /^projects\/([^/]+)\/devices\/([^/]+)$/
@@ -219,7 +227,7 @@ function dataParts(value: unknown, place: Place): Parts {
   if (device === undefined || eventType === undefined)
     throw invalid('payload', 'expected a whole event: an object with targetName, eventType and data')
   checkDevice(device)
-  checkEventType(eventType)
+  checkSent(eventType)
   if (!isObject(value)) return { device, eventType, data: bare(eventType, value), eventId: undefined, timestamp: undefined }
   const { eventId, timestamp, ...data } = value
   return { device, eventType, data: keyed(eventType, data), eventId: eventIdOf(eventId), timestamp }
@@ -243,7 +251,6 @@ function bare(eventType: string, value: unknown): EventData {
 function keyed(eventType: string, data: Record<string, unknown>): EventData {
   checkNumbers(data, 'data')
   const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
-  if (eventType === 'labelsChanged') throw invalid('eventType', 'labelsChanged is written by Telltale itself')
   if (isObject(inner)) {
     const extra = Object.keys(data).find(key => key !== eventType)
     if (extra !== undefined) throw invalid(`data.${extra}`, `unknown field beside data.${eventType}`)
@@ -288,22 +295,16 @@ function checkNumbers(value: unknown, path: string, depth = 0): void {
 
 /** The sender's own time: the event's, else the reading's; undefined when it gave none. */
 function sentTime(parts: Parts): number | undefined {
-  if (parts.timestamp !== undefined) return timeOf(parts.timestamp, 'timestamp')
+  if (parts.timestamp !== undefined) return checkTime(parts.timestamp, 'timestamp')
   const inner = parts.data[parts.eventType] as EventData
   if (!Object.hasOwn(inner, 'updateTime')) return undefined
-  return timeOf(inner['updateTime'], `data.${parts.eventType}.updateTime`)
-}
-
-function timeOf(value: unknown, field: string): number {
-  const timeUs = typeof value === 'string' ? parseTime(value) : undefined
-  if (timeUs === undefined) throw invalid(field, 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z')
-  return timeUs
+  return checkTime(inner['updateTime'], `data.${parts.eventType}.updateTime`)
 }
 
 /** The update time, and what else readers of the stream rely on. */
 function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
   const inner = data[eventType] as Record<string, unknown>
   const own = inner['updateTime']
-  const ownUs = own === undefined ? timeUs : timeOf(own, `data.${eventType}.updateTime`)
+  const ownUs = own === undefined ? timeUs : checkTime(own, `data.${eventType}.updateTime`)
   return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
 }

@@ -1,7 +1,7 @@
 // One project with data connectors on a real Redis, pushed to a real receiver: what the tests of this folder share.
 import { onTestFinished } from 'vitest'
 import { batchOf, freshProject, type TestRedis } from '../../../packages/log/fixture.ts'
-import { follow } from '../../../packages/log/follow.ts'
+import { Followers } from '../../../packages/log/follow.ts'
 import { Log } from '../../../packages/log/log.ts'
 import { Outbound } from '../../../packages/outbound/outbound.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
@@ -38,6 +38,7 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
   const receiver = await startPushReceiver()
   const disabled: string[] = []
   let [troubles, followers] = [0, 0]
+  const following = new Followers({ log, connect: () => server.connect(), troubled: () => undefined })
   const ports: ConnectorPorts = {
     log,
     store: NO_STORE,
@@ -47,7 +48,7 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
     logger: openLogger('silent'),
     sync: { devices: async () => [], reported: async () => [], stored: async () => undefined },
     async follow(of, follower) {
-      const { position, stop } = await follow({ ...follower, log, connect: () => server.connect(), troubled: () => undefined }, of, 'log')
+      const { position, stop } = await following.follow(of, 'log', follower)
       followers++
       const stopOnce = async () => {
         followers--

@@ -66,11 +66,9 @@ export class Tail {
     for (const ring of this.#rings) ring()
   }
 
-  /** What comes next does not follow what is kept. */
+  /** What comes next does not follow what is kept, and changes of labels may have been in between. */
   jumped(to: string): void {
-    this.#kept = []
-    this.#keptChars = 0
-    this.#floor = to
+    this.begin(to)
     for (const ring of this.#rings) ring()
   }
 
