@@ -225,6 +225,11 @@ describe.skipIf(!hasBrowser())('the console', () => {
       ).toBe(200)
     await text(page.locator('p.part'), /^The first 1,000 devices are loaded/)
     await text(page.locator('[data-shown]'), /^showing 200 of 1,000 that are loaded$/)
+    // Last values follow their events within a second or so.
+    await until('the last value is known', async () => {
+      const { json } = await telltale.http(`/v2/projects/default/devices/${id(1199)}`)
+      return Object.keys(json['reported'] as object).length > 0
+    })
     const filter = page.getByRole('searchbox', { name: 'Filter devices' })
     await filter.fill(id(1199))
     await text(row(id(1199)).locator('td.value'), /1,199/)
