@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { type Browser, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { EVENTS, eventually, removeDirectories, startTelltale, type Telltale, temperature } from './world.ts'
+import { EVENTS, eventually, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
 const HOSTILE = '<img src=x onerror=alert(1)>'
