@@ -238,7 +238,7 @@ test('a sync pushes the latest event of each type of every device, with the ids 
 
 test('a replay pushes a range again, one at a time, and goes on after a kill', async () => {
   const startTime = new Date().toISOString()
-  const ids = await publish('replay-1', 0, 500)
+  const ids = await publish('replay-1', 0, 300)
   const made = await connector('replay')
   const replay = (body: Json) => telltale.send('POST', `${made.url}:replay`, body)
   expect((await replay({ startTime })).json).toEqual({})
@@ -246,14 +246,14 @@ test('a replay pushes a range again, one at a time, and goes on after a kill', a
   await until('it is under way', () => got(made.path).length > 20)
   await telltale.kill()
   await telltale.restart()
-  await allTaken(made.path, ids)
+  await allTaken(made.path, ids, 30_000)
   await until('it is done', async () => ((await metricsOf(made)).progress['replay'] as Json)['done'] === true)
   expect(receiver.taken(made.path).length - ids.length).toBeLessThan(150)
   expect((await replay({ startTime, endTime: startTime })).status).toBe(400)
   expect((await replay({ startTime: 'yesterday' })).status).toBe(400)
   const { status } = await replay({ startTime: '2020-01-01T00:00:00Z', endTime: '2020-01-02T00:00:00Z' })
   expect(status).toBe(200)
-})
+}, 60_000)
 
 test('metrics count attempts and their time', async () => {
   const made = await connector('metrics')
