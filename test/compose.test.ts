@@ -165,6 +165,8 @@ describe('the proxy', () => {
   it.each([
     ['/v2/projects/p/events', 'gateway'],
     ['/v2/projects/p/devices/d 1:publish', 'gateway'],
+    ['/emulator/v2/projects/p/devices/d:publish', 'gateway'],
+    ['/emulator/v2/projects/p/devices', 'console'],
     ['/v2/projects/p/devices:stream', 'stream'],
     ['/v2/projects/p/devices/d:stream', 'stream'],
     ['/v2/projects/p/alarms:stream', 'stream'],
@@ -178,6 +180,11 @@ describe('the proxy', () => {
     expect(/proxy_pass http:\/\/\$(\w+);/.exec(locationOf(path))?.[1]).toBe(role)
     expect(conf).toContain(`set $${role} ${role}:8080;`)
     expect(locationOf(path).includes('proxy_buffering off')).toBe(path.endsWith(':stream'))
+  })
+
+  it('lets streams be WebSockets', () => {
+    expect(locationOf('/v2/projects/p/devices:stream')).toContain('proxy_set_header Upgrade $http_upgrade;')
+    expect(locationOf('/v2/projects/p/devices:stream')).toContain('proxy_set_header Connection $upgrading;')
   })
 
   it('keeps metrics to itself', () => expect(locationOf('/metrics')).toContain('return 404'))
