@@ -196,6 +196,18 @@ describe('settings', () => {
     },
   )
 
+  it('takes the networks of proxies that are believed', () => {
+    expect(parseConfig({ TELLTALE_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8,127.0.0.1' }, []).trustedProxies).toEqual([
+      '10.0.0.0/8',
+      'fd00::/8',
+      '127.0.0.1',
+    ])
+    for (const text of ['nginx', '10.0.0.0/33', '10.0.0.0/8/8', '*'])
+      expect(problems({ TELLTALE_TRUSTED_PROXIES: text })).toEqual([
+        expect.stringMatching(/^TELLTALE_TRUSTED_PROXIES: expected addresses or networks such as/),
+      ])
+  })
+
   it('take the audiences of tokens as a list', () => {
     expect(parseConfig({}, []).tokenAudiences).toEqual(['https://identity.disruptive-technologies.com/oauth2/token'])
     expect(parseConfig({ TELLTALE_TOKEN_AUDIENCES: 'https://a/token, https://b/token' }, []).tokenAudiences).toEqual([

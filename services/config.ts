@@ -1,4 +1,5 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
+import { isIP } from 'node:net'
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import { weaknessOf } from '../packages/identity/weakness.ts'
@@ -27,6 +28,7 @@ export type Config = {
   readonly secretKey: string | undefined
   /** As people outside call this installation, without a slash at the end. */
   readonly publicUrl: string | undefined
+  readonly trustedProxies: readonly string[]
   /** That assertions may be made for, besides the addresses of this installation itself. */
   readonly tokenAudiences: readonly string[]
   readonly project: string
@@ -97,6 +99,11 @@ export const SETTINGS: readonly Setting[] = [
     fallback: '',
     meaning:
       'as clients call this installation, such as https://telltale.example.com; empty: assertions for access tokens may name loopback and the address that took them, and no other',
+  },
+  {
+    name: 'TELLTALE_TRUSTED_PROXIES',
+    fallback: '',
+    meaning: 'addresses or networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody’s',
   },
   {
     name: 'TELLTALE_TOKEN_AUDIENCES',
@@ -196,6 +203,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     },
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
     publicUrl: read('TELLTALE_PUBLIC_URL', publicUrl),
+    trustedProxies: read('TELLTALE_TRUSTED_PROXIES', networks),
     tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
@@ -227,6 +235,17 @@ function publicUrl(text: string): string | undefined {
   if (!url || !/^https?:$/.test(url.protocol) || url.search + url.hash + url.username + url.password !== '')
     throw expected('a URL such as https://telltale.example.com', text)
   return url.href.replace(/\/+$/, '')
+}
+
+function networks(text: string): string[] {
+  const all = text.split(',').flatMap(one => (one.trim() === '' ? [] : [one.trim()]))
+  const wrong = all.find(one => {
+    const [address = '', bits, ...rest] = one.split('/')
+    const most = isIP(address) === 6 ? 128 : 32
+    return isIP(address) === 0 || rest.length > 0 || (bits !== undefined && (!/^\d{1,3}$/.test(bits) || Number(bits) > most))
+  })
+  if (wrong !== undefined) throw expected('addresses or networks such as 10.0.0.0/8', wrong)
+  return all
 }
 
 function influx(read: Read): Influx | undefined {

@@ -316,6 +316,21 @@ describe.skipIf(installed === undefined)('http', () => {
     await other.close()
   })
 
+  it('believes what a proxy says of the client only when the proxy is trusted', async () => {
+    const limits = { manage: undefined, ingest: undefined }
+    for (const [trustedProxies, told] of [
+      [['127.0.0.0/8'], '203.0.113.7 https'],
+      [['10.0.0.0/8'], '127.0.0.1 http'],
+      [[], '127.0.0.1 http'],
+    ] as const) {
+      const proxied = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits, trustedProxies })
+      proxied.get('/who', { config: { open: true } }, async ({ ip, protocol }) => ({ told: `${ip} ${protocol}` }))
+      const headers = { 'x-forwarded-for': '198.51.100.1, 203.0.113.7', 'x-forwarded-proto': 'https' }
+      expect((await proxied.inject({ url: '/who', headers })).json()).toEqual({ told })
+      await proxied.close()
+    }
+  })
+
   it('tells a caller who asks too often when to come again, each caller and each kind of request for itself', async () => {
     const limits = { manage: { requests: 3, windowMs: 60_000 }, ingest: { requests: 5, windowMs: 60_000 } }
     const limited = await openHttp({ identity, log: openLogger('silent'), version: '1.2.3', limits })

@@ -47,6 +47,8 @@ export type HttpSettings = {
   readonly log: Logger
   readonly version: string
   readonly limits: Readonly<Record<Limit, Rate | undefined>>
+  /** Addresses and networks whose `X-Forwarded-*` is believed; none unless said. */
+  readonly trustedProxies?: readonly string[]
 }
 
 const STATUS: Readonly<Record<FailureCode, number>> = {
@@ -72,8 +74,9 @@ const REQUEST_TIMEOUT_MS = 28_000
 const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
-function create(log: Logger) {
+function create(log: Logger, trustedProxies: readonly string[]) {
   return fastify({
+    trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: request => routedUrl(request.url ?? '/'),
@@ -141,8 +144,8 @@ function helpOn(status: number): string {
   return `https://www.rfc-editor.org/rfc/rfc9110#status.${status}`
 }
 
-export async function openHttp({ identity, log, version, limits }: HttpSettings): Promise<HttpApp> {
-  const app = create(log)
+export async function openHttp({ identity, log, version, limits, trustedProxies = [] }: HttpSettings): Promise<HttpApp> {
+  const app = create(log, trustedProxies)
   app.server.on('checkExpectation', refuseExpectation)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
