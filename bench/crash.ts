@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createRandom, type Random } from '../packages/cli/fleet/random.ts'
 import { Follower } from './follower.ts'
+import { startLoad, until } from './load.ts'
 import { KeepingPublisher, type Sent } from './publisher.ts'
 import { Server } from './server.ts'
 import { monotonicUs } from './wire.ts'
@@ -47,7 +48,6 @@ export type CrashReport = {
   readonly streamed: Count & { readonly resumes: number; readonly gaps: number }
 }
 
-const TICK_MS = 5
 const RECOVERY_LIMIT_MS = 30_000
 const DRAIN_LIMIT_MS = 60_000
 const PAGE = 1000
@@ -113,19 +113,6 @@ export function kept({ stored, streamed }: CrashReport): boolean {
   return clean(stored) && stored.missing === 0 && clean(streamed) && (streamed.missing === 0 || streamed.gaps > 0)
 }
 
-function startLoad(publishers: readonly KeepingPublisher[], rate: number): { stop(): void } {
-  let lastMs = performance.now()
-  let owed = 0
-  const timer = setInterval(() => {
-    const now = performance.now()
-    owed += (rate * (now - lastMs)) / 1000 / publishers.length
-    lastMs = now
-    for (const publisher of publishers) publisher.send(Math.floor(owed))
-    owed -= Math.floor(owed)
-  }, TICK_MS)
-  return { stop: () => clearInterval(timer) }
-}
-
 async function killAll(server: Server, { victims, seconds, seed, say }: CrashOptions, watch: Watch): Promise<Recovery[]> {
   const random = createRandom(seed, 'crash')
   const recoveries: Recovery[] = []
@@ -166,14 +153,6 @@ async function redisPid({ dataDir }: Server): Promise<number> {
 async function drained(server: Server): Promise<boolean> {
   const { consumers } = await server.request<{ consumers: Record<string, { lagMs: number }> }>('GET', 'status')
   return Object.values(consumers).every(({ lagMs }) => lagMs === 0)
-}
-
-async function until(what: string, limitMs: number, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + limitMs
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${limitMs / 1000} s`)
-    await pause(10)
-  }
 }
 
 /** Sees when acknowledgements and the stream go on after a kill. */

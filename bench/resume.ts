@@ -4,6 +4,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createRandom, type Random } from '../packages/cli/fleet/random.ts'
 import { Follower } from './follower.ts'
+import { startLoad, until } from './load.ts'
 import { KeepingPublisher } from './publisher.ts'
 import { comparePlaces, type Given, keyOf, type Place, placeOf, Resumer } from './resumer.ts'
 import { Server } from './server.ts'
@@ -47,7 +48,6 @@ export type ResumeReport = {
   readonly errors: readonly string[]
 }
 
-const TICK_MS = 5
 const SETTLE_LIMIT_MS = 60_000
 const STAYS_MS = 1000
 
@@ -154,27 +154,6 @@ function awayMs(random: Random): number {
   if (kind < 0.9) return random() * 200
   if (kind < 0.98) return random() * 3000
   return 3000 + random() * 15_000
-}
-
-function startLoad(publishers: readonly KeepingPublisher[], rate: number): { stop(): void } {
-  let lastMs = performance.now()
-  let owed = 0
-  const timer = setInterval(() => {
-    const now = performance.now()
-    owed += (rate * (now - lastMs)) / 1000 / publishers.length
-    lastMs = now
-    for (const publisher of publishers) publisher.send(Math.floor(owed))
-    owed -= Math.floor(owed)
-  }, TICK_MS)
-  return { stop: () => clearInterval(timer) }
-}
-
-async function until(what: string, limitMs: number, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + limitMs
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${limitMs / 1000} s`)
-    await pause(50)
-  }
 }
 
 /** What a reader had who stayed: the whole stream, in its order. */

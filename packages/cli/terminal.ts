@@ -40,8 +40,9 @@ export class StatusLine {
 
   show(text: string): void {
     if (this.#screen.isTTY !== true) return
-    this.#text = text.slice(0, (this.#screen.columns ?? 80) - 1)
-    this.#screen.write(`\r\u001b[2K${this.#text}`)
+    this.#text = text
+    // A terminal that was given no size says 0.
+    this.#screen.write(`\r\u001b[2K${text.slice(0, (this.#screen.columns || 80) - 1)}`)
     this.#shown = true
   }
 
