@@ -281,6 +281,7 @@ describe('a server with a small log and small limits', () => {
     const reading = (async () => {
       for await (const event of stream) if (values.push(temperatureOf(event)) === 40) break
     })()
+    await until('it is open', async () => (await openStreams(small)) > 0)
     for (let value = 0; value < 40; value += 2) await client.publish([warm('aged', value), warm('aged', value + 1)])
     await reading
     expect(values).toEqual(Array.from({ length: 40 }, (_, value) => value))
@@ -291,6 +292,7 @@ describe('a server with a small log and small limits', () => {
     const client = clientOf(small)
     const first = client.stream({ devices: ['gone'], ping: '1s' })
     const next = first.next()
+    await until('it is open', async () => (await openStreams(small)) > 0)
     await client.publish(warm('gone', 0))
     await next
     await first.return()
