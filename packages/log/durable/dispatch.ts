@@ -84,7 +84,10 @@ export class Dispatch {
 
   constructor(ports: DispatchPorts) {
     this.#ports = ports
-    this.#signals = new Signals(() => ports.connect('stream signals'))
+    this.#signals = new Signals(
+      () => ports.connect('stream signals'),
+      error => ports.troubled(error),
+    )
   }
 
   /**

@@ -334,7 +334,8 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       await expect(take(living, ref)).rejects.toMatchObject({ code: 'conflict' })
       let next: Taken | undefined
       const takeOver = async () => {
-        next = await take(living, ref, {}, true).catch(() => undefined)
+        const [tried] = await Promise.allSettled([take(living, ref, {}, true)])
+        next = tried.status === 'fulfilled' ? tried.value : undefined
         return next !== undefined
       }
       await until('it is taken over', takeOver, 15_000)

@@ -37,6 +37,15 @@ type Member = {
 }
 type Joining = { readonly member: Member; resolve(id: string): void; reject(error: Error): void }
 type Leaving = { readonly id: string; resolve(): void }
+/** What goes with one turn. */
+type Said = {
+  readonly joining: Joining | undefined
+  readonly acks: readonly number[]
+  readonly nacks: ReadonlyMap<number, number[]>
+  readonly leaves: readonly Leaving[]
+  readonly unsure: ReadonlySet<string>
+  readonly members: readonly (readonly [string, Member])[]
+}
 
 export class Line {
   readonly #name: string
@@ -166,43 +175,51 @@ export class Line {
 
   /** Returns after how long the next one is due. */
   async #turn(): Promise<number> {
-    const joining = this.#joins.shift()
-    const [acks, nacks, leaves, unsure] = [this.#acks, this.#nacks, this.#leaves, this.#unsure]
+    const said = this.#collect()
+    const cuts = this.#cuts
+    try {
+      const reply = await this.#ports.redis.streamTurnBuffer(this.#keys.length, ...this.#keys, ...this.#argsOf(said))
+      // The command may have been sent twice, and what the first one gave be lost with its reply.
+      if (cuts !== this.#cuts) for (const [id] of said.members) this.#unsure.add(id)
+      for (const { resolve } of said.leaves) resolve()
+      return this.#take(reply, said.joining)
+    } catch (error) {
+      return this.#failed(error as Error, said)
+    }
+  }
+
+  #collect(): Said {
+    const said = { joining: this.#joins.shift(), acks: this.#acks, nacks: this.#nacks, leaves: this.#leaves, unsure: this.#unsure }
     this.#acks = []
     this.#nacks = new Map()
     this.#leaves = []
     this.#unsure = new Set()
-    const members = [...this.#members]
-    const cuts = this.#cuts
-    try {
-      const args = [MAX_MESSAGES, MAX_BYTES, GONE_MS, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
-      for (const { id } of leaves) args.push('l', id)
-      for (const id of unsure) args.push('r', id)
-      for (const [id, member] of members) args.push(...this.#takeOf(id, member))
-      const reply = await this.#ports.redis.streamTurnBuffer(this.#keys.length, ...this.#keys, ...args)
-      // The command may have been sent twice, and what the first one gave be lost with its reply.
-      if (cuts !== this.#cuts) for (const [id] of members) this.#unsure.add(id)
+    return { ...said, members: [...this.#members] }
+  }
+
+  #argsOf({ joining, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
+    const args = [MAX_MESSAGES, MAX_BYTES, GONE_MS, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
+    for (const { id } of leaves) args.push('l', id)
+    for (const id of unsure) args.push('r', id)
+    for (const [id, member] of members) args.push(...this.#takeOf(id, member))
+    return args
+  }
+
+  async #failed(error: Error, { joining, acks, nacks, leaves, members }: Said): Promise<number> {
+    const isGone = /\bGONE$/.test(error.message)
+    const failure = isGone ? missingSubscription(this.#name) : error
+    joining?.reject(failure)
+    if (!isGone) this.#ports.troubled(error)
+    if (isGone || this.#stopped) {
       for (const { resolve } of leaves) resolve()
-      return this.#take(reply, joining)
-    } catch (error) {
-      if (/\bGONE$/.test((error as Error).message)) {
-        joining?.reject(missingSubscription(this.#name))
-        for (const { resolve } of leaves) resolve()
-        this.#end(missingSubscription(this.#name))
-        return BEAT_MS
-      }
-      joining?.reject(error as Error)
-      this.#ports.troubled(error as Error)
-      if (this.#stopped) {
-        for (const { resolve } of leaves) resolve()
-        return BEAT_MS
-      }
-      this.#putBack(acks, nacks, leaves)
-      for (const [id] of members) this.#unsure.add(id)
-      await new Promise(resolve => setTimeout(resolve, RETRY_MS))
-      this.#due = true
-      return 0
+      this.#end(failure)
+      return BEAT_MS
     }
+    this.#putBack(acks, nacks, leaves)
+    for (const [id] of members) this.#unsure.add(id)
+    await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+    this.#due = true
+    return 0
   }
 
   /** Acking twice does no harm. */
@@ -259,11 +276,12 @@ export class Line {
     member?.receiver.ended(new Failure('unavailable', 'this server was silent for too long: come back', { retryAfterMs: 0 }))
   }
 
-  #end(failure: Failure): void {
+  #end(failure: Error): void {
     const members = [...this.#members.values()]
     this.#members.clear()
     for (const { reject } of this.#joins.splice(0)) reject(failure)
-    for (const { receiver } of members) receiver.ended(failure)
+    const told = failure instanceof Failure ? failure : new Failure('unavailable', 'the server is stopping', { cause: failure })
+    for (const { receiver } of members) receiver.ended(told)
   }
 }
 
