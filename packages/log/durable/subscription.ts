@@ -5,7 +5,8 @@ import { Failure } from '../../core/failure.ts'
 import { checkSubscriptionName } from '../../core/stream.ts'
 import { formatTime } from '../../core/time.ts'
 import { streamKey, subscriptionKey } from './key.ts'
-import { type DurableStreams, missing, type Ref } from './stream.ts'
+import { missing, type Ref } from './record.ts'
+import type { DurableStreams } from './stream.ts'
 
 /**
  * `exclusive`: one consumer · `failover`: one at a time, the next when it leaves · `shared`: each message to any one of them ·
