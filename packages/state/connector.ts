@@ -59,6 +59,8 @@ export type Progress = {
 export type Change = { readonly project: string; readonly version: number }
 
 export const MAX_CONNECTORS = 10
+/** The producer of what data connectors copy into durable streams; decoders leave it alone. */
+export const COPIER = 'telltale.connector'
 /** Sorted set: projects that have connectors, by the version of their last change; the empty name has the newest version of all. */
 const CHANGES = 't:connectorChanges'
 /** Those who push look every 100 ms, end what is under way at once or in a second, and may be about to do so for others. */

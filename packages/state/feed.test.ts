@@ -4,7 +4,7 @@ import { batchOf, freshProject, installed, openTestRedis, type TestRedis } from 
 import { projectKey } from '../log/key.ts'
 import { Log } from '../log/log.ts'
 import { Connectors, consumerOf } from './connector.ts'
-import { DEVICES, Feeds } from './feed.ts'
+import { FEED, Feeds } from './feed.ts'
 
 describe.skipIf(installed === undefined)('the feed of a project', () => {
   let server: TestRedis
@@ -18,7 +18,7 @@ describe.skipIf(installed === undefined)('the feed of a project', () => {
     const [project, log, connectors] = [freshProject(), new Log(redis, []), new Connectors(redis)]
     const feeds = new Feeds(redis, of => connectors.touch(of))
     const append = async () => (await log.append(project, batchOf(project, [{ device: 'd', timeUs: 1 }]))).entryId as string
-    const place = () => log.place(project, consumerOf(DEVICES))
+    const place = () => log.place(project, consumerOf(FEED))
     const forget = () => redis.set(projectKey(project, 'feed'), 1)
     const isNoticed = async () => (await connectors.changes(0)).projects.some(one => one.project === project)
     return { project, log, feeds, append, place, forget, isNoticed }

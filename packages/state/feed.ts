@@ -1,18 +1,18 @@
 // The device events of a project as a durable stream, which every project has: it is fed only while somebody needs it, so that nobody
 // pays for it otherwise (docs/decisions/0018).
 import type { Redis } from 'ioredis'
+import { DEVICES } from '../core/stream.ts'
 import { projectKey } from '../log/key.ts'
 import { consumerOf } from './connector.ts'
 
-/** The name of that stream, and of what feeds it among the data connectors. */
-export const DEVICES = 'devices'
+/** What feeds it, by its id among the data connectors. */
+export const FEED = DEVICES
 
 /** Where a feed that nobody needed until now begins: with the next event, or where it ended, or with what the log still has. */
 export type FeedStart = 'latest' | 'oldest'
 
 /** Whoever needs it says so again before this is over. */
 const NEEDED_MS = 90_000
-export const NEED_AGAIN_MS = 30_000
 
 const NOW = `
 local time = redis.call('TIME')
@@ -81,7 +81,7 @@ export class Feeds {
       await this.#touch(project)
     }
     const keys = [feedKey(project), projectKey(project, 'offsets'), projectKey(project, 'log'), projectKey(project, 'trimmed:log')] as const
-    if ((await this.#redis.telltaleNeedFeed(4, ...keys, NEEDED_MS, consumerOf(DEVICES), start)) === 1) await this.#touch(project)
+    if ((await this.#redis.telltaleNeedFeed(4, ...keys, NEEDED_MS, consumerOf(FEED), start)) === 1) await this.#touch(project)
   }
 
   /**

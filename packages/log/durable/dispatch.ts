@@ -2,7 +2,7 @@
 // (turnscript.ts), and goes with the next one.
 import type { Redis } from 'ioredis'
 import { Failure, invalid } from '../../core/failure.ts'
-import { checkMessageWord } from '../../core/stream.ts'
+import { checkMessageWord, DEVICES } from '../../core/stream.ts'
 import { streamKey } from './key.ts'
 import { Line } from './line.ts'
 import type { Message } from './message.ts'
@@ -68,6 +68,8 @@ export type DispatchPorts = {
 
 export const MAX_WINDOW = 50_000
 export const NACK_DELAY_MS = 60_000
+/** Who reads what devices send says so, well before it is taken for gone. */
+const NEED_AGAIN_MS = 30_000
 
 export type TurnScripts = {
   streamTurnBuffer(keyCount: number, ...args: (string | number)[]): Promise<TurnReply>
@@ -106,8 +108,22 @@ export class Dispatch {
   }
 
   /** Calls back soon after something was appended to the stream, or it was removed; also for nothing. Returns what ends it. */
-  watch(ref: Ref, heard: () => void): Promise<() => void> {
-    return this.#signals.listen(ref, heard)
+  async watch(ref: Ref, heard: () => void): Promise<() => void> {
+    const unlisten = await this.#signals.listen(ref, heard)
+    if (ref.record.name !== DEVICES) return unlisten
+    const need = () => this.#ports.subscriptions.need(ref, 'latest')
+    const timer = setInterval(() => void need().catch(this.#ports.troubled), NEED_AGAIN_MS)
+    const stop = () => {
+      clearInterval(timer)
+      unlisten()
+    }
+    try {
+      await need()
+    } catch (error) {
+      stop()
+      throw error
+    }
+    return stop
   }
 
   /** All consumers leave. Idempotent. */

@@ -179,7 +179,14 @@ export class DurableStreams {
 
   /** By name. */
   async list(project: string): Promise<StreamRecord[]> {
-    await this.find(project, DEVICES)
+    const records = await this.made(project)
+    if (records.some(({ name }) => name === DEVICES)) return records
+    await this.get(project, DEVICES)
+    return this.made(project)
+  }
+
+  /** As `list`, without what nobody has looked for yet. */
+  async made(project: string): Promise<StreamRecord[]> {
     const records = Object.values(await this.#redis.hgetall(streamsKey(project))).map(text => this.#parse(text))
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
