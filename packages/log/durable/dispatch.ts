@@ -68,7 +68,8 @@ export type DispatchPorts = {
   readonly goneMs?: number
 }
 
-export const MAX_WINDOW = 50_000
+/** More would hold Redis up when a consumer goes and leaves them. */
+export const MAX_WINDOW = 10_000
 export const NACK_DELAY_MS = 60_000
 
 export type TurnScripts = {
