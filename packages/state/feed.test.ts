@@ -1,5 +1,9 @@
 // Who needs the device events as a durable stream, on a real Redis: from where they are fed, and until when.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { DEVICES } from '../core/stream.ts'
+import { Dispatch } from '../log/durable/dispatch.ts'
+import { DurableStreams } from '../log/durable/stream.ts'
+import { Subscriptions } from '../log/durable/subscription.ts'
 import { batchOf, freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { projectKey } from '../log/key.ts'
 import { Log } from '../log/log.ts'
@@ -92,5 +96,46 @@ describe.skipIf(installed === undefined)('the feed of a project', () => {
     const last = await append()
     await feeds.need(project, 'latest')
     expect(await place()).toBe(`${last} 3`)
+  })
+
+  describe('is needed', () => {
+    function openStreams() {
+      const bench = open()
+      const streams = new DurableStreams(server.redis)
+      const subscriptions = new Subscriptions(server.redis, streams, (of, start) => bench.feeds.need(of, start))
+      const dispatch = new Dispatch({
+        streams,
+        subscriptions,
+        connect: () => server.connect(),
+        troubled: error => console.warn(error.message),
+      })
+      onTestFinished(() => dispatch.stop())
+      const refTo = async (name: string) => ({ project: bench.project, record: await streams.ensure(bench.project, name) })
+      return { ...bench, dispatch, refTo, subscriptions }
+    }
+
+    it('by who subscribes: from the next event on, unless the oldest are asked for', async () => {
+      const [one, other] = [openStreams(), openStreams()]
+      const last = await one.append()
+      await one.subscriptions.create(await one.refTo(DEVICES), 's', 'shared')
+      expect(await one.place()).toBe(`${last} 1`)
+      await other.append()
+      await other.subscriptions.create(await other.refTo(DEVICES), 's', 'shared', 'oldest')
+      expect(await other.place()).toBe('0-0 1')
+    })
+
+    it('by who waits for what comes', async () => {
+      const { dispatch, feeds, project, refTo } = openStreams()
+      const stop = await dispatch.watch(await refTo(DEVICES), () => undefined)
+      onTestFinished(stop)
+      expect(await feeds.runs(project, nobody)).toBe(true)
+    })
+
+    it('by nobody who uses another stream', async () => {
+      const { dispatch, feeds, project, refTo, subscriptions } = openStreams()
+      await subscriptions.create(await refTo('other'), 's', 'shared', 'oldest')
+      onTestFinished(await dispatch.watch(await refTo('other'), () => undefined))
+      expect(await feeds.runs(project, nobody)).toBe(false)
+    })
   })
 })

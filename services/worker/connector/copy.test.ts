@@ -1,10 +1,13 @@
 // Copying into a stream that now and then takes nothing, on a real Redis: everything once and in order, and what is said meanwhile.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
+import { DEVICES } from '../../../packages/core/stream.ts'
 import { installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
+import { projectKey } from '../../../packages/log/key.ts'
 import { summarise } from '../../../packages/state/attempt.ts'
 import { COPIER, consumerOf } from '../../../packages/state/connector.ts'
 import { Devices } from '../../../packages/state/device.ts'
+import { Feeds } from '../../../packages/state/feed.ts'
 import { ids, openBench } from './fixture.ts'
 import { ProjectPush } from './project.ts'
 
@@ -182,6 +185,26 @@ describe.skipIf(installed === undefined)('a copier', () => {
     await append(['taken'])
     await until('the last', async () => (await copied()).length > 0)
     expect(await copied()).toEqual(['taken'])
+  })
+
+  it('feeds the stream of the devices while it is needed', async () => {
+    const feeds = new Feeds(server.redis, async () => undefined)
+    let isSubscribed = true
+    const { append, project, push, streams } = await openBench(server, { isFed: of => feeds.runs(of, async () => isSubscribed) })
+    const ref = { project, record: await streams.get(project, DEVICES) }
+    expect(await push.update()).toBe('none')
+    await append(['before'])
+    await feeds.need(project, 'latest')
+    expect(await push.update()).toBe('active')
+    await append(['one'])
+    await until('it is there', async () => (await streams.stats(ref)).lastSeq === 1)
+    await server.redis.set(projectKey(project, 'feed'), 1)
+    expect(await push.update()).toBe('active')
+    isSubscribed = false
+    await server.redis.set(projectKey(project, 'feed'), 1)
+    expect(await push.update()).toBe('none')
+    await append(['after'])
+    expect((await streams.read(ref, 0, 10)).map(({ properties }) => properties['eventId'])).toEqual(['one'])
   })
 })
 
