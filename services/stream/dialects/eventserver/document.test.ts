@@ -58,6 +58,7 @@ describe('a document', () => {
     [changed('event.name', undefined), 'event.name: expected a text, but it is missing'],
     [changed('event.name', ''), 'event.name: expected a text that is not empty'],
     [changed('event.name', 'n'.repeat(256)), 'event.name: at most 255 characters'],
+    [changed('event.name', 'a\nb'), 'event.name: expected 1 to'],
     [changed('event.version', undefined), 'event.version: expected a whole number from 1'],
     [changed('event.version', 0), 'event.version: expected a whole number from 1'],
     [changed('event.version', 1.5), 'event.version: expected a whole number from 1'],
@@ -91,12 +92,27 @@ describe('a document', () => {
 
   it('is given out as it was written, with its id in both places', () => {
     const text = ' { "payload" : {"event":{"n":12345678901234567890}}, "\\u0065vent" : { "name":"a" } }'
-    expect(withId(text, 'I')).toBe(
+    expect(provide(text)).toBe(
       '{"eventId":"I", "payload" : {"event":{"n":12345678901234567890}}, "\\u0065vent" : {"id":"I", "name":"a" } }',
     )
-    expect(JSON.parse(withId(JSON.stringify(VALID), 'I'))).toEqual({ ...VALID, eventId: 'I', event: { id: 'I', ...VALID.event } })
+    expect(JSON.parse(provide(JSON.stringify(VALID)))).toEqual({ ...VALID, eventId: 'I', event: { id: 'I', ...VALID.event } })
+  })
+
+  it.each([
+    ['{"celsius":4.65}', { celsius: 4.65 }],
+    ['{"event":"text"}', { event: 'text' }],
+    ['{"event":{}}', { event: {} }],
+    ['{"event":{"name":"a","id":1}}', { event: { name: 'a', id: 1 } }],
+    ['[1]', { value: [1] }],
+    ['21.5', { value: 21.5 }],
+    ['"a', { value: '"a' }],
+    ['', { value: '' }],
+  ])('is made of a message of its name that is none: %s', (text, payload) => {
+    expect(JSON.parse(provide(text))).toEqual({ eventId: 'I', event: { id: 'I', name: 'N', version: 1 }, payload })
   })
 })
+
+const provide = (text: string) => withId(Buffer.from(text), 'N', 'I')
 
 function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')

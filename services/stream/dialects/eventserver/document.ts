@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import { invalid } from '../../../../packages/core/failure.ts'
 import { repeatedKey, valueAt } from '../../../../packages/core/json.ts'
+import { checkMessageWord } from '../../../../packages/core/stream.ts'
 import { parseTime } from '../../../../packages/core/time.ts'
 
 /** Longer ones have no column in the original. */
@@ -18,6 +19,7 @@ export function checkDocument(bytes: Buffer): string {
   if (Object.hasOwn(event, 'id')) throw invalid('event.id', 'it is given by the server')
   const name = text(event, 'event', 'name')
   if (name.length > MAX_NAME_CHARS) throw invalid('event.name', `at most ${MAX_NAME_CHARS} characters`)
+  checkMessageWord(name, 'event.name')
   const { version } = event
   if (!Number.isSafeInteger(version) || (version as number) < 1) throw invalid('event.version', 'expected a whole number from 1')
   checkSystem(section(document, 'system'))
@@ -73,10 +75,14 @@ function isTime(given: string): boolean {
   return date !== undefined && parseTime(`${date}T${minutes}${seconds}${offset}`) !== undefined
 }
 
+/** The usual ones: to ask for one costs ten times what all else here does. */
+const ZONES: ReadonlySet<string> = new Set(Intl.supportedValuesOf('timeZone'))
 /** Offsets are no names of places, though some engines take them. */
 const ZONE = /^[A-Za-z]/
 
+/** Also by an older name, or in another case. */
 function isZone(name: string): boolean {
+  if (ZONES.has(name)) return true
   if (!ZONE.test(name)) return false
   try {
     new Intl.DateTimeFormat('en', { timeZone: name })
@@ -87,11 +93,34 @@ function isZone(name: string): boolean {
   }
 }
 
-/** The document as it was written, with the id where readers of either original look for it. */
-export function withId(document: string, id: string): string {
-  const event = valueAt(document, 'event')
-  const start = document.indexOf('{')
-  if (event === undefined) throw new Error('a message with a name and without an event')
-  const [before, within] = [document.slice(start + 1, event + 1), document.slice(event + 1)]
+/**
+ * The document as it was written, with the id where readers of either original look for it. A payload of this name that came by another
+ * way, and is no such document, is put into one.
+ */
+export function withId(payload: Buffer, name: string, id: string): string {
+  const given = payload.toString('utf8')
+  const document = tryParse(given)
+  const event = isRecorded(document) ? valueAt(given, 'event') : undefined
+  if (event === undefined) {
+    const content = isFields(document) ? document : { value: document ?? given }
+    return JSON.stringify({ eventId: id, event: { id, name, version: 1 }, payload: content })
+  }
+  const start = given.indexOf('{')
+  const [before, within] = [given.slice(start + 1, event + 1), given.slice(event + 1)]
   return `{"eventId":"${id}",${before}"id":"${id}",${within}`
+}
+
+function isRecorded(document: unknown): boolean {
+  if (!isFields(document) || Object.hasOwn(document, 'eventId')) return false
+  const event = Object.hasOwn(document, 'event') ? document['event'] : undefined
+  return isFields(event) && Object.hasOwn(event, 'name') && !Object.hasOwn(event, 'id')
+}
+
+function tryParse(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
 }
