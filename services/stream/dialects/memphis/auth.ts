@@ -19,6 +19,7 @@ export function addTokenRoutes(app: HttpApp, identity: Identity): void {
     const username = textOf(fields, 'username')
     // The successor calls it a password.
     const secret = textOf(fields, 'connection_token') ?? textOf(fields, 'password')
+    const lifetimes = lifetimesOf(fields)
     const missing = [
       { field: 'Username', value: username },
       { field: 'ConnectionToken', value: secret },
@@ -27,7 +28,7 @@ export function addTokenRoutes(app: HttpApp, identity: Identity): void {
     const { keyId, project } = readUser(username)
     const caller = await guarded(request, keyId, () => identity.verify(keyId, secret))
     if (!caller || !settle(caller, project)) throw new Failure('unauthenticated', 'Wrong credentials')
-    return answer(identity, request, reply, { caller, project }, lifetimesOf(fields))
+    return answer(identity, request, reply, { caller, project }, lifetimes)
   })
   // The router is given addresses of Memphis in lower case.
   app.post('/auth/refreshtoken', options, async (request, reply) => {

@@ -27,18 +27,22 @@ export function addConsume(
   authenticate: (request: FastifyRequest) => Promise<Caller>,
 ): void {
   const waiting = new Waiting()
+  // The server does not close before all requests are answered.
+  app.addHook('preClose', async () => waiting.end())
   const options = { config: { raw: true, limit: 'ingest', authenticate }, bodyLimit: MAX_BYTES } as const
   app.post<Route>('/stations/:station/consume/batch', options, async (request, reply) => {
     const project = homeOf(request, 'developer')
     const wanted = wantedBy(request.body)
-    const leave = waiting.enter(request.caller?.keyId ?? '')
+    const keyId = request.caller?.keyId ?? ''
+    const wait = waiting.enter(keyId)
+    goneWith(reply, wait)
     try {
       const messages = await withStream(streams, stationOf(project, request.params.station, settings), station =>
-        fetchBatch(dispatch, station, wanted, goneOf(reply)),
+        fetchBatch(dispatch, station, wanted, wait.signal),
       )
       return messages.map(({ payload, properties }) => ({ message: payload.toString('utf8'), headers: properties }))
     } finally {
-      leave()
+      waiting.leave(keyId, wait)
     }
   })
 }
@@ -72,29 +76,35 @@ function within(fields: Fields, name: string, usual: number, most: number): numb
   return value === 0 ? usual : value
 }
 
-/** Aborted when the client went away without its answer. */
-function goneOf(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController()
+/** A client that went away without its answer gives back what it was given. */
+function goneWith(reply: FastifyReply, wait: AbortController): void {
   const look = () => {
-    if (!reply.raw.writableFinished) gone.abort()
+    if (!reply.raw.writableFinished) wait.abort()
   }
   reply.raw.once('close', look)
   if (reply.raw.destroyed) look()
-  return gone.signal
 }
 
-/** How many wait, by key. */
+/** Who waits, by key. */
 class Waiting {
-  readonly #counts = new Map<string, number>()
+  readonly #waits = new Map<string, Set<AbortController>>()
 
-  enter(keyId: string): () => void {
-    const count = this.#counts.get(keyId) ?? 0
-    if (count >= MAX_WAITING) throw new Failure('too_many', `at most ${MAX_WAITING} batches of one key may be waited for`)
-    this.#counts.set(keyId, count + 1)
-    return () => {
-      const left = (this.#counts.get(keyId) ?? 1) - 1
-      if (left > 0) this.#counts.set(keyId, left)
-      else this.#counts.delete(keyId)
-    }
+  enter(keyId: string): AbortController {
+    const waits = this.#waits.get(keyId) ?? new Set()
+    if (waits.size >= MAX_WAITING) throw new Failure('too_many', `at most ${MAX_WAITING} batches of one key may be waited for`)
+    const wait = new AbortController()
+    this.#waits.set(keyId, waits.add(wait))
+    return wait
+  }
+
+  leave(keyId: string, wait: AbortController): void {
+    const waits = this.#waits.get(keyId)
+    waits?.delete(wait)
+    if (waits?.size === 0) this.#waits.delete(keyId)
+  }
+
+  /** All get an empty batch, and what was for them waits in the queue. */
+  end(): void {
+    for (const waits of this.#waits.values()) for (const wait of waits) wait.abort()
   }
 }
