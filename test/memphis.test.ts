@@ -235,11 +235,9 @@ describe('a client of Memphis', () => {
       expect(await consumed('CaSe', 1)).toHaveLength(1)
     })
 
-    it('is told what is wrong with the name of a station, and with a body that is too large', async () => {
+    it('is told what is wrong with the name of a station', async () => {
       const named = await single(encodeURIComponent('a#b'), 'x', 'text/plain')
       expect([named.status, named.json['success']]).toEqual([400, false])
-      const large = await single('large', Buffer.alloc(4 * 1024 * 1024 + 1, 'x'), 'text/plain')
-      expect([large.status, large.json['success']]).toEqual([413, false])
     })
   })
 
@@ -336,5 +334,247 @@ describe('a client of Memphis', () => {
       '*',
       'authorization,x-anything',
     ])
+  })
+})
+
+describe('a client of eventserver', () => {
+  const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+  const PRODUCER = '7f3a1c52-0b6d-4c1e-9a57-3d2e8f1b6c40'
+  const TYPE = 'application/json; charset=utf-8'
+  const NOT_FOUND = [404, 'Not Found']
+  const authorization = () => basic(telltale.key.keyId, telltale.key.secret)
+  const said = ({ status, text }: Answer) => [status, JSON.parse(text) as unknown]
+
+  const document = (name = 'ReadingTaken', celsius = 4.65) => ({
+    event: { name, version: 1 },
+    system: { id: 'gw-7', name: 'cold store', time: '2025-03-02 06:41:09', timezone: 'Europe/Oslo' },
+    trigger: { type: 'automatic', name: '/opt/gw/poll' },
+    payload: { celsius },
+  })
+  type Headers = Readonly<Record<string, string>>
+  const record = (stream: string, body: unknown = document(), headers: Headers = {}) => {
+    const all = { accept: TYPE, 'content-type': TYPE, 'x-producer-id': PRODUCER, authorization: authorization(), ...headers }
+    return call(`/api/v1/streams/${stream}/events`, { method: 'POST', body: JSON.stringify(body), headers: all })
+  }
+  const recorded = async (stream: string, body?: unknown) => {
+    const [status, id] = said(await record(stream, body))
+    expect([status, id]).toEqual([200, expect.stringMatching(UUID)])
+    return String(id)
+  }
+  const get = (path: string, headers: Headers = {}) =>
+    call(`/api/v1${path}`, { headers: { 'content-type': TYPE, authorization: authorization(), ...headers } })
+  const provide = (stream: string, query: string, consumer: string) =>
+    get(`/streams/${stream}/events?${query}`, { 'x-consumer-id': consumer })
+  const acknowledge = (stream: string, id: string, consumer: string, body = 'action=ACK', headers: Headers = {}) => {
+    const form = { 'content-type': 'application/x-www-form-urlencoded', 'x-consumer-id': consumer, authorization: authorization() }
+    return call(`/api/v1/streams/${stream}/events/${id}`, { method: 'POST', body, headers: { ...form, ...headers } })
+  }
+  type Event = { readonly eventId: string; readonly event: { readonly id: string; readonly name: string }; readonly payload: Json }
+  const provided = async (stream: string, consumer: string, query = 'eventName=ReadingTaken&limit=100') => {
+    const { status, json, headers } = await provide(stream, query, consumer)
+    expect([status, headers.get('content-type')]).toEqual([200, TYPE])
+    return json as unknown as Event[]
+  }
+
+  describe('that records', () => {
+    it('gets the id of the event as a JSON text', async () => {
+      const answer = await record('first')
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([200, TYPE])
+      expect(answer.text).toMatch(/^"[0-9a-f-]{36}"$/)
+      expect(JSON.parse(answer.text)).toMatch(UUID)
+    })
+
+    it('is locked out of the stream of another, of fifty at once all but one', async () => {
+      const producers = Array.from({ length: 50 }, () => randomUUID())
+      const answers = await Promise.all(producers.map(id => record('contested', document(), { 'x-producer-id': id })))
+      const statuses = answers.map(({ status }) => status)
+      expect(statuses.filter(status => status === 200)).toHaveLength(1)
+      expect(statuses.filter(status => status === 423)).toHaveLength(49)
+      const locked = answers.filter(({ status }) => status === 423).map(({ text }) => text)
+      expect(new Set(locked)).toEqual(new Set(['"Locked - Second writers not allowed"']))
+      const owner = producers[statuses.indexOf(200)] as string
+      // However its id is written.
+      for (const id of [owner, owner.toUpperCase(), `{${owner}}`])
+        expect((await record('contested', document(), { 'x-producer-id': id })).status).toBe(200)
+    })
+
+    it('may own many streams, and name them freely', async () => {
+      const name = encodeURIComponent('plant 1/line é')
+      await recorded(name)
+      expect(await provided(name, randomUUID())).toHaveLength(1)
+    })
+
+    it('may send it again under one key, and it is there once', async () => {
+      const key = { 'idempotency-key': 'k1' }
+      const [status, id] = said(await record('twice', document(), key))
+      expect([status, id]).toEqual([200, expect.stringMatching(UUID)])
+      expect(said(await record('twice', document(), key))).toEqual([200, id])
+      expect(await provided('twice', randomUUID())).toHaveLength(1)
+    })
+
+    it.each<[string, Headers]>([
+      ['no credentials', { authorization: '' }],
+      ['a wrong secret', { authorization: basic('admin', 'wrong') }],
+      ['an unknown key', { authorization: basic('nobody', 'x') }],
+      ['another scheme', { authorization: 'Digest x' }],
+      ['no colon', { authorization: `Basic ${Buffer.from('x').toString('base64')}` }],
+    ])('with %s is refused before all else', async (_, headers) => {
+      const answer = await record('%23', 'no document', { ...headers, 'x-producer-id': 'x' })
+      expect([answer.status, answer.text, answer.headers.get('content-type')]).toEqual([401, '"Unauthorized"', TYPE])
+      expect(answer.headers.get('www-authenticate')).toBe('Basic realm="telltale"')
+    })
+
+    it.each<[string, unknown, Headers]>([
+      ['x-producer-id: expected a UUID', document(), { 'x-producer-id': 'gw-7' }],
+      ['event: expected an object, but it is missing', {}, {}],
+      ['event.version: expected a whole number from 1', { ...document(), event: { name: 'a', version: 0 } }, {}],
+      ['event.id: it is given by the server', { ...document(), event: { id: 'x', name: 'a', version: 1 } }, {}],
+      ['system.timezone: expected a name such as Europe/Oslo', { ...document(), system: { ...document().system, timezone: 'Oslo' } }, {}],
+      ['payload: expected an object', { ...document(), payload: [1] }, {}],
+      ['body: expected an object', [], {}],
+    ])('is told why it is malformed: %s', async (why, body, headers) => {
+      expect(said(await record('malformed', body, headers))).toEqual([400, `Bad Request - ${why}`])
+    })
+
+    it('is told that it has to say who it is, that a name is none, and that a stream is not made by what is malformed', async () => {
+      const headers = { authorization: authorization() }
+      const nobody = await call('/api/v1/streams/malformed/events', { method: 'POST', body: JSON.stringify(document()), headers })
+      expect(said(nobody)).toEqual([400, 'Bad Request - x-producer-id: expected a UUID, but it is missing'])
+      const broken = await call('/api/v1/streams/malformed/events', {
+        method: 'POST',
+        body: '{"event"',
+        headers: { ...headers, 'x-producer-id': PRODUCER },
+      })
+      expect([broken.status, broken.text]).toEqual([400, expect.stringMatching(/^"Bad Request - body: not JSON/)])
+      expect((await record('a%23b')).text).toMatch(/^"Bad Request - stream: expected/)
+      expect(said(await provide('malformed', 'eventName=a&limit=1', PRODUCER))).toEqual(NOT_FOUND)
+    })
+
+    it('may be of any account that may use HTTP Basic, in its own project or one that it names', async () => {
+      const other = await newProject(telltale)
+      const roles = { 'projects/default': 'project.user', [`projects/${other}`]: 'project.developer' }
+      const { name, keyId, secret, token } = await newAccount(telltale, other, roles)
+      const mine = { authorization: basic(keyId, secret) }
+      expect((await record('mine', document(), mine)).text).toMatch(/^"Unauthorized - Basic is not enabled/)
+      expect((await record('mine', document(), { authorization: `Bearer ${await token()}` })).status).toBe(200)
+      await telltale.send('PATCH', `/v2/${name}`, { enableBasicAuth: true })
+      await eventually(async () => expect((await record('mine', document(), mine)).status).toBe(200))
+      expect((await record('mine', document(), { authorization: basic(`${keyId}@${other}`, secret) })).status).toBe(200)
+      expect((await record('mine', document(), { authorization: basic(`${keyId}@default`, secret) })).text).toMatch(/^"Forbidden - /)
+      expect((await record('mine', document(), { authorization: basic(`${keyId}@nowhere`, secret) })).status).toBe(401)
+      expect(said(await provide('mine', 'eventName=ReadingTaken&limit=9', PRODUCER))).toEqual(NOT_FOUND)
+    }, 30_000)
+  })
+
+  describe('that consumes', () => {
+    it('gets events of one name in order, each as it was recorded with its id inside, until it has acknowledged them', async () => {
+      const ids = [
+        await recorded('read', document('A', 1)),
+        await recorded('read', document('B', 2)),
+        await recorded('read', document('A', 3)),
+      ]
+      const consumer = randomUUID()
+      const all = await provided('read', consumer, 'eventName=A&limit=10')
+      expect(all).toEqual([
+        { ...document('A', 1), eventId: ids[0], event: { id: ids[0], name: 'A', version: 1 } },
+        { ...document('A', 3), eventId: ids[2], event: { id: ids[2], name: 'A', version: 1 } },
+      ])
+      expect(await provided('read', consumer, 'eventName=A&limit=10')).toEqual(all)
+      expect(await provided('read', consumer, 'eventName=A&limit=1')).toEqual(all.slice(0, 1))
+      expect(said(await acknowledge('read', ids[0] as string, consumer))).toEqual([200, 'OK'])
+      expect(await provided('read', consumer, 'eventName=A&limit=10')).toEqual(all.slice(1))
+      expect(await provided('read', consumer, 'eventName=B&limit=10')).toHaveLength(1)
+      expect(await provided('read', randomUUID(), 'eventName=A&limit=10')).toEqual(all)
+      expect(await provided('read', consumer, 'eventName=C&limit=10')).toEqual([])
+    })
+
+    it('gets every one of many that were recorded at once, numbered without gaps', async () => {
+      const values = Array.from({ length: 60 }, (_, n) => n)
+      await recorded('busy', document('ReadingTaken', -1))
+      await Promise.all(values.map(n => recorded('busy', document('ReadingTaken', n))))
+      const consumer = randomUUID()
+      const seen: unknown[] = []
+      for (
+        let events = await provided('busy', consumer);
+        events.length > 0;
+        events = await provided('busy', consumer, 'eventName=ReadingTaken&limit=7')
+      )
+        for (const { eventId, payload } of events) {
+          seen.push(payload['celsius'])
+          expect(said(await acknowledge('busy', eventId, consumer))).toEqual([200, 'OK'])
+        }
+      expect(seen.toSorted((a, b) => Number(a) - Number(b))).toEqual([-1, ...values])
+    })
+
+    it('is told what is missing or malformed, and that there is no such stream', async () => {
+      await recorded('asked')
+      const why = async (query: string, consumer: string) => (await provide('asked', query, consumer)).text
+      for (const limit of ['0', '-1', 'x', '1.5', '', '1&limit=2'])
+        expect(await why(`eventName=a&limit=${limit}`, PRODUCER)).toMatch(/^"Bad Request - limit: expected/)
+      expect(await why('limit=1', PRODUCER)).toBe('"Bad Request - eventName: expected once, but it is missing"')
+      expect(await why('eventName=a', PRODUCER)).toMatch(/^"Bad Request - limit: expected once, but/)
+      expect(await why('eventName=a&limit=1', 'x')).toBe('"Bad Request - x-consumer-id: expected a UUID"')
+      expect(said(await get('/streams/asked/events?eventName=a&limit=1'))).toEqual([
+        400,
+        'Bad Request - x-consumer-id: expected a UUID, but it is missing',
+      ])
+      // 400 is found before 404.
+      expect((await provide('unknown', 'eventName=a', PRODUCER)).status).toBe(400)
+      expect(said(await provide('unknown', 'eventName=a&limit=1', PRODUCER))).toEqual(NOT_FOUND)
+    })
+  })
+
+  describe('that acknowledges', () => {
+    it('does so in order, once', async () => {
+      const ids = [await recorded('ordered'), await recorded('ordered'), await recorded('ordered')] as const
+      const consumer = randomUUID()
+      const mismatch = (from: number, to: number) => [400, `Bad Request - Consumer offset mismatch: ${from}->${to}`]
+      expect(said(await acknowledge('ordered', ids[1], consumer))).toEqual(mismatch(1, 2))
+      expect(said(await acknowledge('ordered', ids[0], consumer))).toEqual([200, 'OK'])
+      expect(said(await acknowledge('ordered', ids[0], consumer))).toEqual(mismatch(2, 1))
+      expect(said(await acknowledge('ordered', ids[2], consumer))).toEqual(mismatch(2, 3))
+      const both = await Promise.all([acknowledge('ordered', ids[1], consumer), acknowledge('ordered', ids[1], consumer)])
+      expect(new Set(both.map(({ status }) => status))).toEqual(new Set([200, 400]))
+      expect(said(await acknowledge('ordered', ids[2], consumer, '{"action":"ACK"}', JSON_TYPE))).toEqual([200, 'OK'])
+    })
+
+    it('finds no event of another stream, none that was made up, and no stream that is not there', async () => {
+      const [mine, theirs] = [await recorded('mine1'), await recorded('theirs')]
+      const forged = mine.replace(/.$/, last => (last === '0' ? '1' : '0'))
+      for (const [stream, id] of [
+        ['mine1', theirs],
+        ['mine1', forged],
+        ['mine1', randomUUID()],
+        ['nowhere', mine],
+      ] as const)
+        expect(said(await acknowledge(stream, id, PRODUCER))).toEqual(NOT_FOUND)
+      expect(said(await acknowledge('mine1', mine, PRODUCER))).toEqual([200, 'OK'])
+    })
+
+    it('is told what is malformed', async () => {
+      const id = await recorded('acked')
+      for (const body of ['', 'action=NACK', 'action=ack', 'ACK'])
+        expect(said(await acknowledge('acked', id, PRODUCER, body))).toEqual([400, 'Bad Request - action: expected ACK'])
+      expect(said(await acknowledge('acked', 'x', PRODUCER))).toEqual([400, 'Bad Request - eventId: expected a UUID'])
+      expect(said(await acknowledge('acked', id, 'x'))).toEqual([400, 'Bad Request - x-consumer-id: expected a UUID'])
+      expect(said(await acknowledge('acked', id, PRODUCER, 'action=ACK', { authorization: '' }))).toEqual([401, 'Unauthorized'])
+    })
+  })
+
+  it('is told of addresses that are none in its own shape, and of those beside its own not', async () => {
+    expect(said(await get('/nothing'))).toEqual(NOT_FOUND)
+    expect((await telltale.http('/api/v2/write', { method: 'POST' })).json['code']).toBe(404)
+    const health = await call('/api/v1/health')
+    expect([health.status, health.text]).toEqual([200, '{"status":"OK"}'])
+  })
+
+  it('meets a client of Memphis in no stream: each is locked out of the other’s', async () => {
+    const { json } = await post('/auth/authenticate', { username: telltale.key.keyId, connection_token: telltale.key.secret })
+    const produce = (stream: string) => post(`/stations/${stream}/produce/single`, {}, { authorization: `Bearer ${String(json['jwt'])}` })
+    await recorded('theirs-alone')
+    const error = 'stream theirs-alone belongs to another producer'
+    expect(what(await produce('theirs-alone'))).toEqual([400, { error, success: false }])
+    expect((await produce('a-station')).status).toBe(200)
+    expect((await record('a-station')).status).toBe(423)
   })
 })

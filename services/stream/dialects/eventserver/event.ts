@@ -37,7 +37,8 @@ export function addEventRoutes(app: HttpApp, ports: EventPorts, { strictDialects
     const message = { payload, name: checkDocument(payload), producer, idempotencyKey: idempotencyKeyOf(request) }
     const id = await withStream(streams, { project, name, settings: SETTINGS }, async stream => {
       const [appended] = await streams.append(stream, [message], { owner: producer })
-      return ids.format(stream.record.uid, appended?.seq ?? 0)
+      if (!appended) throw new Error('no place for what was appended')
+      return ids.format(stream.record.uid, appended.seq)
     })
     ports.produced(project, name)
     return sendText(reply, id)

@@ -1,14 +1,14 @@
 // The dialect of Memphis where the end-to-end test cannot look: schemas, stations that are not made or gone, clients that go away, and
 // what strictness changes (contracts.md 3, and 7 rows 16 to 18).
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Failure } from '../../../../packages/core/failure.ts'
 import { Identity } from '../../../../packages/identity/identity.ts'
 import { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
 import { DurableStreams, type Schema } from '../../../../packages/log/durable/stream.ts'
 import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import { installed, openTestRedis, type TestRedis, until } from '../../../../packages/log/fixture.ts'
-import { type HttpApp, openHttp } from '../../../../packages/runtime/http.ts'
+import { type HttpApp, openHttp, type Rate } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { addMemphis, type MemphisSettings } from './memphis.ts'
 
@@ -46,8 +46,8 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     await server.stop()
   })
 
-  async function open(settings: Partial<MemphisSettings> = {}): Promise<HttpApp> {
-    const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits: { manage: undefined, ingest: undefined } })
+  async function open(settings: Partial<MemphisSettings> = {}, manage?: Rate): Promise<HttpApp> {
+    const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits: { manage, ingest: undefined } })
     apps.push(app)
     const ports = { streams, dispatch, identity, produced: (project: string, stream: string) => void produced.push(`${project}/${stream}`) }
     addMemphis(app, ports, { createStations: true, strictDialects: false, root: true, ...settings })
@@ -106,6 +106,12 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     expect(await post(closed, 'fleeting/produce/single', 'x', 'text/plain')).toEqual([200, { error: null, success: true }])
   })
 
+  it('says what is too large', async () => {
+    const app = await open()
+    const error = 'body: at most 4194304 bytes'
+    expect(await post(app, 'large/produce/single', 'x'.repeat(4 * 1024 * 1024 + 1), 'text/plain')).toEqual([413, { error, success: false }])
+  })
+
   it('keeps out of a stream that belongs to a producer of eventserver', async () => {
     const app = await open()
     const record = await streams.create('home', 'owned')
@@ -132,6 +138,35 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     await identity.put('key', 'another-secret', 'me@example.com', { home: 'developer' })
     expect(await post(app, 'x/produce/single', '{}')).toEqual([401, { message: 'Unauthorized' }])
     await identity.put('key', 'secret-of-key', 'me@example.com', { home: 'developer' })
+  })
+
+  it('gives the next pair for an access token that has ended, until its refresh time after that', async () => {
+    const app = await open()
+    const asked = { username: 'key', password: 'secret-of-key', token_expiry_in_minutes: 1, refresh_token_expiry_in_minutes: 10 }
+    jwt = (await app.inject({ method: 'POST', url: '/auth/authenticate', payload: asked })).json<{ jwt: string }>().jwt
+    const refresh = () => app.inject({ method: 'POST', url: '/auth/refreshToken', headers: { authorization: `Bearer ${jwt}` } })
+    try {
+      vi.useFakeTimers({ now: Date.now() + 2 * 60_000, toFake: ['Date'] })
+      expect(await post(app, 'x/produce/single', '{}')).toEqual([401, { message: 'Unauthorized' }])
+      expect((await refresh()).statusCode).toBe(200)
+      vi.useFakeTimers({ now: Date.now() + 10 * 60_000, toFake: ['Date'] })
+      expect([(await refresh()).statusCode, (await refresh()).json<unknown>()]).toEqual([401, { message: 'Unauthorized' }])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('lets nobody guess at a secret without end, whatever project or account stands behind the key', async () => {
+    const app = await open({}, { requests: 1000, windowMs: 60_000 })
+    const guess = (username: string) =>
+      app.inject({ method: 'POST', url: '/auth/authenticate', payload: { username, connection_token: 'guess' } })
+    for (let i = 0; i < 20; i++) expect((await guess(`key${['', '@home', '$7'][i % 3]}`)).statusCode).toBe(401)
+    const refused = await guess('key@elsewhere')
+    expect([refused.statusCode, refused.headers['retry-after'], refused.json<unknown>()]).toEqual([
+      429,
+      expect.stringMatching(/^\d+$/),
+      { message: 'too many wrong credentials from this address: try again later' },
+    ])
   })
 
   it('loses nothing when a client goes away that waits for a batch', async () => {
