@@ -247,8 +247,10 @@ while at <= #ARGV do
   end
 end
 
--- Everything up to here is acked.
-while low < read do
+-- Everything up to here is acked; what is left for the next turns is found then.
+local looks = 0
+while low < read and looks < 100 do
+  looks = looks + 1
   local seqs = {}
   for seq = low + 1, math.min(read, low + 256) do seqs[#seqs + 1] = seq end
   local texts, i = redis.call('HMGET', O, unpack(seqs)), 1
