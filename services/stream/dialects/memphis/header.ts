@@ -1,4 +1,5 @@
 // Headers of a request that become properties of its messages: all but credentials and what is of the connection (contracts.md 3.a.4).
+import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../../../../packages/core/failure.ts'
 
@@ -30,9 +31,15 @@ export function propertiesOf(headers: IncomingHttpHeaders): Record<string, strin
   return Object.fromEntries(
     kept.map(([name, value]) => {
       if (RESERVED.test(name)) throw invalid('headers', 'keys in headers should not start with $memphis')
-      return [canonical(name), String(value)]
+      return [canonical(name), decoded(String(value))]
     }),
   )
+}
+
+/** Node reads each byte as a character; what was UTF-8 is it again. */
+function decoded(value: string): string {
+  const bytes = Buffer.from(value, 'latin1')
+  return isUtf8(bytes) ? bytes.toString('utf8') : value
 }
 
 /** `content-type` → `Content-Type`: as the original writes them, and its clients look for them. */

@@ -45,6 +45,11 @@ describe('headers', () => {
     expect(propertiesOf(given)).toEqual({ 'Content-Type': 'text/plain', 'X-Site': 'north', Etag: 'e' })
   })
 
+  it('are UTF-8 where their bytes are, and else as HTTP has them', () => {
+    const given = { 'x-site': Buffer.from('kjøl 😀').toString('latin1'), 'x-old': Buffer.from([0x6b, 0xf8]).toString('latin1') }
+    expect(propertiesOf(given)).toEqual({ 'X-Site': 'kjøl 😀', 'X-Old': 'kø' })
+  })
+
   it('are refused with a reserved name, and when they are too many', () => {
     for (const name of ['$memphis', '$memphis_producer', '$MEMPHIS-x'])
       expect(() => propertiesOf({ [name]: 'x' })).toThrow('should not start with $memphis')
