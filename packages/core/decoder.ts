@@ -1,7 +1,7 @@
 // The names of decoders: each makes device events of the messages of a durable stream (services/gateway/decode/decoder.ts).
 import { invalid } from './failure.ts'
 
-/** `json`: a value, the data of an event, a whole event, or an array of them. `ndjson`: one of these per line, as whole events. */
+/** `json`: a value, the data of an event, a whole event, or an array of them. `ndjson`: one event per line. */
 export const DECODERS = ['json', 'ndjson'] as const
 export type DecoderName = (typeof DECODERS)[number]
 

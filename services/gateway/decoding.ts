@@ -94,7 +94,7 @@ export class Decoding {
       await intake.stop()
     }
     const receiver = { receive: intake.receive.bind(intake), ended: (failure: Failure) => void ended(failure) }
-    const options = { subscription: DECODER_SUBSCRIPTION, type: 'key_shared', window: WINDOW, start: 'oldest' } as const
+    const options = { subscription: DECODER_SUBSCRIPTION, type: 'key_shared', window: WINDOW, start: 'oldest', isOwn: true } as const
     const consumer = await dispatch.join(ref, options, receiver)
     // It may have ended already.
     if (intake.begin(consumer)) this.#open.set(key, { ref, intake, consumer })

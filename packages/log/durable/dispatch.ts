@@ -29,8 +29,10 @@ export type ConsumerOptions = {
   readonly maxRedeliveries?: number | undefined
   /** Made when missing; `{stream}-{subscription}-DLQ`. */
   readonly deadLetter?: string | undefined
-  /** Where a subscription begins that is made by this; `oldest`. */
+  /** Where a subscription begins that is made by this; `oldest`, but of the stream `devices` `latest`. */
   readonly start?: Start | undefined
+  /** It is Telltale itself, whose subscriptions nobody else consumes. */
+  readonly isOwn?: boolean | undefined
 }
 
 export type Delivery = { readonly message: Message; readonly redeliveries: number }
@@ -103,10 +105,10 @@ export class Dispatch {
     if (this.#stopped) throw new Failure('unavailable', 'the server is stopping: come back', { retryAfterMs: 1000 })
     check(options)
     const { streams, subscriptions } = this.#ports
-    const { subscription, type, start, maxRedeliveries = 0 } = options
+    const { subscription, type, start, maxRedeliveries = 0, isOwn } = options
     const deadLetter = options.deadLetter ?? `${ref.record.name}-${subscription}-DLQ`
     const dead = maxRedeliveries > 0 ? { project: ref.project, record: await streams.ensure(ref.project, deadLetter) } : undefined
-    const { uid } = await subscriptions.create(ref, subscription, type, start)
+    const { uid } = await subscriptions.create(ref, subscription, type, start, isOwn)
     return (await this.#line(ref, subscription, uid)).join(options, dead, receiver)
   }
 

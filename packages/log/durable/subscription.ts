@@ -1,8 +1,8 @@
 // Subscriptions: what is kept of them in Redis, apart from who consumes at the moment (dispatch.ts).
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { Failure } from '../../core/failure.ts'
-import { checkSubscriptionName, DEVICES } from '../../core/stream.ts'
+import { Failure, invalid } from '../../core/failure.ts'
+import { checkSubscriptionName, DEVICES, isOwnSubscription } from '../../core/stream.ts'
 import { formatTime } from '../../core/time.ts'
 import { streamKey, subscriptionKey } from './key.ts'
 import { missing, type Ref } from './record.ts'
@@ -125,8 +125,9 @@ export class Subscriptions {
   }
 
   /** The one of this name as it is, if there is one. @throws Failure `not_found` for the stream, `too_many`, `invalid`. */
-  async create(ref: Ref, name: string, type: SubscriptionType, given?: Start): Promise<Subscription> {
+  async create(ref: Ref, name: string, type: SubscriptionType, given?: Start, isOwn = false): Promise<Subscription> {
     checkSubscriptionName(name)
+    if (isOwnSubscription(name) && !isOwn) throw invalid('subscription', 'expected a name that does not begin with "telltale."')
     const start = given ?? (ref.record.name === DEVICES ? 'latest' : 'oldest')
     await this.need(ref, start)
     const made: Subscription = { name, uid: randomBytes(6).toString('hex'), type, createTime: formatTime(Date.now() * 1000) }
@@ -151,6 +152,11 @@ export class Subscriptions {
     const found = await this.find(ref, name)
     if (!found) throw missingSubscription(name)
     return found
+  }
+
+  /** As `list`, without those that Telltale has for itself. */
+  async listOfClients(ref: Ref): Promise<Subscription[]> {
+    return (await this.list(ref)).filter(({ name }) => !isOwnSubscription(name))
   }
 
   /** In the order of their creation. */
