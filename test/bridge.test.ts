@@ -186,6 +186,8 @@ test('a data connector of type STREAM has a shape of its own, and is refused wit
     const { status, json: answer } = await telltale.send(method, path, body)
     expect([status, answer['error']]).toEqual([400, expect.stringMatching(reason)])
   }
+  const labels = Array.from({ length: 25 }, (_, i) => `label-${i}`)
+  await refused({ type: 'STREAM', streamConfig: { stream: 'shape' }, labels }, /^labels: expected at most 24/)
   await refused({ type: 'STREAM' }, /^streamConfig\.stream: /)
   await refused({ type: 'STREAM', streamConfig: { stream: 'nowhere' } }, /^streamConfig\.stream: .*"nowhere"/)
   await refused({ type: 'STREAM', streamConfig: { stream: DEVICES } }, /^streamConfig\.stream: /)

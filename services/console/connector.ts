@@ -36,6 +36,8 @@ const One = Type.Object({ project, dataconnector: Type.String({ examples: ['cr20
 const ALL = '/v2/projects/:project/dataconnectors'
 const ONE = `${ALL}/:dataconnector`
 const MAX_PAGE = 100
+/** However long they are, the properties of a message can hold them. */
+const MAX_COPIED_LABELS = 24
 const NOT_CONFIGS = ['azureServiceBusConfig', 'azureEventHubConfig', 'pubsubConfig', 'awsSqsConfig'] as const
 /** Beyond every sequence number of a millisecond. */
 const LAST_OF_MS = Number.MAX_SAFE_INTEGER
@@ -268,7 +270,7 @@ function changed({ identity, connectorOutbound }: ConnectorRoutePorts, before: C
     displayName,
     status,
     events: body.events === undefined ? before.events : eventsOf(body.events ?? []),
-    labels: body.labels === undefined ? before.labels : labelsOf(body.labels ?? []),
+    labels: body.labels === undefined ? before.labels : labelsOf(body.labels ?? [], before),
     url: httpConfig?.url ?? before.url,
     headers: headers === undefined ? before.headers : resealed(identity, before.headers, JSON.stringify(headers ?? {})),
     signatureSecret: signatureSecret === undefined ? before.signatureSecret : resealed(identity, before.signatureSecret, signatureSecret),
@@ -294,7 +296,9 @@ function eventsOf(events: readonly string[]): string[] {
   return [...new Set(events.map((eventType, i) => checkEventType(eventType, `events.${i}`)))]
 }
 
-function labelsOf(labels: readonly string[]): string[] {
+function labelsOf(labels: readonly string[], { stream }: Pick<Connector, 'stream'>): string[] {
+  if (stream !== undefined && labels.length > MAX_COPIED_LABELS)
+    throw invalid('labels', `expected at most ${MAX_COPIED_LABELS} with type STREAM, got ${labels.length}`)
   for (const [i, key] of labels.entries())
     if (key === '' || key.length > 128) throw invalid(`labels.${i}`, 'expected a label key of 1 to 128 characters')
   return [...new Set(labels)]
