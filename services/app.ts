@@ -211,7 +211,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    const hasStream = async (project: string, stream: string) => (await durable.streams.find(project, stream)) !== undefined
+    const hasStream = async (project: string, stream: string) => (await durable.streams.made(project)).some(({ name }) => name === stream)
     await addConsole(app, {
       log,
       wakes,
