@@ -171,12 +171,13 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       connectors: new Connectors(quick),
     }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
-    const { publicUrl, tokenAudiences } = config
+    const { publicUrl, tokenAudiences, labelFilters: labelMatch } = config
     const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
+    await addConsole(app, { ...shared, audiences, labelMatch, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -221,13 +222,14 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     watch: (caller, ended, project) => identity.watch(caller, ended, project),
     maxAgeMs: config.streamMaxAgeMs,
     maxPerKey: config.streamLimit,
+    labelMatch: config.labelFilters,
   })
 }
 
 /** Followers that come by MQTT; their connections have an age of their own. */
 function followBy(streams: Streams): Follow {
   return async (caller, { project, subject, device, query }, lines) => {
-    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device), ageless: true })
+    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device, streams.labelMatch), ageless: true })
     return ready.begin(lineSink(lines, ready.frames))
   }
 }

@@ -30,6 +30,7 @@ describe('settings', () => {
       logRetentionMs: 86_400_000,
       logMaxBytes: 256 * 1024 ** 2,
       streamMaxAgeMs: 3_600_000,
+      labelFilters: 'all',
       fsync: 'always',
       logLevel: 'info',
     })
@@ -65,6 +66,7 @@ describe('settings', () => {
         TELLTALE_WEBHOOK_ALLOW_PRIVATE: '10.0.0.0/8',
         TELLTALE_RETENTION: '90d',
         TELLTALE_LOG_RETENTION: '1.5h',
+        TELLTALE_LABEL_FILTERS: 'any',
         TELLTALE_FSYNC: 'everysec',
         TELLTALE_KEY_ID: 'for the command line',
       },
@@ -76,6 +78,7 @@ describe('settings', () => {
       allowPrivate: ['10.0.0.0/8'],
       retentionMs: 90 * 86_400_000,
       logRetentionMs: 5_400_000,
+      labelFilters: 'any',
     })
     expect([...config.roles]).toEqual(['gateway', 'worker'])
   })

@@ -1,5 +1,6 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
 import { isIP } from 'node:net'
+import { LABEL_MATCHES, type LabelMatch } from '../packages/core/device.ts'
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import { weaknessOf } from '../packages/identity/weakness.ts'
@@ -41,6 +42,8 @@ export type Config = {
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
   readonly streamLimit: number
+  /** What several of them mean to who does not say it. */
+  readonly labelFilters: LabelMatch
   /** Requests of one key. */
   readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
@@ -124,6 +127,11 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
+  {
+    name: 'TELLTALE_LABEL_FILTERS',
+    fallback: 'all',
+    meaning: 'several label filters of a stream or list: all must hold, or any is enough; a request can say it by `label_match`',
+  },
   {
     name: 'TELLTALE_RATE_LIMIT',
     fallback: '25/5s',
@@ -217,6 +225,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
+    labelFilters: read('TELLTALE_LABEL_FILTERS', text => oneOf(text, LABEL_MATCHES)),
     limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),

@@ -14,7 +14,7 @@ let telltale: Telltale
 const clients: MqttClient[] = []
 
 beforeAll(async () => {
-  telltale = await startTelltale()
+  telltale = await startTelltale({ env: { TELLTALE_LABEL_FILTERS: 'any' } })
 })
 afterAll(async () => {
   for (const client of clients) client.end(true)
@@ -87,6 +87,26 @@ describe('a stream topic', () => {
     await eventually(() => expect(one.values()).toEqual([3]))
     await until('there are pings', () => north.frames().filter(({ result }) => result?.event?.eventType === 'ping').length >= 2)
     expect(alarms.frames()).toEqual([])
+  })
+
+  test('takes any of several labels where the installation is set so, as HTTP and lists do, and all of them when asked to', async () => {
+    const base = '/v2/projects/default/devices'
+    await telltale.send('PUT', `${base}/mq-cold`, { type: 'temperature', labels: { mq: 'cold' } })
+    await telltale.send('PUT', `${base}/mq-both`, { type: 'temperature', labels: { mq: 'cold', mqSite: '' } })
+    await telltale.send('PUT', `${base}/mq-bare`, { type: 'temperature' })
+    const two = 'label_filters=mq%3Dcold&label_filters=mqSite'
+    const any = await follow(`${TOPIC}?${two}`)
+    const all = await follow(`${TOPIC}?${two}&label_match=all`)
+    const reader = await telltale.stream(two)
+    for (const [i, device] of ['mq-cold', 'mq-bare', 'mq-both'].entries()) await publish(device, i)
+    await eventually(() => expect(any.values()).toEqual([0, 2]))
+    await eventually(() => expect(all.values()).toEqual([2]))
+    await reader.have(2)
+    expect(reader.frames()).toEqual(any.frames())
+    const listed = async (query: string) =>
+      ((await telltale.http(`${base}?${query}`)).json['devices'] as { name: string }[]).map(({ name }) => name.split('/')[3])
+    expect([await listed(two), await listed(`${two}&labelMatch=all`)]).toEqual([['mq-both', 'mq-cold'], ['mq-both']])
+    reader.close()
   })
 
   test('ends with the subscription, and with the connection', async () => {
