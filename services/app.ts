@@ -101,8 +101,8 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('wakes', () => wakes.close())
   const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
   const { store } = worker
-  const { limits, trustedProxies } = config
-  const app = await openHttp({ identity, log: logger, version: VERSION, limits, trustedProxies })
+  const { limits, trustedProxies, requestTimeoutMs } = config
+  const app = await openHttp({ identity, log: logger, version: VERSION, limits, trustedProxies, requestTimeoutMs })
   let ready = false
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)

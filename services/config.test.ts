@@ -31,6 +31,7 @@ describe('settings', () => {
       logMaxBytes: 256 * 1024 ** 2,
       streamMaxAgeMs: 3_600_000,
       labelFilters: 'all',
+      requestTimeoutMs: 28_000,
       fsync: 'always',
       logLevel: 'info',
     })

@@ -30,6 +30,7 @@ export type Config = {
   /** As people outside call this installation, without a slash at the end. */
   readonly publicUrl: string | undefined
   readonly trustedProxies: readonly string[]
+  readonly requestTimeoutMs: number
   /** That assertions may be made for, besides the addresses of this installation itself. */
   readonly tokenAudiences: readonly string[]
   readonly project: string
@@ -107,6 +108,11 @@ export const SETTINGS: readonly Setting[] = [
     name: 'TELLTALE_TRUSTED_PROXIES',
     fallback: '',
     meaning: 'addresses or networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody’s',
+  },
+  {
+    name: 'TELLTALE_REQUEST_TIMEOUT',
+    fallback: '28s',
+    meaning: 'what an HTTP request has to come in, 1s to 1h; what comes more slowly is cut off',
   },
   {
     name: 'TELLTALE_TOKEN_AUDIENCES',
@@ -212,6 +218,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
     publicUrl: read('TELLTALE_PUBLIC_URL', publicUrl),
     trustedProxies: read('TELLTALE_TRUSTED_PROXIES', networks),
+    requestTimeoutMs: read('TELLTALE_REQUEST_TIMEOUT', requestTimeout),
     tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
@@ -339,6 +346,12 @@ function port(text: string): number {
 function duration(text: string): number {
   const ms = parseDuration(text)
   if (ms === undefined) throw expected('a duration such as 90s, 5m, 24h or 30d', text)
+  return ms
+}
+
+function requestTimeout(text: string): number {
+  const ms = duration(text)
+  if (ms < 1000 || ms > 3_600_000) throw expected('a duration from 1s to 1h', text)
   return ms
 }
 
