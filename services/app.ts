@@ -222,6 +222,7 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     watch: (caller, ended, project) => identity.watch(caller, ended, project),
     maxAgeMs: config.streamMaxAgeMs,
     maxPerKey: config.streamLimit,
+    patienceMs: config.streamPatienceMs,
     labelMatch: config.labelFilters,
   })
 }

@@ -30,6 +30,7 @@ describe('settings', () => {
       logRetentionMs: 86_400_000,
       logMaxBytes: 256 * 1024 ** 2,
       streamMaxAgeMs: 3_600_000,
+      streamPatienceMs: 10_000,
       labelFilters: 'all',
       requestTimeoutMs: 28_000,
       fsync: 'always',
@@ -112,6 +113,8 @@ describe('settings', () => {
           TELLTALE_RETENTION: '90',
           TELLTALE_LOG_MAX_SIZE: '1tb',
           TELLTALE_FSYNC: 'never',
+          TELLTALE_STREAM_PATIENCE: '0s',
+          TELLTALE_LABEL_FILTERS: 'some',
           TELLTALE_PROJECT: 'A',
           TELLTALE_WEBHOOK_ALLOW_PRIVATE: 'yes',
           TELLTALE_HTP_PORT: '1',
@@ -128,6 +131,8 @@ describe('settings', () => {
       'TELLTALE_PARTITIONS: expected a whole number from 1 to 64, got "0"',
       'TELLTALE_RETENTION: expected a duration such as 90s, 5m, 24h or 30d, got "90"',
       'TELLTALE_LOG_MAX_SIZE: expected a size such as 512mb or 2gb, got "1tb"',
+      'TELLTALE_STREAM_PATIENCE: expected a duration from 1s to 1h, got "0s"',
+      'TELLTALE_LABEL_FILTERS: expected all, any, got "some"',
       'TELLTALE_FSYNC: expected always, everysec, got "never"',
     ])
   })

@@ -42,7 +42,7 @@ const basic = (of = telltale) => `Basic ${Buffer.from(`${of.key.keyId}:${of.key.
 beforeAll(async () => {
   dir = await newDirectory()
   good = await makeCertificate(dir, 'good')
-  telltale = await startTelltale({ env: tlsEnv(good) })
+  telltale = await startTelltale({ env: { ...tlsEnv(good), TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   for (const session of sessions) session.destroy()
@@ -148,14 +148,14 @@ describe('over HTTP/2', () => {
     const [head] = (await once(slow, 'response')) as [Record<string, unknown>]
     expect(head[':status']).toBe(200)
     const healthy = await ask(session, `${STREAM}?device_ids=h2-slow`)
+    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+    const before = await open_()
     const filler = 'x'.repeat(60_000)
     for (let n = 0; n < 100; n++) {
       const event = { ...temperature('h2-slow', n), data: { temperature: { value: n, filler } } }
       await telltale.send('POST', EVENTS, event)
     }
     await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(100))
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
     await eventually(async () => expect(await open_()).toBe(before - 1), 25_000)
     await publish('h2-slow', 100)
     await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(101))

@@ -14,7 +14,7 @@ let telltale: Telltale
 const clients: MqttClient[] = []
 
 beforeAll(async () => {
-  telltale = await startTelltale({ env: { TELLTALE_LABEL_FILTERS: 'any' } })
+  telltale = await startTelltale({ env: { TELLTALE_LABEL_FILTERS: 'any', TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   for (const client of clients) client.end(true)
@@ -54,6 +54,8 @@ async function publish(device: string, ...values: number[]): Promise<void> {
   )
   if (status !== 200) throw new Error(text)
 }
+
+const openStreams = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
 
 describe('a stream topic', () => {
   test.each([0, 1] as const)('carries the frames of HTTP, whichever door the events came by, with QoS %i', async qos => {
@@ -97,6 +99,7 @@ describe('a stream topic', () => {
     const two = 'label_filters=mq%3Dcold&label_filters=mqSite'
     const any = await follow(`${TOPIC}?${two}`)
     const all = await follow(`${TOPIC}?${two}&label_match=all`)
+    const before = await openStreams()
     const reader = await telltale.stream(two)
     for (const [i, device] of ['mq-cold', 'mq-bare', 'mq-both'].entries()) await publish(device, i)
     await eventually(() => expect(any.values()).toEqual([0, 2]))
@@ -107,21 +110,22 @@ describe('a stream topic', () => {
       ((await telltale.http(`${base}?${query}`)).json['devices'] as { name: string }[]).map(({ name }) => name.split('/')[3])
     expect([await listed(two), await listed(`${two}&labelMatch=all`)]).toEqual([['mq-both', 'mq-cold'], ['mq-both']])
     reader.close()
+    // Others count them.
+    await eventually(async () => expect(await openStreams()).toBe(before))
   })
 
   test('ends with the subscription, and with the connection', async () => {
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
+    const before = await openStreams()
     const follower = await follow(`${TOPIC}?device_ids=mq-ending`)
     await follower.client.subscribeAsync(`${TOPIC}?device_ids=mq-second`)
-    expect(await open_()).toBe(before + 2)
+    expect(await openStreams()).toBe(before + 2)
     await follower.client.unsubscribeAsync(`${TOPIC}?device_ids=mq-ending`)
-    expect(await open_()).toBe(before + 1)
+    expect(await openStreams()).toBe(before + 1)
     await publish('mq-ending', 1)
     await publish('mq-second', 2)
     await eventually(() => expect(follower.values()).toEqual([2]))
     await follower.client.endAsync()
-    await eventually(async () => expect(await open_()).toBe(before))
+    await eventually(async () => expect(await openStreams()).toBe(before))
   })
 
   test('is refused with 0x80 when it is not to be had, and nobody can publish to it', async () => {
@@ -260,11 +264,10 @@ describe('a subscriber that stops reading', () => {
   test('of a stream is held back alone, and cut off', async () => {
     const socket = await stall(`${TOPIC}?device_ids=mq-slow`, 'mq-slow')
     const healthy = await follow(`${TOPIC}?device_ids=mq-slow`)
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
+    const before = await openStreams()
     await flood('mq-slow', 300)
     await eventually(() => expect(healthy.values()).toHaveLength(300))
-    await eventually(async () => expect(await open_()).toBe(before - 1), 25_000)
+    await eventually(async () => expect(await openStreams()).toBe(before - 1), 25_000)
     socket.destroy()
   }, 40_000)
 

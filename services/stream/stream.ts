@@ -41,6 +41,8 @@ export type StreamPorts = {
   readonly maxPerKey: number
   /** What several label filters mean to who does not say it; `all`. */
   readonly labelMatch?: LabelMatch
+  /** What a reader may take nothing for, unless it has asked for being slow; see HubPorts. */
+  readonly patienceMs?: number
   /** How long a project is followed on after its last follower has left; 10 s. */
   readonly lingerMs?: number
 }
@@ -281,6 +283,7 @@ async function openProject(ports: StreamPorts, turns: PastTurns, project: string
     follow: follower => ports.follow(project, stream, follower),
     delivered: ports.delivered,
     troubled: ports.troubled,
+    patienceMs: ports.patienceMs,
   })
   await hub.start()
   return { hub, frames }
