@@ -87,72 +87,62 @@ describe('publishing', () => {
 
 describe('through kill -9 of the server', () => {
   test('every published event is stored once, in order, and a stream that was open all the time has each once', async () => {
-    const server = await startTelltale()
-    try {
-      const client = clientOf(server)
-      const stopping = new AbortController()
-      const seen: unknown[] = []
-      let losses = 0
-      let open = false
-      const stream = client.stream({
-        devices: ['pump'],
-        ping: '1s',
-        signal: stopping.signal,
-        onOpen: () => {
-          open = true
-        },
-        onLost: () => losses++,
-      })
-      const reading = (async () => {
-        for await (const event of stream) seen.push(temperatureOf(event))
-      })()
-      await until('the stream is open', () => open)
-      const total = 1000
-      let acked = 0
-      const publishing = (async () => {
-        for (let value = 0; value < total; value += 10) {
-          const receipts = await client.publish(Array.from({ length: 10 }, (_, i) => warm('pump', value + i)))
-          expect(receipts.filter(({ error }) => error !== undefined)).toEqual([])
-          acked += receipts.length
-        }
-      })()
-      for (const at of [200, 600]) {
-        await until(`${at} are acknowledged`, () => acked >= at)
-        await server.kill()
-        await server.restart()
+    const client = clientOf()
+    const stopping = new AbortController()
+    const seen: unknown[] = []
+    let losses = 0
+    let open = false
+    const stream = client.stream({
+      devices: ['pump'],
+      ping: '1s',
+      signal: stopping.signal,
+      onOpen: () => {
+        open = true
+      },
+      onLost: () => losses++,
+    })
+    const reading = (async () => {
+      for await (const event of stream) seen.push(temperatureOf(event))
+    })()
+    await until('the stream is open', () => open)
+    const total = 1000
+    let acked = 0
+    const publishing = (async () => {
+      for (let value = 0; value < total; value += 10) {
+        const receipts = await client.publish(Array.from({ length: 10 }, (_, i) => warm('pump', value + i)))
+        expect(receipts.filter(({ error }) => error !== undefined)).toEqual([])
+        acked += receipts.length
       }
-      await until('everything is acknowledged', () => acked === total, 40_000)
-      await publishing
-      const values = Array.from({ length: total }, (_, value) => value)
-      await until(`everything has come, after ${losses} losses`, () => seen.length >= total, 20_000)
-      stopping.abort()
-      await reading
-      expect(seen).toEqual(values)
-      expect(losses).toBeGreaterThanOrEqual(2)
-      await eventually(async () => expect((await stored(server, 'pump')).map(temperatureOf)).toEqual(values), 20_000)
-    } finally {
-      await server.remove()
+    })()
+    for (const at of [200, 600]) {
+      await until(`${at} are acknowledged`, () => acked >= at)
+      await telltale.kill()
+      await telltale.restart()
     }
+    await until('everything is acknowledged', () => acked === total, 40_000)
+    await publishing
+    const values = Array.from({ length: total }, (_, value) => value)
+    await until(`everything has come, after ${losses} losses`, () => seen.length >= total, 20_000)
+    stopping.abort()
+    await reading
+    expect(seen).toEqual(values)
+    expect(losses).toBeGreaterThanOrEqual(2)
+    await eventually(async () => expect((await stored(telltale, 'pump')).map(temperatureOf)).toEqual(values), 20_000)
   }, 90_000)
 
   test('what came between the last ping and the next connection is not missed by a stream that had seen nothing yet', async () => {
-    const server = await startTelltale()
-    try {
-      const client = clientOf(server)
-      let pings = 0
-      const stream = client.stream({ devices: ['quiet'], ping: '1s', onPing: () => pings++ })
-      const first = stream.next()
-      await until('a ping has come', () => pings > 0)
-      await server.kill()
-      await server.restart()
-      const publisher = clientOf(server)
-      await publisher.publish(warm('quiet', 7))
-      const { value } = await first
-      expect(temperatureOf(value as Parameters<typeof temperatureOf>[0])).toBe(7)
-      await stream.return()
-    } finally {
-      await server.remove()
-    }
+    const client = clientOf()
+    let pings = 0
+    const stream = client.stream({ devices: ['quiet'], ping: '1s', onPing: () => pings++ })
+    const first = stream.next()
+    await until('a ping has come', () => pings > 0)
+    await telltale.kill()
+    await telltale.restart()
+    const publisher = clientOf()
+    await publisher.publish(warm('quiet', 7))
+    const { value } = await first
+    expect(temperatureOf(value as Parameters<typeof temperatureOf>[0])).toBe(7)
+    await stream.return()
   }, 60_000)
 })
 

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { readCertificate } from '../packages/runtime/certificate.ts'
 import { makeCertificate, type TestCertificate } from './certificate.ts'
 import type { Frame } from './reader.ts'
 import {
@@ -296,29 +297,25 @@ describe('a shutdown', () => {
 })
 
 describe('a certificate', () => {
-  const complaint = async (files: { certPath: string; keyPath: string }): Promise<string> => {
-    const program = run(await newDirectory(), { env: tlsEnv(files) })
-    expect((await exited(program)).code).toBe(1)
-    return program.complained()
-  }
-
   test('that is wrong stops the start with the name of its setting', async () => {
     const other = await makeCertificate(dir, 'other')
     const old = await makeCertificate(dir, 'old', -1)
     const text = join(dir, 'text.pem')
     await writeFile(text, 'not a certificate\n')
     const cases: [files: { certPath: string; keyPath: string }, line: RegExp][] = [
-      [{ ...good, certPath: join(dir, 'none.pem') }, /^telltale: TELLTALE_TLS_CERT: .*none\.pem cannot be read \(ENOENT\)$/m],
-      [{ ...good, keyPath: text }, /^telltale: TELLTALE_TLS_KEY: .*text\.pem: expected a PEM private key/m],
-      [{ ...good, certPath: text }, /^telltale: TELLTALE_TLS_CERT: .*text\.pem: expected a PEM certificate/m],
-      [
-        { ...good, keyPath: other.keyPath },
-        /^telltale: TELLTALE_TLS_KEY: .*other\.key\.pem is not the key of the certificate in .*good\.cert\.pem$/m,
-      ],
-      [old, /^telltale: TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/m],
+      [{ ...good, certPath: join(dir, 'none.pem') }, /^TELLTALE_TLS_CERT: .*none\.pem cannot be read \(ENOENT\)$/],
+      [{ ...good, keyPath: text }, /^TELLTALE_TLS_KEY: .*text\.pem: expected a PEM private key/],
+      [{ ...good, certPath: text }, /^TELLTALE_TLS_CERT: .*text\.pem: expected a PEM certificate/],
+      [{ ...good, keyPath: other.keyPath }, /^TELLTALE_TLS_KEY: .*other\.key\.pem is not the key of the certificate in .*good\.cert\.pem$/],
+      [old, /^TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/],
     ]
-    const said = await Promise.all(cases.map(([files]) => complaint(files)))
-    for (const [i, [, line]] of cases.entries()) expect(said[i]).toMatch(line)
+    for (const [{ certPath, keyPath }, line] of cases) {
+      const files = { cert: { setting: 'TELLTALE_TLS_CERT', path: certPath }, key: { setting: 'TELLTALE_TLS_KEY', path: keyPath } }
+      await expect(readCertificate(files, Date.now())).rejects.toThrow(line)
+    }
+    const program = run(await newDirectory(), { env: tlsEnv(old) })
+    expect((await exited(program)).code).toBe(1)
+    expect(program.complained()).toMatch(/^telltale: TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/m)
   }, 60_000)
 
   test('that expires soon is warned of, and one that is exchanged holds for new connections while old ones stay', async () => {
