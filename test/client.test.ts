@@ -28,7 +28,18 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const warm = (device: string, value: number): NewEvent => ({ device, data: { temperature: { value } } })
-const openStreams = async (server = telltale) => Number(/^telltale_streams_open (\d+)/m.exec((await server.http('/metrics')).text)?.[1])
+const openStreams = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+
+/** Of one stream: others may still be open, and are not waited for. */
+function opening(): { readonly onOpen: () => void; readonly isOpen: () => boolean } {
+  let open = false
+  return {
+    onOpen: () => {
+      open = true
+    },
+    isOpen: () => open,
+  }
+}
 
 describe('publishing', () => {
   test('resolves when the event is on disk, with its id', async () => {
@@ -91,20 +102,12 @@ describe('through kill -9 of the server', () => {
     const stopping = new AbortController()
     const seen: unknown[] = []
     let losses = 0
-    let open = false
-    const stream = client.stream({
-      devices: ['pump'],
-      ping: '1s',
-      signal: stopping.signal,
-      onOpen: () => {
-        open = true
-      },
-      onLost: () => losses++,
-    })
+    const { onOpen, isOpen } = opening()
+    const stream = client.stream({ devices: ['pump'], ping: '1s', signal: stopping.signal, onOpen, onLost: () => losses++ })
     const reading = (async () => {
       for await (const event of stream) seen.push(temperatureOf(event))
     })()
-    await until('the stream is open', () => open)
+    await until('the stream is open', isOpen)
     const total = 1000
     let acked = 0
     const publishing = (async () => {
@@ -149,9 +152,10 @@ describe('through kill -9 of the server', () => {
 describe('a stream', () => {
   test('begins after a cursor of an earlier one, with its filters', async () => {
     const client = clientOf()
-    const first = client.stream({ devices: ['resumed'], eventTypes: ['temperature'] })
+    const { onOpen, isOpen } = opening()
+    const first = client.stream({ devices: ['resumed'], eventTypes: ['temperature'], onOpen })
     const next = first.next()
-    await until('it is open', async () => (await openStreams()) > 0)
+    await until('it is open', isOpen)
     for (let value = 0; value < 5; value++) await client.publish(warm('resumed', value))
     await client.publish({ device: 'resumed', data: { co2: { ppm: 700 } } })
     expect(temperatureOf((await next).value as Parameters<typeof temperatureOf>[0])).toBe(0)
@@ -235,9 +239,10 @@ describe('a stream', () => {
 
   test('of alarms has their changes', async () => {
     const client = clientOf()
-    const alarms = client.alarms.stream({ ping: '1s' })
+    const { onOpen, isOpen } = opening()
+    const alarms = client.alarms.stream({ ping: '1s', onOpen })
     const first = alarms.next()
-    await until('it is open', async () => (await openStreams()) > 0)
+    await until('it is open', isOpen)
     await client.rules.put('hot', { when: { threshold: { field: 'temperature.value', above: 30 } }, select: { devices: ['oven'] } })
     await client.publish(warm('oven', 31))
     const { value: alarm } = await first
@@ -266,12 +271,13 @@ describe('a server with a small log and small limits', () => {
   test('ends streams by age, and neither loses nor doubles an event by that', async () => {
     const client = clientOf(small)
     let losses = 0
-    const stream = client.stream({ devices: ['aged'], ping: '1s', onLost: () => losses++ })
+    const { onOpen, isOpen } = opening()
+    const stream = client.stream({ devices: ['aged'], ping: '1s', onOpen, onLost: () => losses++ })
     const values: unknown[] = []
     const reading = (async () => {
       for await (const event of stream) if (values.push(temperatureOf(event)) === 40) break
     })()
-    await until('it is open', async () => (await openStreams(small)) > 0)
+    await until('it is open', isOpen)
     for (let value = 0; value < 40; value += 2) await client.publish([warm('aged', value), warm('aged', value + 1)])
     await reading
     expect(values).toEqual(Array.from({ length: 40 }, (_, value) => value))
@@ -280,9 +286,10 @@ describe('a server with a small log and small limits', () => {
 
   test('what is gone from the log comes from the store; gone from both is a gap, as an error that says where to go on or as an item', async () => {
     const client = clientOf(small)
-    const first = client.stream({ devices: ['gone'], ping: '1s' })
+    const { onOpen, isOpen } = opening()
+    const first = client.stream({ devices: ['gone'], ping: '1s', onOpen })
     const next = first.next()
-    await until('it is open', async () => (await openStreams(small)) > 0)
+    await until('it is open', isOpen)
     await client.publish(warm('gone', 0))
     await next
     await first.return()
