@@ -6,7 +6,7 @@ import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
 import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
-import { bytes, duration, expected, oneOf, optional, pattern, port, rate, wait, whole } from './setting.ts'
+import { bytes, duration, expected, oneOf, optional, pattern, port, rate, truth, wait, whole } from './setting.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
 export type Role = (typeof ROLES)[number]
@@ -46,6 +46,8 @@ export type Config = {
   readonly streamLimit: number
   /** What several of them mean to who does not say it. */
   readonly labelFilters: LabelMatch
+  readonly createStations: boolean
+  readonly strictDialects: boolean
   /** Requests of one key. */
   readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
@@ -133,6 +135,16 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
   { name: 'TELLTALE_LABEL_FILTERS', fallback: 'all', meaning: 'all: several label filters must all hold; any: one of them is enough' },
   {
+    name: 'TELLTALE_CREATE_STATIONS',
+    fallback: 'true',
+    meaning: 'a station that a client of Memphis names is made when it is missing; false: it has to be made before',
+  },
+  {
+    name: 'TELLTALE_STRICT_DIALECTS',
+    fallback: 'false',
+    meaning: 'true: of clients of Memphis (415) and eventserver (400) only content types are taken that those systems document',
+  },
+  {
     name: 'TELLTALE_RATE_LIMIT',
     fallback: '25/5s',
     meaning: 'management requests of one key, opening a stream included; off: no limit, nor one on guessing secrets',
@@ -140,7 +152,7 @@ export const SETTINGS: readonly Setting[] = [
   {
     name: 'TELLTALE_INGEST_RATE_LIMIT',
     fallback: '100000/5s',
-    meaning: 'requests of one key that bring events or put devices; off: no limit',
+    meaning: 'requests of one key that bring events, put devices, or produce and consume as other systems’ clients do; off: no limit',
   },
   {
     name: 'TELLTALE_FSYNC',
@@ -228,6 +240,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
     labelFilters: read('TELLTALE_LABEL_FILTERS', text => oneOf(text, LABEL_MATCHES)),
+    createStations: read('TELLTALE_CREATE_STATIONS', truth),
+    strictDialects: read('TELLTALE_STRICT_DIALECTS', truth),
     limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),

@@ -61,3 +61,7 @@ export function oneOf<T extends string>(text: string, values: readonly T[]): T {
   if (found === undefined) throw expected(values.join(', '), text)
   return found
 }
+
+export function truth(text: string): boolean {
+  return oneOf(text, ['true', 'false'] as const) === 'true'
+}
