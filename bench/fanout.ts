@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Latency } from './histogram.ts'
 import { findNchan, startNchan } from './nchan.ts'
-import { openFilesLimit, spent, usageOf } from './process.ts'
+import { openFilesLimit, spent, type Usage, usageOf } from './process.ts'
 import { Readers, type ReadersOptions, readerCommand } from './readers.ts'
 import { type Serving, startTelltale } from './serving.ts'
 import type { Stage } from './stage.ts'
@@ -14,6 +14,8 @@ type Scenario = {
   readonly rate: number
   readonly groups: number
   readonly frozen?: number
+  /** That serve, and as many that read; one unless said. */
+  readonly processes?: number
 }
 
 export type FanOut = {
@@ -31,14 +33,16 @@ export type FanOut = {
   readonly grownMb: number
 }
 
+const IDLE = 20_500
 /** What a server needs besides a socket for each reader. */
 const OTHER_FILES = 1500
-const IDLE = Math.min(20_000, openFilesLimit() - OTHER_FILES)
+/** No process may have more sockets than files. */
+const IDLE_PROCESSES = Math.max(1, Math.ceil(IDLE / Math.max(OTHER_FILES, openFilesLimit() - OTHER_FILES)))
 const SCENARIOS: readonly Scenario[] = [
   { name: '1,000 readers of 1,000/s', readers: 1000, rate: 1000, groups: 1 },
   { name: '5,000 readers of 100/s', readers: 5000, rate: 100, groups: 1 },
   { name: '5,000 readers of 1 % of 1,000/s', readers: 5000, rate: 1000, groups: 100 },
-  { name: `${whole(IDLE)} readers of 1/s`, readers: IDLE, rate: 1, groups: 1 },
+  { name: `${whole(IDLE)} readers of 1/s`, readers: IDLE, rate: 1, groups: 1, processes: IDLE_PROCESSES },
 ]
 const HEALTHY: Scenario = { name: '2,000 readers of 200/s', readers: 2000, rate: 200, groups: 1 }
 const WITH_FROZEN: Scenario = { ...HEALTHY, name: '  and a frozen one', readers: 2001, frozen: 1 }
@@ -48,14 +52,16 @@ const WARM_UP_SECONDS = 2
 const FIRST_READERS = 500
 const LAST_FRAMES_MS = 10_000
 
-export async function measureFanOuts(seconds: number, runs: number): Promise<FanOut[]> {
+/** @param only those scenarios in whose name this is. */
+export async function measureFanOuts(seconds: number, runs: number, only = ''): Promise<FanOut[]> {
   const command = readerCommand()
   const nginx = findNchan()
   const found: FanOut[] = []
-  for (const scenario of SCENARIOS) {
-    found.push(await measureOn(await startTelltale(), command, scenario, seconds))
-    if (nginx !== undefined) found.push(await measureOn(await startNchan(nginx), command, scenario, seconds))
+  for (const scenario of SCENARIOS.filter(({ name }) => name.includes(only))) {
+    found.push(await measureOn(await startTelltale(scenario.processes), command, scenario, seconds))
+    if (nginx !== undefined) found.push(await measureOn(await startNchan(nginx, scenario.processes), command, scenario, seconds))
   }
+  if (only !== '') return found
   // By turns, so that a busy machine is one for both.
   const [without, frozen]: [FanOut[], FanOut[]] = [[], []]
   for (let i = 0; i < runs; i++) {
@@ -87,8 +93,9 @@ async function measureOn(serving: Serving, command: readonly string[], scenario:
 }
 
 async function measure(serving: Serving, command: readonly string[], scenario: Scenario, seconds: number): Promise<FanOut> {
-  const { name, readers: count, rate, groups, frozen = 0 } = scenario
-  const asked: ReadersOptions = { port: serving.port, count, path: serving.path(groups), groups, frozen }
+  const { name, readers: count, rate, groups, frozen = 0, processes = 1 } = scenario
+  const ports = Array.from({ length: processes }, (_, i) => serving.ports[i % serving.ports.length] as number)
+  const asked: ReadersOptions = { ports, count, path: serving.path(groups), groups, frozen }
   const options = serving.authorization === undefined ? asked : { ...asked, authorization: serving.authorization }
   await (await Readers.open(command, { ...options, count: FIRST_READERS, frozen: 0 })).close()
   await pause(1000)
@@ -100,13 +107,13 @@ async function measure(serving: Serving, command: readonly string[], scenario: S
     const total = rate * (seconds + WARM_UP_SECONDS + 1)
     const published = serving.publish({ rate, total, groups })
     await pause(WARM_UP_SECONDS * 1000)
-    const before = usageOf(serving.pid)
+    const before = usage(serving)
     const startedMs = performance.now()
     readers.begin()
     await pause(seconds * 1000)
     const { frames, latency } = await readers.end()
     const elapsed = (performance.now() - startedMs) / 1000
-    const cpu = Object.values(spent(before, usageOf(serving.pid))).reduce((sum, one) => sum + one, 0)
+    const cpu = Object.values(spent(before, usage(serving))).reduce((sum, one) => sum + one, 0)
     await published
     return {
       scenario: name,
@@ -123,8 +130,12 @@ async function measure(serving: Serving, command: readonly string[], scenario: S
   }
 }
 
-function memoryOf({ pid }: Serving): number {
-  return usageOf(pid).reduce((sum, { rssMb }) => sum + rssMb, 0)
+function usage({ pids }: Serving): Usage[] {
+  return pids.flatMap(usageOf)
+}
+
+function memoryOf(serving: Serving): number {
+  return usage(serving).reduce((sum, { rssMb }) => sum + rssMb, 0)
 }
 
 async function deliveredOf(readers: Readers, expected: number): Promise<number> {
@@ -150,5 +161,8 @@ export function renderFanOuts(all: readonly FanOut[]): string {
     '',
     'CPU and memory are those of what serves: Telltale’s stream role as a process of its own beside gateway and Redis, without a worker;',
     'all of nginx. Events of 230 bytes go in over MQTT QoS 1 there and by HTTP POST here; readers are EventSource on one machine with them.',
+    ...(IDLE_PROCESSES > 1
+      ? [`A process may open ${openFilesLimit()} files here: ${whole(IDLE)} readers are served by ${IDLE_PROCESSES}, of nginx as well.`]
+      : []),
   ].join('\n')
 }

@@ -8,7 +8,14 @@ const SUBSCRIPTIONS = 10_000
 const DEVICES = 10_000
 const TYPES = ['temperature', 'humidity', 'touch', 'networkStatus']
 
-const none = { deviceIds: undefined, deviceTypes: undefined, eventTypes: undefined, productNumbers: undefined, labels: [] }
+const none: Filter = {
+  deviceIds: undefined,
+  deviceTypes: undefined,
+  eventTypes: undefined,
+  productNumbers: undefined,
+  labels: [],
+  labelMatch: 'all',
+}
 
 /** Of the first kind each lists fifteen devices; of the second most follow one kind of event in a part of a building. No two are the same. */
 function filterOf(n: number, kind: 'devices' | 'labels'): Filter {

@@ -1,6 +1,7 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
 // `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
-// `npm run bench -- durable`: durable streams, beside NATS JetStream. Options: --quick, --json, --store influx, --profile.
+// `npm run bench -- durable`: durable streams, beside NATS JetStream. Options: --quick, --json, --store influx, --profile;
+// of fanout --only '20,500', for what has this in its name.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     store: { type: 'string', default: 'duckdb' },
+    only: { type: 'string', default: '' },
   },
 })
 
@@ -35,7 +37,7 @@ async function main(): Promise<void> {
     return print({ machine: machine(), stages }, () => renderStages(stages))
   }
   if (what === 'fanout') {
-    const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3)
+    const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3, values.only)
     return print({ machine: machine(), all }, () => renderFanOuts(all))
   }
   if (what === 'durable') {
@@ -45,7 +47,9 @@ async function main(): Promise<void> {
     return print({ machine: machine(), all }, () => renderDurables(all))
   }
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
-    throw new Error('usage: npm run bench -- [stages|fanout|durable] [--quick] [--json] [--profile] [--store duckdb|influx]')
+    throw new Error(
+      'usage: npm run bench -- [stages|fanout|durable] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+    )
   const report = await benchmark(values.quick ? QUICK : FULL)
   print(report, () => renderReport(report))
 }

@@ -23,16 +23,17 @@ export function findNchan(): string | undefined {
   return undefined
 }
 
-export async function startNchan(nginx: string): Promise<Serving> {
+/** @param processes its workers, which share one port. */
+export async function startNchan(nginx: string, processes = 1): Promise<Serving> {
   const folder = await mkdtemp(join(tmpdir(), 'telltale-nchan-'))
   const port = await freePort()
-  await writeFile(join(folder, 'nginx.conf'), configuration(folder, port))
+  await writeFile(join(folder, 'nginx.conf'), configuration(folder, port, processes))
   const child = spawn(nginx, ['-p', folder, '-c', join(folder, 'nginx.conf')], { stdio: 'inherit' })
   await listening(port, 'nginx')
   return {
     name: 'nginx + nchan',
-    port,
-    pid: child.pid ?? 0,
+    ports: [port],
+    pids: [child.pid ?? 0],
     path: groups => (groups === 1 ? '/sub/00000' : '/sub/{}'),
     authorization: undefined,
     publish: wave => publish(port, wave),
@@ -45,9 +46,9 @@ export async function startNchan(nginx: string): Promise<Serving> {
   }
 }
 
-function configuration(folder: string, port: number): string {
+function configuration(folder: string, port: number, processes: number): string {
   return `load_module ${MODULE};
-daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid ${folder}/pid; error_log stderr crit;
+daemon off; worker_processes ${processes}; worker_rlimit_nofile 20000; pid ${folder}/pid; error_log stderr crit;
 ${process.getuid?.() === 0 ? 'user root;' : ''}
 events { worker_connections 20000; }
 http {
@@ -55,7 +56,7 @@ http {
   client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
   uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port} backlog=4096${processes > 1 ? ' reuseport' : ''};
     location ~ /pub/(.*)$ { nchan_publisher http; nchan_channel_id $1; nchan_message_buffer_length 100; nchan_message_timeout 10s; }
     location ~ /sub/(.*)$ { nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; }
   }

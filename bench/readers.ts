@@ -1,4 +1,4 @@
-// Readers of a stream as a process of their own: in C where there is a compiler, so that they are not what is measured.
+// Readers of a stream as processes of their own: in C where there is a compiler, so that they are not what is measured.
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
@@ -11,7 +11,8 @@ import { findExecutable } from './executable.ts'
 import type { Latency } from './histogram.ts'
 
 export type ReadersOptions = {
-  readonly port: number
+  /** A process of readers for each. */
+  readonly ports: readonly number[]
   readonly count: number
   /** `{}` stands for the number of the reader's group, as five digits. */
   readonly path: string
@@ -38,7 +39,52 @@ export function readerCommand(): readonly string[] {
   return [program]
 }
 
+/** As many as were asked for, on whatever processes that takes. */
 export class Readers {
+  readonly #parts: readonly Part[]
+
+  private constructor(parts: readonly Part[]) {
+    this.#parts = parts
+  }
+
+  /** Resolves when all have their heads. */
+  static async open(command: readonly string[], { ports, count, frozen = 0, ...same }: ReadersOptions): Promise<Readers> {
+    const shareOf = (i: number, all: number) => Math.floor((all * (i + 1)) / ports.length) - Math.floor((all * i) / ports.length)
+    const parts = ports.map((port, i) => Part.open(command, { ...same, port, count: shareOf(i, count), frozen: shareOf(i, frozen) }))
+    return new Readers(await Promise.all(parts))
+  }
+
+  begin(): void {
+    for (const part of this.#parts) part.begin()
+  }
+
+  /** Latencies are those of the process where they are longest. */
+  async end(): Promise<Measured> {
+    const all = await Promise.all(this.#parts.map(part => part.end()))
+    const frames = all.reduce((sum, one) => sum + one.frames, 0)
+    const most = (of: (latency: Latency) => number) => Math.max(...all.map(({ latency }) => of(latency)))
+    return {
+      frames,
+      latency: { count: frames, p50Ms: most(one => one.p50Ms), p99Ms: most(one => one.p99Ms), maxMs: most(one => one.maxMs) },
+    }
+  }
+
+  /** Since they were opened, and what the one with the fewest got. */
+  async total(): Promise<Total> {
+    const all = await Promise.all(this.#parts.map(part => part.total()))
+    return { frames: all.reduce((sum, { frames }) => sum + frames, 0), least: Math.min(...all.map(({ least }) => least)) }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#parts.map(part => part.close()))
+  }
+}
+
+type PartOptions = Omit<ReadersOptions, 'ports'> & { readonly port: number }
+type Total = { readonly frames: number; readonly least: number }
+
+/** One process of them. */
+class Part {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
   readonly #lines: Interface
 
@@ -47,11 +93,10 @@ export class Readers {
     this.#lines = createInterface(child.stdout)
   }
 
-  /** Resolves when all have their heads. */
-  static async open([program = '', ...args]: readonly string[], options: ReadersOptions): Promise<Readers> {
+  static async open([program = '', ...args]: readonly string[], options: PartOptions): Promise<Part> {
     const { port, count, path, groups = 1, frozen = 0, authorization = '-' } = options
     const told = [port, count, path, groups, frozen, authorization].map(String)
-    const readers = new Readers(spawn(program, [...args, ...told], { stdio: ['pipe', 'pipe', 'inherit'] }))
+    const readers = new Part(spawn(program, [...args, ...told], { stdio: ['pipe', 'pipe', 'inherit'] }))
     await readers.#hear()
     return readers
   }
@@ -65,9 +110,8 @@ export class Readers {
     return { frames, latency: { count: frames, p50Ms: p50Us / 1000, p99Ms: p99Us / 1000, maxMs: maxUs / 1000 } }
   }
 
-  /** Since they were opened, and what the one with the fewest got. */
-  async total(): Promise<{ readonly frames: number; readonly least: number }> {
-    return JSON.parse(await this.#ask('total')) as { frames: number; least: number }
+  async total(): Promise<Total> {
+    return JSON.parse(await this.#ask('total')) as Total
   }
 
   async close(): Promise<void> {

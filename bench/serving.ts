@@ -1,4 +1,4 @@
-// What serves streams: Telltale's stream role as a process of its own, so that its CPU is that of the fan-out alone.
+// What serves streams: Telltale's stream role in processes of its own, so that its CPU is that of the fan-out alone.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -15,9 +15,10 @@ export type Wave = { readonly rate: number; readonly total: number; readonly gro
 
 export type Serving = {
   readonly name: string
-  readonly port: number
-  /** It and its children are what serves. */
-  readonly pid: number
+  /** Readers are spread over them. */
+  readonly ports: readonly number[]
+  /** They and their children are what serves. */
+  readonly pids: readonly number[]
   /** What readers ask for, `{}` standing for the group of each. */
   path(groups: number): string
   readonly authorization: string | undefined
@@ -26,8 +27,8 @@ export type Serving = {
   stop(): Promise<void>
 }
 
-/** Redis and the gateway run beside it; no worker does, so nothing is judged or stored. */
-export async function startTelltale(flags: readonly string[] = []): Promise<Serving> {
+/** Redis and the gateway run beside them; no worker does, so nothing is judged or stored. */
+export async function startTelltale(processes = 1): Promise<Serving> {
   const redisServer = findExecutable('redis-server')
   if (redisServer === undefined) throw new Error('redis-server is needed (apt-get install redis-server)')
   const folder = await mkdtemp(join(tmpdir(), 'telltale-fanout-'))
@@ -48,17 +49,18 @@ export async function startTelltale(flags: readonly string[] = []): Promise<Serv
     TELLTALE_RATE_LIMIT: 'off',
   }
   const gateway = await Server.start({ env, roles: ['gateway'] })
-  const stream = await Server.start({ env, flags, roles: ['stream'] })
+  const streams = await Promise.all(Array.from({ length: processes }, () => Server.start({ env, roles: ['stream'] })))
   const work = { port: gateway.mqttPort, login: gateway.login, project: 'default', connections: 10, window: 50 }
   return {
     name: 'Telltale',
-    port: stream.httpPort,
-    pid: stream.pid,
+    ports: streams.map(({ httpPort }) => httpPort),
+    pids: streams.map(({ pid }) => pid),
     path: groups => `/v2/projects/default/devices:stream${groups === 1 ? '' : '?device_ids=d{}'}`,
-    authorization: stream.authorization,
+    // The same for all, as the settings have it.
+    authorization: gateway.authorization,
     publish: async ({ rate, total, groups }) => void (await generate({ ...work, devices: Math.max(groups, 100), total, rate })),
     async stop() {
-      await stream.stop()
+      await Promise.all(streams.map(stream => stream.stop()))
       await gateway.stop()
       const exit = once(redis, 'exit')
       redis.kill('SIGTERM')

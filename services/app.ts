@@ -115,8 +115,8 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('wakes', () => wakes.close())
   const worker = await openWorkerOrStore({ config, target: redis.target, secretKey }, logger, lifecycle)
   const { store } = worker
-  const { limits, trustedProxies } = config
-  const app = await openHttp({ identity, log: logger, version: VERSION, limits, trustedProxies })
+  const { limits, trustedProxies, requestTimeoutMs } = config
+  const app = await openHttp({ identity, log: logger, version: VERSION, limits, trustedProxies, requestTimeoutMs })
   let ready = false
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
@@ -206,25 +206,14 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       connectors: new Connectors(quick),
     }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
-    const { publicUrl, tokenAudiences } = config
+    const { publicUrl, tokenAudiences, labelFilters: labelMatch } = config
     const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
     const hasStream = async (project: string, stream: string) => (await durable.streams.made(project)).some(({ name }) => name === stream)
-    await addConsole(app, {
-      log,
-      wakes,
-      store,
-      identity,
-      outbound,
-      audiences,
-      consumers: CONSUMERS,
-      hasStream,
-      ...pushing,
-      ...state,
-      ...tenants,
-    })
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS, hasStream }
+    await addConsole(app, { ...shared, audiences, labelMatch, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -271,13 +260,15 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     watch: (caller, ended, project) => identity.watch(caller, ended, project),
     maxAgeMs: config.streamMaxAgeMs,
     maxPerKey: config.streamLimit,
+    patienceMs: config.streamPatienceMs,
+    labelMatch: config.labelFilters,
   })
 }
 
 /** Followers that come by MQTT; their connections have an age of their own. */
 function followBy(streams: Streams): Follow {
   return async (caller, { project, subject, device, query }, lines) => {
-    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device), ageless: true })
+    const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device, streams.labelMatch), ageless: true })
     return ready.begin(lineSink(lines, ready.frames))
   }
 }

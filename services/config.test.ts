@@ -30,6 +30,9 @@ describe('settings', () => {
       logRetentionMs: 86_400_000,
       logMaxBytes: 256 * 1024 ** 2,
       streamMaxAgeMs: 3_600_000,
+      streamPatienceMs: 10_000,
+      labelFilters: 'all',
+      requestTimeoutMs: 28_000,
       fsync: 'always',
       logLevel: 'info',
     })
@@ -65,6 +68,7 @@ describe('settings', () => {
         TELLTALE_WEBHOOK_ALLOW_PRIVATE: '10.0.0.0/8',
         TELLTALE_RETENTION: '90d',
         TELLTALE_LOG_RETENTION: '1.5h',
+        TELLTALE_LABEL_FILTERS: 'any',
         TELLTALE_FSYNC: 'everysec',
         TELLTALE_KEY_ID: 'for the command line',
       },
@@ -76,6 +80,7 @@ describe('settings', () => {
       allowPrivate: ['10.0.0.0/8'],
       retentionMs: 90 * 86_400_000,
       logRetentionMs: 5_400_000,
+      labelFilters: 'any',
     })
     expect([...config.roles]).toEqual(['gateway', 'worker'])
   })
@@ -108,6 +113,8 @@ describe('settings', () => {
           TELLTALE_RETENTION: '90',
           TELLTALE_LOG_MAX_SIZE: '1tb',
           TELLTALE_FSYNC: 'never',
+          TELLTALE_STREAM_PATIENCE: '0s',
+          TELLTALE_LABEL_FILTERS: 'some',
           TELLTALE_PROJECT: 'A',
           TELLTALE_WEBHOOK_ALLOW_PRIVATE: 'yes',
           TELLTALE_HTP_PORT: '1',
@@ -124,6 +131,8 @@ describe('settings', () => {
       'TELLTALE_PARTITIONS: expected a whole number from 1 to 64, got "0"',
       'TELLTALE_RETENTION: expected a duration such as 90s, 5m, 24h or 30d, got "90"',
       'TELLTALE_LOG_MAX_SIZE: expected a size such as 512mb or 2gb, got "1tb"',
+      'TELLTALE_STREAM_PATIENCE: expected a duration from 1s to 1h, got "0s"',
+      'TELLTALE_LABEL_FILTERS: expected all, any, got "some"',
       'TELLTALE_FSYNC: expected always, everysec, got "never"',
     ])
   })

@@ -1,11 +1,12 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
 import { isIP } from 'node:net'
+import { LABEL_MATCHES, type LabelMatch } from '../packages/core/device.ts'
 import { Failure } from '../packages/core/failure.ts'
-import { parseDuration } from '../packages/core/time.ts'
 import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
 import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
+import { bytes, duration, expected, oneOf, optional, pattern, port, rate, truth, wait, whole } from './setting.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
 export type Role = (typeof ROLES)[number]
@@ -29,6 +30,7 @@ export type Config = {
   /** As people outside call this installation, without a slash at the end. */
   readonly publicUrl: string | undefined
   readonly trustedProxies: readonly string[]
+  readonly requestTimeoutMs: number
   /** That assertions may be made for, besides the addresses of this installation itself. */
   readonly tokenAudiences: readonly string[]
   readonly project: string
@@ -40,7 +42,10 @@ export type Config = {
   readonly logRetentionMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
+  readonly streamPatienceMs: number
   readonly streamLimit: number
+  /** What several of them mean to who does not say it. */
+  readonly labelFilters: LabelMatch
   readonly createStations: boolean
   readonly strictDialects: boolean
   /** Requests of one key. */
@@ -107,6 +112,7 @@ export const SETTINGS: readonly Setting[] = [
     fallback: '',
     meaning: 'addresses or networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody’s',
   },
+  { name: 'TELLTALE_REQUEST_TIMEOUT', fallback: '28s', meaning: 'an HTTP request that takes longer to come is cut off' },
   {
     name: 'TELLTALE_TOKEN_AUDIENCES',
     fallback: 'https://identity.disruptive-technologies.com/oauth2/token',
@@ -125,7 +131,9 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
+  { name: 'TELLTALE_STREAM_PATIENCE', fallback: '10s', meaning: 'a stream is cut off when its reader takes nothing for this long' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
+  { name: 'TELLTALE_LABEL_FILTERS', fallback: 'all', meaning: 'all: several label filters must all hold; any: one of them is enough' },
   {
     name: 'TELLTALE_CREATE_STATIONS',
     fallback: 'true',
@@ -216,6 +224,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     secretKey: read('TELLTALE_SECRET_KEY', text => pattern(text, /^(.{32,256})?$/, 'at least 32 characters') || undefined),
     publicUrl: read('TELLTALE_PUBLIC_URL', publicUrl),
     trustedProxies: read('TELLTALE_TRUSTED_PROXIES', networks),
+    requestTimeoutMs: read('TELLTALE_REQUEST_TIMEOUT', wait),
     tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
     project: read('TELLTALE_PROJECT', text =>
       pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
@@ -228,17 +237,15 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
+    streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
+    labelFilters: read('TELLTALE_LABEL_FILTERS', text => oneOf(text, LABEL_MATCHES)),
     createStations: read('TELLTALE_CREATE_STATIONS', truth),
     strictDialects: read('TELLTALE_STRICT_DIALECTS', truth),
     limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
-}
-
-function truth(text: string): boolean {
-  return oneOf(text, ['true', 'false'] as const) === 'true'
 }
 
 function redisUrl(text: string): string | undefined {
@@ -319,58 +326,6 @@ function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role>
   for (const arg of args) if (!known.includes(arg)) problems.push(`role ${arg}: expected some of ${ROLES.join(', ')}, or none for all`)
   const named = ROLES.filter(role => args.includes(role))
   return new Set(named.length > 0 ? named : ROLES)
-}
-
-function expected(what: string, got: string): Failure {
-  return new Failure('setup', `expected ${what}, got ${JSON.stringify(got.slice(0, 100))}`)
-}
-
-function optional(text: string): string | undefined {
-  return text === '' ? undefined : text
-}
-
-/** Secrets are checked with this too, so the value is not repeated. */
-function pattern(text: string, shape: RegExp, what: string): string {
-  if (!shape.test(text)) throw new Failure('setup', `expected ${what}`)
-  return text
-}
-
-function whole(text: string, min: number, max: number): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max)) throw expected(`a whole number from ${min} to ${max}`, text)
-  return value
-}
-
-function port(text: string): number {
-  return whole(text, 0, 65_535)
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text)
-  if (ms === undefined) throw expected('a duration such as 90s, 5m, 24h or 30d', text)
-  return ms
-}
-
-function rate(text: string): Rate | undefined {
-  if (text === 'off') return undefined
-  const [, requests, window] = /^(\d{1,9})\/(\w+)$/.exec(text) ?? []
-  const windowMs = window === undefined ? undefined : parseDuration(window)
-  if (!windowMs || !Number(requests)) throw expected('a number of requests and a duration such as 25/5s, or off', text)
-  return { requests: Number(requests), windowMs }
-}
-
-const UNITS: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
-
-function bytes(text: string): number {
-  const match = /^(\d{1,6})(kb|mb|gb)$/.exec(text.toLowerCase())
-  if (!match) throw expected('a size such as 512mb or 2gb', text)
-  return Number(match[1]) * (UNITS[match[2] as string] as number)
-}
-
-function oneOf<T extends string>(text: string, values: readonly T[]): T {
-  const found = values.find(value => value === text)
-  if (found === undefined) throw expected(values.join(', '), text)
-  return found
 }
 
 /** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */

@@ -28,7 +28,18 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const warm = (device: string, value: number): NewEvent => ({ device, data: { temperature: { value } } })
-const openStreams = async (server = telltale) => Number(/^telltale_streams_open (\d+)/m.exec((await server.http('/metrics')).text)?.[1])
+const openStreams = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+
+/** Of one stream: others may still be open, and are not waited for. */
+function opening(): { readonly onOpen: () => void; readonly isOpen: () => boolean } {
+  let open = false
+  return {
+    onOpen: () => {
+      open = true
+    },
+    isOpen: () => open,
+  }
+}
 
 describe('publishing', () => {
   test('resolves when the event is on disk, with its id', async () => {
@@ -87,81 +98,64 @@ describe('publishing', () => {
 
 describe('through kill -9 of the server', () => {
   test('every published event is stored once, in order, and a stream that was open all the time has each once', async () => {
-    const server = await startTelltale()
-    try {
-      const client = clientOf(server)
-      const stopping = new AbortController()
-      const seen: unknown[] = []
-      let losses = 0
-      let open = false
-      const stream = client.stream({
-        devices: ['pump'],
-        ping: '1s',
-        signal: stopping.signal,
-        onOpen: () => {
-          open = true
-        },
-        onLost: () => losses++,
-      })
-      const reading = (async () => {
-        for await (const event of stream) seen.push(temperatureOf(event))
-      })()
-      await until('the stream is open', () => open)
-      const total = 1000
-      let acked = 0
-      const publishing = (async () => {
-        for (let value = 0; value < total; value += 10) {
-          const receipts = await client.publish(Array.from({ length: 10 }, (_, i) => warm('pump', value + i)))
-          expect(receipts.filter(({ error }) => error !== undefined)).toEqual([])
-          acked += receipts.length
-        }
-      })()
-      for (const at of [200, 600]) {
-        await until(`${at} are acknowledged`, () => acked >= at)
-        await server.kill()
-        await server.restart()
+    const client = clientOf()
+    const stopping = new AbortController()
+    const seen: unknown[] = []
+    let losses = 0
+    const { onOpen, isOpen } = opening()
+    const stream = client.stream({ devices: ['pump'], ping: '1s', signal: stopping.signal, onOpen, onLost: () => losses++ })
+    const reading = (async () => {
+      for await (const event of stream) seen.push(temperatureOf(event))
+    })()
+    await until('the stream is open', isOpen)
+    const total = 1000
+    let acked = 0
+    const publishing = (async () => {
+      for (let value = 0; value < total; value += 10) {
+        const receipts = await client.publish(Array.from({ length: 10 }, (_, i) => warm('pump', value + i)))
+        expect(receipts.filter(({ error }) => error !== undefined)).toEqual([])
+        acked += receipts.length
       }
-      await until('everything is acknowledged', () => acked === total, 40_000)
-      await publishing
-      const values = Array.from({ length: total }, (_, value) => value)
-      await until(`everything has come, after ${losses} losses`, () => seen.length >= total, 20_000)
-      stopping.abort()
-      await reading
-      expect(seen).toEqual(values)
-      expect(losses).toBeGreaterThanOrEqual(2)
-      await eventually(async () => expect((await stored(server, 'pump')).map(temperatureOf)).toEqual(values), 20_000)
-    } finally {
-      await server.remove()
+    })()
+    for (const at of [200, 600]) {
+      await until(`${at} are acknowledged`, () => acked >= at)
+      await telltale.kill()
+      await telltale.restart()
     }
+    await until('everything is acknowledged', () => acked === total, 40_000)
+    await publishing
+    const values = Array.from({ length: total }, (_, value) => value)
+    await until(`everything has come, after ${losses} losses`, () => seen.length >= total, 20_000)
+    stopping.abort()
+    await reading
+    expect(seen).toEqual(values)
+    expect(losses).toBeGreaterThanOrEqual(2)
+    await eventually(async () => expect((await stored(telltale, 'pump')).map(temperatureOf)).toEqual(values), 20_000)
   }, 90_000)
 
   test('what came between the last ping and the next connection is not missed by a stream that had seen nothing yet', async () => {
-    const server = await startTelltale()
-    try {
-      const client = clientOf(server)
-      let pings = 0
-      const stream = client.stream({ devices: ['quiet'], ping: '1s', onPing: () => pings++ })
-      const first = stream.next()
-      await until('a ping has come', () => pings > 0)
-      await server.kill()
-      await server.restart()
-      const publisher = clientOf(server)
-      await publisher.publish(warm('quiet', 7))
-      const { value } = await first
-      expect(temperatureOf(value as Parameters<typeof temperatureOf>[0])).toBe(7)
-      await stream.return()
-    } finally {
-      await server.remove()
-    }
+    const client = clientOf()
+    let pings = 0
+    const stream = client.stream({ devices: ['quiet'], ping: '1s', onPing: () => pings++ })
+    const first = stream.next()
+    await until('a ping has come', () => pings > 0)
+    await telltale.kill()
+    await telltale.restart()
+    const publisher = clientOf()
+    await publisher.publish(warm('quiet', 7))
+    const { value } = await first
+    expect(temperatureOf(value as Parameters<typeof temperatureOf>[0])).toBe(7)
+    await stream.return()
   }, 60_000)
 })
 
 describe('a stream', () => {
   test('begins after a cursor of an earlier one, with its filters', async () => {
     const client = clientOf()
-    const first = client.stream({ devices: ['resumed'], eventTypes: ['temperature'] })
+    const { onOpen, isOpen } = opening()
+    const first = client.stream({ devices: ['resumed'], eventTypes: ['temperature'], onOpen })
     const next = first.next()
-    await until('it is open', async () => (await openStreams()) > 0)
+    await until('it is open', isOpen)
     for (let value = 0; value < 5; value++) await client.publish(warm('resumed', value))
     await client.publish({ device: 'resumed', data: { co2: { ppm: 700 } } })
     expect(temperatureOf((await next).value as Parameters<typeof temperatureOf>[0])).toBe(0)
@@ -245,9 +239,10 @@ describe('a stream', () => {
 
   test('of alarms has their changes', async () => {
     const client = clientOf()
-    const alarms = client.alarms.stream({ ping: '1s' })
+    const { onOpen, isOpen } = opening()
+    const alarms = client.alarms.stream({ ping: '1s', onOpen })
     const first = alarms.next()
-    await until('it is open', async () => (await openStreams()) > 0)
+    await until('it is open', isOpen)
     await client.rules.put('hot', { when: { threshold: { field: 'temperature.value', above: 30 } }, select: { devices: ['oven'] } })
     await client.publish(warm('oven', 31))
     const { value: alarm } = await first
@@ -276,12 +271,13 @@ describe('a server with a small log and small limits', () => {
   test('ends streams by age, and neither loses nor doubles an event by that', async () => {
     const client = clientOf(small)
     let losses = 0
-    const stream = client.stream({ devices: ['aged'], ping: '1s', onLost: () => losses++ })
+    const { onOpen, isOpen } = opening()
+    const stream = client.stream({ devices: ['aged'], ping: '1s', onOpen, onLost: () => losses++ })
     const values: unknown[] = []
     const reading = (async () => {
       for await (const event of stream) if (values.push(temperatureOf(event)) === 40) break
     })()
-    await until('it is open', async () => (await openStreams(small)) > 0)
+    await until('it is open', isOpen)
     for (let value = 0; value < 40; value += 2) await client.publish([warm('aged', value), warm('aged', value + 1)])
     await reading
     expect(values).toEqual(Array.from({ length: 40 }, (_, value) => value))
@@ -290,9 +286,10 @@ describe('a server with a small log and small limits', () => {
 
   test('what is gone from the log comes from the store; gone from both is a gap, as an error that says where to go on or as an item', async () => {
     const client = clientOf(small)
-    const first = client.stream({ devices: ['gone'], ping: '1s' })
+    const { onOpen, isOpen } = opening()
+    const first = client.stream({ devices: ['gone'], ping: '1s', onOpen })
     const next = first.next()
-    await until('it is open', async () => (await openStreams(small)) > 0)
+    await until('it is open', isOpen)
     await client.publish(warm('gone', 0))
     await next
     await first.return()

@@ -227,17 +227,20 @@ test('EventSource: the token is changed before it ends, with a new connection', 
   const { seen, listener: one, opened } = listener(1500)
   await opened
   await until('it was changed twice', () => one.tokens.length >= 3 && seen.connections >= 3)
-  await publish(6)
-  await until('it goes on', () => seen.values.includes(6))
+  // Between two connections, which this program does not bridge with a cursor, an event can be missed.
+  await until('it goes on', async () => {
+    await publish(6)
+    return seen.values.includes(6)
+  })
 })
 
 test('EventSource: a server that is restarted is found again, and old tokens still hold', async () => {
   const { seen, opened } = listener()
   await opened
   await until('a ping has come', () => seen.pings > 0)
+  const before = seen.connections
   await telltale.stop()
   await telltale.restart()
-  const before = seen.connections
   await until('it has connected again', () => seen.connections > before, 20_000)
   await publish(7)
   await until('it goes on', () => seen.values.includes(7))

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { readCertificate } from '../packages/runtime/certificate.ts'
 import { makeCertificate, type TestCertificate } from './certificate.ts'
 import type { Frame } from './reader.ts'
 import {
@@ -42,7 +43,7 @@ const basic = (of = telltale) => `Basic ${Buffer.from(`${of.key.keyId}:${of.key.
 beforeAll(async () => {
   dir = await newDirectory()
   good = await makeCertificate(dir, 'good')
-  telltale = await startTelltale({ env: tlsEnv(good) })
+  telltale = await startTelltale({ env: { ...tlsEnv(good), TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   for (const session of sessions) session.destroy()
@@ -148,14 +149,14 @@ describe('over HTTP/2', () => {
     const [head] = (await once(slow, 'response')) as [Record<string, unknown>]
     expect(head[':status']).toBe(200)
     const healthy = await ask(session, `${STREAM}?device_ids=h2-slow`)
+    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+    const before = await open_()
     const filler = 'x'.repeat(60_000)
     for (let n = 0; n < 100; n++) {
       const event = { ...temperature('h2-slow', n), data: { temperature: { value: n, filler } } }
       await telltale.send('POST', EVENTS, event)
     }
     await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(100))
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
     await eventually(async () => expect(await open_()).toBe(before - 1), 25_000)
     await publish('h2-slow', 100)
     await eventually(() => expect(valuesOf(healthy.text())).toHaveLength(101))
@@ -296,29 +297,25 @@ describe('a shutdown', () => {
 })
 
 describe('a certificate', () => {
-  const complaint = async (files: { certPath: string; keyPath: string }): Promise<string> => {
-    const program = run(await newDirectory(), { env: tlsEnv(files) })
-    expect((await exited(program)).code).toBe(1)
-    return program.complained()
-  }
-
   test('that is wrong stops the start with the name of its setting', async () => {
     const other = await makeCertificate(dir, 'other')
     const old = await makeCertificate(dir, 'old', -1)
     const text = join(dir, 'text.pem')
     await writeFile(text, 'not a certificate\n')
     const cases: [files: { certPath: string; keyPath: string }, line: RegExp][] = [
-      [{ ...good, certPath: join(dir, 'none.pem') }, /^telltale: TELLTALE_TLS_CERT: .*none\.pem cannot be read \(ENOENT\)$/m],
-      [{ ...good, keyPath: text }, /^telltale: TELLTALE_TLS_KEY: .*text\.pem: expected a PEM private key/m],
-      [{ ...good, certPath: text }, /^telltale: TELLTALE_TLS_CERT: .*text\.pem: expected a PEM certificate/m],
-      [
-        { ...good, keyPath: other.keyPath },
-        /^telltale: TELLTALE_TLS_KEY: .*other\.key\.pem is not the key of the certificate in .*good\.cert\.pem$/m,
-      ],
-      [old, /^telltale: TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/m],
+      [{ ...good, certPath: join(dir, 'none.pem') }, /^TELLTALE_TLS_CERT: .*none\.pem cannot be read \(ENOENT\)$/],
+      [{ ...good, keyPath: text }, /^TELLTALE_TLS_KEY: .*text\.pem: expected a PEM private key/],
+      [{ ...good, certPath: text }, /^TELLTALE_TLS_CERT: .*text\.pem: expected a PEM certificate/],
+      [{ ...good, keyPath: other.keyPath }, /^TELLTALE_TLS_KEY: .*other\.key\.pem is not the key of the certificate in .*good\.cert\.pem$/],
+      [old, /^TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/],
     ]
-    const said = await Promise.all(cases.map(([files]) => complaint(files)))
-    for (const [i, [, line]] of cases.entries()) expect(said[i]).toMatch(line)
+    for (const [{ certPath, keyPath }, line] of cases) {
+      const files = { cert: { setting: 'TELLTALE_TLS_CERT', path: certPath }, key: { setting: 'TELLTALE_TLS_KEY', path: keyPath } }
+      await expect(readCertificate(files, Date.now())).rejects.toThrow(line)
+    }
+    const program = run(await newDirectory(), { env: tlsEnv(old) })
+    expect((await exited(program)).code).toBe(1)
+    expect(program.complained()).toMatch(/^telltale: TELLTALE_TLS_CERT: .*old\.cert\.pem expired on .*; renew it$/m)
   }, 60_000)
 
   test('that expires soon is warned of, and one that is exchanged holds for new connections while old ones stay', async () => {

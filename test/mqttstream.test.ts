@@ -14,7 +14,7 @@ let telltale: Telltale
 const clients: MqttClient[] = []
 
 beforeAll(async () => {
-  telltale = await startTelltale()
+  telltale = await startTelltale({ env: { TELLTALE_LABEL_FILTERS: 'any', TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   for (const client of clients) client.end(true)
@@ -55,6 +55,8 @@ async function publish(device: string, ...values: number[]): Promise<void> {
   if (status !== 200) throw new Error(text)
 }
 
+const openStreams = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+
 describe('a stream topic', () => {
   test.each([0, 1] as const)('carries the frames of HTTP, whichever door the events came by, with QoS %i', async qos => {
     const device = `mq-${qos}`
@@ -89,19 +91,41 @@ describe('a stream topic', () => {
     expect(alarms.frames()).toEqual([])
   })
 
+  test('takes any of several labels where the installation is set so, as HTTP and lists do, and all of them when asked to', async () => {
+    const base = '/v2/projects/default/devices'
+    await telltale.send('PUT', `${base}/mq-cold`, { type: 'temperature', labels: { mq: 'cold' } })
+    await telltale.send('PUT', `${base}/mq-both`, { type: 'temperature', labels: { mq: 'cold', mqSite: '' } })
+    await telltale.send('PUT', `${base}/mq-bare`, { type: 'temperature' })
+    const two = 'label_filters=mq%3Dcold&label_filters=mqSite'
+    const any = await follow(`${TOPIC}?${two}`)
+    const all = await follow(`${TOPIC}?${two}&label_match=all`)
+    const before = await openStreams()
+    const reader = await telltale.stream(two)
+    for (const [i, device] of ['mq-cold', 'mq-bare', 'mq-both'].entries()) await publish(device, i)
+    await eventually(() => expect(any.values()).toEqual([0, 2]))
+    await eventually(() => expect(all.values()).toEqual([2]))
+    await reader.have(2)
+    expect(reader.frames()).toEqual(any.frames())
+    const listed = async (query: string) =>
+      ((await telltale.http(`${base}?${query}`)).json['devices'] as { name: string }[]).map(({ name }) => name.split('/')[3])
+    expect([await listed(two), await listed(`${two}&labelMatch=all`)]).toEqual([['mq-both', 'mq-cold'], ['mq-both']])
+    reader.close()
+    // Others count them.
+    await eventually(async () => expect(await openStreams()).toBe(before))
+  })
+
   test('ends with the subscription, and with the connection', async () => {
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
+    const before = await openStreams()
     const follower = await follow(`${TOPIC}?device_ids=mq-ending`)
     await follower.client.subscribeAsync(`${TOPIC}?device_ids=mq-second`)
-    expect(await open_()).toBe(before + 2)
+    expect(await openStreams()).toBe(before + 2)
     await follower.client.unsubscribeAsync(`${TOPIC}?device_ids=mq-ending`)
-    expect(await open_()).toBe(before + 1)
+    expect(await openStreams()).toBe(before + 1)
     await publish('mq-ending', 1)
     await publish('mq-second', 2)
     await eventually(() => expect(follower.values()).toEqual([2]))
     await follower.client.endAsync()
-    await eventually(async () => expect(await open_()).toBe(before))
+    await eventually(async () => expect(await openStreams()).toBe(before))
   })
 
   test('is refused with 0x80 when it is not to be had, and nobody can publish to it', async () => {
@@ -240,11 +264,10 @@ describe('a subscriber that stops reading', () => {
   test('of a stream is held back alone, and cut off', async () => {
     const socket = await stall(`${TOPIC}?device_ids=mq-slow`, 'mq-slow')
     const healthy = await follow(`${TOPIC}?device_ids=mq-slow`)
-    const open_ = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open_()
+    const before = await openStreams()
     await flood('mq-slow', 300)
     await eventually(() => expect(healthy.values()).toHaveLength(300))
-    await eventually(async () => expect(await open_()).toBe(before - 1), 25_000)
+    await eventually(async () => expect(await openStreams()).toBe(before - 1), 25_000)
     socket.destroy()
   }, 40_000)
 

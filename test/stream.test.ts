@@ -135,6 +135,8 @@ describe('filters', () => {
     [`label_filters=zone&${scope}`, ['f-cold', 'f-warm', 'f-door']],
     [`labelFilters=zone%3Dnorth&${scope}`, ['f-cold', 'f-door']],
     [`label_filters=zone=north&labelFilters=cold&${scope}`, ['f-cold']],
+    [`label_filters=zone=north&labelFilters=cold&label_match=any&${scope}`, ['f-cold', 'f-door']],
+    [`label_filters=zone%3Dsouth&label_filters=cold&labelMatch=any&${scope}`, ['f-cold', 'f-warm']],
     [`label_filters=cold%3D&${scope}`, ['f-cold']],
     [`label_filters=zone=west&${scope}`, []],
     ['device_ids=f-nobody', []],

@@ -10,7 +10,7 @@ const STREAM = '/v2/projects/default/devices:stream'
 
 let telltale: Telltale
 beforeAll(async () => {
-  telltale = await startTelltale()
+  telltale = await startTelltale({ env: { TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   await telltale.remove()
@@ -281,12 +281,12 @@ describe('the end', () => {
     socket.write(`${head}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: ${basic()}\r\n\r\n`)
     await once(socket, 'readable')
     const healthy = await follow('device_ids=ws-slow')
+    const open = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
+    const before = await open()
     const filler = 'x'.repeat(60_000)
     for (let n = 0; n < 200; n++)
       await telltale.send('POST', EVENTS, { ...temperature('ws-slow', n), data: { temperature: { value: n, filler } } })
     await eventually(() => expect(healthy.values()).toHaveLength(200))
-    const open = async () => Number(/^telltale_streams_open (\d+)/m.exec((await telltale.http('/metrics')).text)?.[1])
-    const before = await open()
     await eventually(async () => expect(await open()).toBe(before - 1), 25_000)
     socket.destroy()
     healthy.socket.close()

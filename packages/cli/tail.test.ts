@@ -149,6 +149,8 @@ test('filters are handed to the server', async () => {
     'room=a',
     '--label',
     'x',
+    '--label-match',
+    'any',
     '--product',
     '102058',
     '--slow',
@@ -159,7 +161,7 @@ test('filters are handed to the server', async () => {
     '1',
   )
   expect(queries[0]?.toString()).toBe(
-    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x&product_numbers=102058&slow_policy=latest&since=2026-03-01T07%3A00%3A00.000Z',
+    'ping_interval=10s&device_ids=d1&device_ids=d2&device_types=t&event_types=temperature&label_filters=room%3Da&label_filters=x&label_match=any&product_numbers=102058&slow_policy=latest&since=2026-03-01T07%3A00%3A00.000Z',
   )
 })
 

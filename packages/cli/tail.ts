@@ -18,6 +18,7 @@ type TailOptions = TargetOptions & {
   readonly deviceType?: readonly string[]
   readonly type?: readonly string[]
   readonly label?: readonly string[]
+  readonly labelMatch?: 'all' | 'any'
   readonly product?: readonly string[]
   readonly since?: number
   readonly cursor?: string
@@ -46,7 +47,12 @@ export function addTail(command: Command, terminal: Terminal, ended: (ok: boolea
     .option('--device <id>', 'only this device; can be repeated', collect)
     .option('--device-type <type>', 'only devices of this type; can be repeated', collect)
     .option('--type <event type>', 'only events of this type, with --alarms alarms of this rule; can be repeated', collect)
-    .option('--label <filter>', 'only devices with this label, key or key=value; repeated: with all of them', collect)
+    .option('--label <filter>', 'only devices with this label, key or key=value; can be repeated', collect)
+    .option(
+      '--label-match <match>',
+      'whether all labels must hold or any is enough (else as the server is set)',
+      oneOf('--label-match', ['all', 'any'] as const),
+    )
     .option('--product <number>', 'only devices with this product number; can be repeated', collect)
     .option('--since <time>', 'begin at this time instead of now: 2026-03-01T08:00:00Z, or 10m for ten minutes ago', pastUs('--since'))
     .option('--cursor <cursor>', 'begin after this place instead of now')
@@ -121,7 +127,20 @@ class Tail {
   }
 
   #open(): EventStream<Item> {
-    const { device = [], deviceType = [], type = [], label = [], product = [], since, cursor, resume, slow, ping, alarms } = this.#options
+    const {
+      device = [],
+      deviceType = [],
+      type = [],
+      label = [],
+      product = [],
+      labelMatch,
+      since,
+      cursor,
+      resume,
+      slow,
+      ping,
+      alarms,
+    } = this.#options
     const options: StreamOptions & { gaps: 'yield' } = {
       devices: device,
       deviceTypes: deviceType,
@@ -130,6 +149,7 @@ class Tail {
       productNumbers: product,
       since: since === undefined ? undefined : new Date(since / 1000),
       cursor: cursor ?? (resume === undefined ? undefined : placeIn(resume)),
+      ...(labelMatch === undefined ? {} : { labelMatch }),
       ...(slow === undefined ? {} : { slow }),
       ping: formatDuration(ping),
       gaps: 'yield',

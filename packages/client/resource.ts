@@ -23,6 +23,8 @@ export type DeviceQuery = PageQuery & {
   readonly deviceIds?: readonly string[]
   readonly deviceTypes?: readonly string[]
   readonly labelFilters?: readonly string[]
+  /** Whether all of them must hold or any is enough; unless given as the server is set. */
+  readonly labelMatch?: 'all' | 'any'
   readonly productNumbers?: readonly string[]
   /** A dotted path such as `reported.temperature.value` or `labels.name`; `-` before it for the other way round. */
   readonly orderBy?: string

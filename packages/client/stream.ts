@@ -7,13 +7,16 @@ import type { GapEvent } from './event.ts'
 import { LineReader } from './line.ts'
 import { backoffMs, pause, retryAfterMs } from './pace.ts'
 
-/** Which items: OR inside one list, AND between them; `labels` (`key` or `key=value`) must all hold. Empty or absent: no restriction. */
+/** Which items: OR inside one list, AND between them. Empty or absent: no restriction. */
 export type StreamFilter = {
   /** Device ids. */
   readonly devices?: readonly string[]
   readonly deviceTypes?: readonly string[]
   readonly eventTypes?: readonly string[]
+  /** `key`, or `key=value`. */
   readonly labels?: readonly string[]
+  /** Whether all `labels` must hold or any is enough; unless given as the server is set, which is `all` for most. */
+  readonly labelMatch?: 'all' | 'any'
   readonly productNumbers?: readonly string[]
 }
 
@@ -143,13 +146,14 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   }
 
   #query(): Query {
-    const { devices, deviceTypes, eventTypes, labels, productNumbers, since, slow } = this.#options
+    const { devices, deviceTypes, eventTypes, labels, labelMatch, productNumbers, since, slow } = this.#options
     return {
       ping_interval: `${this.#pingMs / 1000}s`,
       device_ids: devices,
       device_types: deviceTypes,
       event_types: eventTypes,
       label_filters: labels,
+      label_match: labelMatch,
       product_numbers: productNumbers,
       slow_policy: slow,
       ...(this.cursor === undefined ? { since: since ?? this.#heardAt() } : { cursor: this.cursor }),

@@ -1,4 +1,4 @@
-// Label filters: present, equal, and all of them at once.
+// Label filters: present, equal, and what several of them mean.
 import { describe, expect, it } from 'vitest'
 import { matchesLabels, parseLabelFilter } from './device.ts'
 
@@ -26,4 +26,15 @@ describe('a label filter', () => {
     [['__proto__=a'], '{"__proto__":"a"}', true],
     [['toString=x'], '{"toString":"x"}', true],
   ])('%j on %s: %s', (filters, labels, matches) => expect(matchesLabels(filters.map(parseLabelFilter), JSON.parse(labels))).toBe(matches))
+
+  it.each<[string[], string, boolean]>([
+    [[], '{}', true],
+    [['zone'], '{}', false],
+    [['zone=cold', 'site'], '{"zone":"cold"}', true],
+    [['zone=cold', 'zone=warm'], '{"zone":"warm"}', true],
+    [['zone=cold', 'site'], '{"zone":"warm"}', false],
+    [['constructor', 'site'], '{}', false],
+  ])('any of %j on %s: %s', (filters, labels, matches) =>
+    expect(matchesLabels(filters.map(parseLabelFilter), JSON.parse(labels), 'any')).toBe(matches),
+  )
 })

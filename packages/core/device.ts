@@ -20,8 +20,14 @@ export function parseLabelFilter(text: string): LabelFilter {
   return { key: text.slice(0, at), value: value === '' ? undefined : value }
 }
 
-export function matchesLabels(filters: readonly LabelFilter[], labels: Device['labels']): boolean {
-  return filters.every(({ key, value }) => Object.hasOwn(labels, key) && (value === undefined || labels[key] === value))
+/** What several label filters mean together (contracts.md §7.1): all must hold, or any of them is enough. */
+export const LABEL_MATCHES = ['all', 'any'] as const
+export type LabelMatch = (typeof LABEL_MATCHES)[number]
+
+/** No filters ask for nothing, in either sense. */
+export function matchesLabels(filters: readonly LabelFilter[], labels: Device['labels'], match: LabelMatch = 'all'): boolean {
+  const holds = ({ key, value }: LabelFilter) => Object.hasOwn(labels, key) && (value === undefined || labels[key] === value)
+  return match === 'all' || filters.length === 0 ? filters.every(holds) : filters.some(holds)
 }
 
 const EMULATED = /^emu[0-9a-v]{20}$/

@@ -51,6 +51,8 @@ export type HttpSettings = {
   readonly limits: Readonly<Record<Limit, Rate | undefined>>
   /** Addresses and networks whose `X-Forwarded-*` is believed; none unless said. */
   readonly trustedProxies?: readonly string[]
+  /** What a whole request has to come in, and its head unless that takes 15 s; 28 s. */
+  readonly requestTimeoutMs?: number
 }
 
 export const STATUS: Readonly<Record<FailureCode, number>> = {
@@ -70,13 +72,13 @@ export const SESSION_COOKIE = 'telltale_session'
 /** Of routes that take events; others need far less, and parse it in one piece. */
 export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
 const MAX_BODY_BYTES = 1024 * 1024
-/** Slow headers and a slow body are cut off within 30 s, looked for every second (hazard 15). */
+/** Slow headers and a slow body are cut off, by default within 30 s, looked for every second (hazard 15). */
 const HEADERS_TIMEOUT_MS = 15_000
 const REQUEST_TIMEOUT_MS = 28_000
 const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
-function create(log: Logger, trustedProxies: readonly string[]) {
+function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -85,9 +87,13 @@ function create(log: Logger, trustedProxies: readonly string[]) {
     // Stands in the audit: not to be met again after a restart.
     genReqId: () => newId(),
     bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout,
     // Node itself would answer a request without a host, and without a word.
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: LOOK_EVERY_MS, requireHostHeader: false },
+    http: {
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeout),
+      connectionsCheckingInterval: LOOK_EVERY_MS,
+      requireHostHeader: false,
+    },
     clientErrorHandler: refuseClient,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
@@ -146,8 +152,9 @@ function helpOn(status: number): string {
   return `https://www.rfc-editor.org/rfc/rfc9110#status.${status}`
 }
 
-export async function openHttp({ identity, log, version, limits, trustedProxies = [] }: HttpSettings): Promise<HttpApp> {
-  const app = create(log, trustedProxies)
+export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
+  const { identity, log, version, limits, trustedProxies = [], requestTimeoutMs = REQUEST_TIMEOUT_MS } = settings
+  const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })

@@ -13,6 +13,14 @@ export const PageQuery = {
   ),
 }
 
+/** Wherever there are `labelFilters`. */
+export const LabelMatchParameter = Type.Optional(
+  Type.Union([Type.Literal('all'), Type.Literal('any')], {
+    description: '`all` label filters must hold, or `any` of them is enough; without it as `TELLTALE_LABEL_FILTERS` says',
+    examples: ['any'],
+  }),
+)
+
 /** Of routes that take no parameters. */
 export const NoQuery = Type.Object({})
 

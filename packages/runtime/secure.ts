@@ -24,7 +24,7 @@ const MAX_SESSION_MB = 32
 const MAX_INVALID_FRAMES = 100
 const MAX_REJECTED_STREAMS = 100
 const HANDSHAKE_MS = 10_000
-/** A connection without a stream, and a request whose body does not come, are cut off (hazard 15). */
+/** A connection without a stream is cut off, as a request is whose body does not come in the time that the plain port gives (hazard 15). */
 const IDLE_MS = 30_000
 const LOOK_EVERY_MS = 1000
 /** What requests under way get to finish; a part of the process has 5 s to stop. */
@@ -135,7 +135,7 @@ function openHttp2(app: HttpApp): Door {
   const sessions = new Set<Session>()
   const unfinished = new Map<ServerHttp2Stream, number>()
   server.on('session', session => watchSession(session, sessions, unfinished))
-  const timer = setInterval(() => cutOff(sessions, unfinished), LOOK_EVERY_MS).unref()
+  const timer = setInterval(() => cutOff(sessions, unfinished, app.server.requestTimeout), LOOK_EVERY_MS).unref()
   return {
     take: socket => void server.emit('connection', socket),
     stop: async () => {
@@ -167,10 +167,10 @@ function watchSession(session: ServerHttp2Session, sessions: Set<Session>, unfin
 
 const END_STREAM = 0x1
 
-function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>): void {
-  const longAgoMs = performance.now() - IDLE_MS
-  for (const [stream, sinceMs] of unfinished) if (sinceMs < longAgoMs) stream.close(CANCEL)
-  for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < longAgoMs) session.close()
+function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, requestMs: number): void {
+  const nowMs = performance.now()
+  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - requestMs) stream.close(CANCEL)
+  for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < nowMs - IDLE_MS) session.close()
 }
 
 const CANCEL = 0x8

@@ -118,6 +118,26 @@ describe.skipIf(installed === undefined)('lists of devices', () => {
     ['a rare label', labelled('rare='), one => Object.hasOwn(one.labels, 'rare')],
     ['a value', labelled('zone=north'), one => one.labels['zone'] === 'north'],
     ['two labels', labelled('zone=north', 'name'), one => one.labels['zone'] === 'north' && Object.hasOwn(one.labels, 'name')],
+    [
+      'any of two values',
+      { ...labelled('zone=north', 'zone=south'), labelMatch: 'any' },
+      one => ['north', 'south'].includes(one.labels['zone'] ?? ''),
+    ],
+    [
+      'any of overlapping labels',
+      { ...labelled('zone=north', 'zone', 'name'), labelMatch: 'any' },
+      one => Object.hasOwn(one.labels, 'zone') || Object.hasOwn(one.labels, 'name'),
+    ],
+    [
+      'a value or a rare label',
+      { ...labelled('zone=south', 'rare'), labelMatch: 'any' },
+      one => one.labels['zone'] === 'south' || Object.hasOwn(one.labels, 'rare'),
+    ],
+    [
+      'any of two values of different labels, of one type',
+      { ...labelled('zone=north', 'rare=1'), labelMatch: 'any', types: new Set(['co2']) },
+      one => one.type === 'co2' && (one.labels['zone'] === 'north' || one.labels['rare'] === '1'),
+    ],
     ['a label called constructor', labelled('constructor'), one => Object.hasOwn(one.labels, 'constructor')],
     ['a keyword', { ...NONE, keyword: 'n1' }, one => /n1/i.test(`${one.id} ${one.type} ${Object.entries(one.labels).join(' ')}`)],
     ['ids', { ...NONE, ids: new Set(['a', '😀', 'd0', 'nobody']) }, one => ['a', '😀', 'd0'].includes(one.id)],

@@ -29,8 +29,11 @@ type Way = { more(from: From, count: number): Promise<Place[]> }
 /** A part of the registry in order of id: all of it, or the devices with one value. */
 type Range = { readonly key: string; readonly prefix: string; readonly low: string; readonly high: string }
 
-/** Devices that hold all that the filter can want, and how many they are. */
-type Driver = { readonly ranges: readonly Range[] | undefined; readonly facet: Facet | undefined; readonly count: number }
+/**
+ * Devices that hold all that the filter can want, and how many they are at most: those in the ranges, in order of id, and those that have
+ * one of the facets, which are in order of its value. The same device can be in several.
+ */
+type Driver = { readonly ranges: readonly Range[]; readonly facets: readonly Facet[]; readonly count: number }
 
 export class DeviceLists {
   readonly #redis: Redis
@@ -56,7 +59,7 @@ export class DeviceLists {
     const small = total <= this.#maxExamined || filter.ids !== undefined
     if (!small && usesFacets(filter, order) && !(await this.#indexes.facetsReady(project))) return AGAIN
     const driver = small ? whole(project, filter, total) : await this.#driver(project, filter, total)
-    if (order.by === 'name' && driver.ranges && !filter.ids)
+    if (order.by === 'name' && isWalkable(driver) && !filter.ids)
       return this.#walk(project, filter, this.#idWay(driver.ranges, order.descending), from, limit)
     if (driver.count <= this.#maxExamined || filter.ids) return this.#sorted(project, filter, order, driver, from, limit)
     if (order.by === 'name') return this.#walk(project, filter, this.#idWay([all(project)], order.descending), from, limit)
@@ -72,20 +75,30 @@ export class DeviceLists {
     if (filter.types) drivers.push(await this.#counted(equal('type', filter.types)))
     // Devices without a product number are in no index.
     if (filter.productNumbers && !filter.productNumbers.has('')) drivers.push(await this.#counted(equal('product', filter.productNumbers)))
-    for (const { key, value } of filter.labels) {
-      const facet: Facet = `label:${key}`
-      if (value !== undefined) drivers.push(await this.#counted(equal(facet, [value])))
-      else drivers.push({ ranges: undefined, facet, count: await this.#redis.zcard(facetKey(project, facet)) })
-    }
+    drivers.push(...(await this.#labelDrivers(project, filter)))
     if (filter.emulated === true) drivers.push(await this.#counted([emulated(project)]))
     // A label that is only asked to be there has its devices in order of value: of use for sorting a few, not for walking.
-    const usable = drivers.filter(({ ranges, count }) => ranges !== undefined || count <= this.#maxExamined)
+    const usable = drivers.filter(driver => isWalkable(driver) || driver.count <= this.#maxExamined)
     return usable.reduce((best, one) => (one.count < best.count ? one : best))
+  }
+
+  /** Each label is one where all must hold; together they are one where any is enough. */
+  async #labelDrivers(project: string, { labels, labelMatch }: DeviceFilter): Promise<Driver[]> {
+    const drivers = labels.map(({ key, value }) => {
+      const facet: Facet = `label:${key}`
+      return value === undefined ? this.#having(project, facet) : this.#counted([valueRange(project, facet, value)])
+    })
+    const found = await Promise.all(drivers)
+    return labelMatch === 'any' && found.length > 0 ? [together(found)] : found
+  }
+
+  async #having(project: string, facet: Facet): Promise<Driver> {
+    return { ranges: [], facets: [facet], count: await this.#redis.zcard(facetKey(project, facet)) }
   }
 
   async #counted(ranges: readonly Range[]): Promise<Driver> {
     const counts = await Promise.all(ranges.map(({ key, low, high }) => this.#redis.zlexcount(key, low, high)))
-    return { ranges, facet: undefined, count: counts.reduce((sum, count) => sum + count, 0) }
+    return { ranges, facets: [], count: counts.reduce((sum, count) => sum + count, 0) }
   }
 
   /** Reads along a way until the page is full, the way ends, or enough devices were looked at. */
@@ -155,7 +168,7 @@ export class DeviceLists {
   }
 
   async #without(project: string, filter: DeviceFilter, order: Order, driver: Driver, from: From, limit: number): Promise<Page> {
-    const ids = this.#idWay(driver.ranges ?? [all(project)], false)
+    const ids = this.#idWay(isWalkable(driver) ? driver.ranges : [all(project)], false)
     const { by } = order
     if (by === 'name') return { found: [], next: 'end' }
     const way: Way = {
@@ -197,13 +210,16 @@ export class DeviceLists {
     return { found: rest.slice(0, limit), next: rest.length > limit ? (rest[limit - 1] as Listed).place : 'end' }
   }
 
-  async #idsOf(project: string, { ranges, facet }: Driver): Promise<string[]> {
-    if (facet) return (await this.#redis.zrangebylex(facetKey(project, facet), '-', '+')).map(member => splitMember(member).id)
-    const parts = (ranges ?? []).map(async ({ key, low, high, prefix }) => {
+  async #idsOf(project: string, { ranges, facets }: Driver): Promise<string[]> {
+    const inRanges = ranges.map(async ({ key, low, high, prefix }) => {
       const members = await this.#redis.zrangebylex(key, low, high)
       return members.map(member => member.slice(prefix.length))
     })
-    return (await Promise.all(parts)).flat()
+    const having = facets.map(async facet => {
+      const members = await this.#redis.zrangebylex(facetKey(project, facet), '-', '+')
+      return members.map(member => splitMember(member).id)
+    })
+    return [...new Set((await Promise.all([...inRanges, ...having])).flat())]
   }
 
   async #placesOf(project: string, devices: readonly Device[], { by }: Order): Promise<Place[]> {
@@ -234,10 +250,11 @@ export class DeviceLists {
       more: async (from, count) => {
         const parts = await Promise.all(ranges.map(range => read(range, from, count)))
         if (parts.length === 1) return parts[0] as Place[]
-        // The first of each range hold the first of all.
+        // The first of each range hold the first of all; and they are fewer than asked for only when every range is at its end.
         return parts
           .flat()
           .sort((a, b) => comparePlaces(a, b, descending))
+          .filter(({ id }, i, sorted) => id !== sorted[i - 1]?.id)
           .slice(0, count)
       },
     }
@@ -293,6 +310,18 @@ function isOpen({ ids, types, productNumbers, labels, keyword, emulated }: Devic
   return emulated !== true && [ids, types, productNumbers, keyword].every(one => one === undefined) && labels.length === 0
 }
 
+function isWalkable({ facets }: Driver): boolean {
+  return facets.length === 0
+}
+
+function together(drivers: readonly Driver[]): Driver {
+  return {
+    ranges: drivers.flatMap(({ ranges }) => ranges),
+    facets: drivers.flatMap(({ facets }) => facets),
+    count: drivers.reduce((sum, { count }) => sum + count, 0),
+  }
+}
+
 function all(project: string): Range {
   return { key: projectKey(project, 'deviceIndex'), prefix: '', low: '-', high: '+' }
 }
@@ -308,5 +337,5 @@ function valueRange(project: string, facet: Facet, value: string): Range {
 }
 
 function whole(project: string, filter: DeviceFilter, total: number): Driver {
-  return { ranges: [filter.emulated === true ? emulated(project) : all(project)], facet: undefined, count: total }
+  return { ranges: [filter.emulated === true ? emulated(project) : all(project)], facets: [], count: total }
 }

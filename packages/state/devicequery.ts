@@ -1,14 +1,16 @@
 // What a list of devices may be asked: filters, an order, and the place after which a page goes on.
-import { type Device, isEmulated, type LabelFilter, matchesLabels } from '../core/device.ts'
+import { type Device, isEmulated, type LabelFilter, type LabelMatch, matchesLabels } from '../core/device.ts'
 import { invalid } from '../core/failure.ts'
 import { type Facet, facetsOf, parseReportedPath, type ReportedPath } from './deviceindex.ts'
 
-/** OR inside one list, AND between them; labels AND (contracts.md 1.b.2). An undefined list asks for nothing. */
+/** OR inside one list, AND between them; labels as `labelMatch` says. An undefined list asks for nothing. */
 export type DeviceFilter = {
   readonly ids?: ReadonlySet<string> | undefined
   readonly types?: ReadonlySet<string> | undefined
   readonly productNumbers?: ReadonlySet<string> | undefined
   readonly labels: readonly LabelFilter[]
+  /** `all` unless given. */
+  readonly labelMatch?: LabelMatch | undefined
   /** In lower case; part of the type, the id, or a label's key or value. */
   readonly keyword?: string | undefined
   /** Only devices of the emulator. */
@@ -46,7 +48,9 @@ export function passes(filter: DeviceFilter, device: Device): boolean {
   if (filter.types && !filter.types.has(device.type)) return false
   if (filter.productNumbers && !filter.productNumbers.has(device.productNumber)) return false
   if (filter.emulated === true && !isEmulated(device.id)) return false
-  return matchesLabels(filter.labels, device.labels) && (filter.keyword === undefined || mentions(device, filter.keyword))
+  return (
+    matchesLabels(filter.labels, device.labels, filter.labelMatch) && (filter.keyword === undefined || mentions(device, filter.keyword))
+  )
 }
 
 function mentions({ id, type, labels }: Device, keyword: string): boolean {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
+import type { LabelMatch } from '../../packages/core/device.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
@@ -63,6 +64,8 @@ export type ConsolePorts = {
   readonly organizations: Organizations
   readonly projects: Projects
   readonly audit: Audit
+  /** What several label filters mean to who does not say it. */
+  readonly labelMatch: LabelMatch
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
@@ -76,7 +79,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addSessionRoutes(app, ports.identity)
   addTokenRoute(app, ports)
   addIdentityRoutes(app, ports)
-  const devicePorts = { devices, lists: ports.lists, tokenKey: await log.cursorKey() }
+  const devicePorts = { devices, lists: ports.lists, labelMatch: ports.labelMatch, tokenKey: await log.cursorKey() }
   addDeviceRoutes(app, devicePorts)
   addLabelRoutes(app, devices)
   addTransferRoutes(app, devices)

@@ -1,10 +1,10 @@
 // Devices as people and programs see them: list, get, put, remove.
 import { type Static, Type } from 'typebox'
-import { checkDeviceType, type Device, isEmulated, parseLabelFilter, VIRTUAL } from '../../packages/core/device.ts'
+import { checkDeviceType, type Device, isEmulated, type LabelMatch, parseLabelFilter, VIRTUAL } from '../../packages/core/device.ts'
 import { checkDevice } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
-import { DeviceId, Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import { DeviceId, Empty, LabelMatchParameter, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Devices, Reported } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
@@ -13,6 +13,8 @@ import { listDevices } from './listing.ts'
 export type DevicePorts = {
   readonly devices: Devices
   readonly lists: DeviceLists
+  /** What several label filters mean to who does not say it. */
+  readonly labelMatch: LabelMatch
   /** What page tokens are sealed with. */
   readonly tokenKey: string
 }
@@ -63,7 +65,8 @@ export const ListQuery = Type.Object({
   ),
   deviceIds: several('devices with one of these ids', 'freezer-1'),
   deviceTypes: several('devices of one of these types', 'temperature'),
-  labelFilters: several('devices with all of these labels: `key`, or `key=value`', 'zone=north'),
+  labelFilters: several('devices with these labels: `key`, or `key=value`', 'zone=north'),
+  labelMatch: LabelMatchParameter,
   productNumbers: several('devices with one of these product numbers', '102058'),
   orderBy: Type.Optional(
     Type.String({
@@ -161,13 +164,14 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
 
 /** One page of the devices of these projects, which may become more from page to page while `asked` stays the same. */
 export async function list(
-  { devices, lists, tokenKey }: DevicePorts,
+  { devices, lists, tokenKey, labelMatch }: DevicePorts,
   asked: string,
   projects: readonly string[],
   query: Static<typeof ListQuery>,
   emulated = false,
 ) {
-  const { pageSize = MAX_PAGE, pageToken, orderBy, ...filters } = query
+  const { pageSize = MAX_PAGE, pageToken, orderBy, ...given } = query
+  const filters = { ...given, labelMatch: given.labelMatch ?? labelMatch }
   const question = JSON.stringify([asked, emulated, orderBy ?? '', Object.entries(filters).toSorted(([a], [b]) => (a < b ? -1 : 1))])
   const { found, nextPageToken } = await listDevices(lists, {
     projects,
@@ -193,7 +197,10 @@ async function reportedOf(devices: Devices, found: readonly { readonly project: 
 
 type Filters = Omit<Static<typeof ListQuery>, 'pageSize' | 'pageToken' | 'orderBy'>
 
-function filterOf({ query = '', deviceIds, deviceTypes, labelFilters = [], productNumbers }: Filters, emulated: boolean): DeviceFilter {
+function filterOf(
+  { query = '', deviceIds, deviceTypes, labelFilters = [], labelMatch, productNumbers }: Filters,
+  emulated: boolean,
+): DeviceFilter {
   const labels = labelFilters.map(parseLabelFilter)
   if (labels.some(({ key }) => key === '')) throw invalid('labelFilters', 'expected key or key=value')
   const setOf = (values: readonly string[] | undefined) => (values === undefined || values.length === 0 ? undefined : new Set(values))
@@ -202,6 +209,7 @@ function filterOf({ query = '', deviceIds, deviceTypes, labelFilters = [], produ
     types: setOf(deviceTypes),
     productNumbers: setOf(productNumbers),
     labels,
+    labelMatch,
     keyword: query === '' ? undefined : query.toLowerCase(),
     emulated,
   }

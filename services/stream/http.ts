@@ -89,7 +89,8 @@ async function serve(
   // Signed in on every route of the API that is not open.
   const caller = request.caller as Caller
   const lastId = request.headers['last-event-id']
-  const query = parseStreamQuery(typeof lastId === 'string' && lastId !== '' ? { ...given, lastEventId: lastId } : given, device)
+  const asked = typeof lastId === 'string' && lastId !== '' ? { ...given, lastEventId: lastId } : given
+  const query = parseStreamQuery(asked, device, streams.labelMatch)
   const upgrading = upgrades.wants(request.raw)
   if (upgrading) upgrades.check(request.raw, cameByCookie(request))
   const ready = await streams.open({ caller, project, subject, query })

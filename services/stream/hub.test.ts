@@ -28,6 +28,7 @@ const everything: Filter = {
   eventTypes: undefined,
   productNumbers: undefined,
   labels: [],
+  labelMatch: 'all',
 }
 
 const whole: Wants = { filter: undefined, policy: 'disconnect' }

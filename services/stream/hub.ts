@@ -37,6 +37,8 @@ export type HubPorts = {
   follow(follower: Follower): Promise<Follow>
   delivered(frames: number): void
   troubled(error: unknown): void
+  /** Who goes on from the log is cut off when nothing is taken for this long: they may come back. 10 s. */
+  readonly patienceMs?: number | undefined
 }
 
 /** A subscriber's place in a hub. */
@@ -63,7 +65,6 @@ type Subscriber = {
 /** When what comes next is gone: say so and go on, or end the stream of a reader that was too slow. */
 type Lost = 'gap' | 'end'
 
-/** Those who go on from the log are cut off when they take nothing for this long: they may come back. */
 const PATIENCE_MS = 10_000
 /** Those who miss something or wait for the latest have asked for being slow. */
 const LONG_PATIENCE_MS = 300_000
@@ -238,7 +239,7 @@ export class Hub {
   }
 
   #relieveLater(subscriber: Subscriber): void {
-    this.#heed(subscriber, () => subscriber.sink.drained(patienceOf(subscriber.wants)).then(() => this.#relieve(subscriber)))
+    this.#heed(subscriber, () => subscriber.sink.drained(this.#patienceMs(subscriber)).then(() => this.#relieve(subscriber)))
   }
 
   #relieve(subscriber: Subscriber): void {
@@ -257,6 +258,10 @@ export class Hub {
     if (events.length > 0) new Rendering(piece, [...events.keys()]).writeTo(sink)
     this.#ports.delivered(events.length)
     if (sink.full) this.#slow(subscriber, reached)
+  }
+
+  #patienceMs({ wants }: Subscriber): number {
+    return wants.policy === 'disconnect' ? (this.#ports.patienceMs ?? PATIENCE_MS) : LONG_PATIENCE_MS
   }
 
   /** The log is the buffer of a slow reader: it costs no memory here, and nobody else waits for it (P5). */
@@ -278,7 +283,7 @@ export class Hub {
     const { sink } = subscriber
     for (let at = from; ; ) {
       // Without a turn and without what was read: a reader that takes nothing holds no memory.
-      if (sink.full) await sink.drained(patienceOf(subscriber.wants))
+      if (sink.full) await sink.drained(this.#patienceMs(subscriber))
       if (sink.closed || subscriber.left) return
       // Up to here, and no further, this subscriber's own reading must go: it is not live yet while anything below is awaited.
       const reached = this.#reached
@@ -323,10 +328,6 @@ export class Hub {
 /** What a subscriber has seen through another process may be ahead of where it stands in this one. */
 function laterOf(at: Cursor, seen: string | undefined): Cursor {
   return seen !== undefined && compareIds(seen, at.entryId) >= 0 ? { entryId: seen, index: LAST_INDEX } : at
-}
-
-function patienceOf({ policy }: Wants): number {
-  return policy === 'disconnect' ? PATIENCE_MS : LONG_PATIENCE_MS
 }
 
 function devicesOf(entries: readonly LogEntry[]): Set<string> {

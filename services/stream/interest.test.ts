@@ -22,8 +22,9 @@ const filter: fc.Arbitrary<Filter> = fc.record({
   eventTypes: setOf(eventType),
   productNumbers: setOf(few('1', '2')),
   labels: fc.array(fc.record({ key: label.map(({ key }) => key), value: fc.option(few('cold', 'warm', 'x=y'), { nil: undefined }) }), {
-    maxLength: 2,
+    maxLength: 3,
   }),
+  labelMatch: fc.constantFrom('all', 'any'),
 })
 
 const device: fc.Arbitrary<Device> = fc.record({
@@ -92,6 +93,15 @@ class World {
   }
 }
 
+const NONE: Filter = {
+  deviceIds: undefined,
+  deviceTypes: undefined,
+  eventTypes: undefined,
+  productNumbers: undefined,
+  labels: [],
+  labelMatch: 'all',
+}
+
 describe('interests', () => {
   it.each([true, false])('match as asking every subscriber would, told of changes: %s', toldOfChanges => {
     fc.assert(
@@ -105,14 +115,23 @@ describe('interests', () => {
 
   it('of the same filter are one', () => {
     const interests = new Interests<string>(true)
-    const asked = (ids: string[]): Filter => ({
-      deviceIds: new Set(ids),
-      deviceTypes: undefined,
-      eventTypes: undefined,
-      productNumbers: undefined,
-      labels: [],
-    })
+    const asked = (ids: string[]): Filter => ({ ...NONE, deviceIds: new Set(ids) })
     expect(interests.add(asked(['a', 'b']), 'x')).toBe(interests.add(asked(['b', 'a']), 'y'))
     expect(interests.add(asked(['a']), 'x')).not.toBe(interests.add(asked(['a', 'b']), 'y'))
+  })
+
+  it('of the same labels are two when all must hold for one and any is enough for the other', () => {
+    const interests = new Interests<string>(true)
+    const labels = [
+      { key: 'zone', value: 'cold' },
+      { key: 'site', value: undefined },
+    ]
+    const asked = (labelMatch: Filter['labelMatch']): Filter => ({ ...NONE, labels, labelMatch })
+    const [all, any] = [interests.add(asked('all'), 'x'), interests.add(asked('any'), 'y')]
+    const event = { device: 'a', eventType: 'temperature', timeUs: 0, frame: '' }
+    const labelled = (device: string, more: Device['labels']) => ({ id: device, type: 't', productNumber: '', labels: more })
+    expect(interests.match(event, labelled('a', { zone: 'cold', site: '' }))).toEqual([all, any])
+    expect(interests.match({ ...event, device: 'b' }, labelled('b', { zone: 'cold' }))).toEqual([any])
+    expect(interests.match({ ...event, device: 'c' }, labelled('c', { zone: 'warm' }))).toEqual([])
   })
 })

@@ -94,12 +94,18 @@ export class Interests<S> {
     if (!device || this.#needingDevice === 0) return found
     collect(found, event, device, this.#products.get(device.productNumber))
     collect(found, event, device, this.#deviceTypes.get(device.type))
-    if (this.#labels.size > 0)
-      for (const key of Object.keys(device.labels)) {
-        collect(found, event, device, this.#labels.get(key))
-        collect(found, event, device, this.#labels.get(`${key}=${device.labels[key]}`))
-      }
+    if (this.#labels.size > 0) for (const interest of this.#findLabelled(event, device)) found.push(interest)
     return found
+  }
+
+  /** One device can stand under several labels of which any is enough. */
+  #findLabelled(event: LogEvent, device: Device): Iterable<Posted<S>> {
+    const found: Posted<S>[] = []
+    for (const key of Object.keys(device.labels)) {
+      collect(found, event, device, this.#labels.get(key))
+      collect(found, event, device, this.#labels.get(`${key}=${device.labels[key]}`))
+    }
+    return new Set(found)
   }
 
   #remember({ eventType, device }: LogEvent, found: readonly Posted<S>[]): void {
@@ -151,24 +157,31 @@ export class Interests<S> {
 
   /** Where the fewest events pass: a device is rarer than a label's value, that rarer than a type. */
   #placesFor(filter: Filter): { places: readonly Place<S>[]; rest: Filter | undefined } {
-    const { deviceIds, deviceTypes, productNumbers, labels } = filter
+    const { deviceIds, deviceTypes, productNumbers } = filter
     // Every place keeps the event types apart.
     const left = { ...filter, eventTypes: undefined }
     if (deviceIds) return { places: placesIn(this.#devices, deviceIds), rest: restOf({ ...left, deviceIds: undefined }) }
-    const label = this.#rarest(labels)
-    if (label && (label.value !== undefined || !productNumbers)) {
-      const place = label.value === undefined ? label.key : `${label.key}=${label.value}`
-      return { places: placesIn(this.#labels, [place]), rest: restOf({ ...left, labels: labels.filter(one => one !== label) }) }
+    const labels = this.#placingLabels(filter)
+    if (labels.size > 0 && (!productNumbers || [...labels].every(({ value }) => value !== undefined))) {
+      const places = placesIn(this.#labels, new Set([...labels].map(labelPlace)))
+      return { places, rest: restOf({ ...left, labels: filter.labels.filter(one => !labels.has(one)) }) }
     }
     if (productNumbers) return { places: placesIn(this.#products, productNumbers), rest: restOf({ ...left, productNumbers: undefined }) }
     if (deviceTypes) return { places: placesIn(this.#deviceTypes, deviceTypes), rest: restOf({ ...left, deviceTypes: undefined }) }
     return { places: [this.#everywhere], rest: undefined }
   }
 
+  /** Of these labels every device that is wanted has one at least. */
+  #placingLabels({ labels, labelMatch }: Filter): ReadonlySet<LabelFilter> {
+    if (labelMatch === 'any') return new Set(labels)
+    const rarest = this.#rarest(labels)
+    return new Set(rarest && [rarest])
+  }
+
   /** A label with a value before one without, and of those the one that the fewest others stand under. */
   #rarest(labels: readonly LabelFilter[]): LabelFilter | undefined {
     const crowd = ({ key, value }: LabelFilter) =>
-      value === undefined ? Number.POSITIVE_INFINITY : (this.#labels.get(`${key}=${value}`)?.any.size ?? 0)
+      value === undefined ? Number.POSITIVE_INFINITY : (this.#labels.get(labelPlace({ key, value }))?.any.size ?? 0)
     return labels.reduce<LabelFilter | undefined>((best, one) => (best && crowd(best) <= crowd(one) ? best : one), undefined)
   }
 }
@@ -181,6 +194,10 @@ function collect<S>(found: Posted<S>[], event: LogEvent, device: Device | undefi
   if (ofType) for (const interest of ofType) if (!interest.rest || matches(interest.rest, event, device)) found.push(interest)
 }
 
+function labelPlace({ key, value }: LabelFilter): string {
+  return value === undefined ? key : `${key}=${value}`
+}
+
 function restOf(filter: Filter): Filter | undefined {
   const { deviceTypes, productNumbers, labels } = filter
   return deviceTypes || productNumbers || labels.length > 0 ? filter : undefined
@@ -189,10 +206,10 @@ function restOf(filter: Filter): Filter | undefined {
 /** The same for filters that ask for the same. */
 function keyOf(filter: Filter | undefined): string | Filter {
   if (!filter) return ''
-  const { deviceIds, deviceTypes, eventTypes, productNumbers, labels } = filter
+  const { deviceIds, deviceTypes, eventTypes, productNumbers, labels, labelMatch } = filter
   const sets = [deviceIds, deviceTypes, eventTypes, productNumbers]
   if (sets.some(set => set !== undefined && set.size > MAX_COMPARED) || labels.length > MAX_COMPARED) return filter
-  return JSON.stringify([...sets.map(set => set && [...set].sort()), labels.map(({ key, value }) => [key, value])])
+  return JSON.stringify([...sets.map(set => set && [...set].sort()), labels.map(({ key, value }) => [key, value]), labelMatch])
 }
 
 function placesIn<S>(places: Places<S>, keys: Iterable<string>): Place<S>[] {

@@ -84,7 +84,9 @@ export class Past {
     const isLost = compareIds(entryId, trimmed) < 0 || (index !== LAST_INDEX && entryId === trimmed && trimmed !== NOTHING)
     if (isLost) return { trimmed }
     const due = entries.filter(({ id }) => compareIds(id, upTo) <= 0)
-    return { entries: due, firstIndex: 0, next: { entryId: due.at(-1)?.id ?? newest(entryId, upTo), index: LAST_INDEX } }
+    // Before an entry that is not there: it may still come, as whoever begins in the millisecond of the next entry will see.
+    const behind = index < 0 && entryId !== NOTHING ? idBefore(entryId) : entryId
+    return { entries: due, firstIndex: 0, next: { entryId: due.at(-1)?.id ?? newest(behind, upTo), index: LAST_INDEX } }
   }
 
   /**

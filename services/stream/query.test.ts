@@ -1,5 +1,6 @@
 // What a follower may ask for, in either spelling, and what is refused.
 import { describe, expect, it } from 'vitest'
+import type { LabelMatch } from '../../packages/core/device.ts'
 import { parseQueryText, parseStreamQuery } from './query.ts'
 
 const filterOf = (text: string) => {
@@ -35,6 +36,18 @@ describe('a stream query', () => {
       { key: 'zone', value: 'north' },
       { key: 'cold', value: undefined },
     ])
+  })
+
+  it('says what several labels mean, or takes what holds here', () => {
+    const matchOf = (text: string, fallback?: LabelMatch) => parseQueryText(text, undefined, fallback).wants.filter?.labelMatch
+    const two = 'label_filters=zone&label_filters=site'
+    expect([matchOf(two), matchOf(two, 'any'), matchOf(`${two}&label_match=any`)]).toEqual(['all', 'any', 'any'])
+    expect(matchOf(`${two}&labelMatch=all`, 'any')).toBe('all')
+  })
+
+  it('with one label is the same either way', () => {
+    expect(filterOf('label_filters=zone&label_match=any')).toEqual(filterOf('label_filters=zone'))
+    expect(parseQueryText('label_match=any').wants.filter).toBeUndefined()
   })
 
   it('in the address of one device asks for that one', () => {
@@ -75,6 +88,9 @@ describe('a stream query', () => {
     ['event_types=a%20b', 'eventTypes: expected 1 to 64 characters'],
     ['device_types=a%20b', 'deviceTypes: expected 1 to 64 characters'],
     ['label_filters=%3Dx', 'labelFilters: expected a key before the =, got =x'],
+    ['label_match=some&label_filters=a', 'labelMatch: expected all or any'],
+    ['label_match=', 'labelMatch'],
+    ['label_match=all&label_match=any', 'labelMatch: expected one value, got several'],
     ['since=yesterday', 'since: expected an RFC 3339 time'],
     ['slowPolicy=block', 'slowPolicy: expected disconnect, drop, latest, got block'],
     ['cursor=a&cursor=b', 'cursor: expected one value, got several'],

@@ -1,10 +1,10 @@
 // What a follower may ask for (contracts.md 1.a.4), the same over HTTP, WebSocket and MQTT.
 import { type Static, Type } from 'typebox'
-import { parseLabelFilter } from '../../packages/core/device.ts'
+import { type LabelMatch, parseLabelFilter } from '../../packages/core/device.ts'
 import { checkEventType } from '../../packages/core/event.ts'
 import { invalid } from '../../packages/core/failure.ts'
 import { checkTime } from '../../packages/core/time.ts'
-import { DeviceId, queryReader } from '../../packages/runtime/schema.ts'
+import { DeviceId, LabelMatchParameter, queryReader } from '../../packages/runtime/schema.ts'
 import type { Filter } from './filter.ts'
 import type { Policy, Wants } from './hub.ts'
 
@@ -22,7 +22,8 @@ export const StreamParameters = Type.Object({
   deviceIds: many(DeviceId, 'only these devices; unknown ones match nothing', 'freezer-1'),
   deviceTypes: many(name, 'only devices of these types', 'temperature'),
   eventTypes: many(name, 'only events of these types; pings come always', 'temperature'),
-  labelFilters: many(name, '`key`: the device has it; `key=value`: with this value; several must all hold', 'zone=north'),
+  labelFilters: many(name, '`key`: the device has it; `key=value`: with this value', 'zone=north'),
+  labelMatch: LabelMatchParameter,
   productNumbers: many(name, 'only devices with these product numbers', '102058'),
   pingInterval: Type.Optional(
     Type.String({ maxLength: 32, description: 'how often to send a ping, 1s to 3600s; without it there are none', examples: ['10s'] }),
@@ -65,21 +66,19 @@ type Parameters = Static<typeof StreamParameters>
 const read = queryReader(StreamParameters)
 
 /** The query of an address that did not come by HTTP. */
-export function parseQueryText(text: string, device?: string): StreamQuery {
+export function parseQueryText(text: string, device?: string, labelMatch: LabelMatch = 'all'): StreamQuery {
   const given: Record<string, string[]> = Object.create(null) as Record<string, string[]>
   for (const [key, value] of new URLSearchParams(text)) given[key] = [...(given[key] ?? []), value]
   const checked = read(given)
   if ('error' in checked) throw checked.error
-  return parseStreamQuery(checked.value as Parameters, device)
+  return parseStreamQuery(checked.value as Parameters, device, labelMatch)
 }
 
-/** @param device the only one, when the address says so. */
-export function parseStreamQuery(given: Parameters, device?: string): StreamQuery {
+/** @param device the only one, when the address says so. @param labelMatch what several labels mean unless the query says it. */
+export function parseStreamQuery(given: Parameters, device?: string, labelMatch: LabelMatch = 'all'): StreamQuery {
   for (const field of ['eventTypes', 'deviceTypes'] as const) for (const type of given[field] ?? []) checkEventType(type, field)
   for (const [field, value] of Object.entries(given))
     if ([value].flat().includes('')) throw invalid(field, 'expected a value, got an empty one')
-  const keyless = given.labelFilters?.find(text => text.startsWith('='))
-  if (keyless !== undefined) throw invalid('labelFilters', `expected a key before the =, got ${keyless}`)
   if (device !== undefined && given.deviceIds?.includes(device) === false)
     throw invalid('deviceIds', `expected ${device}, the device of the address, or none: no other is followed there`)
   const filter: Filter = {
@@ -87,7 +86,7 @@ export function parseStreamQuery(given: Parameters, device?: string): StreamQuer
     deviceTypes: setOf(given.deviceTypes),
     eventTypes: setOf(given.eventTypes),
     productNumbers: setOf(given.productNumbers),
-    labels: (given.labelFilters ?? []).map(parseLabelFilter),
+    ...labelsOf(given, labelMatch),
   }
   const open =
     filter.labels.length === 0 &&
@@ -99,6 +98,13 @@ export function parseStreamQuery(given: Parameters, device?: string): StreamQuer
     cursor: given.lastEventId ?? given.cursor,
     sinceUs: sinceOf(given.since),
   }
+}
+
+function labelsOf({ labelFilters = [], labelMatch }: Parameters, fallback: LabelMatch): Pick<Filter, 'labels' | 'labelMatch'> {
+  const keyless = labelFilters.find(text => text.startsWith('='))
+  if (keyless !== undefined) throw invalid('labelFilters', `expected a key before the =, got ${keyless}`)
+  // One label means the same either way.
+  return { labels: labelFilters.map(parseLabelFilter), labelMatch: labelFilters.length > 1 ? (labelMatch ?? fallback) : 'all' }
 }
 
 function setOf(values: readonly string[] | undefined): ReadonlySet<string> | undefined {

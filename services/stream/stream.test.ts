@@ -271,6 +271,23 @@ describe.skipIf(installed === undefined)('streams', () => {
     for (const { text } of readings) expect(text()).not.toMatch(/"gap"|error/)
   })
 
+  it('have the first entry of the very millisecond in which they begin', async () => {
+    const project = freshProject()
+    const caller = await callerOf(project)
+    const key = projectKey(project, 'log')
+    const add = (ms: number, id: string) => server.redis.xadd(key, `${ms}-0`, 'i', 'd\ttype\t1', 'f', `{"eventId":"${id}"}`)
+    const all = await read(open(), caller, '-', 'ping_interval=1s')
+    await until('a ping has come', () => all.cursors().length > 0)
+    await add(Number.parseInt(/^e\.(\w+)/.exec(all.cursors()[0] ?? '')?.[1] ?? '', 36), 'first')
+    await until('it is there', () => all.ids().includes('first'))
+    const sinceMs = Date.now() + 10_000
+    const streams = open({ nowUs: () => (sinceMs + 1) * 1000 })
+    const since = await read(streams, caller, project, `since=${new Date(sinceMs).toISOString()}`)
+    await add(sinceMs, 'second')
+    await until('it is there', () => since.ids().includes('second'))
+    expect(since.ids()).toEqual(['second'])
+  })
+
   it('are followed no more some time after the last follower has left, and again for the next', async () => {
     const [a, b] = [freshProject(), freshProject()]
     const caller = await callerOf(a, b)

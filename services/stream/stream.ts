@@ -1,5 +1,6 @@
 // The stream role: following the devices or alarms of a project live, the same behind every door (HTTP, WebSocket, MQTT).
 // It follows the log directly; no worker stands between.
+import type { LabelMatch } from '../../packages/core/device.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { type Caller, type Ended, requireRole } from '../../packages/identity/identity.ts'
 import type { Follow, Follower } from '../../packages/log/follow.ts'
@@ -38,6 +39,10 @@ export type StreamPorts = {
   readonly maxAgeMs: number
   /** Open streams that one key may have in this process. */
   readonly maxPerKey: number
+  /** What several label filters mean to who does not say it; `all`. */
+  readonly labelMatch?: LabelMatch
+  /** What a reader may take nothing for, unless it has asked for being slow; see HubPorts. */
+  readonly patienceMs?: number
   /** How long a project is followed on after its last follower has left; 10 s. */
   readonly lingerMs?: number
 }
@@ -85,6 +90,8 @@ const MAX_RETRY_MS = 30_000
 const EXPIRY_GRACE_MS = 1000
 
 export class Streams {
+  /** For the doors, which read what is asked. */
+  readonly labelMatch: LabelMatch
   readonly #ports: StreamPorts
   readonly #projects: Pool<Project>
   readonly #open = new Set<Open>()
@@ -95,6 +102,7 @@ export class Streams {
   #stopping: Promise<void> | undefined
 
   constructor(ports: StreamPorts) {
+    this.labelMatch = ports.labelMatch ?? 'all'
     this.#ports = ports
     this.#projects = new Pool(
       key => {
@@ -275,6 +283,7 @@ async function openProject(ports: StreamPorts, turns: PastTurns, project: string
     follow: follower => ports.follow(project, stream, follower),
     delivered: ports.delivered,
     troubled: ports.troubled,
+    patienceMs: ports.patienceMs,
   })
   await hub.start()
   return { hub, frames }

@@ -24,7 +24,7 @@ describe.skipIf(installed === undefined)('a pusher', () => {
   afterAll(() => server.stop())
 
   /** These events in a row, and a clock that can be put forward. */
-  async function start(types: readonly string[], answer: (item: Item) => Outcome, size = 0) {
+  async function start(types: readonly string[], answer: (item: Item) => Outcome, size = 0, clock = () => performance.now()) {
     const [log, connectors, project] = [new Log(server.redis, []), new Connectors(server.redis), freshProject()]
     const nothing = { displayName: '', events: [], labels: [], url: '', headers: '', signatureSecret: '' }
     const connector: Connector = { id: 'a', status: 'ACTIVE', ...nothing }
@@ -60,7 +60,7 @@ describe.skipIf(installed === undefined)('a pusher', () => {
       attempted: () => undefined,
       lost: () => undefined,
       troubled: () => undefined,
-      nowMs: () => performance.now() + aheadMs,
+      nowMs: () => clock() + aheadMs,
       wallMs: () => Date.now() + aheadMs,
       random: () => 0,
     }
@@ -92,6 +92,22 @@ describe.skipIf(installed === undefined)('a pusher', () => {
     expect([open.has('l1-0:10'), open.has('l1-0:89'), open.has('l1-0:99')]).toEqual([false, true, false])
     // Some at a time are said.
     expect(dropped).toEqual([1])
+  })
+
+  it('tries again what becomes due between the last look and going to sleep', async () => {
+    let nowMs = 0
+    const next: number[] = []
+    const clock = () => {
+      nowMs = next.shift() ?? nowMs
+      return nowMs
+    }
+    const answers = [BROKEN]
+    const { attempts, open, pusher, place } = await start(['any'], () => answers.shift() ?? TAKEN, 0, clock)
+    pusher.pump()
+    await until('it has failed, and that is noted', async () => open.nextDueMs === 500 && (await place()) === '9-0 1')
+    next.push(499.9, 500.1)
+    pusher.pump()
+    await until('it is tried again', () => attempts.length === 2, 2000)
   })
 
   it('gives up none while the receiver is broken, however little room there is', async () => {

@@ -120,8 +120,8 @@ export class Pusher {
   pump(): void {
     const { nowMs, open } = this.#ports
     if (this.#stopped) return
-    while (this.#rejections === 0) {
-      const now = nowMs()
+    let now = nowMs()
+    for (; this.#rejections === 0; now = nowMs()) {
       if (this.#underWay.size >= this.#circuit.limit(now, PARALLEL) || this.#uncommitted >= MAX_UNCOMMITTED) break
       const item = this.#circuit.down ? (this.#fresh(now) ?? open.due(now)) : (open.due(now) ?? this.#fresh(now))
       const next = item ?? open.dueRefused()
@@ -130,7 +130,7 @@ export class Pusher {
     }
     this.#look()
     this.#background.end(open)
-    this.#sleep()
+    this.#sleep(now)
     this.#commitSoon()
   }
 
@@ -290,11 +290,10 @@ export class Pusher {
     this.#resting.set(lane, timer)
   }
 
-  /** Wakes for what is only due later. */
-  #sleep(): void {
+  /** Wakes for what is only due later than at this last look. Than now would be too late: what has become due since then, nobody has seen. */
+  #sleep(now: number): void {
     clearTimeout(this.#timer)
-    const { open, nowMs } = this.#ports
-    const now = nowMs()
+    const { open } = this.#ports
     const { untilMs } = this.#circuit
     const nextMs = this.#background.nextMs > now ? this.#background.nextMs : Infinity
     const wakeMs = untilMs > now ? untilMs : Math.min(open.nextDueMs, nextMs)
