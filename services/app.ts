@@ -2,6 +2,10 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
+import { Dispatch } from '../packages/log/durable/dispatch.ts'
+import { Schemas } from '../packages/log/durable/schema.ts'
+import { DurableStreams } from '../packages/log/durable/stream.ts'
+import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Followers } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
@@ -157,7 +161,10 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
-  const endStreams = () => streams.stop()
+  const durables = openDurables(parts)
+  const endStreams = async () => {
+    await Promise.all([streams.stop(), durables.dispatch.stop()])
+  }
   if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
     const state = {
@@ -170,13 +177,14 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       audit: new Audit(quick),
       connectors: new Connectors(quick),
     }
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
     const { publicUrl, tokenAudiences } = config
     const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
+    await addConsole(app, { ...shared, ...durables, audiences, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -222,6 +230,19 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     maxAgeMs: config.streamMaxAgeMs,
     maxPerKey: config.streamLimit,
   })
+}
+
+function openDurables({ logger, quick, connect }: Parts) {
+  const schemas = new Schemas()
+  const durable = new DurableStreams(quick, { check: schema => schemas.check(schema) })
+  const subscriptions = new Subscriptions(quick, durable)
+  const dispatch = new Dispatch({
+    streams: durable,
+    subscriptions,
+    connect: name => connect(name, 'worker'),
+    troubled: error => logger.warn({ reason: error.message }, 'subscription not served'),
+  })
+  return { durable, subscriptions, dispatch }
 }
 
 /** Followers that come by MQTT; their connections have an age of their own. */
