@@ -39,6 +39,7 @@ import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
@@ -111,7 +112,10 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
+  const room = startRoom(quick, logger)
+  lifecycle.started('room', () => room.stop())
+  const durable = openDurable(quick, connect, room, logger, lifecycle)
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable }
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
@@ -145,12 +149,27 @@ type Parts = {
   readonly store: ReadingStore
   readonly wakes: Wakes
   readonly outbound: Outbound
+  readonly room: Room
+  readonly durable: Durable
+}
+
+/** Durable streams, and who consumes them here. */
+type Durable = { readonly streams: DurableStreams; readonly subscriptions: Subscriptions; readonly dispatch: Dispatch }
+
+function openDurable(quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
+  const schemas = new Schemas()
+  const streams = new DurableStreams(quick, { refusal: () => room.refusal(), check: schema => schemas.check(schema) })
+  const subscriptions = new Subscriptions(quick, streams)
+  const troubled = (error: Error) => logger.warn({ reason: error.message }, 'durable streams not reachable')
+  const dispatch = new Dispatch({ streams, subscriptions, connect: name => connect(name, 'worker'), troubled })
+  lifecycle.started('dispatch', () => dispatch.stop())
+  return { streams, subscriptions, dispatch }
 }
 
 type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -161,10 +180,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
-  const durables = openDurables(parts)
-  const endStreams = async () => {
-    await Promise.all([streams.stop(), durables.dispatch.stop()])
-  }
+  const endStreams = () => streams.stop()
   if (config.roles.has('stream')) addStreamRoutes(app, streams)
   if (config.roles.has('console')) {
     const state = {
@@ -177,14 +193,15 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       audit: new Audit(quick),
       connectors: new Connectors(quick),
     }
-    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
     const { publicUrl, tokenAudiences } = config
     const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    await addConsole(app, { ...shared, ...durables, audiences, ...pushing, ...state, ...tenants })
+    const durable = { ...parts.durable, durable: parts.durable.streams }
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
+    await addConsole(app, { ...shared, ...durable, audiences, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -198,6 +215,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     quarantine,
     identity,
     follow: followBy(streams),
+    refusal: () => room.refusal(),
     logger,
     metrics,
   }
@@ -230,19 +248,6 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     maxAgeMs: config.streamMaxAgeMs,
     maxPerKey: config.streamLimit,
   })
-}
-
-function openDurables({ logger, quick, connect }: Parts) {
-  const schemas = new Schemas()
-  const durable = new DurableStreams(quick, { check: schema => schemas.check(schema) })
-  const subscriptions = new Subscriptions(quick, durable)
-  const dispatch = new Dispatch({
-    streams: durable,
-    subscriptions,
-    connect: name => connect(name, 'worker'),
-    troubled: error => logger.warn({ reason: error.message }, 'subscription not served'),
-  })
-  return { durable, subscriptions, dispatch }
 }
 
 /** Followers that come by MQTT; their connections have an age of their own. */

@@ -5,7 +5,7 @@ import type { Consumer, ConsumerOptions, Delivery, Receiver, TurnReply, TurnScri
 import { streamKey, subscriptionKey } from './key.ts'
 import { parseRow, type Row } from './message.ts'
 import type { Ref } from './stream.ts'
-import { GONE_MS, missingSubscription } from './subscription.ts'
+import { missingSubscription } from './subscription.ts'
 
 /** Defaults and bounds of one turn. */
 const MAX_MESSAGES = 500
@@ -13,8 +13,8 @@ const MAX_BYTES = 2 * 1024 * 1024
 /** Of all consumers of a subscription: beyond this nothing new is given. */
 const MAX_UNACKED = 200_000
 const ACKS_AT_ONCE = 500
-/** A sign of life, well before one is taken for dead. */
-const BEAT_MS = 1000
+/** Of the silence after which one is taken for dead, a sign of life comes after this share. */
+const BEAT_SHARE = 0.2
 const RETRY_MS = 100
 const NO_LIMIT = 1_000_000_000
 const NACK_DELAY_MS = 60_000
@@ -25,6 +25,7 @@ export type LinePorts = {
   troubled(error: Error): void
   /** Nobody is left. */
   over(): void
+  readonly goneMs: number
 }
 
 type Member = {
@@ -37,6 +38,15 @@ type Member = {
 }
 type Joining = { readonly member: Member; resolve(id: string): void; reject(error: Error): void }
 type Leaving = { readonly id: string; resolve(): void }
+/** What goes with one turn. */
+type Said = {
+  readonly joining: Joining | undefined
+  readonly acks: readonly number[]
+  readonly nacks: ReadonlyMap<number, number[]>
+  readonly leaves: readonly Leaving[]
+  readonly unsure: ReadonlySet<string>
+  readonly members: readonly (readonly [string, Member])[]
+}
 
 export class Line {
   readonly #name: string
@@ -55,6 +65,7 @@ export class Line {
   #unlisten: Promise<() => void> | undefined
   #cuts = 0
   #entering = 0
+  readonly #beatMs: number
   #stopped = false
   readonly #cut = () => {
     this.#cuts++
@@ -65,6 +76,7 @@ export class Line {
     const own = ['', 'open', 'due', 'wait', 'seen', 'members', 'locks', 'delayed'].map(part => subscriptionKey(ref, uid, part))
     this.#keys = [...own, streamKey(ref, 'log'), streamKey(ref)]
     this.#ports = ports
+    this.#beatMs = ports.goneMs * BEAT_SHARE
     ports.redis.on('close', this.#cut)
   }
 
@@ -145,7 +157,7 @@ export class Line {
     // What is done in the same moment goes with one turn.
     await new Promise(resolve => setImmediate(resolve))
     clearTimeout(this.#timer)
-    let waitMs = BEAT_MS
+    let waitMs = this.#beatMs
     while (this.#due) {
       this.#due = false
       waitMs = await this.#turn()
@@ -166,43 +178,51 @@ export class Line {
 
   /** Returns after how long the next one is due. */
   async #turn(): Promise<number> {
-    const joining = this.#joins.shift()
-    const [acks, nacks, leaves, unsure] = [this.#acks, this.#nacks, this.#leaves, this.#unsure]
+    const said = this.#collect()
+    const cuts = this.#cuts
+    try {
+      const reply = await this.#ports.redis.streamTurnBuffer(this.#keys.length, ...this.#keys, ...this.#argsOf(said))
+      // The command may have been sent twice, and what the first one gave be lost with its reply.
+      if (cuts !== this.#cuts) for (const [id] of said.members) this.#unsure.add(id)
+      for (const { resolve } of said.leaves) resolve()
+      return this.#take(reply, said.joining)
+    } catch (error) {
+      return this.#failed(error as Error, said)
+    }
+  }
+
+  #collect(): Said {
+    const said = { joining: this.#joins.shift(), acks: this.#acks, nacks: this.#nacks, leaves: this.#leaves, unsure: this.#unsure }
     this.#acks = []
     this.#nacks = new Map()
     this.#leaves = []
     this.#unsure = new Set()
-    const members = [...this.#members]
-    const cuts = this.#cuts
-    try {
-      const args = [MAX_MESSAGES, MAX_BYTES, GONE_MS, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
-      for (const { id } of leaves) args.push('l', id)
-      for (const id of unsure) args.push('r', id)
-      for (const [id, member] of members) args.push(...this.#takeOf(id, member))
-      const reply = await this.#ports.redis.streamTurnBuffer(this.#keys.length, ...this.#keys, ...args)
-      // The command may have been sent twice, and what the first one gave be lost with its reply.
-      if (cuts !== this.#cuts) for (const [id] of members) this.#unsure.add(id)
+    return { ...said, members: [...this.#members] }
+  }
+
+  #argsOf({ joining, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
+    const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
+    for (const { id } of leaves) args.push('l', id)
+    for (const id of unsure) args.push('r', id)
+    for (const [id, member] of members) args.push(...this.#takeOf(id, member))
+    return args
+  }
+
+  async #failed(error: Error, { joining, acks, nacks, leaves, members }: Said): Promise<number> {
+    const isGone = /\bGONE$/.test(error.message)
+    const failure = isGone ? missingSubscription(this.#name) : error
+    joining?.reject(failure)
+    if (!isGone) this.#ports.troubled(error)
+    if (isGone || this.#stopped) {
       for (const { resolve } of leaves) resolve()
-      return this.#take(reply, joining)
-    } catch (error) {
-      if (/\bGONE$/.test((error as Error).message)) {
-        joining?.reject(missingSubscription(this.#name))
-        for (const { resolve } of leaves) resolve()
-        this.#end(missingSubscription(this.#name))
-        return BEAT_MS
-      }
-      joining?.reject(error as Error)
-      this.#ports.troubled(error as Error)
-      if (this.#stopped) {
-        for (const { resolve } of leaves) resolve()
-        return BEAT_MS
-      }
-      this.#putBack(acks, nacks, leaves)
-      for (const [id] of members) this.#unsure.add(id)
-      await new Promise(resolve => setTimeout(resolve, RETRY_MS))
-      this.#due = true
-      return 0
+      this.#end(failure)
+      return this.#beatMs
     }
+    this.#putBack(acks, nacks, leaves)
+    for (const [id] of members) this.#unsure.add(id)
+    await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+    this.#due = true
+    return 0
   }
 
   /** Acking twice does no harm. */
@@ -225,7 +245,7 @@ export class Line {
     this.#give(given)
     for (const id of lost) this.#lose(id.toString())
     if (more === 1 || this.#joins.length > 0 || this.#unsure.size > 0 || joining) this.#due = true
-    return dueMs < 0 ? BEAT_MS : Math.min(BEAT_MS, Math.max(1, dueMs))
+    return dueMs < 0 ? this.#beatMs : Math.min(this.#beatMs, Math.max(1, dueMs))
   }
 
   #joined(answer: string, { member, resolve, reject }: Joining): void {
@@ -259,11 +279,12 @@ export class Line {
     member?.receiver.ended(new Failure('unavailable', 'this server was silent for too long: come back', { retryAfterMs: 0 }))
   }
 
-  #end(failure: Failure): void {
+  #end(failure: Error): void {
     const members = [...this.#members.values()]
     this.#members.clear()
     for (const { reject } of this.#joins.splice(0)) reject(failure)
-    for (const { receiver } of members) receiver.ended(failure)
+    const told = failure instanceof Failure ? failure : new Failure('unavailable', 'the server is stopping', { cause: failure })
+    for (const { receiver } of members) receiver.ended(told)
   }
 }
 

@@ -9,11 +9,13 @@ export type Heard = () => void
 /** On one connection that does nothing else; opened when first needed. */
 export class Signals {
   readonly #connect: () => Promise<Redis>
+  readonly #troubled: (error: Error) => void
   readonly #heard = new Map<string, Set<Heard>>()
   #connection: Promise<Redis> | undefined
 
-  constructor(connect: () => Promise<Redis>) {
+  constructor(connect: () => Promise<Redis>, troubled: (error: Error) => void) {
     this.#connect = connect
+    this.#troubled = troubled
   }
 
   /** From when it resolves on, everything is heard. Returns what ends it. */
@@ -28,7 +30,7 @@ export class Signals {
     return () => {
       if (!listeners.delete(heard) || listeners.size > 0 || this.#heard.get(channel) !== listeners) return
       this.#heard.delete(channel)
-      void redis.unsubscribe(channel)
+      redis.unsubscribe(channel).catch(this.#troubled)
     }
   }
 
