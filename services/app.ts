@@ -41,6 +41,7 @@ import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
+import { addDialects } from './stream/dialects/dialects.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -181,7 +182,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
-  if (config.roles.has('stream')) addStreamRoutes(app, streams)
+  if (config.roles.has('stream')) {
+    addStreamRoutes(app, streams)
+    // The directory of live streams is told here that something was produced.
+    const dialects = { ...parts.durable, identity, cursorKey: await log.cursorKey(), nowUs, produced: () => undefined }
+    addDialects(app, dialects, { ...config, root: !config.roles.has('console') })
+  }
   if (config.roles.has('console')) {
     const state = {
       devices,

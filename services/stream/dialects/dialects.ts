@@ -1,0 +1,10 @@
+// Clients of other systems, over the durable streams: each dialect has its own addresses, bodies and shapes of failure.
+import type { HttpApp } from '../../../packages/runtime/http.ts'
+import { addEventserver, type EventserverSettings } from './eventserver/eventserver.ts'
+import { addMemphis, type MemphisSettings } from './memphis/memphis.ts'
+import type { DialectPorts } from './port.ts'
+
+export function addDialects(app: HttpApp, ports: DialectPorts, settings: MemphisSettings & EventserverSettings): void {
+  addMemphis(app, ports, settings)
+  addEventserver(app, ports, settings)
+}
