@@ -1,13 +1,14 @@
 // Durable streams as they are managed: over REST, by the client and from the command line, all on one server.
-import { mkdtemp, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommand } from '../packages/cli/command.ts'
 import { Telltale as Client } from '../packages/client/index.ts'
 import { done, newAccount } from './tenant.ts'
-import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
+import { eventually, type Json, newDirectory, ROOT, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
 const STREAMS = '/v2/projects/default/streams'
 
@@ -274,7 +275,7 @@ describe('telltale streams', () => {
   }
 
   test('creates, appends, reads, shows, resets and deletes', async () => {
-    const lines = join(await mkdtemp(join(tmpdir(), 'telltale-streams-')), 'lines')
+    const lines = join(await newDirectory(), 'lines')
     await writeFile(lines, 'second\n\nthird\n')
     expect(await run('create', 'cli/one', '--max-age', '12h', '--keep-acked')).toMatchObject({ code: 0, out: 'created cli/one\n' })
     expect(await run('append', 'cli/one', 'first \u202e', '--key', 'k', '--property', 'unit=C')).toMatchObject({ code: 0 })
@@ -307,3 +308,20 @@ describe('telltale streams', () => {
     expect(await run('append', 'page-1')).toMatchObject({ code: 2, err: expect.stringContaining('--lines') as string })
   })
 })
+
+test('the commands of docs/streams.md do what they say', async () => {
+  const guide = await readFile(join(ROOT, 'docs/streams.md'), 'utf8')
+  const blocks = [...guide.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block)
+  expect(blocks.length).toBeGreaterThan(8)
+  const strict = `set -euo pipefail
+    curl() { command curl -sS --fail-with-body "$@"; echo; }
+    npx() { shift; node ${ROOT}packages/cli/telltale.js "$@"; }`
+  const script = [strict, ...blocks]
+    .join('\n')
+    .replaceAll('http://127.0.0.1:8080', telltale.url())
+    .replaceAll('./data/', `${telltale.dir}/`)
+  const env = { PATH: process.env['PATH'], TELLTALE_HTTP_URL: telltale.url(), TELLTALE_DATA_DIR: telltale.dir }
+  const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: await newDirectory(), env, timeout: 50_000 })
+  for (const said of ['"name":"plant-a"', '"seq":3,"duplicate":false', '"text":"one"', 'historian', 'celsius', 'deleted plant-a'])
+    expect(stdout).toContain(said)
+}, 60_000)
