@@ -76,7 +76,7 @@ export type TurnScripts = {
   streamTurnBuffer(keyCount: number, ...args: (string | number)[]): Promise<TurnReply>
 }
 
-export type TurnReply = [joined: Buffer, lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[]]
+export type TurnReply = [joined: Buffer[], lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[]]
 
 export class Dispatch {
   readonly #ports: DispatchPorts
