@@ -73,7 +73,7 @@ function keyOf({ project, record }: Ref, { uid }: Subscription): string {
   return `${project} ${record.uid} ${uid} `
 }
 
-type Waiter = { readonly most: number; readonly found: Delivery[]; done: boolean; finish(failure?: Failure): void }
+type Waiter = { readonly most: number; readonly found: Delivery[]; finish(failure?: Failure): void }
 type Ready = { readonly delivery: Delivery; readonly untilMs: number }
 
 /** One consumer, and those who wait for its messages in the order in which they came. */
@@ -84,7 +84,7 @@ class Puller {
   #waiting: Waiter[] = []
   /** Came when nobody waited any more. */
   #ready: Ready[] = []
-  /** Permitted, and not come. */
+  /** Permitted, and not come; below 0 when more were on their way than are permitted now. */
   #permits = 0
   #idle: NodeJS.Timeout
   #stopped = false
@@ -119,6 +119,8 @@ class Puller {
 
   async pull({ most, waitMs, gone }: PullOptions): Promise<readonly Delivery[]> {
     const consumer = await this.consumer()
+    if (this.#stopped) throw new Failure('unavailable', 'what was pulled from has ended: try again', { retryAfterMs: 0 })
+    if (gone.aborted) return []
     const nowMs = performance.now()
     const ready = this.#ready.splice(0, most).filter(({ untilMs }) => untilMs > nowMs)
     if (ready.length > 0) return ready.map(({ delivery }) => delivery)
@@ -127,13 +129,11 @@ class Puller {
       const waiter: Waiter = {
         most,
         found: [],
-        done: false,
         finish: failure => {
-          if (waiter.done) return
-          waiter.done = true
+          if (!this.#waiting.includes(waiter)) return
           clearTimeout(wait)
           this.#waiting = this.#waiting.filter(other => other !== waiter)
-          if (this.#waiting.length === 0) consumer.pause()
+          this.#permit(consumer)
           this.#busy()
           if (failure) reject(failure)
           else resolve(waiter.found)
@@ -141,25 +141,27 @@ class Puller {
       }
       gone.addEventListener('abort', () => this.#left(consumer, waiter), { once: true })
       this.#waiting.push(waiter)
-      const wanted = this.#waiting.reduce((sum, { most, found }) => sum + most - found.length, 0) - this.#permits
-      if (wanted > 0) {
-        this.#permits += wanted
-        consumer.permit(wanted)
-      }
-      consumer.resume()
+      this.#permit(consumer)
     })
+  }
+
+  /** As many as are waited for, no more: what nobody waits for is for other processes. */
+  #permit(consumer: Consumer): void {
+    const wanted = this.#waiting.reduce((sum, { most, found }) => sum + most - found.length, 0)
+    if (wanted !== this.#permits) consumer.permit(wanted - this.#permits)
+    this.#permits = wanted
   }
 
   /** Whoever hung up gets nothing: others do, at once. */
   #left(consumer: Consumer, waiter: Waiter): void {
-    if (waiter.done) return
+    if (!this.#waiting.includes(waiter)) return
     const seqs = waiter.found.splice(0).map(({ message }) => message.seq)
     if (seqs.length > 0) consumer.nack(seqs, 0)
     waiter.finish()
   }
 
   #receive(deliveries: readonly Delivery[]): void {
-    this.#permits = Math.max(0, this.#permits - deliveries.length)
+    this.#permits -= deliveries.length
     let at = 0
     for (const waiter of this.#waiting) {
       const some = deliveries.slice(at, at + waiter.most - waiter.found.length)
@@ -167,10 +169,10 @@ class Puller {
       at += some.length
       if (waiter.found.length === 0) setTimeout(() => waiter.finish(), GATHER_MS)
       waiter.found.push(...some)
-      if (waiter.found.length === waiter.most) waiter.finish()
     }
     const untilMs = performance.now() + this.#leaseMs * STALE_SHARE
     this.#ready.push(...deliveries.slice(at).map(delivery => ({ delivery, untilMs })))
+    for (const waiter of this.#waiting) if (waiter.found.length === waiter.most) waiter.finish()
   }
 
   #busy(): void {
