@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommand } from '../packages/cli/command.ts'
 import { Telltale as Client } from '../packages/client/index.ts'
-import { done, newAccount } from './tenant.ts'
+import { done, newAccount, newProject } from './tenant.ts'
 import { eventually, type Json, newDirectory, ROOT, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
 const STREAMS = '/v2/projects/default/streams'
@@ -262,6 +262,15 @@ describe('who may', () => {
     const { records } = (await telltale.http('/v2/projects/default/audit?pageSize=5')).json as { records: Json[] }
     expect(records).toContainEqual(expect.objectContaining({ method: 'PATCH', path: `${STREAMS}/guarded`, keyId: telltale.key.keyId }))
   })
+})
+
+test('a project with streams is not deleted', async () => {
+  const project = await newProject(telltale)
+  await done(telltale.send('POST', `/v2/projects/${project}/streams`, { name: 'last' }))
+  const { status, json } = await telltale.http(`/v2/projects/${project}`, { method: 'DELETE' })
+  expect([status, json['error']]).toEqual([400, expect.stringContaining('streams')])
+  await done(telltale.http(`/v2/projects/${project}/streams/last`, { method: 'DELETE' }))
+  await done(telltale.http(`/v2/projects/${project}`, { method: 'DELETE' }))
 })
 
 describe('telltale streams', () => {

@@ -117,7 +117,8 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
     },
     contents: async project => {
       if ((await devices.count(project)) > 0) return 'devices'
-      return (await connectors.list(project)).length > 0 ? 'data connectors' : undefined
+      if ((await connectors.list(project)).length > 0) return 'data connectors'
+      return (await ports.durable.list(project)).length > 0 ? 'streams' : undefined
     },
   })
 }
