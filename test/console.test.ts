@@ -245,9 +245,10 @@ describe.skipIf(!hasBrowser())('the console', () => {
   const subscription = () => page.locator('tr[data-subscription=historian]')
   const message = (seq: number) => page.locator(`li[data-message="${seq}"]`)
 
-  test('streams: none at first, with what to do; one is made there, and has a page of its own', async () => {
+  test('streams: that of the devices at first, and what to do; one is made there, and has a page of its own', async () => {
     await page.getByRole('link', { name: 'Streams' }).click()
-    await text(page.locator('section.streams [data-shown]'), /^none yet$/)
+    await text(page.locator('section.streams [data-shown]'), /^1$/)
+    await text(stream('devices'), /what the devices of the project send/)
     await text(page.locator('section.streams pre'), /curl -u/)
     await page.getByLabel('New stream').fill('plant//3')
     await page.getByRole('button', { name: 'Create' }).click()
@@ -303,7 +304,7 @@ describe.skipIf(!hasBrowser())('the console', () => {
     await telltale.http(`${PROJECT}/streams/plant%2Fline%203`, { method: 'DELETE' })
     await text(page.locator('section.stream [role=alert]'), /^There is no such stream, or no more\.$/)
     await page.goBack()
-    await text(page.locator('section.streams [data-shown]'), /^none yet$/)
+    await text(page.locator('section.streams [data-shown]'), /^1$/)
   })
 
   test('the browser complains of nothing, and talks to nobody else', () => {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
+import { DEVICES } from '../../packages/core/stream.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
 import type { Dispatch } from '../../packages/log/durable/dispatch.ts'
 import type { DurableStreams } from '../../packages/log/durable/stream.ts'
@@ -62,6 +63,8 @@ export type ConsolePorts = {
   readonly quarantine: Quarantine
   readonly connectors: Connectors
   readonly connectorOutbound: Outbound
+  /** Whether the project has a durable stream of this name. */
+  hasStream(project: string, stream: string): Promise<boolean>
   /** How a data connector's attempts went. */
   attempts(project: string, connector: string): Promise<AttemptSummary>
   readonly accounts: Accounts
@@ -118,7 +121,7 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
     contents: async project => {
       if ((await devices.count(project)) > 0) return 'devices'
       if ((await connectors.list(project)).length > 0) return 'data connectors'
-      return (await ports.durable.list(project)).length > 0 ? 'streams' : undefined
+      return (await ports.durable.made(project)).some(({ name }) => name !== DEVICES) ? 'streams' : undefined
     },
   })
 }

@@ -8,6 +8,8 @@ import { hashOf } from './route.ts'
 import { StreamPage } from './stream-page.tsx'
 
 const PAGE = 100
+/** Every project has it. */
+const DEVICES = 'devices'
 const MAX_STREAMS = 500
 
 type Props = {
@@ -67,7 +69,7 @@ function StreamTable({ feed, project, keyId }: Omit<Props, 'stream' | 'now'>) {
       )}
       {value && value.streams.length > 0 && <Rows streams={shown} />}
       {value && value.streams.length > 0 && shown.length === 0 && <p class="empty">No stream matches “{filter}”.</p>}
-      {value?.streams.length === 0 && <FirstStream project={project} keyId={keyId} />}
+      {value?.streams.every(({ name }) => name === DEVICES) && <FirstStream project={project} keyId={keyId} />}
       {value && <NewStream feed={feed} />}
     </section>
   )
