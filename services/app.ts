@@ -213,7 +213,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
     const hasStream = async (project: string, stream: string) => (await durable.streams.made(project)).some(({ name }) => name === stream)
     const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS, hasStream }
-    await addConsole(app, { ...shared, audiences, labelMatch, ...pushing, ...state, ...tenants })
+    const durables = { ...durable, durable: durable.streams }
+    await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {

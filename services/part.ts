@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Identity } from '../packages/identity/identity.ts'
+import { Schemas } from '../packages/log/durable/schema.ts'
 import { DurableStreams } from '../packages/log/durable/stream.ts'
 import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Log } from '../packages/log/log.ts'
@@ -70,7 +71,8 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
 export function openDurableStreams(redis: Redis, config: Config, room: Room): { streams: DurableStreams; subscriptions: Subscriptions } {
   // A copy of the log is kept no longer than the log.
   const devices = { maxAgeMs: config.logRetentionMs, maxBytes: config.logMaxBytes, untilAcked: true }
-  const streams = new DurableStreams(redis, { refusal: () => room.refusal(), devices })
+  const schemas = new Schemas()
+  const streams = new DurableStreams(redis, { refusal: () => room.refusal(), check: schema => schemas.check(schema), devices })
   const connectors = new Connectors(redis)
   const feeds = new Feeds(redis, project => connectors.touch(project))
   return { streams, subscriptions: new Subscriptions(redis, streams, (project, start) => feeds.need(project, start)) }

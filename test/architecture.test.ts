@@ -101,6 +101,8 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   'fastify-sse-v2': /^services\/console\/status\.ts$/,
   typebox: /^packages\/runtime\/(schema|http|operation)\.ts$|^services\/(console|gateway|stream)\//,
   ioredis: /^packages\/redis\//,
+  ajv: /^packages\/log\/durable\/jsonschema\.ts$/,
+  protobufjs: /^packages\/log\/durable\/protobuf\.ts$/,
   mqtt: /^packages\/cli\/transport\/mqtt\.ts$/,
   commander: /^packages\/cli\//,
   'cli-progress': /^packages\/cli\/progress\.ts$/,

@@ -241,8 +241,75 @@ describe.skipIf(!hasBrowser())('the console', () => {
     expect(await row('live').count()).toBe(1)
   })
 
+  const stream = (name: string) => page.locator(`tr[data-stream=${JSON.stringify(name)}]`)
+  const subscription = () => page.locator('tr[data-subscription=historian]')
+  const message = (seq: number) => page.locator(`li[data-message="${seq}"]`)
+
+  test('streams: that of the devices at first, and what to do; one is made there, and has a page of its own', async () => {
+    await page.getByRole('link', { name: 'Streams' }).click()
+    await text(page.locator('section.streams [data-shown]'), /^1$/)
+    await text(stream('devices'), /what the devices of the project send/)
+    await text(page.locator('section.streams pre'), /curl -u/)
+    await page.getByLabel('New stream').fill('plant//3')
+    await page.getByRole('button', { name: 'Create' }).click()
+    await text(page.locator('section.streams [role=alert]'), /^Not created: stream: expected/)
+    await eventually(() => expect(complaints.splice(0)).toEqual([expect.stringMatching(/400 .*\/streams$/)]))
+    await page.getByLabel('New stream').fill('plant/line 3')
+    await page.getByRole('button', { name: 'Create' }).click()
+    await text(page.locator('h2#stream'), /^plant\/line 3$/)
+    await text(page.locator('section.messages [data-shown]'), /^none$/)
+    expect(new URL(page.url()).hash).toBe('#/streams/plant%2Fline%203')
+  })
+
+  test('a message is appended by hand, those of others come by themselves, and all of them are text', async () => {
+    await page.getByText('Append a message', { exact: true }).click()
+    await page.getByLabel('Payload').fill(HOSTILE)
+    await page.getByLabel(/^Key/).fill('<b>k</b>')
+    await page.getByLabel(/^Properties/).fill(`unit=C\nhtml=${HOSTILE}`)
+    await page.getByRole('button', { name: 'Append' }).click()
+    await text(page.getByRole('status').last(), /^Appended at place 1\.$/)
+    await text(message(1).locator('.preview'), HOSTILE)
+    const others = [{ json: { celsius: 4.65 } }, { payload: 'AAECA/8=' }]
+    expect((await telltale.send('POST', `${PROJECT}/streams/plant%2Fline%203/messages`, { messages: others })).status).toBe(200)
+    await text(message(3).locator('.preview'), /^00 01 02 03 ff$/)
+    await message(2).locator('summary').click()
+    await text(message(2).locator('pre'), /^\{\n {2}"celsius": 4\.65\n\}$/)
+    await message(2).getByRole('button', { name: 'hex' }).click()
+    await text(message(2).locator('pre'), /^000000 {2}7b 22 63/)
+    await message(1).locator('summary').click()
+    await text(message(1).locator('dl'), HOSTILE)
+    expect(await page.locator('main :is(img, script, svg, b)').count()).toBe(0)
+  })
+
+  test('a subscription shows how far behind it is, and is reset after a question', async () => {
+    const path = `${PROJECT}/streams/plant%2Fline%203/subscriptions`
+    await telltale.send('POST', path, { name: 'historian', type: 'failover' })
+    await text(subscription().locator('[data-backlog]'), /^3$/)
+    await subscription().getByRole('button', { name: 'Reset' }).click()
+    await page.getByLabel(/^Reset historian to/).selectOption('latest')
+    expect(await subscription().locator('[data-backlog]').textContent()).toBe('3')
+    await page.getByRole('button', { name: 'Reset it' }).click()
+    await text(subscription().locator('[data-backlog]'), /^0$/)
+    expect((await telltale.http(`${path}/historian`)).json).toMatchObject({ stats: { backlogCount: 0 } })
+  })
+
+  test('the table of streams follows, and a stream that is gone says so', async () => {
+    await telltale.send('POST', `${PROJECT}/streams/plant%2Fline%203/messages`, { text: 'four' })
+    await page.getByRole('link', { name: 'All streams' }).click()
+    await text(stream('plant/line 3'), /4.*1/)
+    await stream('plant/line 3').getByRole('link').click()
+    await text(message(4).locator('.preview'), /^four$/)
+    await page.setViewportSize({ width: 375, height: 700 })
+    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+    await telltale.http(`${PROJECT}/streams/plant%2Fline%203`, { method: 'DELETE' })
+    await text(page.locator('section.stream [role=alert]'), /^There is no such stream, or no more\.$/)
+    await page.goBack()
+    await text(page.locator('section.streams [data-shown]'), /^1$/)
+  })
+
   test('the browser complains of nothing, and talks to nobody else', () => {
-    expect(complaints).toEqual([])
+    // But that a stream was gone which it had been asked to show.
+    expect(complaints.filter(complaint => !/404 .*\/streams\/plant/.test(complaint))).toEqual([])
     expect([...asked]).toEqual([telltale.url()])
   })
 })

@@ -43,6 +43,7 @@ const real = new Map<string, string>()
 const ACCOUNT = 'cr1tq0gd2kq0f5m3n780'
 const KEY = 'cr1tq0gd2kq0f5m3n78g'
 const EMULATED = `emu${ACCOUNT}`
+const MESSAGE = 'CAEQBCAABTkwAAAB'
 const CONNECTOR = 'cr20v0p8d2kq0f5m3n7a'
 /** What the line before it has made, for lines that end something. */
 const MADE = 'made'
@@ -100,6 +101,24 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['syncDataConnector'],
   ['replayDataConnector'],
   ['deleteDataConnector'],
+  ['createStream'],
+  ['putStream'],
+  ['getStream'],
+  ['listStreams'],
+  ['updateStream'],
+  ['createSubscription'],
+  ['appendMessages', { after: ({ messages }) => real.set(MESSAGE, (messages as { messageId: string }[])[0]?.messageId ?? '') }],
+  ['listMessages'],
+  ['pullMessages'],
+  ['nackMessages'],
+  ['ackMessages'],
+  ['listSubscriptions'],
+  ['getSubscription'],
+  ['resetSubscription'],
+  ['clearSubscription'],
+  // Who pulled is a consumer until the last lease ends.
+  ['deleteSubscription', { status: 409 }],
+  ['deleteStream'],
   ['listQuarantine'],
   ['getStatus'],
   ['streamStatus'],

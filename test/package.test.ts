@@ -38,10 +38,11 @@ describe('the client’s package', () => {
   }
 
   test('the README’s programs do what they say', async () => {
-    expect(programs).toHaveLength(3)
+    expect(programs).toHaveLength(4)
     expect(await program(0)).toMatch(/^on disk: [0-9a-v]{20}\nrefused: .*device.*\n$/)
     expect(await program(1)).toMatch(/^\S+Z -18\.4 °C\na later program goes on with cursor: '\S+'\n$/)
     expect(await program(2)).toMatch(/freezer-1.*\d+ readings\n404 not_found .*nobody.*\n$/s)
+    expect(await program(3)).toBe('1 dev-9 {"celsius":4.65}\n2 null as text\n2 appended\n')
   })
 
   test('a TypeScript program has its types, and is told what is wrong', async () => {

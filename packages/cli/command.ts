@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { Failure } from '../core/failure.ts'
 import { addPublish } from './publish.ts'
 import { addSimulate } from './simulate.ts'
+import { addStreams } from './streams/streams.ts'
 import { addTail } from './tail.ts'
 import { paletteOf, printable, type Terminal } from './terminal.ts'
 
@@ -19,6 +20,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   addSimulate(program.command('simulate'), terminal, ended)
   addPublish(program.command('publish'), terminal, ended)
   addTail(program.command('tail'), terminal, ended)
+  addStreams(program.command('streams'), terminal, ended)
   try {
     await program.parseAsync(args, { from: 'user' })
     return succeeded ? 0 : 1

@@ -18,6 +18,7 @@ type Ask = {
 export type RequestOptions = {
   readonly query?: Query
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
   /** How often it is asked at most while the server says "later"; 6. */
   readonly attempts?: number
@@ -50,11 +51,11 @@ export class Api {
   async request<T>(
     method: string,
     path: string,
-    { query, body, signal = this.#closed, attempts = ATTEMPTS }: RequestOptions = {},
+    { query, body, headers = {}, signal = this.#closed, attempts = ATTEMPTS }: RequestOptions = {},
   ): Promise<T> {
     const sent: Body | undefined = body === undefined ? undefined : { type: 'application/json', text: JSON.stringify(body) }
     for (let attempt = 1; ; attempt++) {
-      const answer = await this.call(method, path, { query, body: sent, signal })
+      const answer = await this.call(method, path, { query, body: sent, headers, signal })
       if (answer.status >= 200 && answer.status < 300) return answer.body as T
       const waitMs = answer.retryAfterMs ?? backoffMs(attempt)
       const later = answer.status === 429 || answer.status === 503

@@ -2,6 +2,7 @@
 
 export type { Query, RequestOptions } from './api.ts'
 export type { BasicLogin, GivenToken, Login, SessionLogin, TokenLogin, TokenSource } from './auth.ts'
+export type { PullOptions, Streams, Subscriptions } from './durable.ts'
 export { GapError, TelltaleError } from './error.ts'
 export type { EventFields, EventType, GapEvent, LabelsChanged, NewEvent, TelltaleEvent } from './event.ts'
 export type { Channels, Connectors, Devices, History, Rules, ServiceAccounts } from './manage.ts'

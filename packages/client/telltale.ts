@@ -1,6 +1,7 @@
 // The client: one object per server and project, from which everything else is reached.
 import { Api, type RequestOptions } from './api.ts'
 import { authorityFor, type Login } from './auth.ts'
+import { Streams } from './durable.ts'
 import type { TelltaleError } from './error.ts'
 import { type GapEvent, lineOf, type NewEvent, Stamps, type TelltaleEvent } from './event.ts'
 import { Channels, Connectors, Devices, History, pagesOf, Rules, ServiceAccounts } from './manage.ts'
@@ -37,6 +38,8 @@ export class Telltale {
   readonly channels: Channels
   readonly connectors: Connectors
   readonly serviceAccounts: ServiceAccounts
+  /** Durable streams; `stream` follows the live events of devices. */
+  readonly streams: Streams
   readonly #api: Api
   readonly #publisher: Publisher
   readonly #stamps = new Stamps()
@@ -54,6 +57,7 @@ export class Telltale {
     this.channels = new Channels(api)
     this.connectors = new Connectors(api)
     this.serviceAccounts = new ServiceAccounts(api)
+    this.streams = new Streams(api)
   }
 
   /**

@@ -1,13 +1,18 @@
 // Colon verbs: `devices:stream`, `devices/d1:publish`. The router cannot route them, so it sees `/+stream` (docs/decisions/0005).
 
 const VERBS = [
+  'ack',
   'acknowledge',
   'batchUpdate',
   'claim',
+  'clear',
   'getInviteUrl',
   'metrics',
+  'nack',
   'publish',
+  'pull',
   'replay',
+  'reset',
   'stream',
   'sync',
   'test',

@@ -3,7 +3,11 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
 import type { LabelMatch } from '../../packages/core/device.ts'
+import { DEVICES } from '../../packages/core/stream.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
+import type { Dispatch } from '../../packages/log/durable/dispatch.ts'
+import type { DurableStreams } from '../../packages/log/durable/stream.ts'
+import type { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
@@ -27,17 +31,22 @@ import { addAlarmRoutes } from './alarm.ts'
 import { addAudit } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
+import { addConsumeRoutes } from './consume.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addEmulatorRoutes } from './emulator.ts'
 import { addHistoryRoutes } from './history.ts'
 import { addLabelRoutes } from './label.ts'
 import { addMemberRoutes } from './member.ts'
+import { addMessageRoutes } from './message.ts'
 import { addOrganizationRoutes } from './organization.ts'
 import { addProjectRoutes } from './project.ts'
+import { Pulls } from './pull.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addSessionRoutes } from './session.ts'
 import { addStatusRoutes } from './status.ts'
+import { addDurableStreamRoutes } from './stream.ts'
+import { addSubscriptionRoutes } from './subscription.ts'
 import { addTokenRoute } from './token.ts'
 import { addTransferRoutes } from './transfer.ts'
 
@@ -66,6 +75,9 @@ export type ConsolePorts = {
   readonly audit: Audit
   /** What several label filters mean to who does not say it. */
   readonly labelMatch: LabelMatch
+  readonly durable: DurableStreams
+  readonly subscriptions: Subscriptions
+  readonly dispatch: Pick<Dispatch, 'join'>
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
@@ -90,6 +102,10 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
+  addDurableStreamRoutes(app, ports)
+  addMessageRoutes(app, ports)
+  addSubscriptionRoutes(app, ports)
+  addConsumeRoutes(app, ports, new Pulls(ports))
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
 }
@@ -107,7 +123,8 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
     },
     contents: async project => {
       if ((await devices.count(project)) > 0) return 'devices'
-      return (await connectors.list(project)).length > 0 ? 'data connectors' : undefined
+      if ((await connectors.list(project)).length > 0) return 'data connectors'
+      return (await ports.durable.made(project)).some(({ name }) => name !== DEVICES) ? 'streams' : undefined
     },
   })
 }

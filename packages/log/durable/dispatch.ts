@@ -52,7 +52,7 @@ export type Consumer = {
   ack(seqs: readonly number[]): void
   /** Gives them again, after `nackDelayMs` unless said. */
   nack(seqs: readonly number[], delayMs?: number): void
-  /** With `pull`: so many more. */
+  /** With `pull`: so many more; below 0 so many fewer, as far as they are not on their way. */
   permit(messages: number): void
   pause(): void
   resume(): void

@@ -382,6 +382,8 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       await until('three came', () => one.deliveries.length === 3)
       one.consumer.permit(2)
       await until('two more came', () => one.deliveries.length === 5)
+      one.consumer.permit(4)
+      one.consumer.permit(-4)
       one.consumer.ack([1, 2, 3, 4, 5])
       await one.consumer.leave()
       expect(one.deliveries).toHaveLength(5)

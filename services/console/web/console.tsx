@@ -7,6 +7,8 @@ import { DeviceTable, focusDevice } from './device-table.tsx'
 import { Feed } from './feed.ts'
 import { FirstEvent } from './first-event.tsx'
 import { formatAge, formatNumber } from './format.ts'
+import { hashOf, parseRoute, type Route } from './route.ts'
+import { StreamsPart } from './streams-part.tsx'
 import { ThemeButton } from './theme.tsx'
 
 const TICK_MS = 1000
@@ -20,6 +22,7 @@ type Props = {
 
 export function Console({ session, project, onProject, onSignedOut }: Props) {
   const feed = useFeed(project, onSignedOut)
+  const route = useRoute()
   const [chosen, setChosen] = useState<string>()
   const [themeVersion, themeChanged] = useReducer<number, void>(n => n + 1, 0)
   const opener = useRef<Element | null>(null)
@@ -37,13 +40,21 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
     })
   }
   const now = feed.now()
-  const row = chosen === undefined ? undefined : feed.fleet.row(chosen)
+  const row = chosen === undefined || route.part !== 'devices' ? undefined : feed.fleet.row(chosen)
   const active = [...feed.alarms.values()].filter(alarm => alarm.state === 'active').length
   const nameOf = (device: string) => feed.fleet.row(device)?.name ?? device
   return (
     <div class={row ? 'console with-chart' : 'console'}>
       <Title active={active} />
-      <Header feed={feed} session={session} project={project} onProject={onProject} onSignedOut={onSignedOut} onTheme={themeChanged} />
+      <Header
+        feed={feed}
+        route={route}
+        session={session}
+        project={project}
+        onProject={onProject}
+        onSignedOut={onSignedOut}
+        onTheme={themeChanged}
+      />
       <p class="spoken" aria-live="polite">
         {feed.spoken}
       </p>
@@ -53,16 +64,28 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
             Could not load everything: {feed.problem}
           </p>
         )}
-        <AlarmList feed={feed} now={now} nameOf={nameOf} onOpen={open} />
-        {feed.roster.loaded && feed.fleet.size === 0 ? (
-          <FirstEvent project={project} keyId={session.keyId} />
-        ) : (
-          <DeviceTable roster={feed.roster} now={now} chosen={chosen} onOpen={open} />
-        )}
+        {route.part === 'streams' && <StreamsPart feed={feed} project={project} keyId={session.keyId} stream={route.stream} now={now} />}
+        {route.part === 'devices' && <AlarmList feed={feed} now={now} nameOf={nameOf} onOpen={open} />}
+        {route.part === 'devices' &&
+          (feed.roster.loaded && feed.fleet.size === 0 ? (
+            <FirstEvent project={project} keyId={session.keyId} />
+          ) : (
+            <DeviceTable roster={feed.roster} now={now} chosen={chosen} onOpen={open} />
+          ))}
       </main>
       {row && <ChartPanel key={row.id} feed={feed} row={row} now={now} themeVersion={themeVersion} onClose={close} />}
     </div>
   )
+}
+
+function useRoute(): Route {
+  const [route, setRoute] = useState(() => parseRoute(location.hash))
+  useEffect(() => {
+    const changed = () => setRoute(parseRoute(location.hash))
+    addEventListener('hashchange', changed)
+    return () => removeEventListener('hashchange', changed)
+  }, [])
+  return route
 }
 
 /** The feed of a project for as long as the page shows it; redraws when it changes and every second for the ages. */
@@ -94,9 +117,9 @@ function Title({ active }: { active: number }) {
   return null
 }
 
-type HeaderProps = Props & { readonly feed: Feed; readonly onTheme: () => void }
+type HeaderProps = Props & { readonly feed: Feed; readonly route: Route; readonly onTheme: () => void }
 
-function Header({ feed, session, project, onProject, onSignedOut, onTheme }: HeaderProps) {
+function Header({ feed, route, session, project, onProject, onSignedOut, onTheme }: HeaderProps) {
   const [problem, setProblem] = useState('')
   const leave = () => {
     signOut().then(
@@ -107,6 +130,7 @@ function Header({ feed, session, project, onProject, onSignedOut, onTheme }: Hea
   return (
     <header>
       <h1>Telltale</h1>
+      <Parts route={route} />
       <Connection feed={feed} />
       <span class="rate" title="Events per second, over the last five seconds">
         <span data-rate>{formatNumber(Math.round(feed.rate() * 10) / 10)}</span> events/s
@@ -123,6 +147,23 @@ function Header({ feed, session, project, onProject, onSignedOut, onTheme }: Hea
         </span>
       )}
     </header>
+  )
+}
+
+const PARTS = [
+  ['devices', 'Devices'],
+  ['streams', 'Streams'],
+] as const
+
+function Parts({ route }: { readonly route: Route }) {
+  return (
+    <nav aria-label="Parts of the console">
+      {PARTS.map(([part, text]) => (
+        <a key={part} href={hashOf({ part })} aria-current={route.part === part ? 'page' : undefined}>
+          {text}
+        </a>
+      ))}
+    </nav>
   )
 }
 

@@ -97,6 +97,11 @@ export class Feed {
     return () => this.#listeners.delete(device)
   }
 
+  /** For calls besides its own. */
+  signedOut(): void {
+    this.#options.onSignedOut()
+  }
+
   takeAlarms(alarms: readonly Alarm[], speak: boolean): void {
     const merged = mergeAlarms(this.alarms, alarms)
     this.alarms = merged.alarms

@@ -59,6 +59,13 @@ export function formatTimeOfDay(timeMs: number, now: number): string {
   return (Math.abs(now - timeMs) < 43_200_000 ? CLOCK : DATE_AND_CLOCK).format(timeMs)
 }
 
+const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
+
+export function formatBytes(bytes: number): string {
+  const step = bytes < 1 ? 0 : Math.min(SIZES.length - 1, Math.floor(Math.log2(bytes) / 10))
+  return `${NUMBER.format(Math.round((bytes / 1024 ** step) * 10) / 10)}\u00a0${SIZES[step] ?? ''}`
+}
+
 /** The id in `projects/{project}/devices/{device}`; a bare id is returned as it is. */
 export function deviceIdOf(name: string): string {
   const at = name.indexOf('/devices/')
