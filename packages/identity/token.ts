@@ -39,9 +39,10 @@ export class Tokens {
     this.seconds = seconds
   }
 
-  async sign({ keyId, proof, id }: Omit<Claims, 'expiresMs'>): Promise<string> {
+  /** @param extra claims that clients read and we do not. */
+  async sign({ keyId, proof, id }: Omit<Claims, 'expiresMs'>, extra: Readonly<Record<string, string>> = {}): Promise<string> {
     const nowSeconds = Math.floor(Date.now() / 1000)
-    const claims = { sub: keyId, aud: this.#audience, iat: nowSeconds, exp: nowSeconds + this.seconds, proof }
+    const claims = { ...extra, sub: keyId, aud: this.#audience, iat: nowSeconds, exp: nowSeconds + this.seconds, proof }
     return new SignJWT(id === '' ? claims : { ...claims, jti: id }).setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' }).sign(this.#key)
   }
 
