@@ -40,6 +40,7 @@ import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
 import { Streams } from './stream/stream.ts'
+import { openUpgrades } from './stream/upgrade.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
@@ -158,7 +159,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
-  if (config.roles.has('stream')) addStreamRoutes(app, streams)
+  if (config.roles.has('stream')) addStreamRoutes(app, streams, openUpgrades(app))
   if (config.roles.has('console')) {
     const state = {
       devices,

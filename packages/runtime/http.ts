@@ -33,12 +33,16 @@ declare module 'fastify' {
     raw?: boolean
     /** No credentials needed. */
     open?: boolean
+    /** How a dialect's callers say who they are, where that is not as everywhere else; undefined: they did not, or not truly. */
+    authenticate?: Authenticate
     /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
     limit?: Limit | 'address'
   }
 }
 
 export type Limit = 'manage' | 'ingest'
+/** Credentials are looked at by `guarded`. */
+export type Authenticate = (request: FastifyRequest) => Promise<Caller | undefined>
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -172,8 +176,9 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
     // [RFC 9112 3.2]
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
       throw invalid('header host', 'expected the address that was asked, but it is missing')
-    const { open, limit } = request.routeOptions.config
-    if (!open) request.caller = await authenticate(identity, request)
+    const { open, limit, authenticate: own } = request.routeOptions.config
+    if (!open) request.caller = own ? await own(request) : await authenticate(identity, request)
+    if (!open && !request.caller) throw new Failure('unauthenticated', 'credentials missing or wrong')
     if (!open || limit === 'address') await limited(request)
   })
   app.addHook('preValidation', async request => {
