@@ -8,12 +8,14 @@ import { Members, type Role } from '../state/member.ts'
 import { readChanges, type Scope } from '../state/registry.ts'
 import { endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
 import { Otps } from './otp.ts'
+import { type Lifetimes, type Pair, Pairs } from './pair.ts'
 import type { Caller } from './role.ts'
 import { deriveKey, Seal } from './seal.ts'
 import { type Claims, checkAssertion, type Refusal, Tokens } from './token.ts'
 import { type Ended, type Troubled, Watches } from './watch.ts'
 
 export { REVOKED_WITHIN_MS } from './keyring.ts'
+export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
@@ -41,6 +43,9 @@ export type Shown = {
 
 export type AccessToken = { readonly token: string; readonly seconds: number }
 
+/** Somebody who came by a token of a pair, and the project that it is for: his own when not said. */
+export type PairHolder = { readonly caller: Caller; readonly project: string | undefined }
+
 const SESSION_SECONDS = 12 * 3600
 const ACCESS_SECONDS = 3600
 
@@ -55,6 +60,7 @@ export class Identity {
   readonly #sessions: Tokens
   readonly #access: Tokens
   readonly #otps: Otps
+  readonly #pairs: Pairs
   readonly #watches: Watches
   #place = ''
 
@@ -70,6 +76,7 @@ export class Identity {
     this.#seal = new Seal(secretKey)
     this.#sessions = new Tokens(deriveKey(secretKey, 'telltale console sessions'), 'console', SESSION_SECONDS)
     this.#access = new Tokens(deriveKey(secretKey, 'telltale access tokens'), 'telltale', ACCESS_SECONDS)
+    this.#pairs = new Pairs(secretKey)
     this.#keys = new Keyring(this.#accounts, this.#seal, secretKey)
     this.#watches = new Watches({ changed: () => this.#changed(), look: keyId => this.#keys.read(keyId), troubled })
   }
@@ -193,7 +200,7 @@ export class Identity {
 
   /** An access token for a verified caller: of dialects whose clients sign in with a name and a password. */
   async startAccess({ keyId, proof = '' }: Caller, extra?: Readonly<Record<string, string>>): Promise<AccessToken> {
-    return { token: await this.#access.sign({ keyId, proof, id: '' }, extra), seconds: ACCESS_SECONDS }
+    return { token: await this.#access.sign({ keyId, proof, id: '' }, ACCESS_SECONDS, extra), seconds: ACCESS_SECONDS }
   }
 
   /** A password for the same caller that works once, within a minute, on any node. */
@@ -209,6 +216,26 @@ export class Identity {
     if (!known) return undefined
     const shown = { ...known.caller, ...proven }
     return endOf(shown, known) === undefined ? shown : undefined
+  }
+
+  /** A pair of tokens for a verified caller. */
+  async startPair({ keyId, proof = '' }: Caller, project: string | undefined, asked: Lifetimes): Promise<Pair> {
+    return this.#pairs.sign({ keyId, proof, project }, asked)
+  }
+
+  /** Whose access token of a pair this is; like every token it ends with its key, and with the secret that the key had. */
+  async verifyPair(token: string): Promise<PairHolder | undefined> {
+    return this.#pairHolder(await this.#pairs.verify(token))
+  }
+
+  /** Who may have the next pair for this token. */
+  async verifyRenewable(token: string): Promise<PairHolder | undefined> {
+    return this.#pairHolder(await this.#pairs.verifyRenewable(token))
+  }
+
+  async #pairHolder(claims: Claims | undefined): Promise<PairHolder | undefined> {
+    const caller = await this.#holderOf(claims)
+    return caller && { caller, project: claims?.project }
   }
 
   /** A console session for a verified caller: a signed token that lasts 12 hours, unless it is ended. */

@@ -21,6 +21,10 @@ export type Claims = {
   readonly proof: string
   /** Empty in tokens that are not ended one by one. */
   readonly id: string
+  /** The one project that it is for, where that was said. */
+  readonly project?: string | undefined
+  /** Until when it may be exchanged for another one, though it has ended; absent: not at all. */
+  readonly renewableMs?: number | undefined
 }
 
 /** A signature costs twenty times what its digest does, and a client shows the same token for an hour. */
@@ -40,18 +44,44 @@ export class Tokens {
   }
 
   /** @param extra claims that clients read and we do not. */
-  async sign({ keyId, proof, id }: Omit<Claims, 'expiresMs'>, extra: Readonly<Record<string, string>> = {}): Promise<string> {
+  async sign(
+    { keyId, proof, id, project, renewableMs }: Omit<Claims, 'expiresMs'>,
+    seconds = this.seconds,
+    extra: Readonly<Record<string, string>> = {},
+  ): Promise<string> {
     const nowSeconds = Math.floor(Date.now() / 1000)
-    const claims = { ...extra, sub: keyId, aud: this.#audience, iat: nowSeconds, exp: nowSeconds + this.seconds, proof }
-    return new SignJWT(id === '' ? claims : { ...claims, jti: id }).setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' }).sign(this.#key)
+    const claims = {
+      ...extra,
+      sub: keyId,
+      aud: this.#audience,
+      iat: nowSeconds,
+      exp: nowSeconds + seconds,
+      proof,
+      ...(id === '' ? {} : { jti: id }),
+      ...(project === undefined ? {} : { project }),
+      ...(renewableMs === undefined ? {} : { renewable: Math.floor(renewableMs / 1000) }),
+    }
+    return new SignJWT(claims).setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' }).sign(this.#key)
   }
 
   /** Undefined for anything that is not a token of this kind, or not any more. */
   async verify(token: string): Promise<Claims | undefined> {
+    const claims = await this.#signed(token)
+    return claims && claims.expiresMs > Date.now() ? claims : undefined
+  }
+
+  /** The same, or one that has ended and may still be exchanged. */
+  async verifyRenewable(token: string): Promise<Claims | undefined> {
+    const claims = await this.#signed(token)
+    return claims && Math.max(claims.expiresMs, claims.renewableMs ?? 0) > Date.now() ? claims : undefined
+  }
+
+  /** Signed here, ended or not. */
+  async #signed(token: string): Promise<Claims | undefined> {
     if (token.length > MAX_TOKEN_CHARS || !COMPACT.test(token)) return undefined
     const digest = createHash('sha256').update(token).digest('base64')
     const known = this.#verified.get(digest)
-    if (known) return known.expiresMs > Date.now() ? known : undefined
+    if (known) return known
     const claims = await this.#claims(token)
     if (!claims) return undefined
     if (this.#verified.size >= MAX_REMEMBERED) this.#verified = new Map()
@@ -60,14 +90,22 @@ export class Tokens {
   }
 
   async #claims(token: string): Promise<Claims | undefined> {
-    const options = { algorithms: [ALGORITHM], audience: this.#audience, requiredClaims: ['exp'] }
+    // `exp` has to be there, and is compared by who asks: so that what has ended is not verified again and again.
+    const options = { algorithms: [ALGORITHM], audience: this.#audience, requiredClaims: ['exp'], currentDate: new Date(0) }
     const payload = await jwtVerify(token, this.#key, options).then(
       verified => (isForeign(verified.protectedHeader) ? undefined : verified.payload),
       () => undefined,
     )
-    const { sub, exp, proof, jti = '' } = payload ?? {}
+    const { sub, exp, proof, jti = '', project, renewable } = payload ?? {}
     if (sub === undefined || exp === undefined || typeof proof !== 'string') return undefined
-    return { keyId: sub, expiresMs: exp * 1000, proof, id: jti }
+    return {
+      keyId: sub,
+      expiresMs: exp * 1000,
+      proof,
+      id: jti,
+      project: typeof project === 'string' ? project : undefined,
+      renewableMs: typeof renewable === 'number' ? renewable * 1000 : undefined,
+    }
   }
 }
 

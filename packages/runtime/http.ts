@@ -33,16 +33,14 @@ declare module 'fastify' {
     raw?: boolean
     /** No credentials needed. */
     open?: boolean
-    /** How a dialect's callers say who they are, where that is not as everywhere else; undefined: they did not, or not truly. */
-    authenticate?: Authenticate
+    /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
+    authenticate?: (request: FastifyRequest) => Promise<Caller>
     /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
     limit?: Limit | 'address'
   }
 }
 
 export type Limit = 'manage' | 'ingest'
-/** Credentials are looked at by `guarded`. */
-export type Authenticate = (request: FastifyRequest) => Promise<Caller | undefined>
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -55,7 +53,7 @@ export type HttpSettings = {
   readonly trustedProxies?: readonly string[]
 }
 
-const STATUS: Readonly<Record<FailureCode, number>> = {
+export const STATUS: Readonly<Record<FailureCode, number>> = {
   invalid: 400,
   unauthenticated: 401,
   forbidden: 403,
@@ -176,9 +174,8 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
     // [RFC 9112 3.2]
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
       throw invalid('header host', 'expected the address that was asked, but it is missing')
-    const { open, limit, authenticate: own } = request.routeOptions.config
-    if (!open) request.caller = own ? await own(request) : await authenticate(identity, request)
-    if (!open && !request.caller) throw new Failure('unauthenticated', 'credentials missing or wrong')
+    const { open, limit, authenticate: authenticateThere } = request.routeOptions.config
+    if (!open) request.caller = await (authenticateThere ? authenticateThere(request) : authenticate(identity, request))
     if (!open || limit === 'address') await limited(request)
   })
   app.addHook('preValidation', async request => {
@@ -197,7 +194,7 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
 
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
 const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id']
+const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
@@ -316,7 +313,8 @@ export function callerIn(request: FastifyRequest, project: string, role: Role = 
   return request.caller
 }
 
-function toFailure(error: FastifyError, request: FastifyRequest): Failure {
+/** What went wrong, in words for the caller; dialects put them into their own shapes. */
+export function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   const known = translate(error)
   if (known instanceof Failure) return known
   // The framework's own words repeat the address with its query, which may hold a token (hazard 20).
@@ -332,10 +330,15 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
 
 function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const status = STATUS[failure.code]
-  if (failure.code === 'unavailable' || failure.code === 'too_many')
-    reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
+  sayWhen(failure, reply)
   if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
   return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
+}
+
+/** When to try again, where that makes sense. */
+export function sayWhen(failure: Failure, reply: FastifyReply): void {
+  if (failure.code === 'unavailable' || failure.code === 'too_many')
+    reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
 }
 
 /** A browser asks its user for Basic credentials, in a dialog of its own, even when it was a script of our page that was refused. */
