@@ -2,6 +2,9 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
+import { Dispatch } from '../packages/log/durable/dispatch.ts'
+import { DurableStreams } from '../packages/log/durable/stream.ts'
+import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Followers } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
@@ -35,6 +38,7 @@ import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
@@ -108,7 +112,10 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
+  const room = startRoom(quick, logger)
+  lifecycle.started('room', () => room.stop())
+  const durable = openDurable(quick, connect, room, logger, lifecycle)
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable }
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
@@ -142,12 +149,26 @@ type Parts = {
   readonly store: ReadingStore
   readonly wakes: Wakes
   readonly outbound: Outbound
+  readonly room: Room
+  readonly durable: Durable
+}
+
+/** Durable streams, and who consumes them here. */
+type Durable = { readonly streams: DurableStreams; readonly subscriptions: Subscriptions; readonly dispatch: Dispatch }
+
+function openDurable(quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
+  const streams = new DurableStreams(quick, { refusal: () => room.refusal() })
+  const subscriptions = new Subscriptions(quick, streams)
+  const troubled = (error: Error) => logger.warn({ reason: error.message }, 'durable streams not reachable')
+  const dispatch = new Dispatch({ streams, subscriptions, connect: name => connect(name, 'worker'), troubled })
+  lifecycle.started('dispatch', () => dispatch.stop())
+  return { streams, subscriptions, dispatch }
 }
 
 type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -191,6 +212,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     quarantine,
     identity,
     follow: followBy(streams),
+    refusal: () => room.refusal(),
     logger,
     metrics,
   }

@@ -8,7 +8,7 @@ import { Line } from './line.ts'
 import type { Message } from './message.ts'
 import { Signals } from './signal.ts'
 import type { DurableStreams, Ref } from './stream.ts'
-import type { Start, Subscriptions, SubscriptionType } from './subscription.ts'
+import { GONE_MS, type Start, type Subscriptions, type SubscriptionType } from './subscription.ts'
 import { TURN } from './turnscript.ts'
 
 export type ConsumerOptions = {
@@ -64,6 +64,8 @@ export type DispatchPorts = {
   /** Two connections of its own, that wait while Redis is away. */
   connect(name: string): Promise<Redis>
   troubled(error: Error): void
+  /** A process that has said nothing for so long has lost its consumers; 5 s. */
+  readonly goneMs?: number
 }
 
 export const MAX_WINDOW = 50_000
@@ -129,6 +131,7 @@ export class Dispatch {
         listen: heard => this.#signals.listen(ref, heard),
         troubled: error => this.#ports.troubled(error),
         over: () => this.#lines.delete(key),
+        goneMs: this.#ports.goneMs ?? GONE_MS,
       },
     )
     this.#lines.set(key, line)

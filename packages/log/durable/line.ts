@@ -5,7 +5,7 @@ import type { Consumer, ConsumerOptions, Delivery, Receiver, TurnReply, TurnScri
 import { streamKey, subscriptionKey } from './key.ts'
 import { parseRow, type Row } from './message.ts'
 import type { Ref } from './stream.ts'
-import { GONE_MS, missingSubscription } from './subscription.ts'
+import { missingSubscription } from './subscription.ts'
 
 /** Defaults and bounds of one turn. */
 const MAX_MESSAGES = 500
@@ -13,8 +13,8 @@ const MAX_BYTES = 2 * 1024 * 1024
 /** Of all consumers of a subscription: beyond this nothing new is given. */
 const MAX_UNACKED = 200_000
 const ACKS_AT_ONCE = 500
-/** A sign of life, well before one is taken for dead. */
-const BEAT_MS = 1000
+/** Of the silence after which one is taken for dead, a sign of life comes after this share. */
+const BEAT_SHARE = 0.2
 const RETRY_MS = 100
 const NO_LIMIT = 1_000_000_000
 const NACK_DELAY_MS = 60_000
@@ -25,6 +25,7 @@ export type LinePorts = {
   troubled(error: Error): void
   /** Nobody is left. */
   over(): void
+  readonly goneMs: number
 }
 
 type Member = {
@@ -64,6 +65,7 @@ export class Line {
   #unlisten: Promise<() => void> | undefined
   #cuts = 0
   #entering = 0
+  readonly #beatMs: number
   #stopped = false
   readonly #cut = () => {
     this.#cuts++
@@ -74,6 +76,7 @@ export class Line {
     const own = ['', 'open', 'due', 'wait', 'seen', 'members', 'locks', 'delayed'].map(part => subscriptionKey(ref, uid, part))
     this.#keys = [...own, streamKey(ref, 'log'), streamKey(ref)]
     this.#ports = ports
+    this.#beatMs = ports.goneMs * BEAT_SHARE
     ports.redis.on('close', this.#cut)
   }
 
@@ -154,7 +157,7 @@ export class Line {
     // What is done in the same moment goes with one turn.
     await new Promise(resolve => setImmediate(resolve))
     clearTimeout(this.#timer)
-    let waitMs = BEAT_MS
+    let waitMs = this.#beatMs
     while (this.#due) {
       this.#due = false
       waitMs = await this.#turn()
@@ -198,7 +201,7 @@ export class Line {
   }
 
   #argsOf({ joining, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
-    const args = [MAX_MESSAGES, MAX_BYTES, GONE_MS, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
+    const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
     for (const { id } of leaves) args.push('l', id)
     for (const id of unsure) args.push('r', id)
     for (const [id, member] of members) args.push(...this.#takeOf(id, member))
@@ -213,7 +216,7 @@ export class Line {
     if (isGone || this.#stopped) {
       for (const { resolve } of leaves) resolve()
       this.#end(failure)
-      return BEAT_MS
+      return this.#beatMs
     }
     this.#putBack(acks, nacks, leaves)
     for (const [id] of members) this.#unsure.add(id)
@@ -242,7 +245,7 @@ export class Line {
     this.#give(given)
     for (const id of lost) this.#lose(id.toString())
     if (more === 1 || this.#joins.length > 0 || this.#unsure.size > 0 || joining) this.#due = true
-    return dueMs < 0 ? BEAT_MS : Math.min(BEAT_MS, Math.max(1, dueMs))
+    return dueMs < 0 ? this.#beatMs : Math.min(this.#beatMs, Math.max(1, dueMs))
   }
 
   #joined(answer: string, { member, resolve, reject }: Joining): void {

@@ -288,16 +288,14 @@ export class DurableStreams {
   /** How far age and size let it be trimmed. */
   async expired(ref: Ref, nowMs: number): Promise<number> {
     const { maxAgeMs, maxBytes } = ref.record.retention
-    const [byAge, bytes] = await Promise.all([
-      maxAgeMs > 0 ? this.placeAt(ref, nowMs - maxAgeMs) : 0,
-      maxBytes > 0 ? this.#bytesTo(ref) : 0,
-    ])
-    const bySize = bytes > maxBytes ? await this.#placeBefore(ref, ({ bytesTo }) => bytes - bytesTo < maxBytes) : 0
+    const [oldest] = await this.read(ref, 0, 1)
+    if (!oldest) return 0
+    const bytes = maxBytes > 0 ? Number((await this.#redis.hget(streamKey(ref), 'bytes')) ?? 0) : 0
+    const isOld = maxAgeMs > 0 && oldest.publishMs < nowMs - maxAgeMs
+    const isMuch = maxBytes > 0 && bytes - oldest.bytesTo >= maxBytes
+    const byAge = isOld ? await this.placeAt(ref, nowMs - maxAgeMs) : 0
+    const bySize = isMuch ? await this.#placeBefore(ref, ({ bytesTo }) => bytes - bytesTo < maxBytes) : 0
     return Math.max(byAge, bySize)
-  }
-
-  async #bytesTo(ref: Ref): Promise<number> {
-    return Number((await this.#redis.hget(streamKey(ref), 'bytes')) ?? 0)
   }
 
   /** Messages of one name with a number after this one, in order, at most 1,000. What was dropped since is left out. */

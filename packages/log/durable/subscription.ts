@@ -207,11 +207,19 @@ export class Subscriptions {
     await this.reset(ref, name, { seq: lastSeq })
   }
 
-  /** Drops what age, size and acks let go. Returns how many messages were dropped. */
-  async trim(ref: Ref, nowMs: number): Promise<number> {
-    const acked = ref.record.retention.untilAcked ? await this.#ackedByAll(ref) : 0
-    const to = Math.max(acked, await this.#streams.expired(ref, nowMs))
-    return to > 0 ? this.#streams.trim(ref, to) : 0
+  /**
+   * Drops, in all streams of a project, what every subscription has acked, and with `all` also what is too old or too much. Returns how
+   * many messages were dropped.
+   */
+  async trim(project: string, nowMs: number, all: boolean): Promise<number> {
+    let dropped = 0
+    for (const record of await this.#streams.list(project)) {
+      const ref = { project, record }
+      const acked = record.retention.untilAcked ? await this.#ackedByAll(ref) : 0
+      const to = Math.max(acked, all ? await this.#streams.expired(ref, nowMs) : 0)
+      if (to > 0) dropped += await this.#streams.trim(ref, to)
+    }
+    return dropped
   }
 
   async #ackedByAll(ref: Ref): Promise<number> {
