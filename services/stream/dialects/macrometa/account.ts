@@ -25,6 +25,11 @@ export function addAccountRoutes(app: HttpApp, { identity, publicUrl }: AccountP
   app.post('/_fabric/:fabric/_api/key/validate', { config, bodyLimit: MAX_BYTES }, request => envelope(userOf(request)))
   app.post('/apid/otp', { config, bodyLimit: MAX_BYTES }, async request => ({ otp: await identity.issueOtp(callerOf(request)) }))
   app.get('/datacenter/local', { config }, request => datacenter(hostOf(request, publicUrl)))
+  // Of the vendor's API there is far more: callers who are known here are told so, and not that they are nobody.
+  for (const prefix of ['_fabric', '_api', '_ws', 'apid', 'datacenter'])
+    app.all(`/${prefix}/*`, { config }, () => {
+      throw new Failure('not_found', 'there is no such route')
+    })
 }
 
 /** Signed in on every route that is not open. */

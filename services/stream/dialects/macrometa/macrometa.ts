@@ -31,7 +31,7 @@ export type MacrometaPorts = {
   /** Open WebSockets that one key may have in this process. */
   readonly maxPerKey: number
   /** Says that a producer is connected; returns what says that it is no more. */
-  connected(project: string, stream: string, producer: string): () => void
+  connected?(project: string, stream: string, producer: string): () => void
   troubled(error: unknown): void
 }
 
@@ -69,9 +69,9 @@ async function openProducer(ports: MacrometaPorts, claims: Claims, { caller, pla
   let producer: Producer | undefined
   const claim = name === undefined ? undefined : await claims.take(place.tenant, claimOf(ref, name), () => producer?.lost())
   if (name !== undefined && !claim) throw new Failure('conflict', `producer ${name} is connected to this stream already`)
-  const leave = ports.connected(place.tenant, place.topic.stream, name ?? caller.keyId)
+  const leave = ports.connected?.(place.tenant, place.topic.stream, name ?? caller.keyId)
   producer = new Producer(ports, ref, name ?? caller.keyId, maxPending, async () => {
-    leave()
+    leave?.()
     await claim?.release()
   })
   return producer
