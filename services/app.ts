@@ -40,12 +40,12 @@ import type { Follow } from './gateway/live.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
-import { addMacrometa } from './stream/dialects/macrometa/macrometa.ts'
+import { addDialects } from './stream/dialects/dialects.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
 import { Streams } from './stream/stream.ts'
-import { openUpgrades, type Upgrades } from './stream/upgrade.ts'
+import { openUpgrades } from './stream/upgrade.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
@@ -184,7 +184,11 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   if (config.roles.has('stream')) {
     const upgrades = openUpgrades(app)
     addStreamRoutes(app, streams, upgrades)
-    addDialects(app, parts, upgrades)
+    const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
+    // The directory of live streams is told here that something was produced, and who is connected to produce.
+    const directory = { produced: () => undefined, connected: () => () => undefined }
+    const dialects = { ...parts.durable, ...directory, identity, upgrades, redis: quick, cursorKey: await log.cursorKey(), nowUs, troubled }
+    addDialects(app, dialects, { ...config, root: !config.roles.has('console') })
   }
   if (config.roles.has('console')) {
     const state = {
@@ -225,13 +229,6 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
   )
   return { mqttPort: door.port, endStreams }
-}
-
-/** What programs written for other systems find here. */
-function addDialects(app: HttpApp, { config, logger, quick, identity, durable }: Parts, upgrades: Upgrades): void {
-  const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
-  const { publicUrl, streamLimit: maxPerKey } = config
-  addMacrometa(app, { identity, ...durable, upgrades, redis: quick, publicUrl, maxPerKey, troubled })
 }
 
 async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {

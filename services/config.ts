@@ -41,6 +41,8 @@ export type Config = {
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
   readonly streamLimit: number
+  readonly createStations: boolean
+  readonly strictDialects: boolean
   /** Requests of one key. */
   readonly limits: { readonly manage: Rate | undefined; readonly ingest: Rate | undefined }
   readonly fsync: 'always' | 'everysec'
@@ -125,6 +127,16 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
   {
+    name: 'TELLTALE_CREATE_STATIONS',
+    fallback: 'true',
+    meaning: 'a station that a client of Memphis names is made when it is missing; false: it has to be made before',
+  },
+  {
+    name: 'TELLTALE_STRICT_DIALECTS',
+    fallback: 'false',
+    meaning: 'true: of clients of Memphis (415) and eventserver (400) only content types are taken that those systems document',
+  },
+  {
     name: 'TELLTALE_RATE_LIMIT',
     fallback: '25/5s',
     meaning: 'management requests of one key, opening a stream included; off: no limit, nor one on guessing secrets',
@@ -132,7 +144,7 @@ export const SETTINGS: readonly Setting[] = [
   {
     name: 'TELLTALE_INGEST_RATE_LIMIT',
     fallback: '100000/5s',
-    meaning: 'requests of one key that bring events or put devices; off: no limit',
+    meaning: 'requests of one key that bring events, put devices, or produce and consume as other systems’ clients do; off: no limit',
   },
   {
     name: 'TELLTALE_FSYNC',
@@ -217,10 +229,16 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),
+    createStations: read('TELLTALE_CREATE_STATIONS', truth),
+    strictDialects: read('TELLTALE_STRICT_DIALECTS', truth),
     limits: { manage: read('TELLTALE_RATE_LIMIT', rate), ingest: read('TELLTALE_INGEST_RATE_LIMIT', rate) },
     fsync: read('TELLTALE_FSYNC', text => oneOf(text, ['always', 'everysec'] as const)),
     logLevel: read('TELLTALE_LOG_LEVEL', text => oneOf(text, ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)),
   }
+}
+
+function truth(text: string): boolean {
+  return oneOf(text, ['true', 'false'] as const) === 'true'
 }
 
 function redisUrl(text: string): string | undefined {

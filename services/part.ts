@@ -65,12 +65,17 @@ export function openConnectorOutbound({ allowPrivate, connectorTimeoutMs }: Conf
 
 export type Connect = (name: string, patience: Patience) => Promise<Redis>
 
+/** Whatever is opened, and when: its connections are closed when everything that was started after this has stopped. */
 export function connector(target: RedisTarget, logger: Logger, lifecycle: Lifecycle): Connect {
+  const clients = new Set<{ disconnect(): void }>()
+  lifecycle.started('redis connections', async () => {
+    for (const client of clients) client.disconnect()
+  })
   return async (name, patience) => {
     const client = await connectRedis(target, { name, patience, log: logger })
-    const ended = lifecycle.started(`redis ${name}`, async () => client.disconnect())
+    clients.add(client)
     // Followers come and go with what they follow for.
-    client.once('end', ended)
+    client.once('end', () => clients.delete(client))
     // A Cluster client has the same commands; only its own management differs.
     return client as Redis
   }

@@ -15,6 +15,8 @@ const BACKSLASH = 0x5c
 const COLON = 0x3a
 const OPENING = 0x7b
 const CLOSING = 0x7d
+const OPENING_LIST = 0x5b
+const CLOSING_LIST = 0x5d
 
 /** The first key that an object has twice (`"\u0061"` is `"a"`), of a text that JSON.parse has taken: there the last one wins in silence. */
 export function repeatedKey(json: string): string | undefined {
@@ -47,10 +49,30 @@ function endOfString(json: string, start: number): number {
   }
 }
 
-function isKey(json: string, end: number): boolean {
-  let at = end
+/** Where the value of this key begins in the object that the text is; undefined when it has none. Of a text that JSON.parse has taken. */
+export function valueAt(json: string, key: string): number | undefined {
+  let depth = 0
+  for (let at = 0; at < json.length; at++) {
+    const char = json.charCodeAt(at)
+    if (char === OPENING || char === OPENING_LIST) depth++
+    else if (char === CLOSING || char === CLOSING_LIST) depth--
+    if (char !== QUOTE) continue
+    const end = endOfString(json, at)
+    if (depth === 1 && isKey(json, end) && keyOf(json.slice(at, end)) === key) return firstOf(json, json.indexOf(':', end) + 1)
+    at = end - 1
+  }
+  return undefined
+}
+
+/** The next character that is no space. */
+function firstOf(json: string, from: number): number {
+  let at = from
   while (json.charCodeAt(at) <= SPACE) at++
-  return json.charCodeAt(at) === COLON
+  return at
+}
+
+function isKey(json: string, end: number): boolean {
+  return json.charCodeAt(firstOf(json, end)) === COLON
 }
 
 const SPACE = 0x20

@@ -4,7 +4,7 @@ import type { Logger } from './logger.ts'
 type Part = { readonly name: string; readonly stop: () => Promise<void> }
 
 export class Lifecycle {
-  readonly #parts = new Set<Part>()
+  readonly #parts: Part[] = []
   readonly #log: Logger
   #stopping: Promise<void> | undefined
 
@@ -12,11 +12,9 @@ export class Lifecycle {
     this.#log = log
   }
 
-  /** Remembers how to stop what has just been started; forgets it when the returned function is called, because it has ended by itself. */
-  started(name: string, stop: () => Promise<void>): () => void {
-    const part = { name, stop }
-    this.#parts.add(part)
-    return () => void this.#parts.delete(part)
+  /** Remembers how to stop what has just been started. */
+  started(name: string, stop: () => Promise<void>): void {
+    this.#parts.push({ name, stop })
   }
 
   /** Idempotent: later calls wait for the first. */
@@ -26,7 +24,7 @@ export class Lifecycle {
   }
 
   async #stopAll(boundMs: number): Promise<void> {
-    for (const { name, stop } of [...this.#parts].reverse()) {
+    for (const { name, stop } of this.#parts.toReversed()) {
       const startedMs = performance.now()
       await bounded(stop, boundMs).catch((error: Error) => this.#log.error({ part: name, err: error }, 'part did not stop cleanly'))
       this.#log.debug({ part: name, ms: Math.round(performance.now() - startedMs) }, 'part stopped')

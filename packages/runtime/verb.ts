@@ -23,9 +23,15 @@ export function verb(path: string, name: Verb): string {
   return `${path}/+${name}`
 }
 
+/** To clients of Memphis an address is the same in any case, and with a slash at its end, but for the name of the station (contracts.md 3.a.2). */
+const MEMPHIS_URL = /^\/(?:(auth|monitoring)|stations(\/[^/?]+)\/(produce|consume))\/([a-z]{1,20})\/?(?=\?|$)/i
+
 /** The address as the router knows it. */
 export function routedUrl(url: string): string {
-  return url.replace(VERB_URL, '$1/+$2$3')
+  const routed = url.replace(VERB_URL, '$1/+$2$3')
+  return routed.replace(MEMPHIS_URL, (_, group?: string, station = '', kind = '', last = '') =>
+    group === undefined ? `/stations${station}${`/${kind}/${last}`.toLowerCase()}` : `/${group}/${last}`.toLowerCase(),
+  )
 }
 
 /** A route as its callers know it. */

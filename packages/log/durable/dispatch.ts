@@ -68,14 +68,15 @@ export type DispatchPorts = {
   readonly goneMs?: number
 }
 
-export const MAX_WINDOW = 50_000
+/** More would hold Redis up when a consumer goes and leaves them. */
+export const MAX_WINDOW = 10_000
 export const NACK_DELAY_MS = 60_000
 
 export type TurnScripts = {
   streamTurnBuffer(keyCount: number, ...args: (string | number)[]): Promise<TurnReply>
 }
 
-export type TurnReply = [joined: Buffer, lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[]]
+export type TurnReply = [joined: Buffer[], lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[]]
 
 export class Dispatch {
   readonly #ports: DispatchPorts

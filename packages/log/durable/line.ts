@@ -13,6 +13,7 @@ const MAX_BYTES = 2 * 1024 * 1024
 /** Of all consumers of a subscription: beyond this nothing new is given. */
 const MAX_UNACKED = 200_000
 const ACKS_AT_ONCE = 500
+const JOINS_AT_ONCE = 100
 /** Of the silence after which one is taken for dead, a sign of life comes after this share. */
 const BEAT_SHARE = 0.2
 const RETRY_MS = 100
@@ -40,7 +41,7 @@ type Joining = { readonly member: Member; resolve(id: string): void; reject(erro
 type Leaving = { readonly id: string; resolve(): void }
 /** What goes with one turn. */
 type Said = {
-  readonly joining: Joining | undefined
+  readonly joins: readonly Joining[]
   readonly acks: readonly number[]
   readonly nacks: ReadonlyMap<number, number[]>
   readonly leaves: readonly Leaving[]
@@ -185,14 +186,20 @@ export class Line {
       // The command may have been sent twice, and what the first one gave be lost with its reply.
       if (cuts !== this.#cuts) for (const [id] of said.members) this.#unsure.add(id)
       for (const { resolve } of said.leaves) resolve()
-      return this.#take(reply, said.joining)
+      return this.#take(reply, said.joins)
     } catch (error) {
       return this.#failed(error as Error, said)
     }
   }
 
   #collect(): Said {
-    const said = { joining: this.#joins.shift(), acks: this.#acks, nacks: this.#nacks, leaves: this.#leaves, unsure: this.#unsure }
+    const said = {
+      joins: this.#joins.splice(0, JOINS_AT_ONCE),
+      acks: this.#acks,
+      nacks: this.#nacks,
+      leaves: this.#leaves,
+      unsure: this.#unsure,
+    }
     this.#acks = []
     this.#nacks = new Map()
     this.#leaves = []
@@ -200,18 +207,18 @@ export class Line {
     return { ...said, members: [...this.#members] }
   }
 
-  #argsOf({ joining, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
-    const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joinOf(joining), ...acksOf(acks), ...nacksOf(nacks)]
+  #argsOf({ joins, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
+    const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joins.flatMap(joinOf), ...acksOf(acks), ...nacksOf(nacks)]
     for (const { id } of leaves) args.push('l', id)
     for (const id of unsure) args.push('r', id)
     for (const [id, member] of members) args.push(...this.#takeOf(id, member))
     return args
   }
 
-  async #failed(error: Error, { joining, acks, nacks, leaves, members }: Said): Promise<number> {
+  async #failed(error: Error, { joins, acks, nacks, leaves, members }: Said): Promise<number> {
     const isGone = /\bGONE$/.test(error.message)
     const failure = isGone ? missingSubscription(this.#name) : error
-    joining?.reject(failure)
+    for (const { reject } of joins) reject(failure)
     if (!isGone) this.#ports.troubled(error)
     if (isGone || this.#stopped) {
       for (const { resolve } of leaves) resolve()
@@ -238,13 +245,13 @@ export class Line {
     return ['t', id, paused ? 0 : permits, window, ackTimeoutMs, dead ? maxRedeliveries : 0, deadLog, deadMeta, subscription]
   }
 
-  #take([joined, lost, more, dueMs, active, given]: TurnReply, joining: Joining | undefined): number {
-    if (joining) this.#joined(joined.toString(), joining)
+  #take([joined, lost, more, dueMs, active, given]: TurnReply, joins: readonly Joining[]): number {
+    for (const [i, joining] of joins.entries()) this.#joined(String(joined[i]), joining)
     const only = active.toString()
     for (const [id, member] of this.#members) member.active = only === '' || only === id
     this.#give(given)
     for (const id of lost) this.#lose(id.toString())
-    if (more === 1 || this.#joins.length > 0 || this.#unsure.size > 0 || joining) this.#due = true
+    if (more === 1 || this.#joins.length > 0 || this.#unsure.size > 0 || joins.length > 0) this.#due = true
     return dueMs < 0 ? this.#beatMs : Math.min(this.#beatMs, Math.max(1, dueMs))
   }
 
@@ -288,9 +295,8 @@ export class Line {
   }
 }
 
-function joinOf(joining: Joining | undefined): (string | number)[] {
-  if (!joining) return []
-  const { type, priority = 0, name = '' } = joining.member.options
+function joinOf({ member }: Joining): (string | number)[] {
+  const { type, priority = 0, name = '' } = member.options
   return ['j', type, priority, name]
 }
 

@@ -17,7 +17,7 @@ import { GIVE } from './givescript.ts'
  *   l consumer                    leaves
  *   r consumer                    what it has goes back into the queue: it may never have got it
  *   t consumer permits window ackMs maxRedeliveries deadLog deadMeta subscription    can take so many
- * Returns {joined, gone consumers, 1 if there is more, ms until something is due (-1: nothing), active consumer, deliveries}; of each
+ * Returns {answers to the joins, gone consumers, 1 if there is more, ms until something is due (-1: nothing), active consumer, deliveries}; of each
  * delivery consumer, redeliveries and the row.
  */
 const TAKE_IN = `
@@ -205,11 +205,11 @@ for _, seq in ipairs(overdue) do
   end
 end
 
-local joined, lost, takers, at = '', {}, {}, 5
+local joined, lost, takers, at = {}, {}, {}, 5
 while at <= #ARGV do
   local op = ARGV[at]
   if op == 'j' then
-    joined = join(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    joined[#joined + 1] = join(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
     at = at + 4
   elseif op == 'a' then
     local n, seqs = tonumber(ARGV[at + 1]), {}
@@ -247,8 +247,10 @@ while at <= #ARGV do
   end
 end
 
--- Everything up to here is acked.
-while low < read do
+-- Everything up to here is acked; what is left for the next turns is found then.
+local looks = 0
+while low < read and looks < 100 do
+  looks = looks + 1
   local seqs = {}
   for seq = low + 1, math.min(read, low + 256) do seqs[#seqs + 1] = seq end
   local texts, i = redis.call('HMGET', O, unpack(seqs)), 1

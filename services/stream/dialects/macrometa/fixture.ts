@@ -41,18 +41,21 @@ export async function openNode(server: TestRedis): Promise<Node> {
     return () => void producers.delete(names.join(' '))
   }
   const upgrades = openUpgrades(app)
-  addMacrometa(app, {
-    identity,
+  const produced = () => undefined
+  const ports = {
     streams,
     subscriptions,
     dispatch,
+    identity,
     upgrades,
     redis,
-    publicUrl: undefined,
-    maxPerKey: 200,
+    cursorKey: '',
+    nowUs: () => Date.now() * 1000,
+    produced,
     connected,
     troubled,
-  })
+  }
+  addMacrometa(app, ports, { publicUrl: undefined, streamLimit: 200 })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`

@@ -1,14 +1,11 @@
 // The dialect of Macrometa (contracts.md 2): streams over REST, and over WebSockets that speak as Pulsar's do.
-import type { Redis } from 'ioredis'
 import { Failure } from '../../../../packages/core/failure.ts'
-import { type Identity, requireRole } from '../../../../packages/identity/identity.ts'
-import type { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
-import type { DurableStreams, Ref } from '../../../../packages/log/durable/stream.ts'
-import type { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
+import { requireRole } from '../../../../packages/identity/identity.ts'
+import type { Ref } from '../../../../packages/log/durable/stream.ts'
 import { type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import { Claims } from '../../../../packages/state/claim.ts'
 import { Lifetimes } from '../../../../packages/state/lifetime.ts'
-import type { Upgrades } from '../../upgrade.ts'
+import type { DialectPorts } from '../port.ts'
 import { addAccountRoutes } from './account.ts'
 import { Consumer } from './consumer.ts'
 import { consumerOptions, producerOptions, readerOptions } from './option.ts'
@@ -19,31 +16,29 @@ import { PATHS, refuse } from './shape.ts'
 import { type Opening, type Session, Sockets } from './socket.ts'
 import { parseTopic } from './topic.ts'
 
-export type MacrometaPorts = {
-  readonly identity: Identity
-  readonly streams: DurableStreams
-  readonly subscriptions: Subscriptions
-  readonly dispatch: Dispatch
-  readonly upgrades: Upgrades
-  readonly redis: Redis
+export type MacrometaSettings = {
   /** As people outside call this installation. */
   readonly publicUrl: string | undefined
   /** Open WebSockets that one key may have in this process. */
-  readonly maxPerKey: number
-  /** Says that a producer is connected; returns what says that it is no more. */
-  connected?(project: string, stream: string, producer: string): () => void
-  troubled(error: unknown): void
+  readonly streamLimit: number
 }
 
 /** Closes its WebSockets before the server stops listening. */
-export function addMacrometa(app: HttpApp, ports: MacrometaPorts): void {
-  const { identity, streams, subscriptions, dispatch, publicUrl, redis, troubled } = ports
-  const sockets = new Sockets(ports)
+export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, streamLimit }: MacrometaSettings): void {
+  const { identity, streams, subscriptions, dispatch, redis, produced, troubled } = ports
+  const sockets = new Sockets(ports, streamLimit)
   const claims = new Claims(redis, troubled)
   const lifetimes = new Lifetimes(redis)
   shapeErrors(app, PATHS, refuse)
   addAccountRoutes(app, { identity, publicUrl })
-  addRestRoutes(app, { identity, streams, subscriptions, lifetimes, settled: (project, stream) => sockets.settled(project, stream) })
+  addRestRoutes(app, {
+    identity,
+    streams,
+    subscriptions,
+    lifetimes,
+    produced,
+    settled: (project, stream) => sockets.settled(project, stream),
+  })
   sockets.addRoute(app, 'producer', async opening => openProducer(ports, claims, opening))
   sockets.addRoute(app, 'consumer', async ({ caller, place, query }) => {
     const ref = await findRef(streams, place.tenant, place.topic)
@@ -63,15 +58,15 @@ export function addMacrometa(app: HttpApp, ports: MacrometaPorts): void {
   app.addHook('preClose', () => sockets.stop())
 }
 
-async function openProducer(ports: MacrometaPorts, claims: Claims, { caller, place, query }: Opening): Promise<Session> {
+async function openProducer(ports: DialectPorts, claims: Claims, { caller, place, query }: Opening): Promise<Session> {
   const ref = await findRef(ports.streams, place.tenant, place.topic)
   const { name, maxPending } = producerOptions(query)
   let producer: Producer | undefined
   const claim = name === undefined ? undefined : await claims.take(place.tenant, claimOf(ref, name), () => producer?.lost())
   if (name !== undefined && !claim) throw new Failure('conflict', `producer ${name} is connected to this stream already`)
-  const leave = ports.connected?.(place.tenant, place.topic.stream, name ?? caller.keyId)
+  const leave = ports.connected(place.tenant, place.topic.stream, name ?? caller.keyId)
   producer = new Producer(ports, ref, name ?? caller.keyId, maxPending, async () => {
-    leave?.()
+    leave()
     await claim?.release()
   })
   return producer

@@ -21,6 +21,8 @@ export type RestPorts = {
   readonly streams: DurableStreams
   readonly subscriptions: Subscriptions
   readonly lifetimes: Lifetimes
+  /** A directory of live streams wants to know. */
+  produced(project: string, stream: string): void
   /** Resolves when those who have just left this stream have given back what they had. */
   settled(project: string, stream: string): Promise<void>
 }
@@ -132,6 +134,7 @@ class Rest {
   async publish(asked: Asked): Promise<object> {
     const ref = await this.#ref(asked)
     const [appended] = await this.#ports.streams.append(ref, [{ payload: asked.body, producer: asked.caller.keyId }])
+    this.#ports.produced(ref.project, ref.record.name)
     return envelope({ messageId: formatMessageId(ref.record, appended?.seq ?? 0) }, 202)
   }
 

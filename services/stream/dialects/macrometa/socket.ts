@@ -28,8 +28,6 @@ export type Open = (opening: Opening) => Promise<Session>
 export type SocketPorts = {
   readonly identity: Identity
   readonly upgrades: Upgrades
-  /** Open WebSockets that one key may have in this process. */
-  readonly maxPerKey: number
   troubled(error: unknown): void
 }
 
@@ -49,6 +47,7 @@ const LOOK_EVERY_MS = 20
 
 export class Sockets {
   readonly #ports: SocketPorts
+  readonly #maxPerKey: number
   readonly #heartbeat = new Heartbeat()
   readonly #perKey = new Map<string, number>()
   readonly #outlets = new Map<Outlet, () => void>()
@@ -56,8 +55,10 @@ export class Sockets {
   readonly #ending = new Map<Promise<void>, string>()
   #stopping = false
 
-  constructor(ports: SocketPorts) {
+  /** @param maxPerKey open WebSockets that one key may have in this process. */
+  constructor(ports: SocketPorts, maxPerKey: number) {
     this.#ports = ports
+    this.#maxPerKey = maxPerKey
   }
 
   addRoute(app: HttpApp, kind: Kind, open: Open): void {
@@ -121,8 +122,8 @@ export class Sockets {
 
   #enter(keyId: string): () => void {
     const now = this.#perKey.get(keyId) ?? 0
-    if (now >= this.#ports.maxPerKey)
-      throw new Failure('unavailable', `at most ${this.#ports.maxPerKey} open WebSockets of one key: close some`, { retryAfterMs: 5000 })
+    if (now >= this.#maxPerKey)
+      throw new Failure('unavailable', `at most ${this.#maxPerKey} open WebSockets of one key: close some`, { retryAfterMs: 5000 })
     this.#perKey.set(keyId, now + 1)
     return () => {
       const left = (this.#perKey.get(keyId) ?? 0) - 1
