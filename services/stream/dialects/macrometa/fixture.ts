@@ -26,12 +26,12 @@ const KEY = { keyId: 'boss', secret: 'secret-of-the-boss' }
 
 export async function openNode(server: TestRedis): Promise<Node> {
   const redis = await server.connect('producer')
-  const identity = new Identity(redis, 'k'.repeat(32))
+  const troubles: unknown[] = []
+  const troubled = (error: unknown) => void troubles.push(error)
+  const identity = new Identity(redis, 'k'.repeat(32), troubled)
   await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
   const streams = new DurableStreams(redis)
   const subscriptions = new Subscriptions(redis, streams)
-  const troubles: unknown[] = []
-  const troubled = (error: unknown) => void troubles.push(error)
   const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
   const limits = { manage: undefined, ingest: undefined }
   const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })

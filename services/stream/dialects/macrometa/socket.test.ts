@@ -420,6 +420,44 @@ describe.skipIf(installed === undefined)('whoever breaks RFC 6455', () => {
   })
 })
 
+describe.skipIf(installed === undefined)('a node', () => {
+  test('that has lost its Redis tells producers so, keeps their sockets, and goes on when it is back', async () => {
+    const lost = await openTestRedis()
+    const node = await openNode(lost)
+    const there = speakMacrometa(() => node)
+    const topic = await there.newStream()
+    const [producer, consumer] = [await there.produce(topic), await there.consume(topic, 's')]
+    lost.signal('SIGSTOP')
+    producer.send({ payload: 'AA==', context: 'lost' })
+    expect(await producer.have(1)).toEqual([{ result: 'send-error:8', errorMsg: expect.any(String), context: 'lost' }])
+    expect(await there.statusOf(address('reader', topic))).toBe(503)
+    lost.signal('SIGCONT')
+    await eventually(async () => {
+      producer.send({ payload: base64('found') })
+      expect((await producer.have(producer.frames().length + 1)).at(-1)).toMatchObject({ result: 'ok' })
+    })
+    await eventually(() => expect(texts(consumer.frames())).toContain('found'))
+    there.cut()
+    await node.stop()
+    await lost.stop()
+  }, 60_000)
+
+  test('takes anything as a message, and answers preflights of browsers', async () => {
+    const topic = await newStream()
+    const producer = await produce(topic)
+    for (const text of ['['.repeat(5_000_000), '{"a":'.repeat(1_000_000), '"'.repeat(5_000_000), '\u0000']) producer.send(text)
+    expect((await producer.have(4)).map(({ result }) => result)).toEqual(Array(4).fill('send-error:3'))
+    const headers = {
+      origin: 'https://example.com',
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'authorization',
+    }
+    const preflight = await fetch(`${nodes[0].url()}/apid/otp`, { method: 'OPTIONS', headers })
+    expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([204, '*'])
+    expect(nodes[0].troubles).toEqual([])
+  })
+})
+
 describe.skipIf(installed === undefined)('memory', () => {
   const MB = 1024 * 1024
   const used = () => process.memoryUsage().rss / MB

@@ -12,7 +12,7 @@ import type { Query } from './option.ts'
 import { Outlet } from './outlet.ts'
 import { type Kind, type Place, parsePlace } from './place.ts'
 
-/** What stands behind a WebSocket. Functions that return nothing throw nothing. */
+/** What stands behind a WebSocket. */
 export type Session = {
   /** The handshake is answered. */
   begin(outlet: Outlet): void
@@ -151,7 +151,7 @@ export class Sockets {
     peer.on('message', (bytes: Buffer, isBinary) => {
       if (outlet.ended) return
       if (isBinary) outlet.close(1003, 'expected text frames')
-      else session.hear(bytes.toString('utf8'))
+      else this.#hear(session, outlet, bytes.toString('utf8'))
     })
     // The peer broke the protocol: `ws` closes with the code that says so.
     peer.on('error', stopWatching)
@@ -163,6 +163,16 @@ export class Sockets {
     this.#heartbeat.watch(peer, kind === 'producer' ? PRODUCER_PATIENCE_MS : PATIENCE_MS)
     session.begin(outlet)
     if (this.#stopping) outlet.close(1001, STOPPING)
+  }
+
+  /** Whatever it is that a peer sends, the others go on. */
+  #hear(session: Session, outlet: Outlet, text: string): void {
+    try {
+      session.hear(text)
+    } catch (error) {
+      this.#ports.troubled(error)
+      outlet.fail(8, 'internal error')
+    }
   }
 
   #end(session: Session, { tenant, topic }: Place): void {
