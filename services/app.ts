@@ -3,8 +3,8 @@ import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
 import { Dispatch } from '../packages/log/durable/dispatch.ts'
-import { DurableStreams } from '../packages/log/durable/stream.ts'
-import { Subscriptions } from '../packages/log/durable/subscription.ts'
+import type { DurableStreams } from '../packages/log/durable/stream.ts'
+import type { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Followers } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
@@ -37,7 +37,16 @@ import { addConsole } from './console/console.ts'
 import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
-import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import {
+  type Connect,
+  connector,
+  openConnectorOutbound,
+  openDurableStreams,
+  openStore,
+  openWorker,
+  type WorkerPart,
+  type WorkerSettings,
+} from './part.ts'
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addDialects } from './stream/dialects/dialects.ts'
@@ -115,7 +124,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('outbound', () => outbound.close())
   const room = startRoom(quick, logger)
   lifecycle.started('room', () => room.stop())
-  const durable = openDurable(quick, connect, room, logger, lifecycle)
+  const durable = openDurable(config, quick, connect, room, logger, lifecycle)
   const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable }
   const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
@@ -157,9 +166,8 @@ type Parts = {
 /** Durable streams, and who consumes them here. */
 type Durable = { readonly streams: DurableStreams; readonly subscriptions: Subscriptions; readonly dispatch: Dispatch }
 
-function openDurable(quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
-  const streams = new DurableStreams(quick, { refusal: () => room.refusal() })
-  const subscriptions = new Subscriptions(quick, streams)
+function openDurable(config: Config, quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
+  const { streams, subscriptions } = openDurableStreams(quick, config, room)
   const troubled = (error: Error) => logger.warn({ reason: error.message }, 'durable streams not reachable')
   const dispatch = new Dispatch({ streams, subscriptions, connect: name => connect(name, 'worker'), troubled })
   lifecycle.started('dispatch', () => dispatch.stop())
@@ -169,7 +177,7 @@ function openDurable(quick: Redis, connect: Connect, room: Room, logger: Logger,
 type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -207,7 +215,20 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
+    const hasStream = async (project: string, stream: string) => (await durable.streams.made(project)).some(({ name }) => name === stream)
+    await addConsole(app, {
+      log,
+      wakes,
+      store,
+      identity,
+      outbound,
+      audiences,
+      consumers: CONSUMERS,
+      hasStream,
+      ...pushing,
+      ...state,
+      ...tenants,
+    })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
   const gateway = {
@@ -221,6 +242,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     quarantine,
     identity,
     follow: followBy(streams),
+    durable,
     refusal: () => room.refusal(),
     logger,
     metrics,

@@ -2,6 +2,8 @@
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Identity } from '../packages/identity/identity.ts'
+import { DurableStreams } from '../packages/log/durable/stream.ts'
+import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Log } from '../packages/log/log.ts'
 import { Names } from '../packages/outbound/name.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
@@ -10,11 +12,14 @@ import { connectRedis, type Patience, type RedisTarget } from '../packages/redis
 import type { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { openWorkerMetrics } from '../packages/runtime/metric.ts'
+import { Connectors } from '../packages/state/connector.ts'
+import { Feeds } from '../packages/state/feed.ts'
 import { Projects } from '../packages/state/project.ts'
 import { openDuckStore } from '../packages/store/duckdb.ts'
 import { openInfluxStore } from '../packages/store/influx.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import type { Config } from './config.ts'
+import { type Room, startRoom } from './room.ts'
 import { CONSUMERS, PACE_MS, startWorker } from './worker/worker.ts'
 
 /** What the worker role needs wherever it runs; everything in it can be handed to a thread. */
@@ -38,6 +43,8 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
   const wakes = new Wakes({ redis, log: logger }, PACE_MS, partitions)
   lifecycle.started('wakes', () => wakes.close())
   const log = new Log(redis, CONSUMERS)
+  const room = startRoom(redis, logger)
+  lifecycle.started('room', () => room.stop())
   const parts = {
     redis,
     log,
@@ -48,6 +55,7 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
     outbound,
     connectorOutbound,
     connect: (name: string) => connect(name, 'worker'),
+    durable: openDurableStreams(redis, config, room),
     logger,
     metrics,
   }
@@ -56,6 +64,16 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
     lifecycle,
   )
   return { store, metrics: [() => metrics.registry.metrics()] }
+}
+
+/** Durable streams as every role has them. */
+export function openDurableStreams(redis: Redis, config: Config, room: Room): { streams: DurableStreams; subscriptions: Subscriptions } {
+  // A copy of the log is kept no longer than the log.
+  const devices = { maxAgeMs: config.logRetentionMs, maxBytes: config.logMaxBytes, untilAcked: true }
+  const streams = new DurableStreams(redis, { refusal: () => room.refusal(), devices })
+  const connectors = new Connectors(redis)
+  const feeds = new Feeds(redis, project => connectors.touch(project))
+  return { streams, subscriptions: new Subscriptions(redis, streams, (project, start) => feeds.need(project, start)) }
 }
 
 /** Data connectors push over TLS, but for hosts that the operator has named (contracts.md 1.a.9). */

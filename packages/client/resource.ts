@@ -102,20 +102,23 @@ export type Channel = {
   readonly headers: readonly string[]
 }
 
-export type NewConnector = {
+type ConnectorSettings = {
   readonly displayName?: string
-  readonly type: 'HTTP_PUSH'
-  readonly status?: 'ACTIVE' | 'USER_DISABLED'
   /** Event types; empty: all. */
   readonly events?: readonly string[]
   /** Keys of labels that go along. */
   readonly labels?: readonly string[]
-  readonly httpConfig: { readonly url: string; readonly signatureSecret?: string; readonly headers?: Labels }
 }
-export type Connector = Omit<NewConnector, 'status'> & {
-  readonly name: string
-  readonly status: 'ACTIVE' | 'USER_DISABLED' | 'SYSTEM_DISABLED'
-}
+type ConnectorTarget =
+  | {
+      readonly type: 'HTTP_PUSH'
+      readonly httpConfig: { readonly url: string; readonly signatureSecret?: string; readonly headers?: Labels }
+    }
+  /** Copies into a durable stream of the project. */
+  | { readonly type: 'STREAM'; readonly streamConfig: { readonly stream: string } }
+export type NewConnector = ConnectorSettings & ConnectorTarget & { readonly status?: 'ACTIVE' | 'USER_DISABLED' }
+export type Connector = ConnectorSettings &
+  ConnectorTarget & { readonly name: string; readonly status: 'ACTIVE' | 'USER_DISABLED' | 'SYSTEM_DISABLED' }
 export type ConnectorMetrics = {
   readonly metrics: { readonly successCount: number; readonly errorCount: number; readonly latency99p: string }
 }

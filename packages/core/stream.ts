@@ -1,6 +1,13 @@
 // Names around durable streams, and what a stream may be told to keep.
 import { invalid } from './failure.ts'
 
+/** The stream that every project has, of what its devices send. */
+export const DEVICES = 'devices'
+/** Subscriptions whose names begin like this are Telltale's own: clients of dialects do not see them. */
+const OWN = 'telltale.'
+/** In it messages wait until they are device events. */
+export const DECODER_SUBSCRIPTION = `${OWN}decoder`
+
 const MAX_NAME_CHARS = 255
 const STREAM_FORBIDDEN = /[\p{C}%\\?#*]/u
 const SUBSCRIPTION_FORBIDDEN = /[\p{C}%\\?#*/]/u
@@ -13,6 +20,10 @@ export function checkStreamName(name: string, field = 'stream'): string {
   if (name.length > MAX_NAME_CHARS || STREAM_FORBIDDEN.test(name) || !isPath)
     throw invalid(field, `expected 1 to ${MAX_NAME_CHARS} characters without control characters and any of %\\?#*, in parts divided by "/"`)
   return name
+}
+
+export function isOwnSubscription(name: string): boolean {
+  return name.startsWith(OWN)
 }
 
 export function checkSubscriptionName(name: string, field = 'subscription'): string {

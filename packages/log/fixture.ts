@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
+import { formatTime } from '../core/time.ts'
 import { installed, keepLog, send } from '../redis/fixture.ts'
 import { connectRedis, type Patience, startRedis } from '../redis/index.ts'
 import { indexLine } from './entry.ts'
@@ -60,9 +61,10 @@ export function batchOf(project: string, events: readonly Sent[], mode: 'c' | 'a
   const named = events.map(event => ({ eventType: 'temperature', data: { value: 20 }, id: randomUUID(), ...event }))
   return {
     index: named.map(({ device, eventType, timeUs }) => indexLine(device, eventType, timeUs)),
-    frames: named.map(({ device, eventType, data, id }) =>
-      JSON.stringify({ eventId: id, targetName: `projects/${project}/devices/${device}`, eventType, data: { [eventType]: data } }),
-    ),
+    frames: named.map(({ device, eventType, data, id, timeUs }) => {
+      const targetName = `projects/${project}/devices/${device}`
+      return JSON.stringify({ eventId: id, targetName, eventType, data: { [eventType]: data }, timestamp: formatTime(timeUs) })
+    }),
     keys: named.map(({ id }) => id),
     modes: mode.repeat(named.length),
   }

@@ -62,19 +62,23 @@ for k = 4, #KEYS do
 end
 return reply`
 
+/** Runs the commands that stand in ARGV from `i` on, each as: argument count, name, key number, arguments. */
+export const RUN = `
+while i <= #ARGV do
+  local n = tonumber(ARGV[i])
+  redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
+  i = i + n + 1
+end`
+
 /**
  * Moves a consumer's place and runs its writes with it, or does nothing when the place is not where this worker read it:
- * a worker that lost its partition cannot commit. Commands come as: argument count, name, key number, arguments.
+ * a worker that lost its partition cannot commit.
  */
 const COMMIT = `
 local place = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if place ~= ARGV[2] then return 0 end
 local i = 4
-while i <= #ARGV do
-  local n = tonumber(ARGV[i])
-  redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
-  i = i + n + 1
-end
+${RUN}
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1`
 
@@ -96,6 +100,9 @@ type Scripts = {
  * of values: longer commands are split by the caller.
  */
 export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
+
+/** A consumer's place from where it was read to where it goes, with what is written then. */
+export type Move = { readonly consumer: string; readonly from: string; readonly to: string; readonly commands: readonly CommitCommand[] }
 
 type Row = [id: string, fields: string[]]
 
@@ -219,16 +226,7 @@ export class Log {
   /** All or nothing: false when `from` is no longer the consumer's place (another worker has it now). */
   async commit(project: string, consumer: string, from: string, to: string, commands: readonly CommitCommand[] = []): Promise<boolean> {
     const keys = [projectKey(project, 'offsets')]
-    const numbers = new Map<string, number>()
-    const args: (string | number)[] = []
-    for (const [command, key, ...rest] of commands) {
-      let number = numbers.get(key)
-      if (number === undefined) {
-        number = keys.push(key)
-        numbers.set(key, number)
-      }
-      args.push(rest.length + 2, command, number, ...rest)
-    }
+    const args = commandArgs(commands, keys)
     return (await this.#redis.telltaleCommit(keys.length, ...keys, consumer, from, to, ...args)) === 1
   }
 
@@ -256,4 +254,19 @@ export class Log {
     const [entries, bytes] = await Promise.all([this.#redis.xlen(log), this.#redis.memory('USAGE', log, 'SAMPLES', 0)])
     return { entries, bytes: Number(bytes ?? 0) }
   }
+}
+
+/** For RUN; adds what the commands write to the keys. */
+export function commandArgs(commands: readonly CommitCommand[], keys: string[]): (string | number)[] {
+  const numbers = new Map<string, number>()
+  const args: (string | number)[] = []
+  for (const [command, key, ...rest] of commands) {
+    let number = numbers.get(key)
+    if (number === undefined) {
+      number = keys.push(key)
+      numbers.set(key, number)
+    }
+    args.push(rest.length + 2, command, number, ...rest)
+  }
+  return args
 }

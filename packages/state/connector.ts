@@ -1,4 +1,5 @@
-// Data connectors: the programs to which a project's events are pushed, and what each of them was asked to do. Secrets are sealed.
+// Data connectors: the programs to which a project's events are pushed, the durable streams into which they are copied, and what each
+// connector was asked to do. Secrets are sealed.
 import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
@@ -20,6 +21,8 @@ export type Connector = {
   readonly headers: string
   /** Sealed; of an empty text when events are not signed. */
   readonly signatureSecret: string
+  /** Name of the durable stream into which events are copied; undefined: they are pushed to `url`. */
+  readonly stream?: string | undefined
 }
 
 /** What is done once and in the background: `sync` the newest values, `replay` a range of the past. */
@@ -56,6 +59,8 @@ export type Progress = {
 export type Change = { readonly project: string; readonly version: number }
 
 export const MAX_CONNECTORS = 10
+/** The producer of what data connectors copy into durable streams; decoders leave it alone. */
+export const COPIER = 'telltale.connector'
 /** Sorted set: projects that have connectors, by the version of their last change; the empty name has the newest version of all. */
 const CHANGES = 't:connectorChanges'
 /** Those who push look every 100 ms, end what is under way at once or in a second, and may be about to do so for others. */
@@ -133,6 +138,11 @@ export class Connectors {
   /** It has no connectors any more, unless it has changed since. */
   async forget({ project, version }: Change): Promise<void> {
     await this.#redis.telltaleForgetConnectors(1, CHANGES, project, String(version))
+  }
+
+  /** Whoever pushes looks at what this project wants, again. */
+  async touch(project: string): Promise<void> {
+    await this.#changed(project)
   }
 
   async #changed(project: string): Promise<number> {
@@ -228,8 +238,9 @@ export class Connectors {
 }
 
 /** Stands for the receiver. What is sealed keeps its text for as long as it says the same. */
-export function targetOf({ url, headers, signatureSecret }: Connector): string {
-  return createHash('sha256').update(`${url}\n${headers}\n${signatureSecret}`).digest('base64url').slice(0, 16)
+export function targetOf({ url, headers, signatureSecret, stream }: Connector): string {
+  const receiver = stream === undefined ? `${url}\n${headers}\n${signatureSecret}` : `stream\n${stream}`
+  return createHash('sha256').update(receiver).digest('base64url').slice(0, 16)
 }
 
 /** The name under which a connector's place stands among those of the log's consumers. */
@@ -271,9 +282,9 @@ function missing(project: string, id: string): Failure {
   return new Failure('not_found', `data connector ${id} does not exist in project ${project}`, { field: 'dataconnector' })
 }
 
-/** Fields in one order, because a change is refused when the text is another than was read. */
-function serialise({ displayName, status, events, labels, url, headers, signatureSecret }: Connector): string {
-  return JSON.stringify({ displayName, status, events, labels, url, headers, signatureSecret })
+/** Fields in one order, because a change is refused when the text is another than was read; JSON leaves out a `stream` that is undefined. */
+function serialise({ displayName, status, events, labels, url, headers, signatureSecret, stream }: Connector): string {
+  return JSON.stringify({ displayName, status, events, labels, url, headers, signatureSecret, stream })
 }
 
 function parse(id: string, row: string): Connector {

@@ -1,7 +1,8 @@
-// Data connectors: programs to which the project's events are pushed (contracts.md 1.a.9).
+// Data connectors: programs to which the project's events are pushed (contracts.md 1.a.9), and durable streams into which they are copied.
 import { type Static, Type } from 'typebox'
 import { checkEventType } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
+import { DEVICES } from '../../packages/core/stream.ts'
 import { checkTime } from '../../packages/core/time.ts'
 import { type Identity, roleIn } from '../../packages/identity/identity.ts'
 import { covers } from '../../packages/identity/role.ts'
@@ -21,6 +22,8 @@ export type ConnectorRoutePorts = {
   readonly connectors: Connectors
   readonly log: Log
   readonly identity: Identity
+  /** Whether the project has a durable stream of this name. */
+  hasStream(project: string, stream: string): Promise<boolean>
   /** The guard that pushing passes too. */
   readonly connectorOutbound: Outbound
   attempts(project: string, connector: string): Promise<AttemptSummary>
@@ -33,6 +36,8 @@ const One = Type.Object({ project, dataconnector: Type.String({ examples: ['cr20
 const ALL = '/v2/projects/:project/dataconnectors'
 const ONE = `${ALL}/:dataconnector`
 const MAX_PAGE = 100
+/** However long they are, the properties of a message can hold them. */
+const MAX_COPIED_LABELS = 24
 const NOT_CONFIGS = ['azureServiceBusConfig', 'azureEventHubConfig', 'pubsubConfig', 'awsSqsConfig'] as const
 /** Beyond every sequence number of a millisecond. */
 const LAST_OF_MS = Number.MAX_SAFE_INTEGER
@@ -119,7 +124,8 @@ function addChanging(app: HttpApp, ports: ConnectorRoutePorts): void {
     async request => {
       const { project } = request.params
       callerIn(request, project, 'developer')
-      const connector = changed(ports, emptyConnector(newId(), identity), requireConfig(request.body))
+      const connector = changed(ports, emptyConnector(newId(), identity, request.body), requireConfig(request.body))
+      await requireStream(ports, project, connector)
       await connectors.create(project, connector, await log.last(project))
       return toJson(project, connector, identity, true)
     },
@@ -141,6 +147,7 @@ function addChanging(app: HttpApp, ports: ConnectorRoutePorts): void {
       const { project, dataconnector } = request.params
       callerIn(request, project, 'developer')
       const body = masked(request.query.updateMask, request.body, FIELDS)
+      if (body.streamConfig?.stream !== undefined) await requireStream(ports, project, { stream: body.streamConfig.stream })
       const after = await connectors.change(project, dataconnector, before => changed(ports, before, body), await log.last(project))
       return toJson(project, after, identity, true)
     },
@@ -206,28 +213,53 @@ function requireActive({ id, status }: Connector): void {
   if (status !== 'ACTIVE') throw new Failure('conflict', `data connector ${id} is ${status}: set its status to ACTIVE first`)
 }
 
-function emptyConnector(id: string, identity: Identity): Connector {
+function emptyConnector(id: string, identity: Identity, { type, streamConfig }: Body): Connector {
   const nothing = { displayName: '', events: [], labels: [], url: '' }
-  return { id, status: 'ACTIVE', ...nothing, headers: identity.seal('{}'), signatureSecret: identity.seal('') }
+  const stream = type === 'STREAM' ? (streamConfig?.stream ?? '') : undefined
+  return { id, status: 'ACTIVE', ...nothing, headers: identity.seal('{}'), signatureSecret: identity.seal(''), stream }
 }
 
 function requireConfig(body: Body): Body {
-  if (body.type === undefined) throw invalid('type', 'expected HTTP_PUSH, but missing')
-  checkType(body)
-  if (body.httpConfig?.url === undefined) throw invalid('httpConfig.url', 'expected a string, but it is missing')
+  const { type, httpConfig, streamConfig } = body
+  if (type === undefined) throw invalid('type', 'expected HTTP_PUSH or STREAM, but missing')
+  if (type === 'HTTP_PUSH' && httpConfig?.url === undefined) throw invalid('httpConfig.url', 'expected a string, but it is missing')
+  if (type === 'STREAM' && streamConfig?.stream === undefined) throw invalid('streamConfig.stream', 'expected a string, but it is missing')
   return body
 }
 
-function checkType(body: Body): void {
-  if (body.type !== undefined && body.type !== 'HTTP_PUSH')
-    throw invalid('type', `expected HTTP_PUSH, which is the only type supported here, got ${JSON.stringify(body.type.slice(0, 100))}`)
+/** Later it may go: then the connector waits until there is one of that name again. */
+async function requireStream({ hasStream }: ConnectorRoutePorts, project: string, { stream }: Pick<Connector, 'stream'>): Promise<void> {
+  if (stream === undefined) return
+  if (stream === DEVICES) throw invalid('streamConfig.stream', `expected another one than ${DEVICES}, which has the device events anyhow`)
+  if (!(await hasStream(project, stream)))
+    throw invalid(
+      'streamConfig.stream',
+      `project ${project} has no durable stream ${JSON.stringify(stream.slice(0, 100))}: create it first`,
+    )
+}
+
+function typeOf({ stream }: Pick<Connector, 'stream'>): 'HTTP_PUSH' | 'STREAM' {
+  return stream === undefined ? 'HTTP_PUSH' : 'STREAM'
+}
+
+function checkType(body: Body, before: Connector): void {
+  const type = typeOf(before)
+  if (body.type !== undefined && body.type !== 'HTTP_PUSH' && body.type !== 'STREAM')
+    throw invalid(
+      'type',
+      `expected HTTP_PUSH or STREAM, which are the types supported here, got ${JSON.stringify(body.type.slice(0, 100))}`,
+    )
+  if (body.type !== undefined && body.type !== type) throw invalid('type', `expected ${type}: a data connector keeps its type`)
   for (const name of NOT_CONFIGS)
-    if (body[name] !== undefined && body[name] !== null) throw invalid(name, 'expected none: HTTP_PUSH is the only type supported here')
+    if (body[name] !== undefined && body[name] !== null)
+      throw invalid(name, 'expected none: of types only HTTP_PUSH and STREAM are supported here')
+  const other = type === 'STREAM' ? 'httpConfig' : 'streamConfig'
+  if (body[other] !== undefined && body[other] !== null) throw invalid(other, `expected none with type ${type}`)
 }
 
 /** What the body gives, in place of what was. */
 function changed({ identity, connectorOutbound }: ConnectorRoutePorts, before: Connector, body: Body): Connector {
-  checkType(body)
+  checkType(body, before)
   const { displayName = before.displayName, status = before.status, httpConfig } = body
   if (status === 'SYSTEM_DISABLED' && before.status !== status) throw invalid('status', 'expected ACTIVE or USER_DISABLED')
   if (httpConfig?.url !== undefined) connectorOutbound.checkUrl(httpConfig.url, 'httpConfig.url')
@@ -238,10 +270,11 @@ function changed({ identity, connectorOutbound }: ConnectorRoutePorts, before: C
     displayName,
     status,
     events: body.events === undefined ? before.events : eventsOf(body.events ?? []),
-    labels: body.labels === undefined ? before.labels : labelsOf(body.labels ?? []),
+    labels: body.labels === undefined ? before.labels : labelsOf(body.labels ?? [], before),
     url: httpConfig?.url ?? before.url,
     headers: headers === undefined ? before.headers : resealed(identity, before.headers, JSON.stringify(headers ?? {})),
     signatureSecret: signatureSecret === undefined ? before.signatureSecret : resealed(identity, before.signatureSecret, signatureSecret),
+    stream: body.streamConfig?.stream ?? before.stream,
   }
 }
 
@@ -263,7 +296,9 @@ function eventsOf(events: readonly string[]): string[] {
   return [...new Set(events.map((eventType, i) => checkEventType(eventType, `events.${i}`)))]
 }
 
-function labelsOf(labels: readonly string[]): string[] {
+function labelsOf(labels: readonly string[], { stream }: Pick<Connector, 'stream'>): string[] {
+  if (stream !== undefined && labels.length > MAX_COPIED_LABELS)
+    throw invalid('labels', `expected at most ${MAX_COPIED_LABELS} with type STREAM, got ${labels.length}`)
   for (const [i, key] of labels.entries())
     if (key === '' || key.length > 128) throw invalid(`labels.${i}`, 'expected a label key of 1 to 128 characters')
   return [...new Set(labels)]
@@ -284,21 +319,25 @@ function before(timeUs: number): string {
   return ms < 0 ? '0-0' : `${ms}-${LAST_OF_MS}`
 }
 
-/** Secrets are shown to those who may change them, as the dialect's clients expect: they compare what they set with what is there. */
+/** Of type HTTP_PUSH nothing else than its clients know. */
 function toJson(project: string, connector: Connector, identity: Identity, mayChange: boolean): Static<typeof ConnectorAnswer> {
-  const { id, displayName, status, events, labels, url } = connector
-  const headers = JSON.parse(identity.unseal(connector.headers)) as Record<string, string>
-  const shown = mayChange ? headers : Object.fromEntries(Object.keys(headers).map(name => [name, '']))
-  const signatureSecret = mayChange ? identity.unseal(connector.signatureSecret) : ''
+  const { id, displayName, status, events, labels, stream } = connector
   return {
     name: `projects/${project}/dataconnectors/${id}`,
     displayName,
-    type: 'HTTP_PUSH',
+    type: typeOf(connector),
     status,
     events: [...events],
     labels: [...labels],
-    httpConfig: { url, signatureSecret, headers: shown },
+    ...(stream === undefined ? { httpConfig: toHttpConfig(connector, identity, mayChange) } : { streamConfig: { stream } }),
   }
+}
+
+/** Secrets are shown to those who may change them, as the dialect's clients expect: they compare what they set with what is there. */
+function toHttpConfig({ url, ...connector }: Connector, identity: Identity, mayChange: boolean) {
+  const headers = JSON.parse(identity.unseal(connector.headers)) as Record<string, string>
+  const shown = mayChange ? headers : Object.fromEntries(Object.keys(headers).map(name => [name, '']))
+  return { url, signatureSecret: mayChange ? identity.unseal(connector.signatureSecret) : '', headers: shown }
 }
 
 function toMetrics({ successCount, errorCount, latency99Ms }: AttemptSummary, progress: Progress): Static<typeof MetricsAnswer> {

@@ -10,19 +10,24 @@ const HttpConfig = Type.Object(
   },
   { additionalProperties: false },
 )
+const StreamConfig = Type.Object(
+  { stream: Type.Optional(Type.String({ maxLength: 300, description: 'name of a durable stream of the project' })) },
+  { additionalProperties: false },
+)
 /** Of the types that are not offered here. Clients send them as null. */
-const Other = Type.Optional(Type.Unknown({ description: 'of another type than HTTP_PUSH: expected null' }))
+const Other = Type.Optional(Type.Unknown({ description: 'of another type than HTTP_PUSH or STREAM: expected null' }))
 const Keys = (description: string) =>
   Type.Optional(Type.Union([Type.Array(Type.String(), { maxItems: 100 }), Type.Null()], { description }))
 export const ConnectorBody = Type.Object(
   {
     name: Type.Optional(Type.String({ description: 'ignored: the server names it' })),
     displayName: Type.Optional(Type.String({ maxLength: 256 })),
-    type: Type.Optional(Type.String({ description: 'HTTP_PUSH' })),
+    type: Type.Optional(Type.String({ description: 'HTTP_PUSH, or STREAM, which copies into a durable stream; cannot be changed' })),
     status: Type.Optional(Status),
     events: Keys('event types to push; none: all'),
     labels: Keys('keys of labels to attach'),
     httpConfig: Type.Optional(Type.Union([HttpConfig, Type.Null()])),
+    streamConfig: Type.Optional(Type.Union([StreamConfig, Type.Null()], { description: 'of type STREAM, with no httpConfig' })),
     azureServiceBusConfig: Other,
     azureEventHubConfig: Other,
     pubsubConfig: Other,
@@ -43,19 +48,29 @@ export const ConnectorBody = Type.Object(
   },
 )
 /** What a mask may name. */
-export const FIELDS = [...Object.keys(ConnectorBody.properties), ...Object.keys(HttpConfig.properties).map(name => `httpConfig.${name}`)]
+export const FIELDS = [
+  ...Object.keys(ConnectorBody.properties),
+  ...Object.keys(HttpConfig.properties).map(name => `httpConfig.${name}`),
+  ...Object.keys(StreamConfig.properties).map(name => `streamConfig.${name}`),
+]
 export const ConnectorAnswer = Type.Object({
   name: Type.String(),
   displayName: Type.String(),
-  type: Type.Literal('HTTP_PUSH'),
+  type: Type.Union([Type.Literal('HTTP_PUSH'), Type.Literal('STREAM')]),
   status: Status,
   events: Type.Array(Type.String()),
   labels: Type.Array(Type.String()),
-  httpConfig: Type.Object({
-    url: Type.String(),
-    signatureSecret: Type.String({ description: 'empty for callers who may not change it' }),
-    headers: Type.Record(Type.String(), Type.String(), { description: 'values are empty for callers who may not change them' }),
-  }),
+  httpConfig: Type.Optional(
+    Type.Object(
+      {
+        url: Type.String(),
+        signatureSecret: Type.String({ description: 'empty for callers who may not change it' }),
+        headers: Type.Record(Type.String(), Type.String(), { description: 'values are empty for callers who may not change them' }),
+      },
+      { description: 'of type HTTP_PUSH' },
+    ),
+  ),
+  streamConfig: Type.Optional(Type.Object({ stream: Type.String() }, { description: 'of type STREAM' })),
 })
 export const TaskAnswer = Type.Object({
   done: Type.Boolean(),

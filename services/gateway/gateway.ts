@@ -18,6 +18,7 @@ import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
+import { Decoding, type DecodingPorts } from './decoding.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
 import type { Follow } from './live.ts'
@@ -37,6 +38,7 @@ export type GatewayPorts = {
   readonly identity: Identity
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
+  readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
   /** Why nothing more is taken now: Redis is nearly full. */
   refusal(): Failure | undefined
   readonly logger: Logger
@@ -76,6 +78,9 @@ export async function startGateway(
     await accept.drain()
     await door.close()
   })
+  const decoding = new Decoding({ ingest, ...ports.durable, logger })
+  decoding.start()
+  lifecycle.started('decoding', () => decoding.stop())
   const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat(ports, accept, door)

@@ -1,8 +1,10 @@
 // The worker role: consumers of the log, each with a place of its own, woken by jobs (nobody talks to this).
 import type { Redis } from 'ioredis'
+import { DEVICES } from '../../packages/core/stream.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
-import { DurableStreams } from '../../packages/log/durable/stream.ts'
-import { Subscriptions } from '../../packages/log/durable/subscription.ts'
+import { missing } from '../../packages/log/durable/record.ts'
+import type { DurableStreams } from '../../packages/log/durable/stream.ts'
+import type { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import { Followers } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
@@ -17,6 +19,7 @@ import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Connectors } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Reports } from '../../packages/state/devicereport.ts'
+import { Feeds } from '../../packages/state/feed.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
@@ -54,6 +57,7 @@ export type WorkerPorts = {
   readonly outbound: Outbound
   /** For pushing events: see services/part.ts. */
   readonly connectorOutbound: Outbound
+  readonly durable: { readonly streams: DurableStreams; readonly subscriptions: Subscriptions }
   /** A connection of its own, on which reading may block. */
   connect(name: string): Promise<Redis>
   readonly logger: Logger
@@ -96,7 +100,6 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
   const quarantine = new Quarantine(redis)
-  const durable = new Subscriptions(redis, new DurableStreams(redis))
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
@@ -106,7 +109,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
-    trimStreams: (project, all) => durable.trim(project, Date.now(), all),
+    trimStreams: (project, all) => ports.durable.subscriptions.trim(project, Date.now(), all),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
@@ -229,6 +232,24 @@ function connectorPorts(ports: WorkerPorts): ConnectorPorts {
       const nobody = { keyId: '', account: 'system', requestId: '' }
       return audit.add(`projects/${project}`, { ...nobody, method: 'PATCH', path: `/v2/${resource}`, resource, status: 200 })
     },
+    ...copyPorts(ports),
     giveUpMs: ports.connectorGiveUpMs,
+  }
+}
+
+function copyPorts({ redis, durable: { streams, subscriptions } }: WorkerPorts): Pick<ConnectorPorts, 'append' | 'isFed'> {
+  const connectors = new Connectors(redis)
+  const feeds = new Feeds(redis, project => connectors.touch(project))
+  return {
+    append: async (project, stream, messages, move) => {
+      const record = await streams.find(project, stream)
+      if (!record) throw missing(stream)
+      return streams.appendMoving({ project, record }, messages, move)
+    },
+    isFed: project =>
+      feeds.runs(project, async () => {
+        const ref = { project, record: await streams.get(project, DEVICES) }
+        return (await subscriptions.list(ref)).length > 0
+      }),
   }
 }

@@ -1,9 +1,13 @@
 // Appending in groups: while one append of a stream is on its way to the disk, what comes meanwhile gathers and goes together.
 import type { Redis } from 'ioredis'
 import { Failure } from '../../core/failure.ts'
+import { projectKey } from '../key.ts'
+import { commandArgs, type Move } from '../log.ts'
 import { streamKey } from './key.ts'
 import { bytesOf, type NewMessage, tailOf } from './message.ts'
-import { type Appended, missing, type Ref, type Scripts } from './stream.ts'
+import { missing, type Ref } from './record.ts'
+import type { Scripts } from './script.ts'
+import type { Appended } from './stream.ts'
 
 const IDS_REMEMBERED = 100_000
 const MAX_MESSAGES = 1000
@@ -78,19 +82,37 @@ export class Appends {
   }
 
   #append(ref: Ref, group: readonly Call[]): Promise<number[]> {
-    const names = new Map<string, number>()
-    const args: (string | number | Buffer)[] = []
-    for (const { messages, tails } of group)
-      for (const [i, message] of messages.entries()) {
-        const { payload, key = '', name = '', idempotencyKey = '' } = message
-        if (name !== '' && !names.has(name)) names.set(name, names.size + 1)
-        const tail = tails[i] as string
-        args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail))
-      }
-    const parts = ['', 'log', 'ids', 'ids:old', 'names', ...[...names.keys()].map(name => `name:${name}`)]
-    const keys = parts.map(part => streamKey(ref, part))
-    return this.#redis.streamAppend(keys.length, ...keys, group[0]?.owner ?? '', IDS_REMEMBERED, args.length / 7, ...args)
+    const { keys, args } = appendArgs(ref, group, group[0]?.owner ?? '')
+    return this.#redis.streamAppend(keys.length, ...keys, ...args)
   }
+
+  /** For those who append what they read elsewhere, alone; see APPEND_MOVING. False: the place is another one. */
+  async addMoving(ref: Ref, messages: readonly NewMessage[], { consumer, from, to, commands }: Move): Promise<boolean> {
+    const { keys, args } = appendArgs(ref, [{ messages, tails: messages.map(tailOf) }], '')
+    const first = keys.push(projectKey(ref.project, 'offsets'))
+    const move = [first, consumer, from, to, ...commandArgs(commands, keys)]
+    try {
+      return (await this.#redis.streamAppendMoving(keys.length, ...keys, ...args, ...move)).length > 0
+    } catch (error) {
+      throw refusalOf(ref, error as Error)
+    }
+  }
+}
+
+type Arg = string | number | Buffer
+
+function appendArgs(ref: Ref, group: readonly Pick<Call, 'messages' | 'tails'>[], owner: string): { keys: string[]; args: Arg[] } {
+  const names = new Map<string, number>()
+  const args: Arg[] = []
+  for (const { messages, tails } of group)
+    for (const [i, message] of messages.entries()) {
+      const { payload, key = '', name = '', idempotencyKey = '' } = message
+      if (name !== '' && !names.has(name)) names.set(name, names.size + 1)
+      const tail = tails[i] as string
+      args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail))
+    }
+  const parts = ['', 'log', 'ids', 'ids:old', 'names', ...[...names.keys()].map(name => `name:${name}`)]
+  return { keys: parts.map(part => streamKey(ref, part)), args: [owner, IDS_REMEMBERED, args.length / 7, ...args] }
 }
 
 /** Those at the front that have the same owner, as many as go well in one step. */

@@ -2,7 +2,7 @@
 // (turnscript.ts), and goes with the next one.
 import type { Redis } from 'ioredis'
 import { Failure, invalid } from '../../core/failure.ts'
-import { checkMessageWord } from '../../core/stream.ts'
+import { checkMessageWord, DEVICES } from '../../core/stream.ts'
 import { streamKey } from './key.ts'
 import { Line } from './line.ts'
 import type { Message } from './message.ts'
@@ -29,8 +29,10 @@ export type ConsumerOptions = {
   readonly maxRedeliveries?: number | undefined
   /** Made when missing; `{stream}-{subscription}-DLQ`. */
   readonly deadLetter?: string | undefined
-  /** Where a subscription begins that is made by this; `oldest`. */
+  /** Where a subscription begins that is made by this; `oldest`, but of the stream `devices` `latest`. */
   readonly start?: Start | undefined
+  /** It is Telltale itself, whose subscriptions nobody else consumes. */
+  readonly isOwn?: boolean | undefined
 }
 
 export type Delivery = { readonly message: Message; readonly redeliveries: number }
@@ -71,6 +73,8 @@ export type DispatchPorts = {
 /** More would hold Redis up when a consumer goes and leaves them. */
 export const MAX_WINDOW = 10_000
 export const NACK_DELAY_MS = 60_000
+/** Who reads what devices send says so, well before it is taken for gone. */
+const NEED_AGAIN_MS = 30_000
 
 export type TurnScripts = {
   streamTurnBuffer(keyCount: number, ...args: (string | number)[]): Promise<TurnReply>
@@ -101,16 +105,30 @@ export class Dispatch {
     if (this.#stopped) throw new Failure('unavailable', 'the server is stopping: come back', { retryAfterMs: 1000 })
     check(options)
     const { streams, subscriptions } = this.#ports
-    const { subscription, type, start, maxRedeliveries = 0 } = options
+    const { subscription, type, start, maxRedeliveries = 0, isOwn } = options
     const deadLetter = options.deadLetter ?? `${ref.record.name}-${subscription}-DLQ`
     const dead = maxRedeliveries > 0 ? { project: ref.project, record: await streams.ensure(ref.project, deadLetter) } : undefined
-    const { uid } = await subscriptions.create(ref, subscription, type, start)
+    const { uid } = await subscriptions.create(ref, subscription, type, start, isOwn)
     return (await this.#line(ref, subscription, uid)).join(options, dead, receiver)
   }
 
   /** Calls back soon after something was appended to the stream, or it was removed; also for nothing. Returns what ends it. */
-  watch(ref: Ref, heard: () => void): Promise<() => void> {
-    return this.#signals.listen(ref, heard)
+  async watch(ref: Ref, heard: () => void): Promise<() => void> {
+    const unlisten = await this.#signals.listen(ref, heard)
+    if (ref.record.name !== DEVICES) return unlisten
+    const need = () => this.#ports.subscriptions.need(ref, 'latest')
+    const timer = setInterval(() => void need().catch(this.#ports.troubled), NEED_AGAIN_MS)
+    const stop = () => {
+      clearInterval(timer)
+      unlisten()
+    }
+    try {
+      await need()
+    } catch (error) {
+      stop()
+      throw error
+    }
+    return stop
   }
 
   /** All consumers leave. Idempotent. */

@@ -1,11 +1,13 @@
 // What happens to a stream in one step in Redis: appending, trimming, moving an offset.
+import type { Redis } from 'ioredis'
+import { RUN } from '../log.ts'
 
 /**
  * KEYS meta, log, ids, ids:old, names, then the list of each name · ARGV owner, ids remembered, messages, then for each message:
  * tail, payload, key, name, number of the key of its name (0: none), idempotency key, bytes.
  * Returns for each message its place (negative: it was there already) and its number.
  */
-export const APPEND = `
+const APPEND = `
 local meta = redis.call('HMGET', KEYS[1], 'name', 'last', 'bytes', 'ms', 'owner', 'rate', 'byterate', 'ratems')
 if not meta[1] then return redis.error_reply('GONE') end
 local last, bytes = tonumber(meta[2]), tonumber(meta[3])
@@ -52,8 +54,26 @@ if fresh > 0 then
 end
 return reply`
 
+/**
+ * Appends and moves the place of one of the consumers of the project's log, or neither, when the place is not where it was left: nothing is
+ * returned then. Behind what APPEND has: KEYS offsets, what the commands write · ARGV number of the first of these keys, consumer, from,
+ * to, commands.
+ */
+const APPEND_MOVING = `
+local function append()${APPEND}
+end
+local at = tonumber(ARGV[3]) * 7 + 4
+local offsets = KEYS[tonumber(ARGV[at])]
+if (redis.call('HGET', offsets, ARGV[at + 1]) or '') ~= ARGV[at + 2] then return {} end
+local reply = append()
+if reply.err then return reply end
+local i = at + 4
+${RUN}
+redis.call('HSET', offsets, ARGV[at + 1], ARGV[at + 3])
+return reply`
+
 /** KEYS meta, log · ARGV place: it and everything before it goes. */
-export const TRIM = `
+const TRIM = `
 local first = tonumber(redis.call('HGET', KEYS[1], 'first') or '0')
 local to = tonumber(ARGV[1])
 if first == 0 or to < first then return 0 end
@@ -61,7 +81,7 @@ redis.call('HSET', KEYS[1], 'first', to + 1)
 return redis.call('XTRIM', KEYS[2], 'MINID', (to + 1) .. '-0')`
 
 /** KEYS offsets, moves, list of the name · ARGV field, where to, 1: by one only, time. Returns what it is now, -1 when that was refused, and the last. */
-export const ADVANCE = `
+const ADVANCE = `
 local at, last = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), redis.call('LLEN', KEYS[3])
 local to = tonumber(ARGV[2])
 if to > last or (ARGV[3] == '1' and to ~= at + 1) then return {-1, at, last} end
@@ -70,20 +90,20 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
 return {to, at, last}`
 
 /** KEYS streams, meta · ARGV name, record, most streams of a project. */
-export const CREATE = `
+const CREATE = `
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return redis.error_reply('MANY') end
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[2], 'name', ARGV[1], 'first', 1, 'last', 0, 'bytes', 0, 'ms', 0, 'acked', 0, 'rate', 0, 'byterate', 0, 'ratems', 0)
 return 1`
 
 /** KEYS streams · ARGV name, record as it was, record as it is to be. */
-export const UPDATE = `
+const UPDATE = `
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1`
 
 /** KEYS streams, meta, subscriptions, names · ARGV name, record as it was. Further keys begin as meta does, in its slot. */
-export const REMOVE = `
+const REMOVE = `
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 for _, text in ipairs(redis.call('HVALS', KEYS[3])) do
@@ -96,3 +116,24 @@ redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
 for _, part in ipairs({'log', 'ids', 'ids:old', 'offsets', 'moves'}) do redis.call('UNLINK', KEYS[2] .. ':' .. part) end
 redis.call('PUBLISH', KEYS[2], 'gone')
 return 1`
+
+export type Scripts = {
+  streamAppend(keyCount: number, ...args: (string | number | Buffer)[]): Promise<number[]>
+  streamAppendMoving(keyCount: number, ...args: (string | number | Buffer)[]): Promise<number[]>
+  streamTrim(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamAdvance(keyCount: number, ...args: (string | number)[]): Promise<[number, number, number]>
+  streamCreate(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamUpdate(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamRemove(keyCount: number, ...args: (string | number)[]): Promise<number>
+}
+
+export function defineScripts(redis: Redis): Redis & Scripts {
+  redis.defineCommand('streamAppend', { lua: APPEND })
+  redis.defineCommand('streamAppendMoving', { lua: APPEND_MOVING })
+  redis.defineCommand('streamTrim', { lua: TRIM })
+  redis.defineCommand('streamAdvance', { lua: ADVANCE })
+  redis.defineCommand('streamCreate', { lua: CREATE })
+  redis.defineCommand('streamUpdate', { lua: UPDATE })
+  redis.defineCommand('streamRemove', { lua: REMOVE })
+  return redis as Redis & Scripts
+}

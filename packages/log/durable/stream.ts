@@ -2,46 +2,20 @@
 // devices have their own log (../log.ts); the clients of other systems, and programs, have these.
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
+import { checkDecoder } from '../../core/decoder.ts'
 import { Failure, invalid } from '../../core/failure.ts'
-import { checkStreamName } from '../../core/stream.ts'
+import { checkStreamName, DEVICES } from '../../core/stream.ts'
 import { formatTime } from '../../core/time.ts'
 import { projectKey } from '../key.ts'
+import type { Move } from '../log.ts'
 import { Appends } from './append.ts'
+import { type DecodedStream, DecodedStreams } from './decoded.ts'
 import { streamKey, streamsKey } from './key.ts'
 import { checkMessage, type Message, type NewMessage, parseRow, type Row } from './message.ts'
-import { ADVANCE, APPEND, CREATE, REMOVE, TRIM, UPDATE } from './script.ts'
+import { exists, missing, type Ref, type Retention, refuseDevices, type Schema, type StreamRecord, type StreamSettings } from './record.ts'
+import { defineScripts, type Scripts } from './script.ts'
 
-export type Retention = {
-  /** Messages older than this are dropped, acked or not. 0: never. */
-  readonly maxAgeMs: number
-  /** The oldest messages are dropped beyond this. 0: never. */
-  readonly maxBytes: number
-  /** Messages that every subscription has acked are dropped; while there is no subscription none is. */
-  readonly untilAcked: boolean
-}
-
-/** What payloads have to be. */
-export type Schema =
-  | { readonly type: 'json'; readonly definition: unknown }
-  | { readonly type: 'protobuf'; readonly definition: string; readonly message: string }
-
-export type StreamSettings = {
-  readonly retention: Retention
-  readonly schema?: Schema | undefined
-  /** Name of the decoder that makes device events of its messages. */
-  readonly decoder?: string | undefined
-  readonly description?: string | undefined
-}
-
-export type StreamRecord = StreamSettings & {
-  readonly name: string
-  /** Of this making of the stream: 6 bytes in hex. */
-  readonly uid: string
-  readonly createTime: string
-}
-
-/** A stream of a project. Of one that was removed meanwhile everything is `not_found`, also when another has its name. */
-export type Ref = { readonly project: string; readonly record: StreamRecord }
+export type { Ref, Retention, Schema, StreamRecord, StreamSettings } from './record.ts'
 
 export type Appended = {
   readonly seq: number
@@ -79,6 +53,8 @@ export type StreamPorts = {
   check?(schema: Schema): (payload: Buffer) => void
   /** Why nothing may be appended now. */
   refusal?(): Failure | undefined
+  /** Of the stream that every project has. */
+  readonly devices?: Retention
 }
 
 export const DEFAULT_RETENTION: Retention = { maxAgeMs: 3 * 86_400_000, maxBytes: 0, untilAcked: true }
@@ -91,50 +67,61 @@ const MAX_KNOWN = 10_000
 /** Tail, payload, key … of a page of messages. */
 const MAX_READ = 1000
 
-export type Scripts = {
-  streamAppend(keyCount: number, ...args: (string | number | Buffer)[]): Promise<number[]>
-  streamTrim(keyCount: number, ...args: (string | number)[]): Promise<number>
-  streamAdvance(keyCount: number, ...args: (string | number)[]): Promise<[number, number, number]>
-  streamCreate(keyCount: number, ...args: (string | number)[]): Promise<number>
-  streamUpdate(keyCount: number, ...args: (string | number)[]): Promise<number>
-  streamRemove(keyCount: number, ...args: (string | number)[]): Promise<number>
-}
-
 type Known = { readonly record: StreamRecord | undefined; readonly untilMs: number }
 
 export class DurableStreams {
   readonly #redis: Redis & Scripts
   readonly #ports: StreamPorts
   readonly #appends: Appends
+  readonly #decoded: DecodedStreams
   readonly #known = new Map<string, Known>()
 
   constructor(redis: Redis, ports: StreamPorts = {}) {
-    redis.defineCommand('streamAppend', { lua: APPEND })
-    redis.defineCommand('streamTrim', { lua: TRIM })
-    redis.defineCommand('streamAdvance', { lua: ADVANCE })
-    redis.defineCommand('streamCreate', { lua: CREATE })
-    redis.defineCommand('streamUpdate', { lua: UPDATE })
-    redis.defineCommand('streamRemove', { lua: REMOVE })
-    this.#redis = redis as Redis & Scripts
+    this.#redis = defineScripts(redis)
+    this.#decoded = new DecodedStreams(redis)
     this.#ports = ports
     this.#appends = new Appends(this.#redis)
   }
 
   /** @throws Failure `conflict` when it exists, `invalid`, `too_many`. */
   async create(project: string, name: string, settings: Partial<StreamSettings> = {}): Promise<StreamRecord> {
-    checkStreamName(name)
+    if (checkStreamName(name) === DEVICES) throw exists(name)
+    return this.#create(project, name, settings)
+  }
+
+  async #create(project: string, name: string, settings: Partial<StreamSettings>): Promise<StreamRecord> {
     const base = { name, uid: randomBytes(6).toString('hex'), createTime: formatTime(Date.now() * 1000) }
     const record: StreamRecord = { ...base, retention: DEFAULT_RETENTION, ...settings }
-    if (record.schema) this.#ports.check?.(record.schema)
+    await this.#checkSettings(project, record)
     const keys = [streamsKey(project), streamKey({ project, record })]
-    const made = await this.#redis.streamCreate(2, ...keys, name, JSON.stringify(record), MAX_STREAMS).catch((error: unknown) => {
+    const most = name === DEVICES ? Infinity : MAX_STREAMS
+    const made = await this.#redis.streamCreate(2, ...keys, name, JSON.stringify(record), most).catch((error: unknown) => {
       if (/\bMANY$/.test((error as Error).message))
         throw new Failure('too_many', `at most ${MAX_STREAMS} streams in one project: remove some`, { retryAfterMs: 60_000 })
       throw error
     })
     this.#known.delete(knownKey(project, name))
-    if (made === 0) throw new Failure('conflict', `stream ${name} exists already`, { field: 'stream' })
+    if (made === 0) throw exists(name)
     return record
+  }
+
+  /** Those who decode look only at what they were told of, so that comes first. */
+  async #checkSettings(project: string, { name, schema, decoder }: StreamRecord): Promise<void> {
+    if (schema) this.#ports.check?.(schema)
+    if (decoder === undefined) return
+    checkDecoder(decoder)
+    await this.#decoded.add({ project, stream: name })
+  }
+
+  /** Streams that have a decoder, and some that have none any more. */
+  async decoded(): Promise<DecodedStream[]> {
+    return this.#decoded.list()
+  }
+
+  /** It is no longer among `decoded`, unless it has a decoder again. */
+  async undecoded(project: string, stream: string): Promise<void> {
+    await this.#decoded.remove({ project, stream })
+    if ((await this.#look(project, stream))?.decoder !== undefined) await this.#decoded.add({ project, stream })
   }
 
   /** The stream, made when it is missing. */
@@ -159,10 +146,28 @@ export class DurableStreams {
 
   async #look(project: string, name: string): Promise<StreamRecord | undefined> {
     const text = await this.#redis.hget(streamsKey(project), name)
-    const record = text === null ? undefined : (JSON.parse(text) as StreamRecord)
+    const record = text === null ? await this.#built(project, name) : this.#parse(text)
     if (this.#known.size >= MAX_KNOWN) this.#known.clear()
     this.#known.set(knownKey(project, name), { record, untilMs: performance.now() + KNOWN_MS })
     return record
+  }
+
+  #parse(text: string): StreamRecord {
+    const record = JSON.parse(text) as StreamRecord
+    const { devices } = this.#ports
+    return record.name === DEVICES && devices ? { ...record, retention: devices } : record
+  }
+
+  /** The one that every project has is made when it is first looked for. */
+  async #built(project: string, name: string): Promise<StreamRecord | undefined> {
+    if (name !== DEVICES) return undefined
+    const description = 'what the devices of the project send'
+    const record = await this.#create(project, name, { description }).catch((error: unknown) => {
+      if (error instanceof Failure && error.code === 'conflict') return undefined
+      throw error
+    })
+    const text = record ? JSON.stringify(record) : await this.#redis.hget(streamsKey(project), name)
+    return text === null ? undefined : this.#parse(text)
   }
 
   /** @throws Failure `not_found`. */
@@ -174,17 +179,26 @@ export class DurableStreams {
 
   /** By name. */
   async list(project: string): Promise<StreamRecord[]> {
-    const records = Object.values(await this.#redis.hgetall(streamsKey(project))).map(text => JSON.parse(text) as StreamRecord)
+    const records = await this.made(project)
+    if (records.some(({ name }) => name === DEVICES)) return records
+    await this.get(project, DEVICES)
+    return this.made(project)
+  }
+
+  /** As `list`, without what nobody has looked for yet. */
+  async made(project: string): Promise<StreamRecord[]> {
+    const records = Object.values(await this.#redis.hgetall(streamsKey(project))).map(text => this.#parse(text))
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   /** Members that are given take the place of those that were. @throws Failure `not_found`, `conflict` when it changes all the time. */
   async update(project: string, name: string, settings: Partial<StreamSettings>): Promise<StreamRecord> {
+    refuseDevices(name)
     for (let attempt = 0; attempt < 5; attempt++) {
       const before = await this.#redis.hget(streamsKey(project), name)
       if (before === null) throw missing(name)
       const record: StreamRecord = { ...(JSON.parse(before) as StreamRecord), ...settings }
-      if (record.schema) this.#ports.check?.(record.schema)
+      await this.#checkSettings(project, record)
       if ((await this.#redis.streamUpdate(1, streamsKey(project), name, before, JSON.stringify(record))) === 1) {
         this.#known.delete(knownKey(project, name))
         return record
@@ -195,6 +209,7 @@ export class DurableStreams {
 
   /** With its messages, subscriptions and offsets. @throws Failure `not_found`. */
   async remove(project: string, name: string): Promise<void> {
+    refuseDevices(name)
     const before = await this.#redis.hget(streamsKey(project), name)
     if (before === null) throw missing(name)
     const ref = { project, record: JSON.parse(before) as StreamRecord }
@@ -210,6 +225,22 @@ export class DurableStreams {
    * @throws Failure `not_found`; `conflict` with field `owner`; `invalid` with field `schema`; `too_large`; `unavailable`.
    */
   async append(ref: Ref, messages: readonly NewMessage[], { owner = '' }: AppendOptions = {}): Promise<Appended[]> {
+    refuseDevices(ref.record.name)
+    this.#check(ref, messages)
+    return messages.length === 0 ? [] : this.#appends.add(ref, messages, owner)
+  }
+
+  /**
+   * Appends and in the same step moves the place of a consumer of the project's log, so that what is read there is appended once. False:
+   * the place is another one, and nothing was appended.
+   * @throws as `append`.
+   */
+  async appendMoving(ref: Ref, messages: readonly NewMessage[], move: Move): Promise<boolean> {
+    this.#check(ref, messages)
+    return this.#appends.addMoving(ref, messages, move)
+  }
+
+  #check(ref: Ref, messages: readonly NewMessage[]): void {
     const refusal = this.#ports.refusal?.()
     if (refusal) throw refusal
     if (messages.length > MAX_MESSAGES) throw new Failure('too_large', `at most ${MAX_MESSAGES} messages at once, got ${messages.length}`)
@@ -220,7 +251,6 @@ export class DurableStreams {
       checkMessage(message)
       check?.(message.payload)
     }
-    return messages.length === 0 ? [] : this.#appends.add(ref, messages, owner)
   }
 
   /** Strictly after a place (0: from the oldest kept), oldest first, at most 1,000. */
@@ -355,8 +385,4 @@ function offsetField(consumer: string, name: string): string {
 
 function knownKey(project: string, name: string): string {
   return projectKey(project, name)
-}
-
-export function missing(name: string): Failure {
-  return new Failure('not_found', `stream ${name} does not exist`, { field: 'stream' })
 }

@@ -1,11 +1,12 @@
 // Subscriptions: what is kept of them in Redis, apart from who consumes at the moment (dispatch.ts).
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { Failure } from '../../core/failure.ts'
-import { checkSubscriptionName } from '../../core/stream.ts'
+import { Failure, invalid } from '../../core/failure.ts'
+import { checkSubscriptionName, DEVICES, isOwnSubscription } from '../../core/stream.ts'
 import { formatTime } from '../../core/time.ts'
 import { streamKey, subscriptionKey } from './key.ts'
-import { type DurableStreams, missing, type Ref } from './stream.ts'
+import { missing, type Ref } from './record.ts'
+import type { DurableStreams } from './stream.ts'
 
 /**
  * `exclusive`: one consumer · `failover`: one at a time, the next when it leaves · `shared`: each message to any one of them ·
@@ -107,23 +108,38 @@ export const GONE_MS = 5000
 export class Subscriptions {
   readonly #redis: Redis & Scripts
   readonly #streams: DurableStreams
+  readonly #needed: (project: string, start: 'oldest' | 'latest') => Promise<void>
 
-  constructor(redis: Redis, streams: DurableStreams) {
+  /** @param needed told before there is somebody who needs what the devices of a project send as a stream, and again and again meanwhile. */
+  constructor(
+    redis: Redis,
+    streams: DurableStreams,
+    needed: (project: string, start: 'oldest' | 'latest') => Promise<void> = async () => {},
+  ) {
     redis.defineCommand('streamSubscribe', { lua: SUBSCRIBE })
     redis.defineCommand('streamUnsubscribe', { lua: UNSUBSCRIBE })
     redis.defineCommand('streamReset', { lua: RESET })
     this.#redis = redis as Redis & Scripts
     this.#streams = streams
+    this.#needed = needed
   }
 
   /** The one of this name as it is, if there is one. @throws Failure `not_found` for the stream, `too_many`, `invalid`. */
-  async create(ref: Ref, name: string, type: SubscriptionType, start: Start = 'oldest'): Promise<Subscription> {
+  async create(ref: Ref, name: string, type: SubscriptionType, given?: Start, isOwn = false): Promise<Subscription> {
     checkSubscriptionName(name)
+    if (isOwnSubscription(name) && !isOwn) throw invalid('subscription', 'expected a name that does not begin with "telltale."')
+    const start = given ?? (ref.record.name === DEVICES ? 'latest' : 'oldest')
+    await this.need(ref, start)
     const made: Subscription = { name, uid: randomBytes(6).toString('hex'), type, createTime: formatTime(Date.now() * 1000) }
     const keys = [streamKey(ref, 'subs'), streamKey(ref), subscriptionKey(ref, made.uid)]
     const from = typeof start === 'string' ? start : start.seq
     const text = await this.#redis.streamSubscribe(3, ...keys, name, JSON.stringify(made), from, MAX_SUBSCRIPTIONS).catch(refused(ref))
     return JSON.parse(text) as Subscription
+  }
+
+  /** Of the stream of the devices, which is fed only while somebody needs it; of all others nothing. */
+  async need({ project, record }: Ref, start: Start): Promise<void> {
+    if (record.name === DEVICES) await this.#needed(project, start === 'oldest' ? 'oldest' : 'latest')
   }
 
   async find(ref: Ref, name: string): Promise<Subscription | undefined> {
@@ -136,6 +152,11 @@ export class Subscriptions {
     const found = await this.find(ref, name)
     if (!found) throw missingSubscription(name)
     return found
+  }
+
+  /** As `list`, without those that Telltale has for itself. */
+  async listOfClients(ref: Ref): Promise<Subscription[]> {
+    return (await this.list(ref)).filter(({ name }) => !isOwnSubscription(name))
   }
 
   /** In the order of their creation. */
@@ -213,7 +234,7 @@ export class Subscriptions {
    */
   async trim(project: string, nowMs: number, all: boolean): Promise<number> {
     let dropped = 0
-    for (const record of await this.#streams.list(project)) {
+    for (const record of await this.#streams.made(project)) {
       const ref = { project, record }
       const acked = record.retention.untilAcked ? await this.#ackedByAll(ref) : 0
       const to = Math.max(acked, all ? await this.#streams.expired(ref, nowMs) : 0)

@@ -8,7 +8,13 @@ import { checkTime, formatTime } from '../../../packages/core/time.ts'
 import { completed } from './complete.ts'
 
 /** What the topic or the route says of an event; the rest must stand in the payload. */
-export type Place = { readonly project: string; readonly device?: string | undefined; readonly eventType?: string | undefined }
+export type Place = {
+  readonly project: string
+  readonly device?: string | undefined
+  readonly eventType?: string | undefined
+  /** The device of what does not name its own. */
+  readonly elseDevice?: string | undefined
+}
 
 /** A valid event, ready for the log. */
 export type Incoming = {
@@ -99,7 +105,7 @@ function parseJson(text: string, place: Place): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    if (place.device !== undefined && place.eventType !== undefined && BARE_WORD.test(text)) return text
+    if ((place.device ?? place.elseDevice) !== undefined && place.eventType !== undefined && BARE_WORD.test(text)) return text
     throw notJson(error)
   }
 }
@@ -126,7 +132,8 @@ function textOf(value: unknown): string {
 
 type Parts = { device: string; eventType: string; data: EventData; eventId: string | undefined; timestamp: unknown }
 
-function toEvent(value: unknown, place: Place, clock: Clock): Incoming {
+function toEvent(value: unknown, given: Place, clock: Clock): Incoming {
+  const place = withDevice(value, given)
   const parts = isObject(value) && isWhole(value, place) ? wholeParts(value, place) : dataParts(value, withType(value, place))
   const nowUs = clock.nowUs()
   const sentUs = sentTime(parts)
@@ -157,6 +164,16 @@ function keyOf(content: string, parts: Parts, sentUs: number | undefined): strin
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function withDevice(value: unknown, place: Place): Place {
+  const { device, elseDevice } = place
+  if (device !== undefined || elseDevice === undefined || namesDevice(value)) return place
+  return { ...place, device: elseDevice }
+}
+
+function namesDevice(value: unknown): boolean {
+  return isObject(value) && Object.hasOwn(value, 'data') && (Object.hasOwn(value, 'targetName') || Object.hasOwn(value, 'device'))
 }
 
 /** A whole event names its data. Where the place leaves the device open nothing else will do. */

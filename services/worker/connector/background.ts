@@ -64,7 +64,7 @@ export class Background {
   }
 
   /** Ends the tasks of which everything has been tried; what was not taken is tried again like any other event. */
-  end(open: Open): void {
+  end(open: Pick<Open, 'untried'>): void {
     for (const task of this.#tasks.filter(({ lane }) => lane.ended() && open.untried(lane.prefix) === 0)) {
       this.#tasks.splice(this.#tasks.indexOf(task), 1)
       this.#ended.push(task)

@@ -1,5 +1,7 @@
 // One project with data connectors on a real Redis, pushed to a real receiver: what the tests of this folder share.
 import { onTestFinished } from 'vitest'
+import { Failure } from '../../../packages/core/failure.ts'
+import { DurableStreams } from '../../../packages/log/durable/stream.ts'
 import { batchOf, freshProject, type TestRedis } from '../../../packages/log/fixture.ts'
 import { Followers } from '../../../packages/log/follow.ts'
 import { Log } from '../../../packages/log/log.ts'
@@ -14,6 +16,7 @@ export type Bench = {
   readonly project: string
   readonly log: Log
   readonly connectors: Connectors
+  readonly streams: DurableStreams
   readonly receiver: PushReceiver
   readonly ports: ConnectorPorts
   /** What pushes; `update` is not called by itself. */
@@ -36,6 +39,10 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
   const { redis } = server
   const [project, log, connectors, outbound] = [freshProject(), new Log(redis, []), new Connectors(redis), new Outbound('all')]
   const receiver = await startPushReceiver()
+  const check = () => () => {
+    throw new Failure('invalid', 'not so', { field: 'schema' })
+  }
+  const streams = new DurableStreams(redis, { check })
   const disabled: string[] = []
   let [troubles, followers] = [0, 0]
   const following = new Followers({ log, connect: () => server.connect(), troubled: () => undefined })
@@ -58,6 +65,9 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
     },
     target: ({ url, headers, signatureSecret }) => ({ url: new URL(url), secret: signatureSecret, headers: JSON.parse(headers) }),
     attempted: () => undefined,
+    append: async (of, stream, messages, move) =>
+      streams.appendMoving({ project: of, record: await streams.get(of, stream) }, messages, move),
+    isFed: async () => false,
     disabled: async (_, id) => void disabled.push(id),
     giveUpMs: 60_000,
     ...more,
@@ -72,6 +82,7 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
     project,
     log,
     connectors,
+    streams,
     receiver,
     ports,
     push,

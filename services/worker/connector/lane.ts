@@ -1,5 +1,6 @@
 // A lane: events in their order, on their way to one connector. This one comes from the log, live or a range of it again.
 import { compareIds, type LogEvent } from '../../../packages/log/entry.ts'
+import type { TaskName } from '../../../packages/state/connector.ts'
 import { LAST_INDEX, type LogPlace } from '../../../packages/store/store.ts'
 import { freshItem, type Item, type Prefix } from './open.ts'
 
@@ -15,6 +16,20 @@ export interface Lane {
   ended(): boolean
   /** Everything up to here has been handed out; what to begin again with. */
   place(): string
+}
+
+/** Takes events out of its lanes to where one connector wants them: a program's URL, or a durable stream. */
+export interface Carrier {
+  /** Whether this task is under way, or has ended and that is not noted yet. */
+  has(name: TaskName, id: string): boolean
+  /** @param events carried in an earlier life. */
+  addTask(name: TaskName, id: string, lane: Lane, events: number): void
+  /** Events were gone before they could be carried. */
+  missed(): void
+  /** Anything has changed: goes on if it can. */
+  pump(): void
+  /** Notes how far it has come, and carries nothing more. Idempotent. */
+  stop(): Promise<void>
 }
 
 /** What follows a place, in order. */

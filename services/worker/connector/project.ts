@@ -1,6 +1,9 @@
 // One project's connectors as they are pushed to: a tail of its log for all, and a pusher for each that is active.
+
+import { DEVICES } from '../../../packages/core/stream.ts'
+import type { NewMessage } from '../../../packages/log/durable/message.ts'
 import type { Follow, Follower } from '../../../packages/log/follow.ts'
-import type { Log } from '../../../packages/log/log.ts'
+import type { Log, Move } from '../../../packages/log/log.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
 import { newId } from '../../../packages/runtime/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
@@ -14,9 +17,12 @@ import {
   targetOf,
 } from '../../../packages/state/connector.ts'
 import { DeviceCache, type Devices } from '../../../packages/state/device.ts'
+import { FEED } from '../../../packages/state/feed.ts'
 import type { ReadingStore } from '../../../packages/store/store.ts'
 import { attempt, bodyOf, type Outcome, type Target } from './attempt.ts'
-import { type Lane, LogLane } from './lane.ts'
+import { Copier } from './copy.ts'
+import { type Carrier, type Lane, LogLane } from './lane.ts'
+import { messageOf } from './message.ts'
 import { type Item, Open } from './open.ts'
 import { Pusher } from './push.ts'
 import { SyncLane, type SyncPorts } from './sync.ts'
@@ -35,6 +41,10 @@ export type ConnectorPorts = {
   /** Opens what is sealed. */
   target(connector: Connector): Target
   attempted(ok: boolean): void
+  /** Into this durable stream, see copy.ts. */
+  append(project: string, stream: string, messages: readonly NewMessage[], move: Move): Promise<boolean>
+  /** Whether somebody needs the device events as a durable stream. */
+  isFed(project: string): Promise<boolean>
   /** For the audit: nobody asked for it. */
   disabled(project: string, connector: string): Promise<void>
   /** A connector without a success for this long is disabled; an event that is refused for this long is dropped. */
@@ -44,7 +54,20 @@ export type ConnectorPorts = {
 /** `none`: it has no connectors. `idle`: none is active. `partly`: not all that are could be opened. */
 export type Pushing = 'none' | 'idle' | 'active' | 'partly'
 
-type Pushed = { readonly text: string; readonly pusher: Pusher; readonly quiet: () => void }
+type Pushed = { readonly text: string; readonly carrier: Carrier; readonly quiet: () => void }
+
+/** Copies everything into the stream that every project has; see packages/state/feed.ts. */
+const FEEDING: Connector = {
+  id: FEED,
+  displayName: '',
+  status: 'ACTIVE',
+  events: [],
+  labels: [],
+  url: '',
+  headers: '',
+  signatureSecret: '',
+  stream: DEVICES,
+}
 
 export class ProjectPush {
   readonly #ports: ConnectorPorts
@@ -65,7 +88,8 @@ export class ProjectPush {
   /** Looks at what is wanted now, and makes it so: first of all, what is not wanted any more ends. */
   async update(): Promise<Pushing> {
     const all = await this.#ports.connectors.list(this.#project)
-    const active = all.filter(({ status }) => status === 'ACTIVE')
+    const isFed = await this.#ports.isFed(this.#project)
+    const active = [...all.filter(({ status }) => status === 'ACTIVE'), ...(isFed ? [FEEDING] : [])]
     const texts = new Map(active.map(connector => [connector.id, textOf(connector)]))
     await this.#close([...this.#pushed].filter(([id, { text }]) => texts.get(id) !== text).map(([id]) => id))
     if (active.length === 0) {
@@ -112,36 +136,36 @@ export class ProjectPush {
   async #ensure(connector: Connector): Promise<void> {
     const { id } = connector
     const { tasks, failing } = await this.#ports.connectors.progress(this.#project, connector)
-    const pusher = this.#pushed.get(id)?.pusher ?? (await this.#open(connector, failing))
+    const carrier = this.#pushed.get(id)?.carrier ?? (await this.#open(connector, failing))
     for (const name of ['replay', 'sync'] as const) {
       const task = tasks[name]
-      if (pusher && task && !task.done && !pusher.has(name, task.id)) this.#addTask(pusher, connector, name, task)
+      if (carrier && task && !task.done && !carrier.has(name, task.id)) this.#addTask(carrier, connector, name, task)
     }
   }
 
-  async #open(connector: Connector, failing: Failing | undefined): Promise<Pusher | undefined> {
-    const { log, connectors } = this.#ports
+  async #open(connector: Connector, failing: Failing | undefined): Promise<Carrier | undefined> {
     const { id } = connector
-    const place = await log.place(this.#project, consumerOf(id))
+    const place = await this.#ports.log.place(this.#project, consumerOf(id))
     // Disabled a moment ago.
     if (place === '') return undefined
-    const open = new Open(await connectors.open(this.#project, id), Date.now() - performance.now())
-    const live = this.#logLane(connector, 'l', undefined, place.slice(0, place.lastIndexOf(' ')), () => pusher.missed())
-    const target = this.#ports.target(connector)
-    const post = (item: Item, signal: AbortSignal) => this.#post(connector, target, item, signal)
-    const lost = (reason: string) => this.#lost(id, pusher, reason)
-    const pusher = new Pusher({ ...this.#pushPorts(connector), open, live, post, lost }, place, failing)
+    const live = this.#logLane(connector, 'l', undefined, place.slice(0, place.lastIndexOf(' ')), () => carrier.missed())
+    const ports = { ...this.#carrierPorts(connector), live, lost: (reason: string) => this.#lost(id, carrier, reason) }
+    const { stream } = connector
+    const carrier =
+      stream === undefined
+        ? new Pusher({ ...ports, ...(await this.#pushPorts(connector)) }, place, failing)
+        : new Copier({ ...ports, ...this.#copyPorts(connector, stream) }, place, failing)
     const quiet = this.#tail.onArrival(() => {
       live.ring()
-      pusher.pump()
+      carrier.pump()
     })
-    this.#pushed.set(id, { text: textOf(connector), pusher, quiet })
-    pusher.pump()
-    return pusher
+    this.#pushed.set(id, { text: textOf(connector), carrier, quiet })
+    carrier.pump()
+    return carrier
   }
 
-  #pushPorts(connector: Connector) {
-    const { log, logger, attempted, giveUpMs } = this.#ports
+  #carrierPorts(connector: Connector) {
+    const { log, logger, attempted } = this.#ports
     const project = this.#project
     const { id } = connector
     return {
@@ -149,15 +173,34 @@ export class ProjectPush {
       project,
       id,
       target: targetOf(connector),
-      giveUp: (detail: string) => this.#giveUp(connector, detail),
-      dropped: ({ key, device }: Item, detail: string, count: number) =>
-        logger.warn({ project, dataconnector: id, event: key, device, detail, count }, 'events not pushed'),
       attempted,
       troubled: (error: Error) => logger.warn({ project, dataconnector: id, reason: error.message }, 'data connector waits'),
       nowMs: () => performance.now(),
       wallMs: () => Date.now(),
       random: Math.random,
+    }
+  }
+
+  async #pushPorts(connector: Connector) {
+    const { connectors, logger, giveUpMs } = this.#ports
+    const project = this.#project
+    const { id } = connector
+    const target = this.#ports.target(connector)
+    return {
+      open: new Open(await connectors.open(project, id), Date.now() - performance.now()),
+      post: (item: Item, signal: AbortSignal) => this.#post(connector, target, item, signal),
+      giveUp: (detail: string) => this.#giveUp(connector, detail),
+      dropped: ({ key, device }: Item, detail: string, count: number) =>
+        logger.warn({ project, dataconnector: id, event: key, device, detail, count }, 'events not pushed'),
       giveUpMs,
+    }
+  }
+
+  #copyPorts(connector: Connector, stream: string) {
+    return {
+      message: async ({ device, frame }: Item) =>
+        messageOf(connector, device, connector.labels.length === 0 ? undefined : await this.#tail.device(device), frame),
+      append: (messages: readonly NewMessage[], move: Move) => this.#ports.append(this.#project, stream, messages, move),
     }
   }
 
@@ -181,21 +224,21 @@ export class ProjectPush {
     logger.warn({ project: this.#project, dataconnector: id, detail }, 'data connector disabled')
   }
 
-  #lost(id: string, pusher: Pusher, reason: string): void {
+  #lost(id: string, carrier: Carrier, reason: string): void {
     this.#ports.logger.debug({ project: this.#project, dataconnector: id, reason }, 'data connector let go')
     const pushed = this.#pushed.get(id)
-    if (pushed?.pusher !== pusher) return
+    if (pushed?.carrier !== carrier) return
     pushed.quiet()
     this.#pushed.delete(id)
     this.#troubled()
   }
 
-  #addTask(pusher: Pusher, connector: Connector, name: TaskName, { id, range, place, events }: Task): void {
+  #addTask(carrier: Carrier, connector: Connector, name: TaskName, { id, range, place, events }: Task): void {
     const wants = wantsOf(connector)
     const lane: Lane = range
-      ? this.#logLane(connector, 'r', range.until, place === '' ? range.after : place, () => pusher.missed())
+      ? this.#logLane(connector, 'r', range.until, place === '' ? range.after : place, () => carrier.missed())
       : new SyncLane(this.#ports.sync, this.#project, wants, devices => this.#tail.meet(devices), place)
-    pusher.addTask(name, id, lane, events)
+    carrier.addTask(name, id, lane, events)
   }
 
   #logLane(connector: Connector, prefix: 'l' | 'r', until: string | undefined, place: string, count: () => void): LogLane {
@@ -224,7 +267,7 @@ export class ProjectPush {
     if (!pushed) return
     this.#pushed.delete(id)
     pushed.quiet()
-    await pushed.pusher.stop()
+    await pushed.carrier.stop()
   }
 }
 
