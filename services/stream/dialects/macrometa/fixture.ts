@@ -14,6 +14,7 @@ import { addMacrometa } from './macrometa.ts'
 export type Node = {
   readonly key: Key
   readonly port: number
+  readonly identity: Identity
   url(): string
   http(path: string, ask?: Ask): Promise<Answer>
   /** Producers that are connected, as `project stream producer`. */
@@ -62,6 +63,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
   return {
     key: KEY,
     port,
+    identity,
     url: () => url,
     http: async (path, ask = {}) => {
       const response = await fetch(`${url}${path}`, ask)

@@ -316,6 +316,18 @@ describe.skipIf(installed === undefined)('two nodes', () => {
     await elsewhere.produce(topic, 'producerName=one')
   })
 
+  test('end a WebSocket with the token that it was opened by', async () => {
+    const topic = await newStream()
+    const { keyId, secret } = nodes[0].key
+    const caller = await nodes[0].identity.verify(keyId, secret)
+    const otp = caller && (await nodes[0].identity.issueOtp({ ...caller, expiresMs: Date.now() + 3000 }))
+    const reader = await elsewhere.open(address('reader', topic, { query: `otp=${otp}` }), '')
+    expect(await reader.closed).toEqual({
+      code: 4005,
+      reason: 'Client is not authenticated: the access token expired: come back with a new one',
+    })
+  })
+
   test('take a one-time password once between them', async () => {
     const topic = await newStream()
     const { json } = await ask('POST', '/apid/otp')
