@@ -54,6 +54,7 @@ import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
 import { Streams } from './stream/stream.ts'
+import { openUpgrades } from './stream/upgrade.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
@@ -189,9 +190,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
   if (config.roles.has('stream')) {
-    addStreamRoutes(app, streams)
-    // The directory of live streams is told here that something was produced.
-    const dialects = { ...parts.durable, identity, cursorKey: await log.cursorKey(), nowUs, produced: () => undefined }
+    const upgrades = openUpgrades(app)
+    addStreamRoutes(app, streams, upgrades)
+    const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
+    // The directory of live streams is told here that something was produced, and who is connected to produce.
+    const directory = { produced: () => undefined, connected: () => () => undefined }
+    const dialects = { ...parts.durable, ...directory, identity, upgrades, redis: quick, cursorKey: await log.cursorKey(), nowUs, troubled }
     addDialects(app, dialects, { ...config, root: !config.roles.has('console') })
   }
   if (config.roles.has('console')) {

@@ -7,7 +7,7 @@ export type TestCertificate = { readonly cert: string; readonly certPath: string
 
 const DAY_MS = 86_400_000
 
-/** For `localhost`; writes `{name}.cert.pem` and `{name}.key.pem`. */
+/** For `localhost`, also as clients of Macrometa call it; writes `{name}.cert.pem` and `{name}.key.pem`. */
 export async function makeCertificate(dir: string, name: string, days = 365): Promise<TestCertificate> {
   const notAfterDate = new Date(Date.now() + days * DAY_MS)
   const notBeforeDate = new Date(Math.min(Date.now(), notAfterDate.getTime()) - 10 * DAY_MS)
@@ -16,7 +16,7 @@ export async function makeCertificate(dir: string, name: string, days = 365): Pr
     algorithm: 'sha256',
     notBeforeDate,
     notAfterDate,
-    extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: 'localhost' }] }],
+    extensions: [{ name: 'subjectAltName', altNames: ['localhost', 'api-localhost'].map(value => ({ type: 2, value })) }],
   })
   const certPath = join(dir, `${name}.cert.pem`)
   const keyPath = join(dir, `${name}.key.pem`)

@@ -175,6 +175,9 @@ describe('the proxy', () => {
     ['/v2/projects/p/devices:batchUpdate', 'console'],
     ['/v2/projects/p/alarms/a:acknowledge', 'console'],
     ['/console/session', 'console'],
+    ['/_fabric/_system/_api/streams', 'stream'],
+    ['/_ws/ws/v2/producer/persistent/default/c8global._system/c8globals.a', 'stream'],
+    ['/apid/otp', 'stream'],
     ['/', 'console'],
   ])('sends %s to the %s', (path, role) => {
     expect(/proxy_pass http:\/\/\$(\w+);/.exec(locationOf(path))?.[1]).toBe(role)
@@ -183,8 +186,10 @@ describe('the proxy', () => {
   })
 
   it('lets streams be WebSockets', () => {
-    expect(locationOf('/v2/projects/p/devices:stream')).toContain('proxy_set_header Upgrade $http_upgrade;')
-    expect(locationOf('/v2/projects/p/devices:stream')).toContain('proxy_set_header Connection $upgrading;')
+    for (const path of ['/v2/projects/p/devices:stream', '/_ws/ws/v2/reader/x']) {
+      expect(locationOf(path)).toContain('proxy_set_header Upgrade $http_upgrade;')
+      expect(locationOf(path)).toContain('proxy_set_header Connection $upgrading;')
+    }
   })
 
   it('keeps metrics to itself', () => expect(locationOf('/metrics')).toContain('return 404'))

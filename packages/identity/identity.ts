@@ -7,6 +7,7 @@ import { Accounts, type Holder } from '../state/account.ts'
 import { Members, type Role } from '../state/member.ts'
 import { readChanges, type Scope } from '../state/registry.ts'
 import { endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
+import { Otps } from './otp.ts'
 import { type Lifetimes, type Pair, Pairs } from './pair.ts'
 import type { Caller } from './role.ts'
 import { deriveKey, Seal } from './seal.ts'
@@ -58,6 +59,7 @@ export class Identity {
   readonly #seal: Seal
   readonly #sessions: Tokens
   readonly #access: Tokens
+  readonly #otps: Otps
   readonly #pairs: Pairs
   readonly #watches: Watches
   #place = ''
@@ -70,6 +72,7 @@ export class Identity {
   constructor(redis: Redis, secretKey: string, troubled: Troubled = warn) {
     this.#redis = redis
     this.#accounts = new Accounts(redis)
+    this.#otps = new Otps(redis)
     this.#seal = new Seal(secretKey)
     this.#sessions = new Tokens(deriveKey(secretKey, 'telltale console sessions'), 'console', SESSION_SECONDS)
     this.#access = new Tokens(deriveKey(secretKey, 'telltale access tokens'), 'telltale', ACCESS_SECONDS)
@@ -193,6 +196,26 @@ export class Identity {
       return { secret: this.unseal(key.secret), names: [account.email, account.id], proof: known.caller.proof ?? '' }
     })
     return 'error' in checked ? checked : { token: await this.#access.sign({ ...checked, id: '' }), seconds: ACCESS_SECONDS }
+  }
+
+  /** An access token for a verified caller: of dialects whose clients sign in with a name and a password. */
+  async startAccess({ keyId, proof = '' }: Caller, extra?: Readonly<Record<string, string>>): Promise<AccessToken> {
+    return { token: await this.#access.sign({ keyId, proof, id: '' }, ACCESS_SECONDS, extra), seconds: ACCESS_SECONDS }
+  }
+
+  /** A password for the same caller that works once, within a minute, on any node. */
+  async issueOtp(caller: Caller): Promise<string> {
+    return this.#otps.issue(caller)
+  }
+
+  /** The caller that it was issued to, unless what they were proven by has ended. */
+  async redeemOtp(otp: string): Promise<Caller | undefined> {
+    const proven = await this.#otps.redeem(otp)
+    if (!proven || (proven.expiresMs ?? Number.POSITIVE_INFINITY) <= Date.now()) return undefined
+    const known = await this.#keys.look(proven.keyId)
+    if (!known) return undefined
+    const shown = { ...known.caller, ...proven }
+    return endOf(shown, known) === undefined ? shown : undefined
   }
 
   /** A pair of tokens for a verified caller. */

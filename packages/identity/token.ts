@@ -43,9 +43,15 @@ export class Tokens {
     this.seconds = seconds
   }
 
-  async sign({ keyId, proof, id, project, renewableMs }: Omit<Claims, 'expiresMs'>, seconds = this.seconds): Promise<string> {
+  /** @param extra claims that clients read and we do not. */
+  async sign(
+    { keyId, proof, id, project, renewableMs }: Omit<Claims, 'expiresMs'>,
+    seconds = this.seconds,
+    extra: Readonly<Record<string, string>> = {},
+  ): Promise<string> {
     const nowSeconds = Math.floor(Date.now() / 1000)
     const claims = {
+      ...extra,
       sub: keyId,
       aud: this.#audience,
       iat: nowSeconds,

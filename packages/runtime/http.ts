@@ -27,6 +27,7 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     guesses: Guesses
+    shapes: Shape[]
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
@@ -41,6 +42,9 @@ declare module 'fastify' {
 }
 
 export type Limit = 'manage' | 'ingest'
+/** What a refusal looks like to clients of a dialect. */
+export type Refusal = { readonly status: number; readonly body: unknown }
+export type Shape = { readonly path: RegExp; refuse(failure: Failure, status: number): Refusal }
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -104,7 +108,9 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       void reply.headers({ 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
       void sendFailure(toFailure(error, request), request, reply)
     },
-  }).withTypeProvider<TypeBoxTypeProvider>()
+  })
+    .decorate('shapes', [])
+    .withTypeProvider<TypeBoxTypeProvider>()
 }
 
 export type HttpApp = ReturnType<typeof create>
@@ -335,11 +341,23 @@ export function toFailure(error: FastifyError, request: FastifyRequest): Failure
   return new Failure('setup', 'internal error')
 }
 
+/** Every refusal under these paths has this shape, also of what is no route (contracts.md 6.0). */
+export function shapeErrors(app: HttpApp, path: RegExp, refuse: Shape['refuse']): void {
+  app.shapes.push({ path, refuse })
+}
+
 function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const status = STATUS[failure.code]
+  const path = pathOf(request)
+  const shape = request.server.shapes.find(one => one.path.test(path))
+  const { status, body } = shape?.refuse(failure, STATUS[failure.code]) ?? refusalOf(failure, path)
   sayWhen(failure, reply)
   if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
-  return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
+  return reply.status(status).send(body)
+}
+
+function refusalOf(failure: Failure, path: string): Refusal {
+  const status = STATUS[failure.code]
+  return { status, body: failureBody(failure, status, path.endsWith(':stream')) }
 }
 
 /** When to try again, where that makes sense. */

@@ -10,7 +10,7 @@ import type { Format, Subject } from './frame.ts'
 import { AlarmStreamParameters, parseStreamQuery, StreamParameters } from './query.ts'
 import { type ByteSink, socketSink, TOO_SLOW } from './sink.ts'
 import type { Ready, Streams } from './stream.ts'
-import { openUpgrades, type Upgrades } from './upgrade.ts'
+import type { Upgrades } from './upgrade.ts'
 
 type Route = { readonly project: string; readonly device?: string }
 type Query = Static<typeof StreamParameters>
@@ -29,8 +29,7 @@ const Frame = Type.Object(
   },
 )
 
-export function addStreamRoutes(app: HttpApp, streams: Streams): void {
-  const upgrades = openUpgrades(app)
+export function addStreamRoutes(app: HttpApp, streams: Streams, upgrades: Upgrades): void {
   const response = { 200: Frame }
   const querystring = StreamParameters
   app.get(

@@ -11,9 +11,14 @@ export type Upgrades = {
   wants(request: IncomingMessage): boolean
   /** @throws Failure `forbidden` (another site's page), `invalid`; the request is then answered as usual. */
   check(request: IncomingMessage, byCookie: boolean): void
-  /** Answers 101. From here on the raw socket carries frames. */
-  accept(request: IncomingMessage): { readonly peer: WebSocket; readonly socket: Socket }
+  /**
+   * Answers 101. From here on the raw socket carries frames. A longer message closes it with 1009, as other breaches of RFC 6455 do with
+   * the codes of theirs.
+   */
+  accept(request: IncomingMessage, maxMessageBytes?: number): Accepted
 }
+
+export type Accepted = { readonly peer: WebSocket; readonly socket: Socket }
 
 type Waiting = { readonly socket: Socket; readonly head: Buffer; readonly response: ServerResponse }
 
@@ -26,8 +31,12 @@ const CLOSE_MS = 5000
 
 export function openUpgrades(app: HttpApp): Upgrades {
   const waiting = new WeakMap<IncomingMessage, Waiting>()
-  const limits = { maxPayload: MAX_MESSAGE_BYTES, maxPendingAutoPongs: MAX_PONGS, closeTimeout: CLOSE_MS }
-  const server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits })
+  const servers = new Map<number, WebSocketServer>()
+  const serverFor = (maxPayload: number) => {
+    const server = servers.get(maxPayload) ?? openServer(maxPayload)
+    servers.set(maxPayload, server)
+    return server
+  }
   app.server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => socket.destroy())
     if (request.headers.upgrade?.toLowerCase() !== 'websocket') return passOver(app, request, socket, head)
@@ -44,19 +53,24 @@ export function openUpgrades(app: HttpApp): Upgrades {
       checkHandshake(request)
       if (byCookie) checkOrigin(request)
     },
-    accept: request => {
+    accept: (request, maxMessageBytes = MAX_MESSAGE_BYTES) => {
       const { socket, head, response } = waiting.get(request) as Waiting
       waiting.delete(request)
       response.detachSocket(socket)
       let peer: WebSocket | undefined
       // Without verifyClient and for a checked handshake `ws` calls back at once.
-      server.handleUpgrade(request, socket, head, opened => {
+      serverFor(maxMessageBytes).handleUpgrade(request, socket, head, opened => {
         peer = opened
       })
       if (!peer) throw new Failure('invalid', 'the WebSocket handshake failed')
       return { peer, socket }
     },
   }
+}
+
+function openServer(maxPayload: number): WebSocketServer {
+  const limits = { maxPayload, maxPendingAutoPongs: MAX_PONGS, closeTimeout: CLOSE_MS }
+  return new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits })
 }
 
 /** Also of a peer that never ends its side, or takes nothing: the server's sockets may stay half open, and nobody reads this one. */

@@ -1,8 +1,10 @@
 // What the dialects stand on, handed in by the wiring.
+import type { Redis } from 'ioredis'
 import type { Identity } from '../../../packages/identity/identity.ts'
 import type { Dispatch } from '../../../packages/log/durable/dispatch.ts'
 import type { DurableStreams } from '../../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../../packages/log/durable/subscription.ts'
+import type { Upgrades } from '../upgrade.ts'
 
 export type DialectPorts = {
   readonly streams: DurableStreams
@@ -14,4 +16,11 @@ export type DialectPorts = {
   nowUs(): number
   /** Somebody has just appended to this stream: a directory of live streams wants to know. */
   produced(project: string, stream: string): void
+  /** The same of a producer that stays connected; returns what says that it is no more. */
+  connected(project: string, stream: string, producer: string): () => void
+  readonly upgrades: Upgrades
+  /** Fails at once while Redis is away. */
+  readonly redis: Redis
+  /** What is no failure of a caller's. */
+  troubled(error: unknown): void
 }

@@ -1,0 +1,81 @@
+// A node of the dialect in this process: the real routes over real sockets, on a Redis of the tests.
+import type { AddressInfo } from 'node:net'
+import { Identity } from '../../../../packages/identity/identity.ts'
+import { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
+import { DurableStreams } from '../../../../packages/log/durable/stream.ts'
+import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
+import type { TestRedis } from '../../../../packages/log/fixture.ts'
+import { openHttp } from '../../../../packages/runtime/http.ts'
+import { openLogger } from '../../../../packages/runtime/logger.ts'
+import type { Answer, Ask, Key } from '../../../../test/world.ts'
+import { openUpgrades } from '../../upgrade.ts'
+import { addMacrometa } from './macrometa.ts'
+
+export type Node = {
+  readonly key: Key
+  readonly port: number
+  readonly identity: Identity
+  url(): string
+  http(path: string, ask?: Ask): Promise<Answer>
+  /** Producers that are connected, as `project stream producer`. */
+  readonly producers: Set<string>
+  readonly troubles: unknown[]
+  stop(): Promise<void>
+}
+
+const KEY = { keyId: 'boss', secret: 'secret-of-the-boss' }
+
+export async function openNode(server: TestRedis): Promise<Node> {
+  const redis = await server.connect('producer')
+  const troubles: unknown[] = []
+  const troubled = (error: unknown) => void troubles.push(error)
+  const identity = new Identity(redis, 'k'.repeat(32), troubled)
+  await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
+  const streams = new DurableStreams(redis)
+  const subscriptions = new Subscriptions(redis, streams)
+  const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
+  const limits = { manage: undefined, ingest: undefined }
+  const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })
+  const producers = new Set<string>()
+  const connected = (...names: readonly string[]) => {
+    producers.add(names.join(' '))
+    return () => void producers.delete(names.join(' '))
+  }
+  const upgrades = openUpgrades(app)
+  const produced = () => undefined
+  const ports = {
+    streams,
+    subscriptions,
+    dispatch,
+    identity,
+    upgrades,
+    redis,
+    cursorKey: '',
+    nowUs: () => Date.now() * 1000,
+    produced,
+    connected,
+    troubled,
+  }
+  addMacrometa(app, ports, { publicUrl: undefined, streamLimit: 200 })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const url = `http://127.0.0.1:${port}`
+  return {
+    key: KEY,
+    port,
+    identity,
+    url: () => url,
+    http: async (path, ask = {}) => {
+      const response = await fetch(`${url}${path}`, ask)
+      const text = await response.text()
+      return { status: response.status, headers: response.headers, text, json: JSON.parse(text) as Answer['json'] }
+    },
+    producers,
+    troubles,
+    stop: async () => {
+      await app.close()
+      await dispatch.stop()
+      await identity.close()
+    },
+  }
+}

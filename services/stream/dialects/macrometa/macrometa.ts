@@ -1,0 +1,83 @@
+// The dialect of Macrometa (contracts.md 2): streams over REST, and over WebSockets that speak as Pulsar's do.
+import { Failure } from '../../../../packages/core/failure.ts'
+import { requireRole } from '../../../../packages/identity/identity.ts'
+import type { Ref } from '../../../../packages/log/durable/stream.ts'
+import { type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
+import { Claims } from '../../../../packages/state/claim.ts'
+import { Lifetimes } from '../../../../packages/state/lifetime.ts'
+import type { DialectPorts } from '../port.ts'
+import { addAccountRoutes } from './account.ts'
+import { Consumer } from './consumer.ts'
+import { consumerOptions, producerOptions, readerOptions } from './option.ts'
+import { Producer } from './producer.ts'
+import { Reader } from './reader.ts'
+import { addRestRoutes, findRef } from './rest.ts'
+import { PATHS, refuse } from './shape.ts'
+import { type Opening, type Session, Sockets } from './socket.ts'
+import { parseTopic } from './topic.ts'
+
+export type MacrometaSettings = {
+  /** As people outside call this installation. */
+  readonly publicUrl: string | undefined
+  /** Open WebSockets that one key may have in this process. */
+  readonly streamLimit: number
+}
+
+/** Closes its WebSockets before the server stops listening. */
+export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, streamLimit }: MacrometaSettings): void {
+  const { identity, streams, subscriptions, dispatch, redis, produced, troubled } = ports
+  const sockets = new Sockets(ports, streamLimit)
+  const claims = new Claims(redis, troubled)
+  const lifetimes = new Lifetimes(redis)
+  shapeErrors(app, PATHS, refuse)
+  addAccountRoutes(app, { identity, publicUrl })
+  addRestRoutes(app, {
+    identity,
+    streams,
+    subscriptions,
+    lifetimes,
+    produced,
+    settled: (project, stream) => sockets.settled(project, stream),
+  })
+  sockets.addRoute(app, 'producer', async opening => openProducer(ports, claims, opening))
+  sockets.addRoute(app, 'consumer', async ({ caller, place, query }) => {
+    const ref = await findRef(streams, place.tenant, place.topic)
+    const { deadLetter, ...options } = consumerOptions(query)
+    // It writes to another stream, and makes it.
+    if (options.maxRedeliveries > 0) requireRole(caller, place.tenant, 'developer')
+    const consumer = new Consumer({ dispatch, subscriptions, troubled }, ref, place.subscription)
+    await consumer.join({ ...options, deadLetter: deadLetter === undefined ? undefined : streamOf(deadLetter, place.topic.local) })
+    return consumer
+  })
+  sockets.addRoute(app, 'reader', async ({ place, query }) => {
+    const ref = await findRef(streams, place.tenant, place.topic)
+    const reader = new Reader({ streams, dispatch, troubled }, ref)
+    await reader.open(readerOptions(query))
+    return reader
+  })
+  app.addHook('preClose', () => sockets.stop())
+}
+
+async function openProducer(ports: DialectPorts, claims: Claims, { caller, place, query }: Opening): Promise<Session> {
+  const ref = await findRef(ports.streams, place.tenant, place.topic)
+  const { name, maxPending } = producerOptions(query)
+  let producer: Producer | undefined
+  const claim = name === undefined ? undefined : await claims.take(place.tenant, claimOf(ref, name), () => producer?.lost())
+  if (name !== undefined && !claim) throw new Failure('conflict', `producer ${name} is connected to this stream already`)
+  const leave = ports.connected(place.tenant, place.topic.stream, name ?? caller.keyId)
+  producer = new Producer(ports, ref, name ?? caller.keyId, maxPending, async () => {
+    leave()
+    await claim?.release()
+  })
+  return producer
+}
+
+function claimOf({ record }: Ref, name: string): string {
+  return `producer:${record.uid}:${name}`
+}
+
+/** Named as a topic, as Pulsar's whole address of one, or as a stream of the same kind. */
+function streamOf(given: string, local: boolean): string {
+  const topic = given.replace(/^persistent:\/\/[^/]+\/[^/]+\//, '')
+  return parseTopic(topic)?.stream ?? (local ? `c8locals.${topic}` : topic)
+}

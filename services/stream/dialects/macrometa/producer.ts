@@ -1,0 +1,138 @@
+// A producer's WebSocket: messages in, one answer to each, in their order, once they are on disk.
+import { Failure } from '../../../../packages/core/failure.ts'
+import { formatMessageId, type NewMessage } from '../../../../packages/log/durable/message.ts'
+import type { Appended, DurableStreams, Ref } from '../../../../packages/log/durable/stream.ts'
+import { translate } from '../../../../packages/redis/index.ts'
+import { type Context, type Fault, faultFrame, okFrame, parseSent, type Sent } from './frame.ts'
+import type { Outlet } from './outlet.ts'
+import type { Session } from './socket.ts'
+
+export type ProducerPorts = {
+  readonly streams: Pick<DurableStreams, 'append'>
+  /** What is no failure of the caller's. */
+  troubled(error: unknown): void
+}
+
+type Outcome = Appended | Failure
+
+/** Of one append. */
+const MAX_MESSAGES = 1000
+const MAX_BYTES = 8 * 1024 * 1024
+
+export class Producer implements Session {
+  readonly #ports: ProducerPorts
+  readonly #ref: Ref
+  readonly #name: string
+  readonly #maxPending: number
+  #pending: Sent[] = []
+  #pendingBytes = 0
+  #appending: Promise<void> | undefined
+  #outlet: Outlet | undefined
+  readonly #release: () => Promise<void>
+
+  /** @param release called once all that was heard is appended. */
+  constructor(ports: ProducerPorts, ref: Ref, name: string, maxPending: number, release: () => Promise<void>) {
+    this.#ports = ports
+    this.#ref = ref
+    this.#name = name
+    this.#maxPending = maxPending
+    this.#release = release
+  }
+
+  begin(outlet: Outlet): void {
+    this.#outlet = outlet
+    outlet.onDrain(() => this.#listen())
+  }
+
+  hear(text: string): void {
+    const sent = parseSent(text, this.#name)
+    this.#pending.push(sent)
+    this.#pendingBytes += bytesOf(sent)
+    if (this.#isFull()) this.#outlet?.deafen()
+    this.#appending ??= this.#append()
+  }
+
+  /** Another has its name after all. */
+  lost(): void {
+    this.#outlet?.fail(1, 'another producer has this name')
+  }
+
+  async end(): Promise<void> {
+    await this.#appending
+    await this.#release()
+  }
+
+  /** What one read of the socket still holds comes all the same: not much. */
+  #isFull(): boolean {
+    return this.#pending.length >= this.#maxPending || this.#pendingBytes >= MAX_BYTES || this.#outlet?.full === true
+  }
+
+  #listen(): void {
+    if (!this.#isFull()) this.#outlet?.listen()
+  }
+
+  /** One append at a time, of all that came meanwhile: batches grow by themselves under load. */
+  async #append(): Promise<void> {
+    // What came with the same read of the socket is there a moment later.
+    await Promise.resolve()
+    while (this.#pending.length > 0) {
+      const batch = this.#take()
+      const outcomes = await this.#outcomesOf(batch.flatMap(sent => ('message' in sent ? [sent.message] : [])))
+      this.#outlet?.send(this.#answers(batch, outcomes))
+      this.#listen()
+      const gone = outcomes.find(outcome => outcome instanceof Failure && outcome.code === 'not_found')
+      if (gone) this.#outlet?.fail(1, 'the stream was removed')
+    }
+    this.#appending = undefined
+  }
+
+  #take(): readonly Sent[] {
+    let bytes = 0
+    const over = this.#pending.findIndex((sent, i) => {
+      bytes += bytesOf(sent)
+      return i > 0 && (i >= MAX_MESSAGES || bytes > MAX_BYTES)
+    })
+    const batch = this.#pending.splice(0, over < 0 ? this.#pending.length : over)
+    for (const sent of batch) this.#pendingBytes -= bytesOf(sent)
+    return batch
+  }
+
+  async #outcomesOf(messages: readonly NewMessage[]): Promise<Outcome[]> {
+    if (messages.length === 0) return []
+    try {
+      return await this.#ports.streams.append(this.#ref, messages)
+    } catch (error) {
+      const failure = this.#failureOf(error)
+      // One bad message is no fault of those that came with it.
+      const divides = messages.length > 1 && (failure.code === 'invalid' || failure.code === 'too_large')
+      if (!divides) return messages.map(() => failure)
+      const half = messages.length >> 1
+      return [...(await this.#outcomesOf(messages.slice(0, half))), ...(await this.#outcomesOf(messages.slice(half)))]
+    }
+  }
+
+  #failureOf(error: unknown): Failure {
+    const known = translate(error)
+    if (known instanceof Failure) return known
+    this.#ports.troubled(error)
+    return new Failure('setup', 'internal error')
+  }
+
+  #answers(batch: readonly Sent[], outcomes: readonly Outcome[]): string[] {
+    let next = 0
+    return batch.map(sent => {
+      if ('fault' in sent) return faultFrame(sent.fault, sent.reason, sent.fault === 3 ? undefined : sent.context)
+      return this.#answer(sent.context, outcomes[next++] as Outcome)
+    })
+  }
+
+  #answer(context: Context, outcome: Outcome): string {
+    if (!(outcome instanceof Failure)) return okFrame(formatMessageId(this.#ref.record, outcome.seq), context)
+    const fault: Fault = outcome.code === 'invalid' ? 7 : 8
+    return faultFrame(fault, outcome.message, context)
+  }
+}
+
+function bytesOf(sent: Sent): number {
+  return 'message' in sent ? sent.message.payload.length : 0
+}

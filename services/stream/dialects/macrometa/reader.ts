@@ -1,0 +1,121 @@
+// A reader's WebSocket: messages from a place on, of no subscription. Its acks only say that it takes more.
+import { Failure, invalid } from '../../../../packages/core/failure.ts'
+import type { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
+import { parseMessageId } from '../../../../packages/log/durable/message.ts'
+import type { DurableStreams, Ref } from '../../../../packages/log/durable/stream.ts'
+import { commandOf } from './consumer.ts'
+import { messageFrame } from './frame.ts'
+import type { ReaderOptions } from './option.ts'
+import type { Outlet } from './outlet.ts'
+import type { Session } from './socket.ts'
+
+export type ReaderPorts = {
+  readonly streams: Pick<DurableStreams, 'read' | 'stats'>
+  readonly dispatch: Pick<Dispatch, 'watch'>
+  troubled(error: unknown): void
+}
+
+/** Of one read: of the largest messages it is still no more than one can hold. */
+const MAX_MESSAGES = 32
+const READ_BYTES = 512 * 1024
+
+export class Reader implements Session {
+  readonly #ports: ReaderPorts
+  readonly #ref: Ref
+  #window = 1
+  #after = 0
+  #unacked = 0
+  /** Of the next read: few of large messages, many of small ones. */
+  #count = 1
+  #outlet: Outlet | undefined
+  #stopWatching: (() => void) | undefined
+  /** Something may have been appended since the last read began. */
+  #more = true
+  #reading: Promise<void> | undefined
+
+  constructor(ports: ReaderPorts, ref: Ref) {
+    this.#ports = ports
+    this.#ref = ref
+  }
+
+  /** Whatever is appended from now on is behind its place. Rejects with a Failure that is the answer to the handshake. */
+  async open(options: ReaderOptions): Promise<void> {
+    this.#window = options.window
+    this.#after = await this.#startOf(options)
+    this.#stopWatching = await this.#ports.dispatch.watch(this.#ref, () => {
+      this.#more = true
+      this.#read()
+    })
+  }
+
+  async #startOf({ from }: ReaderOptions): Promise<number> {
+    if (from === 'earliest') return 0
+    if (from === 'latest') return (await this.#ports.streams.stats(this.#ref)).lastSeq
+    const seq = parseMessageId(this.#ref.record, from)
+    if (seq === undefined) throw invalid('messageId', 'expected earliest, latest or the id of a message of this stream')
+    return seq
+  }
+
+  begin(outlet: Outlet): void {
+    this.#outlet = outlet
+    outlet.onDrain(() => this.#read())
+    this.#read()
+  }
+
+  hear(text: string): void {
+    const command = commandOf(text)
+    if (command instanceof Failure) this.#outlet?.fail(3, command.message)
+    else if (command.type === 'isEndOfTopic') this.#outlet?.send(['{"endOfTopic":"false"}'])
+    else if (command.type === 'ack') this.#ack(command.messageId)
+  }
+
+  async end(): Promise<void> {
+    this.#stopWatching?.()
+    await this.#reading
+  }
+
+  #ack(messageId: string): void {
+    const seq = parseMessageId(this.#ref.record, messageId)
+    if (seq === undefined || seq > this.#after || this.#unacked === 0) return
+    this.#unacked--
+    this.#read()
+  }
+
+  #read(): void {
+    if (!this.#outlet) return
+    this.#reading ??= this.#readOn()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#reading = undefined
+        if (this.#wants() && !this.#outlet?.ended) this.#read()
+      })
+  }
+
+  #wants(): boolean {
+    return this.#more && this.#unacked < this.#window && this.#outlet?.full === false
+  }
+
+  async #readOn(): Promise<void> {
+    while (this.#wants() && !this.#outlet?.ended) {
+      this.#more = false
+      const messages = await this.#ports.streams.read(this.#ref, this.#after, Math.min(this.#count, this.#window - this.#unacked))
+      const last = messages.at(-1)
+      if (!last) {
+        // Nothing new: or the stream is gone.
+        await this.#ports.streams.stats(this.#ref)
+        continue
+      }
+      this.#more = true
+      this.#after = last.seq
+      const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0)
+      this.#count = bytes > READ_BYTES ? Math.max(1, this.#count >> 1) : Math.min(MAX_MESSAGES, this.#count * 2)
+      this.#unacked += messages.length
+      this.#outlet?.send(messages.map(message => messageFrame(this.#ref.record, message, 0)))
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof Failure)) this.#ports.troubled(error)
+    this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
+  }
+}

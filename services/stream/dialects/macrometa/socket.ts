@@ -1,0 +1,197 @@
+// The WebSockets of this dialect: who may open one, and what all of them have in common from the handshake to the end.
+import type { FastifyRequest } from 'fastify'
+import { Failure } from '../../../../packages/core/failure.ts'
+import { type Caller, type Identity, requireRole } from '../../../../packages/identity/identity.ts'
+import { MAX_PAYLOAD_BYTES } from '../../../../packages/log/durable/message.ts'
+import type { HttpApp } from '../../../../packages/runtime/http.ts'
+import type { Accepted, Upgrades } from '../../upgrade.ts'
+import { callerOf } from './account.ts'
+import { byHandshake } from './credential.ts'
+import { Heartbeat } from './heartbeat.ts'
+import type { Query } from './option.ts'
+import { Outlet } from './outlet.ts'
+import { type Kind, type Place, parsePlace } from './place.ts'
+
+/** What stands behind a WebSocket. */
+export type Session = {
+  /** The handshake is answered. */
+  begin(outlet: Outlet): void
+  hear(text: string): void
+  /** The socket is closed, whoever did it. */
+  end(): Promise<void>
+}
+
+export type Opening = { readonly caller: Caller; readonly place: Place; readonly query: Query }
+/** Rejects with a Failure that is the answer to the handshake. */
+export type Open = (opening: Opening) => Promise<Session>
+
+export type SocketPorts = {
+  readonly identity: Identity
+  readonly upgrades: Upgrades
+  troubled(error: unknown): void
+}
+
+/** The largest message, in base64, and what stands around it. */
+const MAX_FRAME_BYTES = Math.ceil((MAX_PAYLOAD_BYTES * 4) / 3) + 256 * 1024
+/** Consumers wait for messages, so they hear pings; who reads one in five minutes is as slow as Pulsar lets a client be. */
+const PATIENCE_MS = 5 * 60_000
+/** Producers listen only after they have sent. */
+const PRODUCER_PATIENCE_MS = 60 * 60_000
+/** A token may be used until it expires, not until the very moment. */
+const EXPIRY_GRACE_MS = 1000
+const STOPPING = 'the server is stopping: come back soon'
+const MAX_TIMER_MS = 2 ** 31 - 1
+/** What a peer gets to say goodbye when this process stops. */
+const GOODBYE_MS = 2000
+const LOOK_EVERY_MS = 20
+
+export class Sockets {
+  readonly #ports: SocketPorts
+  readonly #maxPerKey: number
+  readonly #heartbeat = new Heartbeat()
+  readonly #perKey = new Map<string, number>()
+  readonly #outlets = new Map<Outlet, () => void>()
+  /** Sessions whose sockets are closed, by where they led. */
+  readonly #ending = new Map<Promise<void>, string>()
+  #stopping = false
+
+  /** @param maxPerKey open WebSockets that one key may have in this process. */
+  constructor(ports: SocketPorts, maxPerKey: number) {
+    this.#ports = ports
+    this.#maxPerKey = maxPerKey
+  }
+
+  addRoute(app: HttpApp, kind: Kind, open: Open): void {
+    // A fleet that shares a key connects anew all at once.
+    const limit = kind === 'producer' ? 'ingest' : 'manage'
+    const config = { raw: true, limit, authenticate: byHandshake(this.#ports.identity) } as const
+    app.get(`/_ws/ws/v2/${kind}/*`, { config }, async (request, reply) => {
+      const opening = this.#check(kind, request)
+      const session = await this.#open(opening, open)
+      reply.hijack()
+      this.#begin(kind, opening, session, request)
+    })
+  }
+
+  /** Resolves when those who have just left this stream have given back what they had. */
+  async settled(tenant: string, stream: string): Promise<void> {
+    const way = `${tenant}/${stream}`
+    await Promise.all([...this.#ending].flatMap(([ending, of]) => (of === way ? [ending] : [])))
+  }
+
+  /** Closes all, and resolves when what they had is given back. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    const late = setTimeout(() => {
+      for (const cut of this.#outlets.values()) cut()
+    }, GOODBYE_MS)
+    for (const outlet of this.#outlets.keys()) outlet.close(1001, STOPPING)
+    while (this.#outlets.size > 0) await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS))
+    clearTimeout(late)
+    await Promise.all(this.#ending.keys())
+  }
+
+  #check(kind: Kind, request: FastifyRequest): Opening {
+    const { upgrades } = this.#ports
+    const caller = callerOf(request)
+    const place = parsePlace(kind, request.originalUrl)
+    requireRole(caller, place.tenant, kind === 'producer' ? 'developer' : 'user')
+    if (!upgrades.wants(request.raw)) throw new Failure('invalid', 'header upgrade: expected websocket', { field: 'upgrade' })
+    upgrades.check(request.raw, false)
+    if (this.#stopping) throw new Failure('unavailable', STOPPING, { retryAfterMs: 1000 })
+    return { caller, place, query: request.query as Query }
+  }
+
+  async #open(opening: Opening, open: Open): Promise<Session> {
+    const leave = this.#enter(opening.caller.keyId)
+    try {
+      // Who closes one and opens another at once would meet itself.
+      await this.settled(opening.place.tenant, opening.place.topic.stream)
+      const session = await open(opening)
+      let ending: Promise<void> | undefined
+      const end = () => {
+        ending ??= session.end().finally(leave)
+        return ending
+      }
+      return { begin: outlet => session.begin(outlet), hear: text => session.hear(text), end }
+    } catch (error) {
+      leave()
+      throw error
+    }
+  }
+
+  #enter(keyId: string): () => void {
+    const now = this.#perKey.get(keyId) ?? 0
+    if (now >= this.#maxPerKey)
+      throw new Failure('unavailable', `at most ${this.#maxPerKey} open WebSockets of one key: close some`, { retryAfterMs: 5000 })
+    this.#perKey.set(keyId, now + 1)
+    return () => {
+      const left = (this.#perKey.get(keyId) ?? 0) - 1
+      if (left > 0) this.#perKey.set(keyId, left)
+      else this.#perKey.delete(keyId)
+    }
+  }
+
+  #begin(kind: Kind, { caller, place }: Opening, session: Session, request: FastifyRequest): void {
+    const end = () => this.#end(session, place)
+    let accepted: Accepted
+    try {
+      accepted = this.#ports.upgrades.accept(request.raw, MAX_FRAME_BYTES)
+    } catch (error) {
+      // It went away before it was answered.
+      end()
+      if (!(error instanceof Failure)) throw error
+      return
+    }
+    const { peer, socket } = accepted
+    socket.setNoDelay(true)
+    const outlet = new Outlet(accepted, end)
+    this.#outlets.set(outlet, () => peer.terminate())
+    const stopWatching = this.#watch(caller, place.tenant, outlet)
+    peer.on('message', (bytes: Buffer, isBinary) => {
+      if (outlet.ended) return
+      if (isBinary) outlet.close(1003, 'expected text frames')
+      else this.#hear(session, outlet, bytes.toString('utf8'))
+    })
+    // The peer broke the protocol: `ws` closes with the code that says so.
+    peer.on('error', stopWatching)
+    peer.once('close', () => {
+      stopWatching()
+      this.#outlets.delete(outlet)
+      end()
+    })
+    this.#heartbeat.watch(peer, kind === 'producer' ? PRODUCER_PATIENCE_MS : PATIENCE_MS)
+    session.begin(outlet)
+    if (this.#stopping) outlet.close(1001, STOPPING)
+  }
+
+  /** Whatever it is that a peer sends, the others go on. */
+  #hear(session: Session, outlet: Outlet, text: string): void {
+    try {
+      session.hear(text)
+    } catch (error) {
+      this.#ports.troubled(error)
+      outlet.fail(8, 'internal error')
+    }
+  }
+
+  #end(session: Session, { tenant, topic }: Place): void {
+    const ending = session
+      .end()
+      .catch((error: unknown) => this.#ports.troubled(error))
+      .finally(() => this.#ending.delete(ending))
+    this.#ending.set(ending, `${tenant}/${topic.stream}`)
+  }
+
+  /** Within a second of the end of the caller's rights, the socket ends. */
+  #watch(caller: Caller, tenant: string, outlet: Outlet): () => void {
+    const stop = this.#ports.identity.watch(caller, (reason, all) => outlet.fail(all ? 5 : 6, reason), tenant)
+    if (caller.expiresMs === undefined) return stop
+    const ms = Math.min(MAX_TIMER_MS, Math.max(0, caller.expiresMs - Date.now() + EXPIRY_GRACE_MS))
+    const timer = setTimeout(() => outlet.fail(5, 'the access token expired: come back with a new one'), ms)
+    return () => {
+      clearTimeout(timer)
+      stop()
+    }
+  }
+}
