@@ -25,6 +25,7 @@ import { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
+import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
@@ -34,8 +35,10 @@ import { addConsole } from './console/console.ts'
 import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
+import { type Here, openHere } from './node.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
+import { addRed5 } from './stream/dialects/red5/red5.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -107,14 +110,17 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound }
-  const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
+  const here = await openHere(quick, config, logger, lifecycle)
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, here }
+  const { mqttPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
   // Behind all that can fail: it is shown by this start and by no later one.
   const newKey = await firstKey(config, identity, embedded)
   // The first to stop: an open stream would keep the HTTP server from closing.
   lifecycle.started('streams', endStreams)
+  // Before that nobody is sent here any more.
+  await here.begin(connections)
   ready = true
   return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
 }
@@ -141,12 +147,18 @@ type Parts = {
   readonly store: ReadingStore
   readonly wakes: Wakes
   readonly outbound: Outbound
+  readonly here: Here
 }
 
-type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
+type Doors = {
+  readonly mqttPort: number | undefined
+  readonly endStreams: () => Promise<void>
+  /** Open ones: streams, and MQTT clients. */
+  readonly connections: () => number
+}
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, here } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -158,7 +170,10 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const quarantine = new Quarantine(quick)
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
-  if (config.roles.has('stream')) addStreamRoutes(app, streams)
+  if (config.roles.has('stream')) {
+    addStreamRoutes(app, streams)
+    await addDialects(parts, app)
+  }
   if (config.roles.has('console')) {
     const state = {
       devices,
@@ -178,7 +193,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
     await addConsole(app, { log, wakes, store, identity, outbound, audiences, consumers: CONSUMERS, ...pushing, ...state, ...tenants })
   }
-  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
+  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams, connections: () => streams.size }
   const gateway = {
     redis: quick,
     connect: (name: string) => connect(name, 'worker'),
@@ -190,16 +205,25 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     quarantine,
     identity,
     follow: followBy(streams),
+    produced: (project: string) => here.presence.produced(project, DEVICE_STREAM),
     logger,
     metrics,
   }
   const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
   )
-  return { mqttPort: door.port, endStreams }
+  return { mqttPort: door.port, endStreams, connections: () => streams.size + door.connections() }
 }
 
-async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
+async function addDialects({ config, quick, identity, here }: Parts, app: HttpApp): Promise<void> {
+  const { red5, project } = config
+  if (red5) {
+    const open = red5.open === 'first' ? [project] : red5.open
+    await addRed5(app, { directory: here.directory, identity, audit: new Audit(quick), open })
+  }
+}
+
+async function openStreams({ config, logger, metrics, connect, identity, store, here }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
   const followers = new Followers({
     log,
@@ -214,6 +238,7 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     follow: (project, stream, follower) => followers.follow(project, stream, follower),
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
+    followed: project => here.presence.followed(project, DEVICE_STREAM),
     delivered: frames => metrics.streamed.inc(frames),
     nowUs,
     newId: () => newId(),

@@ -6,7 +6,7 @@ import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
 import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { repeatedKey } from '../core/json.ts'
@@ -27,6 +27,8 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     guesses: Guesses
+    /** By the beginning of the path. */
+    shapes: Map<string, Shape>
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
@@ -37,6 +39,9 @@ declare module 'fastify' {
     limit?: Limit | 'address'
   }
 }
+
+/** Answers with a failure as the clients of a dialect know it. */
+export type Shape = (failure: Failure, request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
 export type Limit = 'manage' | 'ingest'
 /** Requests of one key; undefined: as many as it likes. */
@@ -75,7 +80,8 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[]) {
-  return fastify({
+  const shapes = new Map<string, Shape>()
+  const app = fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -94,9 +100,12 @@ function create(log: Logger, trustedProxies: readonly string[]) {
     frameworkErrors: (error, request, reply) => {
       // No hook has run: what they set for all other answers is set here.
       void reply.headers({ 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
-      void sendFailure(toFailure(error, request), request, reply)
+      const [, shape = sendFailure] = [...shapes].find(([prefix]) => pathOf(request).startsWith(prefix)) ?? []
+      void shape(toFailure(error, request), request, reply)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
+  app.decorate('shapes', shapes)
+  return app
 }
 
 export type HttpApp = ReturnType<typeof create>
@@ -188,6 +197,18 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
     sendFailure(new Failure('not_found', `no route ${request.method} ${pathOf(request)}`), request, reply),
   )
   return app
+}
+
+/** Routes under a prefix whose failures have a shape of their own, also those that are found before any route is. */
+export async function addDialect(app: HttpApp, prefix: string, shape: Shape, routes: (scope: FastifyInstance) => void): Promise<void> {
+  app.shapes.set(`${prefix}/`, shape)
+  await app.register(
+    async scope => {
+      scope.setErrorHandler((error: FastifyError, request, reply) => shape(toFailure(error, request), request, reply))
+      routes(scope)
+    },
+    { prefix },
+  )
 }
 
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
