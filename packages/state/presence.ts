@@ -143,10 +143,14 @@ export class Presence {
     this.#changed()
   }
 
-  /** Streams that are published no more, and those that nobody is at. */
+  /** What was produced since it was last said, streams that are published no more, and those that nobody is at. */
   #sweep(): void {
     const nowMs = this.nowMs()
     for (const [key, entry] of this.#entries) {
+      if (entry.lastMs > entry.writtenMs && nowMs - entry.writtenMs >= WRITE_EVERY_MS) {
+        entry.writtenMs = nowMs
+        this.#dirty.add(key)
+      }
       if (entry.sinceMs > 0 && !isLive(entry, streamOf(key), nowMs)) {
         entry.sinceMs = 0
         entry.lastMs = 0
