@@ -110,7 +110,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const here = await openHere(quick, config, logger, lifecycle)
+  const here = await openHere(quick, config, logger)
   const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, here }
   const { mqttPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
@@ -118,8 +118,7 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   // Behind all that can fail: it is shown by this start and by no later one.
   const newKey = await firstKey(config, identity, embedded)
   // The first to stop: an open stream would keep the HTTP server from closing.
-  lifecycle.started('streams', endStreams)
-  // Before that nobody is sent here any more.
+  lifecycle.started('streams', async () => void (await Promise.all([endStreams(), here.leave()])))
   await here.begin(connections)
   ready = true
   return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }

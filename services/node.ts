@@ -2,7 +2,6 @@
 import { hostname, networkInterfaces } from 'node:os'
 import type { Redis } from 'ioredis'
 import { newId } from '../packages/runtime/id.ts'
-import type { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { Directory } from '../packages/state/directory.ts'
 import { Heartbeat } from '../packages/state/heartbeat.ts'
@@ -15,26 +14,26 @@ export type Here = {
   readonly directory: Directory
   /** From now on others know of this process. @param connections how many are open now, besides those of named streams. */
   begin(connections: () => number): Promise<void>
+  /** Nobody is sent here any more. Idempotent. */
+  leave(): Promise<void>
 }
 
-export async function openHere(redis: Redis, config: Config, logger: Logger, lifecycle: Lifecycle): Promise<Here> {
+export async function openHere(redis: Redis, config: Config, logger: Logger): Promise<Here> {
   const nodes = new Nodes(redis)
   const presence = new Presence((await nodes.list()).nowMs)
   const { region, roles, capacity } = config
   const fixed = { id: newId(), address: addressOf(config), region, roles: [...roles], capacity, startedMs: presence.nowMs() }
+  let connections = () => 0
+  const facts = (): NodeFacts => ({ ...fixed, connections: connections() + presence.connections, trafficMs: presence.trafficMs })
+  const heartbeat = new Heartbeat({ nodes, presence, facts, ...told(logger) })
   return {
     presence,
     directory: new Directory(nodes),
-    begin: async connections => {
-      const facts = (): NodeFacts => ({
-        ...fixed,
-        connections: connections() + presence.connections,
-        trafficMs: presence.trafficMs,
-      })
-      const heartbeat = new Heartbeat({ nodes, presence, facts, ...told(logger) })
-      lifecycle.started('node', () => heartbeat.stop())
-      await heartbeat.start()
+    begin: open => {
+      connections = open
+      return heartbeat.start()
     },
+    leave: () => heartbeat.stop(),
   }
 }
 

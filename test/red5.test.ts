@@ -47,7 +47,7 @@ describe('two processes in two regions', () => {
 
   const addresses = async () => {
     const { json } = await ask(north, `${API}/event/default/devices?action=broadcast&endpoints=10`)
-    return json.map(({ serverAddress }) => serverAddress).toSorted()
+    return json.map(({ serverAddress }) => String(serverAddress)).toSorted()
   }
 
   test('send publishers and viewers to each other, and list the project’s device stream where it is published', async () => {

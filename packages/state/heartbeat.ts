@@ -45,7 +45,8 @@ export class Heartbeat {
     this.#stopped = true
     clearTimeout(this.#timer)
     await this.#running
-    await this.#ports.nodes.leave(this.#ports.facts().id)
+    // While Redis is away the node is forgotten by itself.
+    await this.#ports.nodes.leave(this.#ports.facts().id).catch((error: unknown) => this.#ports.troubled(error))
   }
 
   #schedule(ms: number): void {
