@@ -34,6 +34,8 @@ type Held = { readonly node: Node; readonly present: Present }
 const FRESH_MS = 500
 /** A directory that takes long to read is read less often. */
 const SHARE = 10
+/** Streams that are looked at before others have their turn. */
+const AT_ONCE = 1000
 const UNMARKED: Mark = { idleMs: 0, beatMs: 0, sinceMs: 0 }
 
 /** Never scans the keyspace: reads the nodes, and what each of them holds. Anybody may ask, so what was read is good for half a second. */
@@ -111,7 +113,9 @@ export class Directory {
         else byKey.set(key, [at])
       }
     const found = new Map<string, LiveStream>()
+    let count = 0
     for (const [key, all] of byKey) {
+      if (++count % AT_ONCE === 0) await new Promise(resolve => setImmediate(resolve))
       const stream = streamFrom(key, all, marks.get(projectOf(key)) ?? UNMARKED, nowMs)
       if (stream) found.set(key, stream)
     }
