@@ -1,10 +1,12 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
-// `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan. Options: --quick, --json, --store influx, --profile.
+// `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
+// `npm run bench -- durable`: durable streams, beside NATS JetStream. Options: --quick, --json, --store influx, --profile.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
 import { measurePeer } from './peer.ts'
 import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
@@ -36,8 +38,14 @@ async function main(): Promise<void> {
     const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3)
     return print({ machine: machine(), all }, () => renderFanOuts(all))
   }
+  if (what === 'durable') {
+    const all = await measureDurables(
+      values.quick ? { total: 50_000, rate: 2000, seconds: 3 } : { total: 300_000, rate: 5000, seconds: 15 },
+    )
+    return print({ machine: machine(), all }, () => renderDurables(all))
+  }
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
-    throw new Error('usage: npm run bench -- [stages|fanout] [--quick] [--json] [--profile] [--store duckdb|influx]')
+    throw new Error('usage: npm run bench -- [stages|fanout|durable] [--quick] [--json] [--profile] [--store duckdb|influx]')
   const report = await benchmark(values.quick ? QUICK : FULL)
   print(report, () => renderReport(report))
 }

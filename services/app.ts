@@ -2,6 +2,9 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
+import { Dispatch } from '../packages/log/durable/dispatch.ts'
+import { DurableStreams } from '../packages/log/durable/stream.ts'
+import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Followers } from '../packages/log/follow.ts'
 import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
@@ -37,6 +40,7 @@ import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
 import { type Here, openHere } from './node.ts'
 import { type Connect, connector, openConnectorOutbound, openStore, openWorker, type WorkerPart, type WorkerSettings } from './part.ts'
+import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addRed5 } from './stream/dialects/red5/red5.ts'
 import { addStreamRoutes } from './stream/http.ts'
@@ -110,8 +114,11 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   addOperationRoutes(app, [() => metrics.registry.metrics(), ...worker.metrics], checksOf(quick, store), () => ready)
   const outbound = new Outbound(config.allowPrivate)
   lifecycle.started('outbound', () => outbound.close())
-  const here = await openHere(quick, config, logger)
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, here }
+  const room = startRoom(quick, logger)
+  lifecycle.started('room', () => room.stop())
+  const durable = openDurable(quick, connect, room, logger, lifecycle)
+  const here = await openHere(quick, config, logger, () => durable.dispatch.consumers())
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here }
   const { mqttPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
@@ -146,7 +153,21 @@ type Parts = {
   readonly store: ReadingStore
   readonly wakes: Wakes
   readonly outbound: Outbound
+  readonly room: Room
+  readonly durable: Durable
   readonly here: Here
+}
+
+/** Durable streams, and who consumes them here. */
+type Durable = { readonly streams: DurableStreams; readonly subscriptions: Subscriptions; readonly dispatch: Dispatch }
+
+function openDurable(quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
+  const streams = new DurableStreams(quick, { refusal: () => room.refusal() })
+  const subscriptions = new Subscriptions(quick, streams)
+  const troubled = (error: Error) => logger.warn({ reason: error.message }, 'durable streams not reachable')
+  const dispatch = new Dispatch({ streams, subscriptions, connect: name => connect(name, 'worker'), troubled })
+  lifecycle.started('dispatch', () => dispatch.stop())
+  return { streams, subscriptions, dispatch }
 }
 
 type Doors = {
@@ -157,7 +178,7 @@ type Doors = {
 }
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, here } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, here } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -171,7 +192,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const endStreams = () => streams.stop()
   if (config.roles.has('stream')) {
     addStreamRoutes(app, streams)
-    await addDialects(parts, app)
+    addDirectory(parts, app)
   }
   if (config.roles.has('console')) {
     const state = {
@@ -205,6 +226,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     identity,
     follow: followBy(streams),
     produced: (project: string) => here.presence.produced(project, DEVICE_STREAM),
+    refusal: () => room.refusal(),
     logger,
     metrics,
   }
@@ -214,11 +236,11 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams, connections: () => streams.size + door.connections() }
 }
 
-async function addDialects({ config, quick, identity, here }: Parts, app: HttpApp): Promise<void> {
+function addDirectory({ config, quick, identity, here }: Parts, app: HttpApp): void {
   const { red5, project } = config
   if (red5) {
     const open = red5.open === 'first' ? [project] : red5.open
-    await addRed5(app, { directory: here.directory, identity, audit: new Audit(quick), open })
+    addRed5(app, { directory: here.directory, identity, audit: new Audit(quick), open })
   }
 }
 

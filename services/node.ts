@@ -6,7 +6,7 @@ import type { Logger } from '../packages/runtime/logger.ts'
 import { Directory } from '../packages/state/directory.ts'
 import { Heartbeat } from '../packages/state/heartbeat.ts'
 import { type NodeFacts, Nodes } from '../packages/state/node.ts'
-import { Presence } from '../packages/state/presence.ts'
+import { type Counted, Presence } from '../packages/state/presence.ts'
 import type { Config } from './config.ts'
 
 export type Here = {
@@ -18,9 +18,10 @@ export type Here = {
   leave(): Promise<void>
 }
 
-export async function openHere(redis: Redis, config: Config, logger: Logger): Promise<Here> {
+/** @param consumers of durable streams that are connected to this process. */
+export async function openHere(redis: Redis, config: Config, logger: Logger, consumers: () => Counted): Promise<Here> {
   const nodes = new Nodes(redis)
-  const presence = new Presence((await nodes.list()).nowMs)
+  const presence = new Presence((await nodes.list()).nowMs, consumers)
   const { region, roles, capacity } = config
   const fixed = { id: newId(), address: addressOf(config), region, roles: [...roles], capacity, startedMs: presence.nowMs() }
   let connections = () => 0

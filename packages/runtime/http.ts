@@ -6,7 +6,7 @@ import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
 import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
+import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { repeatedKey } from '../core/json.ts'
@@ -27,23 +27,24 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     guesses: Guesses
-    /** By the beginning of the path. */
-    shapes: Map<string, Shape>
+    shapes: Shape[]
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
     raw?: boolean
     /** No credentials needed. */
     open?: boolean
+    /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
+    authenticate?: (request: FastifyRequest) => Promise<Caller>
     /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
     limit?: Limit | 'address'
   }
 }
 
-/** Answers with a failure as the clients of a dialect know it. */
-export type Shape = (failure: Failure, request: FastifyRequest, reply: FastifyReply) => FastifyReply
-
 export type Limit = 'manage' | 'ingest'
+/** What a refusal looks like to clients of a dialect. */
+export type Refusal = { readonly status: number; readonly body: unknown }
+export type Shape = { readonly path: RegExp; refuse(failure: Failure, status: number): Refusal }
 /** Requests of one key; undefined: as many as it likes. */
 export type Rate = { readonly requests: number; readonly windowMs: number }
 
@@ -56,7 +57,7 @@ export type HttpSettings = {
   readonly trustedProxies?: readonly string[]
 }
 
-const STATUS: Readonly<Record<FailureCode, number>> = {
+export const STATUS: Readonly<Record<FailureCode, number>> = {
   invalid: 400,
   unauthenticated: 401,
   forbidden: 403,
@@ -80,8 +81,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[]) {
-  const shapes = new Map<string, Shape>()
-  const app = fastify({
+  return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -100,12 +100,11 @@ function create(log: Logger, trustedProxies: readonly string[]) {
     frameworkErrors: (error, request, reply) => {
       // No hook has run: what they set for all other answers is set here.
       void reply.headers({ 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
-      const [, shape = sendFailure] = [...shapes].find(([prefix]) => pathOf(request).startsWith(prefix)) ?? []
-      void shape(toFailure(error, request), request, reply)
+      void sendFailure(toFailure(error, request), request, reply)
     },
-  }).withTypeProvider<TypeBoxTypeProvider>()
-  app.decorate('shapes', shapes)
-  return app
+  })
+    .decorate('shapes', [])
+    .withTypeProvider<TypeBoxTypeProvider>()
 }
 
 export type HttpApp = ReturnType<typeof create>
@@ -181,8 +180,8 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
     // [RFC 9112 3.2]
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
       throw invalid('header host', 'expected the address that was asked, but it is missing')
-    const { open, limit } = request.routeOptions.config
-    if (!open) request.caller = await authenticate(identity, request)
+    const { open, limit, authenticate: authenticateThere } = request.routeOptions.config
+    if (!open) request.caller = await (authenticateThere ? authenticateThere(request) : authenticate(identity, request))
     if (!open || limit === 'address') await limited(request)
   })
   app.addHook('preValidation', async request => {
@@ -199,21 +198,9 @@ export async function openHttp({ identity, log, version, limits, trustedProxies 
   return app
 }
 
-/** Routes under a prefix whose failures have a shape of their own, also those that are found before any route is. */
-export async function addDialect(app: HttpApp, prefix: string, shape: Shape, routes: (scope: FastifyInstance) => void): Promise<void> {
-  app.shapes.set(`${prefix}/`, shape)
-  await app.register(
-    async scope => {
-      scope.setErrorHandler((error: FastifyError, request, reply) => shape(toFailure(error, request), request, reply))
-      routes(scope)
-    },
-    { prefix },
-  )
-}
-
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
 const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id']
+const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
@@ -332,7 +319,8 @@ export function callerIn(request: FastifyRequest, project: string, role: Role = 
   return request.caller
 }
 
-function toFailure(error: FastifyError, request: FastifyRequest): Failure {
+/** What went wrong, in words for the caller; dialects put them into their own shapes. */
+export function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   const known = translate(error)
   if (known instanceof Failure) return known
   // The framework's own words repeat the address with its query, which may hold a token (hazard 20).
@@ -346,12 +334,29 @@ function toFailure(error: FastifyError, request: FastifyRequest): Failure {
   return new Failure('setup', 'internal error')
 }
 
+/** Every refusal under these paths has this shape, also of what is no route (contracts.md 6.0). */
+export function shapeErrors(app: HttpApp, path: RegExp, refuse: Shape['refuse']): void {
+  app.shapes.push({ path, refuse })
+}
+
 function sendFailure(failure: Failure, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const path = pathOf(request)
+  const shape = request.server.shapes.find(one => one.path.test(path))
+  const { status, body } = shape?.refuse(failure, STATUS[failure.code]) ?? refusalOf(failure, path)
+  sayWhen(failure, reply)
+  if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
+  return reply.status(status).send(body)
+}
+
+function refusalOf(failure: Failure, path: string): Refusal {
   const status = STATUS[failure.code]
+  return { status, body: failureBody(failure, status, path.endsWith(':stream')) }
+}
+
+/** When to try again, where that makes sense. */
+export function sayWhen(failure: Failure, reply: FastifyReply): void {
   if (failure.code === 'unavailable' || failure.code === 'too_many')
     reply.header('retry-after', Math.max(1, Math.ceil((failure.retryAfterMs ?? 1000) / 1000)))
-  if (failure.code === 'unauthenticated') reply.header('www-authenticate', `${schemeFor(request)} realm="telltale"`)
-  return reply.status(status).send(failureBody(failure, status, pathOf(request).endsWith(':stream')))
 }
 
 /** A browser asks its user for Basic credentials, in a dialog of its own, even when it was a script of our page that was refused. */

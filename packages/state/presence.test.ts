@@ -75,6 +75,23 @@ describe('presence', () => {
     expect(presence.take().put).toHaveLength(2)
   })
 
+  it('adds those whom somebody else counts, and forgets them when they are gone', () => {
+    const others: (readonly [string, string, number])[] = [
+      ['p', 'cam', 2],
+      ['p', 'cam', 1],
+      ['p', 'log', 0],
+    ]
+    presence = new Presence(START_MS, () => others)
+    const leave = presence.followed('p', 'cam')
+    expect(say()).toMatchObject({ 'p/cam': '0 0 0 4' })
+    expect([say(), presence.connections]).toEqual([{}, 4])
+    others.splice(0, 1)
+    expect(say()).toEqual({ 'p/cam': '0 0 0 2' })
+    others.length = 0
+    leave()
+    expect(say()).toEqual({ 'p/cam': 'removed' })
+  })
+
   it('goes by the clock of Redis', () => {
     presence.kept({ put: [], removed: [] }, 0, START_MS + 1234)
     expect(presence.nowMs()).toBe(START_MS + 1234)

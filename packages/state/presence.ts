@@ -20,6 +20,8 @@ type Entry = {
   lastMs: number
   producers: number
   followers: number
+  /** Of the followers, those whom somebody else counts. */
+  counted: number
   writtenMs: number
 }
 
@@ -28,6 +30,9 @@ export type Present = Readonly<Pick<Entry, 'sinceMs' | 'lastMs' | 'producers' | 
 
 export type Leave = () => void
 
+/** Followers whom somebody else counts, asked for once a second; several may be of one stream. */
+export type Counted = Iterable<readonly [project: string, stream: string, followers: number]>
+
 export class Presence {
   readonly #entries = new Map<string, Entry>()
   readonly #written = new Set<string>()
@@ -35,10 +40,12 @@ export class Presence {
   #offsetMs: number
   #trafficMs = 0
   #changed: () => void = () => {}
+  readonly #counted: () => Counted
 
   /** @param nowMs by the clock of Redis, by which all is said here. */
-  constructor(nowMs: number) {
+  constructor(nowMs: number, counted: () => Counted = () => []) {
     this.#offsetMs = nowMs - performance.now()
+    this.#counted = counted
   }
 
   nowMs(): number {
@@ -89,6 +96,7 @@ export class Presence {
 
   /** What is to be said now, some thousand at most; either `kept` or `lost` is to be called with it. */
   take(): Changes {
+    this.#count()
     this.#sweep()
     const fields = [...this.#dirty].slice(0, MAX_CHANGES)
     for (const field of fields) this.#dirty.delete(field)
@@ -132,7 +140,7 @@ export class Presence {
   #entry(key: string): Entry {
     const known = this.#entries.get(key)
     if (known) return known
-    const entry = { sinceMs: 0, lastMs: 0, producers: 0, followers: 0, writtenMs: 0 }
+    const entry = { sinceMs: 0, lastMs: 0, producers: 0, followers: 0, counted: 0, writtenMs: 0 }
     this.#entries.set(key, entry)
     return entry
   }
@@ -141,6 +149,22 @@ export class Presence {
     entry.writtenMs = this.nowMs()
     this.#dirty.add(key)
     this.#changed()
+  }
+
+  #count(): void {
+    const counts = new Map<string, number>()
+    for (const [project, stream, followers] of this.#counted()) {
+      const key = keyOf(project, stream)
+      if (followers > 0) counts.set(key, (counts.get(key) ?? 0) + followers)
+    }
+    for (const key of counts.keys()) this.#entry(key)
+    for (const [key, entry] of this.#entries) {
+      const counted = counts.get(key) ?? 0
+      if (counted === entry.counted) continue
+      entry.followers += counted - entry.counted
+      entry.counted = counted
+      this.#dirty.add(key)
+    }
   }
 
   /** What was produced since it was last said, streams that are published no more, and those that nobody is at. */

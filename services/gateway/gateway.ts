@@ -1,6 +1,6 @@
 // The gateway role: devices and programs talk to this; it accepts their events into the log.
 import type { Redis } from 'ioredis'
-import { Failure } from '../../packages/core/failure.ts'
+import type { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
@@ -39,13 +39,13 @@ export type GatewayPorts = {
   readonly follow: Follow
   /** Told of every batch: the project's device stream is alive. */
   produced(project: string): void
+  /** Why nothing more is taken now: Redis is nearly full. */
+  refusal(): Failure | undefined
   readonly logger: Logger
   readonly metrics: Metrics
 }
 
 const BEAT_MS = 1000
-/** Beyond this share of Redis' memory senders are told to wait (P6). */
-const FULL_SHARE = 0.9
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -94,7 +94,7 @@ function rethrow(error: unknown): never {
 }
 
 /** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
-function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
   const removals = new Removals(redis)
@@ -105,11 +105,7 @@ function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, doo
       const removed = await removals.since(newest)
       accept.forget(removed.projects)
       newest = removed.newest
-      const full = await memoryShare(redis)
-      accept.refusal =
-        full < FULL_SHARE
-          ? undefined
-          : new Failure('unavailable', 'the log has no room: consumers are behind, or other data fills Redis', { retryAfterMs: 5000 })
+      accept.refusal = refusal()
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }
@@ -126,12 +122,4 @@ function startBeat({ redis, logger, metrics }: GatewayPorts, accept: Accept, doo
       await running
     },
   }
-}
-
-/** Used share of `maxmemory`; 0 when Redis has no limit. */
-async function memoryShare(redis: Redis): Promise<number> {
-  const info = await redis.info('memory')
-  const value = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
-  const max = value('maxmemory')
-  return max === 0 ? 0 : value('used_memory') / max
 }

@@ -29,6 +29,7 @@ describe.skipIf(installed === undefined)('the sweep', () => {
       lag: (consumer, seconds) => void seen.lags.set(consumer, seconds),
       logBytes: () => {},
       trimQuarantine: async () => {},
+      trimStreams: async () => {},
       nowMs: Date.now,
       purge: async (_, beforeUs) => void seen.purged.push(beforeUs),
       consumers: ['judge', 'store'],

@@ -1,6 +1,8 @@
 // The worker role: consumers of the log, each with a place of its own, woken by jobs (nobody talks to this).
 import type { Redis } from 'ioredis'
 import type { Identity } from '../../packages/identity/identity.ts'
+import { DurableStreams } from '../../packages/log/durable/stream.ts'
+import { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import { Followers } from '../../packages/log/follow.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
@@ -94,6 +96,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
   const quarantine = new Quarantine(redis)
+  const durable = new Subscriptions(redis, new DurableStreams(redis))
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
@@ -103,6 +106,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
+    trimStreams: (project, all) => durable.trim(project, Date.now(), all),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,

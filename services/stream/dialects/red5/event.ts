@@ -15,7 +15,7 @@ export type EventCall = {
   sees(project: string): boolean
 }
 
-const MAX_NAME_CHARS = 200
+const MAX_NAME_CHARS = 255
 
 /** `list` and its `stats` win over a scope of that name; a stream behind a scope may be called `stats`. */
 export async function answerEvent(directory: Directory, call: EventCall): Promise<object> {

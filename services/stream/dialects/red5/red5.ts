@@ -3,14 +3,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
 import { type Caller, type Identity, roleIn } from '../../../../packages/identity/identity.ts'
-import { addDialect, guarded, type HttpApp } from '../../../../packages/runtime/http.ts'
+import { guarded, type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import type { Audit } from '../../../../packages/state/audit.ts'
 import type { Directory } from '../../../../packages/state/directory.ts'
 import type { Scope } from '../../../../packages/state/registry.ts'
 import { answerAdmin } from './admin.ts'
 import { answerEvent } from './event.ts'
 import { oneOf, type Query } from './query.ts'
-import { isVersion, sendFailure, type Version } from './shape.ts'
+import { isVersion, refuse, type Version } from './shape.ts'
 
 export type Red5Ports = {
   readonly directory: Directory
@@ -20,19 +20,16 @@ export type Red5Ports = {
   readonly open: 'all' | readonly string[]
 }
 
-const PREFIX = '/streammanager'
-
 type Asked = { readonly version: Version; readonly kind: string; readonly path: readonly string[]; readonly method: string }
 
-export async function addRed5(app: HttpApp, ports: Red5Ports): Promise<void> {
-  // One route: what is asked for stands in any number of pieces, and what nobody knows is refused in the dialect's own shape.
-  await addDialect(app, PREFIX, sendFailure, scope => {
-    scope.route({
-      method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      url: '/*',
-      config: { open: true, raw: true, limit: 'address' },
-      handler: (request, reply) => answer(ports, request, reply),
-    })
+export function addRed5(app: HttpApp, ports: Red5Ports): void {
+  shapeErrors(app, /^\/streammanager(\/|$)/, refuse)
+  // One route: what is asked for stands in any number of pieces, and what nobody knows is refused to whoever asks.
+  app.route({
+    method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    url: '/streammanager/*',
+    config: { open: true, raw: true, limit: 'address' },
+    handler: (request, reply) => answer(ports, request, reply),
   })
 }
 

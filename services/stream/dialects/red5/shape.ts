@@ -1,6 +1,6 @@
 // What the Red5 dialect answers, version by version: the same facts, differently written (contracts.md 5.a).
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Failure, FailureCode } from '../../../../packages/core/failure.ts'
+import type { Refusal } from '../../../../packages/runtime/http.ts'
 import type { LiveStream } from '../../../../packages/state/directory.ts'
 import { kindOf, type Node, type NodeKind } from '../../../../packages/state/node.ts'
 
@@ -24,11 +24,8 @@ export function placeOf({ project, stream }: Pick<LiveStream, 'project' | 'strea
 /** What is not found is 404, what is away 503, too often 429; all else is 400: these clients know no other refusal. */
 const STATUS: Readonly<Partial<Record<FailureCode, number>>> = { not_found: 404, too_many: 429, unavailable: 503, setup: 500 }
 
-/** Browsers look at the content type, also of errors. */
-export function sendFailure(failure: Failure, _request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const { code, message, retryAfterMs = 1000 } = failure
-  if (code === 'unavailable' || code === 'too_many') reply.header('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1000)))
-  return reply.status(STATUS[code] ?? 400).send({ errorMessage: message, timestamp: Date.now() })
+export function refuse({ code, message }: Failure): Refusal {
+  return { status: STATUS[code] ?? 400, body: { errorMessage: message, timestamp: Date.now() } }
 }
 
 export function endpoint(version: Version, { scope, name }: Place, { address, region }: Node, type: NodeKind): object {

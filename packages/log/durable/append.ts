@@ -1,0 +1,118 @@
+// Appending in groups: while one append of a stream is on its way to the disk, what comes meanwhile gathers and goes together.
+import type { Redis } from 'ioredis'
+import { Failure } from '../../core/failure.ts'
+import { streamKey } from './key.ts'
+import { bytesOf, type NewMessage, tailOf } from './message.ts'
+import { type Appended, missing, type Ref, type Scripts } from './stream.ts'
+
+const IDS_REMEMBERED = 100_000
+const MAX_MESSAGES = 1000
+const MAX_BYTES = 2 * 1024 * 1024
+/** Beyond this producers are told to wait. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024
+
+const OVERFULL = new Failure('unavailable', 'too much is waiting to be appended', { retryAfterMs: 1000 })
+
+type Call = {
+  readonly messages: readonly NewMessage[]
+  readonly tails: readonly string[]
+  readonly bytes: number
+  readonly owner: string
+  settle(outcome: readonly Appended[] | Error): void
+}
+
+type Line = { readonly ref: Ref; calls: Call[] }
+
+export class Appends {
+  readonly #redis: Redis & Scripts
+  readonly #lines = new Map<string, Line>()
+  #waitingBytes = 0
+
+  constructor(redis: Redis & Scripts) {
+    this.#redis = redis
+  }
+
+  add(ref: Ref, messages: readonly NewMessage[], owner: string): Promise<Appended[]> {
+    if (this.#waitingBytes > MAX_WAITING_BYTES) return Promise.reject(OVERFULL)
+    const tails = messages.map(tailOf)
+    const bytes = messages.reduce((sum, message, i) => sum + bytesOf(message, tails[i] as string), 0)
+    this.#waitingBytes += bytes
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: readonly Appended[] | Error) => {
+        this.#waitingBytes -= bytes
+        if (outcome instanceof Error) reject(outcome)
+        else resolve([...outcome])
+      }
+      this.#queue(ref, { messages, tails, bytes, owner, settle })
+    })
+  }
+
+  #queue(ref: Ref, call: Call): void {
+    const key = streamKey(ref)
+    const line = this.#lines.get(key)
+    if (line) {
+      line.calls.push(call)
+      return
+    }
+    const opened: Line = { ref, calls: [call] }
+    this.#lines.set(key, opened)
+    // What the same socket brought goes with it.
+    setImmediate(() => void this.#run(key, opened))
+  }
+
+  async #run(key: string, line: Line): Promise<void> {
+    while (line.calls.length > 0) await this.#flush(line.ref, takeGroup(line))
+    this.#lines.delete(key)
+  }
+
+  /** Settles each, whatever happens. */
+  async #flush(ref: Ref, group: readonly Call[]): Promise<void> {
+    try {
+      const reply = await this.#append(ref, group)
+      let at = 0
+      for (const { messages, settle } of group) settle(messages.map(() => appended(reply, at++)))
+    } catch (error) {
+      const failure = refusalOf(ref, error as Error)
+      for (const { settle } of group) settle(failure)
+    }
+  }
+
+  #append(ref: Ref, group: readonly Call[]): Promise<number[]> {
+    const names = new Map<string, number>()
+    const args: (string | number | Buffer)[] = []
+    for (const { messages, tails } of group)
+      for (const [i, message] of messages.entries()) {
+        const { payload, key = '', name = '', idempotencyKey = '' } = message
+        if (name !== '' && !names.has(name)) names.set(name, names.size + 1)
+        const tail = tails[i] as string
+        args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail))
+      }
+    const parts = ['', 'log', 'ids', 'ids:old', 'names', ...[...names.keys()].map(name => `name:${name}`)]
+    const keys = parts.map(part => streamKey(ref, part))
+    return this.#redis.streamAppend(keys.length, ...keys, group[0]?.owner ?? '', IDS_REMEMBERED, args.length / 7, ...args)
+  }
+}
+
+/** Those at the front that have the same owner, as many as go well in one step. */
+function takeGroup(line: Line): Call[] {
+  let [count, messages, bytes] = [0, 0, 0]
+  for (const call of line.calls) {
+    messages += call.messages.length
+    bytes += call.bytes
+    if (count > 0 && (messages > MAX_MESSAGES || bytes > MAX_BYTES || call.owner !== line.calls[0]?.owner)) break
+    count++
+  }
+  return line.calls.splice(0, count)
+}
+
+function appended(reply: readonly number[], at: number): Appended {
+  const [seq, number] = [reply[2 * at] as number, reply[2 * at + 1] as number]
+  return { seq: Math.abs(seq), duplicate: seq < 0, number: number === 0 ? undefined : number }
+}
+
+function refusalOf({ record }: Ref, error: Error): Error {
+  if (/\bGONE$/.test(error.message)) return missing(record.name)
+  if (/\bOWNED$/.test(error.message))
+    return new Failure('conflict', `stream ${record.name} belongs to another producer`, { field: 'owner' })
+  return error
+}

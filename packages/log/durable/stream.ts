@@ -1,0 +1,362 @@
+// Durable streams: named logs of a project whose messages each producer gets acknowledged and each consumer acks for itself. Events of
+// devices have their own log (../log.ts); the clients of other systems, and programs, have these.
+import { randomBytes } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { Failure, invalid } from '../../core/failure.ts'
+import { checkStreamName } from '../../core/stream.ts'
+import { formatTime } from '../../core/time.ts'
+import { projectKey } from '../key.ts'
+import { Appends } from './append.ts'
+import { streamKey, streamsKey } from './key.ts'
+import { checkMessage, type Message, type NewMessage, parseRow, type Row } from './message.ts'
+import { ADVANCE, APPEND, CREATE, REMOVE, TRIM, UPDATE } from './script.ts'
+
+export type Retention = {
+  /** Messages older than this are dropped, acked or not. 0: never. */
+  readonly maxAgeMs: number
+  /** The oldest messages are dropped beyond this. 0: never. */
+  readonly maxBytes: number
+  /** Messages that every subscription has acked are dropped; while there is no subscription none is. */
+  readonly untilAcked: boolean
+}
+
+/** What payloads have to be. */
+export type Schema =
+  | { readonly type: 'json'; readonly definition: unknown }
+  | { readonly type: 'protobuf'; readonly definition: string; readonly message: string }
+
+export type StreamSettings = {
+  readonly retention: Retention
+  readonly schema?: Schema | undefined
+  /** Name of the decoder that makes device events of its messages. */
+  readonly decoder?: string | undefined
+  readonly description?: string | undefined
+}
+
+export type StreamRecord = StreamSettings & {
+  readonly name: string
+  /** Of this making of the stream: 6 bytes in hex. */
+  readonly uid: string
+  readonly createTime: string
+}
+
+/** A stream of a project. Of one that was removed meanwhile everything is `not_found`, also when another has its name. */
+export type Ref = { readonly project: string; readonly record: StreamRecord }
+
+export type Appended = {
+  readonly seq: number
+  /** Its idempotency key was seen before: this is where the first is. */
+  readonly duplicate: boolean
+  /** Among the messages of its name. */
+  readonly number: number | undefined
+}
+
+export type AppendOptions = {
+  /** Who appends first with an owner to an empty stream has it for ever: others are refused. */
+  readonly owner?: string | undefined
+}
+
+export type StreamStats = {
+  /** Kept now. */
+  readonly messages: number
+  readonly bytes: number
+  /** Place of the oldest kept; one more than `lastSeq` when none is. */
+  readonly firstSeq: number
+  /** How many were ever appended. */
+  readonly lastSeq: number
+  readonly oldestMs: number | undefined
+  readonly newestMs: number | undefined
+  /** Messages a second: an average that fades over 10 s. */
+  readonly rateIn: number
+  readonly byteRateIn: number
+  readonly owner: string | undefined
+}
+
+export type Offset = { readonly consumer: string; readonly name: string; readonly offset: number; readonly movedAt: string }
+
+export type StreamPorts = {
+  /** Throws a Failure for a payload that is not as the schema has it. */
+  check?(schema: Schema): (payload: Buffer) => void
+  /** Why nothing may be appended now. */
+  refusal?(): Failure | undefined
+}
+
+export const DEFAULT_RETENTION: Retention = { maxAgeMs: 3 * 86_400_000, maxBytes: 0, untilAcked: true }
+const MAX_STREAMS = 10_000
+const MAX_MESSAGES = 1000
+const MAX_BYTES = 16 * 1024 * 1024
+/** What another process changed is known after this. */
+const KNOWN_MS = 1000
+const MAX_KNOWN = 10_000
+/** Tail, payload, key … of a page of messages. */
+const MAX_READ = 1000
+
+export type Scripts = {
+  streamAppend(keyCount: number, ...args: (string | number | Buffer)[]): Promise<number[]>
+  streamTrim(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamAdvance(keyCount: number, ...args: (string | number)[]): Promise<[number, number, number]>
+  streamCreate(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamUpdate(keyCount: number, ...args: (string | number)[]): Promise<number>
+  streamRemove(keyCount: number, ...args: (string | number)[]): Promise<number>
+}
+
+type Known = { readonly record: StreamRecord | undefined; readonly untilMs: number }
+
+export class DurableStreams {
+  readonly #redis: Redis & Scripts
+  readonly #ports: StreamPorts
+  readonly #appends: Appends
+  readonly #known = new Map<string, Known>()
+
+  constructor(redis: Redis, ports: StreamPorts = {}) {
+    redis.defineCommand('streamAppend', { lua: APPEND })
+    redis.defineCommand('streamTrim', { lua: TRIM })
+    redis.defineCommand('streamAdvance', { lua: ADVANCE })
+    redis.defineCommand('streamCreate', { lua: CREATE })
+    redis.defineCommand('streamUpdate', { lua: UPDATE })
+    redis.defineCommand('streamRemove', { lua: REMOVE })
+    this.#redis = redis as Redis & Scripts
+    this.#ports = ports
+    this.#appends = new Appends(this.#redis)
+  }
+
+  /** @throws Failure `conflict` when it exists, `invalid`, `too_many`. */
+  async create(project: string, name: string, settings: Partial<StreamSettings> = {}): Promise<StreamRecord> {
+    checkStreamName(name)
+    const base = { name, uid: randomBytes(6).toString('hex'), createTime: formatTime(Date.now() * 1000) }
+    const record: StreamRecord = { ...base, retention: DEFAULT_RETENTION, ...settings }
+    if (record.schema) this.#ports.check?.(record.schema)
+    const keys = [streamsKey(project), streamKey({ project, record })]
+    const made = await this.#redis.streamCreate(2, ...keys, name, JSON.stringify(record), MAX_STREAMS).catch((error: unknown) => {
+      if (/\bMANY$/.test((error as Error).message))
+        throw new Failure('too_many', `at most ${MAX_STREAMS} streams in one project: remove some`, { retryAfterMs: 60_000 })
+      throw error
+    })
+    this.#known.delete(knownKey(project, name))
+    if (made === 0) throw new Failure('conflict', `stream ${name} exists already`, { field: 'stream' })
+    return record
+  }
+
+  /** The stream, made when it is missing. */
+  async ensure(project: string, name: string, settings: Partial<StreamSettings> = {}): Promise<StreamRecord> {
+    const found = await this.find(project, name)
+    if (found) return found
+    try {
+      return await this.create(project, name, settings)
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'conflict')) throw error
+      return this.get(project, name)
+    }
+  }
+
+  /** At most a second old; undefined when there is none of this name. */
+  async find(project: string, name: string): Promise<StreamRecord | undefined> {
+    const key = knownKey(project, name)
+    const known = this.#known.get(key)
+    if (known && known.untilMs > performance.now()) return known.record
+    return this.#look(project, name)
+  }
+
+  async #look(project: string, name: string): Promise<StreamRecord | undefined> {
+    const text = await this.#redis.hget(streamsKey(project), name)
+    const record = text === null ? undefined : (JSON.parse(text) as StreamRecord)
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+    this.#known.set(knownKey(project, name), { record, untilMs: performance.now() + KNOWN_MS })
+    return record
+  }
+
+  /** @throws Failure `not_found`. */
+  async get(project: string, name: string): Promise<StreamRecord> {
+    const record = await this.#look(project, name)
+    if (!record) throw missing(name)
+    return record
+  }
+
+  /** By name. */
+  async list(project: string): Promise<StreamRecord[]> {
+    const records = Object.values(await this.#redis.hgetall(streamsKey(project))).map(text => JSON.parse(text) as StreamRecord)
+    return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** Members that are given take the place of those that were. @throws Failure `not_found`, `conflict` when it changes all the time. */
+  async update(project: string, name: string, settings: Partial<StreamSettings>): Promise<StreamRecord> {
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const before = await this.#redis.hget(streamsKey(project), name)
+      if (before === null) throw missing(name)
+      const record: StreamRecord = { ...(JSON.parse(before) as StreamRecord), ...settings }
+      if (record.schema) this.#ports.check?.(record.schema)
+      if ((await this.#redis.streamUpdate(1, streamsKey(project), name, before, JSON.stringify(record))) === 1) {
+        this.#known.delete(knownKey(project, name))
+        return record
+      }
+    }
+    throw new Failure('conflict', `stream ${name} was changed by somebody else: try again`)
+  }
+
+  /** With its messages, subscriptions and offsets. @throws Failure `not_found`. */
+  async remove(project: string, name: string): Promise<void> {
+    const before = await this.#redis.hget(streamsKey(project), name)
+    if (before === null) throw missing(name)
+    const ref = { project, record: JSON.parse(before) as StreamRecord }
+    const keys = [streamsKey(project), ...['', 'subs', 'names'].map(part => streamKey(ref, part))]
+    const gone = await this.#redis.streamRemove(keys.length, ...keys, name, before)
+    this.#known.delete(knownKey(project, name))
+    if (gone === 0) throw missing(name)
+  }
+
+  /**
+   * Resolves when Redis has them on disk; either all are appended or none. Appends are in the order of the calls. At most 1,000 messages
+   * and 16 MiB.
+   * @throws Failure `not_found`; `conflict` with field `owner`; `invalid` with field `schema`; `too_large`; `unavailable`.
+   */
+  async append(ref: Ref, messages: readonly NewMessage[], { owner = '' }: AppendOptions = {}): Promise<Appended[]> {
+    const refusal = this.#ports.refusal?.()
+    if (refusal) throw refusal
+    if (messages.length > MAX_MESSAGES) throw new Failure('too_large', `at most ${MAX_MESSAGES} messages at once, got ${messages.length}`)
+    const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0)
+    if (bytes > MAX_BYTES) throw new Failure('too_large', `at most ${MAX_BYTES} bytes at once, got ${bytes}`)
+    const check = ref.record.schema && this.#ports.check?.(ref.record.schema)
+    for (const message of messages) {
+      checkMessage(message)
+      check?.(message.payload)
+    }
+    return messages.length === 0 ? [] : this.#appends.add(ref, messages, owner)
+  }
+
+  /** Strictly after a place (0: from the oldest kept), oldest first, at most 1,000. */
+  async read(ref: Ref, afterSeq: number, count: number): Promise<Message[]> {
+    const rows = await this.#redis.xrangeBuffer(streamKey(ref, 'log'), `${afterSeq + 1}-0`, '+', 'COUNT', Math.min(count, MAX_READ))
+    return rows.map(row => parseRow(row as unknown as Row))
+  }
+
+  /** Strictly before a place, newest first, at most 1,000. */
+  async readBack(ref: Ref, beforeSeq: number, count: number): Promise<Message[]> {
+    if (beforeSeq <= 1) return []
+    const rows = await this.#redis.xrevrangeBuffer(streamKey(ref, 'log'), `${beforeSeq - 1}-0`, '-', 'COUNT', Math.min(count, MAX_READ))
+    return rows.map(row => parseRow(row as unknown as Row))
+  }
+
+  /** The place before the first message that was published at this time or later. */
+  async placeAt(ref: Ref, ms: number): Promise<number> {
+    return this.#placeBefore(ref, ({ publishMs }) => publishMs >= ms)
+  }
+
+  /** By halving: what is true of a message is true of all later ones. */
+  async #placeBefore(ref: Ref, isReached: (message: Message) => boolean): Promise<number> {
+    const { firstSeq, lastSeq } = await this.stats(ref)
+    let [low, high] = [firstSeq, lastSeq + 1]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const [message] = await this.read(ref, middle - 1, 1)
+      if (message && !isReached(message)) low = Math.max(message.seq, middle) + 1
+      else high = middle
+    }
+    return low - 1
+  }
+
+  /** @throws Failure `not_found`. */
+  async stats(ref: Ref): Promise<StreamStats> {
+    const log = streamKey(ref, 'log')
+    const [meta, [oldest], [newest], messages] = await Promise.all([
+      this.#redis.hgetall(streamKey(ref)),
+      this.#redis.xrangeBuffer(log, '-', '+', 'COUNT', 1),
+      this.#redis.xrevrangeBuffer(log, '+', '-', 'COUNT', 1),
+      this.#redis.xlen(log),
+    ])
+    if (meta['name'] === undefined) throw missing(ref.record.name)
+    const [first, last] = [oldest, newest].map(row => row && parseRow(row as unknown as Row))
+    const number = (field: string) => Number(meta[field] ?? 0)
+    const fade = Math.exp(Math.min(0, number('ratems') - Date.now()) / 10_000)
+    return {
+      messages,
+      bytes: first && last ? last.bytesTo - first.bytesTo + first.payload.length : 0,
+      firstSeq: first?.seq ?? number('last') + 1,
+      lastSeq: number('last'),
+      oldestMs: first?.publishMs,
+      newestMs: last?.publishMs,
+      rateIn: number('rate') * fade,
+      byteRateIn: number('byterate') * fade,
+      owner: meta['owner'],
+    }
+  }
+
+  /** Drops everything up to this place. Returns how many were dropped. */
+  async trim(ref: Ref, to: number): Promise<number> {
+    return this.#redis.streamTrim(2, streamKey(ref), streamKey(ref, 'log'), to)
+  }
+
+  /** How far age and size let it be trimmed. */
+  async expired(ref: Ref, nowMs: number): Promise<number> {
+    const { maxAgeMs, maxBytes } = ref.record.retention
+    const [oldest] = await this.read(ref, 0, 1)
+    if (!oldest) return 0
+    const bytes = maxBytes > 0 ? Number((await this.#redis.hget(streamKey(ref), 'bytes')) ?? 0) : 0
+    const isOld = maxAgeMs > 0 && oldest.publishMs < nowMs - maxAgeMs
+    const isMuch = maxBytes > 0 && bytes - oldest.bytesTo >= maxBytes
+    const byAge = isOld ? await this.placeAt(ref, nowMs - maxAgeMs) : 0
+    const bySize = isMuch ? await this.#placeBefore(ref, ({ bytesTo }) => bytes - bytesTo < maxBytes) : 0
+    return Math.max(byAge, bySize)
+  }
+
+  /** Messages of one name with a number after this one, in order, at most 1,000. What was dropped since is left out. */
+  async readNamed(ref: Ref, name: string, after: number, count: number): Promise<Message[]> {
+    const seqs = await this.#redis.lrange(streamKey(ref, `name:${name}`), after, after + Math.min(count, MAX_READ) - 1)
+    if (seqs.length === 0) return []
+    const pipeline = this.#redis.pipeline()
+    for (const seq of seqs) pipeline.xrangeBuffer(streamKey(ref, 'log'), `${seq}-0`, `${seq}-0`)
+    const replies = (await pipeline.exec()) ?? []
+    return replies.flatMap(([error, rows]) => {
+      if (error) throw error
+      return (rows as Row[]).map(parseRow)
+    })
+  }
+
+  /** How many messages there are of each name. */
+  async names(ref: Ref): Promise<{ name: string; last: number }[]> {
+    const names = (await this.#redis.smembers(streamKey(ref, 'names'))).toSorted()
+    return Promise.all(names.map(async name => ({ name, last: await this.#redis.llen(streamKey(ref, `name:${name}`)) })))
+  }
+
+  /** Of the messages of a name, how many the consumer has behind it; 0 at first. */
+  async offset(ref: Ref, consumer: string, name: string): Promise<number> {
+    return Number((await this.#redis.hget(streamKey(ref, 'offsets'), offsetField(consumer, name))) ?? 0)
+  }
+
+  /** Moves an offset by one, to this number, in one step; otherwise nothing is moved. */
+  async advance(ref: Ref, consumer: string, name: string, to: number): Promise<{ moved: boolean; expected: number }> {
+    const [now, at] = await this.#move(ref, consumer, name, to, true)
+    return { moved: now !== -1, expected: at + 1 }
+  }
+
+  /** @throws Failure `invalid` beyond the last message of the name. */
+  async setOffset(ref: Ref, consumer: string, name: string, to: number): Promise<void> {
+    const [now, , last] = await this.#move(ref, consumer, name, to, false)
+    if (now === -1) throw invalid('offset', `expected at most ${last}, the number of messages, got ${to}`)
+  }
+
+  #move(ref: Ref, consumer: string, name: string, to: number, byOne: boolean): Promise<[number, number, number]> {
+    const keys = ['offsets', 'moves', `name:${name}`].map(part => streamKey(ref, part))
+    return this.#redis.streamAdvance(3, ...keys, offsetField(consumer, name), to, byOne ? '1' : '0', Date.now())
+  }
+
+  async offsets(ref: Ref): Promise<Offset[]> {
+    const [offsets, moves] = await Promise.all(['offsets', 'moves'].map(part => this.#redis.hgetall(streamKey(ref, part))))
+    return Object.entries(offsets ?? {}).map(([field, offset]) => {
+      const [consumer = '', name = ''] = field.split('\n')
+      return { consumer, name, offset: Number(offset), movedAt: formatTime(Number(moves?.[field] ?? 0) * 1000) }
+    })
+  }
+}
+
+/** Neither holds a line break. */
+function offsetField(consumer: string, name: string): string {
+  return `${consumer}\n${name}`
+}
+
+function knownKey(project: string, name: string): string {
+  return projectKey(project, name)
+}
+
+export function missing(name: string): Failure {
+  return new Failure('not_found', `stream ${name} does not exist`, { field: 'stream' })
+}
