@@ -28,6 +28,7 @@ import { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
+import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
@@ -37,6 +38,7 @@ import { addConsole } from './console/console.ts'
 import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
 import type { Follow } from './gateway/live.ts'
+import { type Here, openHere } from './node.ts'
 import {
   type Connect,
   connector,
@@ -50,6 +52,7 @@ import {
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addDialects } from './stream/dialects/dialects.ts'
+import { addRed5 } from './stream/dialects/red5/red5.ts'
 import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
@@ -125,14 +128,16 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   const room = startRoom(quick, logger)
   lifecycle.started('room', () => room.stop())
   const durable = openDurable(config, quick, connect, room, logger, lifecycle)
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable }
-  const { mqttPort, endStreams } = await startRoles(parts, app, lifecycle)
+  const here = await openHere(quick, config, logger, () => durable.dispatch.consumers())
+  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here }
+  const { mqttPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
   const httpsPort = await listenSecurely(app, config, logger, lifecycle)
   // Behind all that can fail: it is shown by this start and by no later one.
   const newKey = await firstKey(config, identity, embedded)
   // The first to stop: an open stream would keep the HTTP server from closing.
-  lifecycle.started('streams', endStreams)
+  lifecycle.started('streams', async () => void (await Promise.all([endStreams(), here.leave()])))
+  await here.begin(connections)
   ready = true
   return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
 }
@@ -161,6 +166,7 @@ type Parts = {
   readonly outbound: Outbound
   readonly room: Room
   readonly durable: Durable
+  readonly here: Here
 }
 
 /** Durable streams, and who consumes them here. */
@@ -174,10 +180,15 @@ function openDurable(config: Config, quick: Redis, connect: Connect, room: Room,
   return { streams, subscriptions, dispatch }
 }
 
-type Doors = { readonly mqttPort: number | undefined; readonly endStreams: () => Promise<void> }
+type Doors = {
+  readonly mqttPort: number | undefined
+  readonly endStreams: () => Promise<void>
+  /** Open ones: streams, and MQTT clients. */
+  readonly connections: () => number
+}
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -193,10 +204,21 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const upgrades = openUpgrades(app)
     addStreamRoutes(app, streams, upgrades)
     const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
-    // The directory of live streams is told here that something was produced, and who is connected to produce.
-    const directory = { produced: () => undefined, connected: () => () => undefined }
-    const dialects = { ...parts.durable, ...directory, identity, upgrades, redis: quick, cursorKey: await log.cursorKey(), nowUs, troubled }
+    const produced = (project: string, stream: string) => here.presence.produced(project, stream)
+    const connected = (project: string, stream: string) => here.presence.connected(project, stream)
+    const dialects = {
+      ...durable,
+      produced,
+      connected,
+      identity,
+      upgrades,
+      redis: quick,
+      cursorKey: await log.cursorKey(),
+      nowUs,
+      troubled,
+    }
     addDialects(app, dialects, { ...config, root: !config.roles.has('console') })
+    addDirectory(parts, app)
   }
   if (config.roles.has('console')) {
     const state = {
@@ -220,7 +242,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const durables = { ...durable, durable: durable.streams }
     await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, ...tenants })
   }
-  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams }
+  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams, connections: () => streams.size }
   const gateway = {
     redis: quick,
     connect: (name: string) => connect(name, 'worker'),
@@ -233,6 +255,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     identity,
     follow: followBy(streams),
     durable,
+    produced: (project: string) => here.presence.produced(project, DEVICE_STREAM),
     refusal: () => room.refusal(),
     logger,
     metrics,
@@ -240,10 +263,18 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
   )
-  return { mqttPort: door.port, endStreams }
+  return { mqttPort: door.port, endStreams, connections: () => streams.size + door.connections() }
 }
 
-async function openStreams({ config, logger, metrics, connect, identity, store }: Parts, devices: Devices): Promise<Streams> {
+function addDirectory({ config, quick, identity, here }: Parts, app: HttpApp): void {
+  const { red5, project } = config
+  if (red5) {
+    const open = red5.open === 'first' ? [project] : red5.open
+    addRed5(app, { directory: here.directory, identity, audit: new Audit(quick), open })
+  }
+}
+
+async function openStreams({ config, logger, metrics, connect, identity, store, here }: Parts, devices: Devices): Promise<Streams> {
   const log = new Log(await connect('streams', 'worker'), CONSUMERS)
   const followers = new Followers({
     log,
@@ -258,6 +289,7 @@ async function openStreams({ config, logger, metrics, connect, identity, store }
     follow: (project, stream, follower) => followers.follow(project, stream, follower),
     troubled: error => logger.warn({ err: error }, 'stream could not catch up'),
     opened: change => metrics.streams.inc(change),
+    followed: project => here.presence.followed(project, DEVICE_STREAM),
     delivered: frames => metrics.streamed.inc(frames),
     nowUs,
     newId: () => newId(),

@@ -24,6 +24,10 @@ describe('settings', () => {
       redisUrl: undefined,
       influx: undefined,
       project: 'default',
+      region: 'local',
+      advertise: undefined,
+      capacity: 10_000,
+      red5: { open: 'first' },
       allowPrivate: [],
       partitions: 4,
       retentionMs: 0,
@@ -43,7 +47,7 @@ describe('settings', () => {
   it('are named once each, with a meaning', () => {
     expect(new Set(SETTINGS.map(({ name }) => name)).size).toBe(SETTINGS.length)
     for (const { name, meaning } of SETTINGS)
-      expect([name, meaning]).toEqual([expect.stringMatching(/^TELLTALE_[A-Z_]+$/), expect.stringMatching(/.{5}/)])
+      expect([name, meaning]).toEqual([expect.stringMatching(/^TELLTALE_[A-Z0-9_]+$/), expect.stringMatching(/.{5}/)])
   })
 
   it('that are empty or blank are as if not set', () => {
@@ -83,6 +87,28 @@ describe('settings', () => {
       labelFilters: 'any',
     })
     expect([...config.roles]).toEqual(['gateway', 'worker'])
+  })
+
+  it('say how others reach this process, and who sees its live streams', () => {
+    const read = (advertise: string) => parseConfig({ TELLTALE_ADVERTISE: advertise }, []).advertise
+    expect(['10.0.4.11', 'edge-1.example.com:8080', '::1', '[::1]:80'].map(read)).toEqual([
+      '10.0.4.11',
+      'edge-1.example.com:8080',
+      '[::1]',
+      '[::1]:80',
+    ])
+    for (const wrong of ['http://a', 'a:0', 'a:99999', 'a b', '[1.2.3.4]', 'a/b'])
+      expect(problems({ TELLTALE_ADVERTISE: wrong })).toHaveLength(1)
+    const shown = (red5: string) => parseConfig({ TELLTALE_RED5: red5 }, []).red5
+    expect(['', 'key', 'open', 'off', 'a, b'].map(shown)).toEqual([
+      { open: 'first' },
+      { open: [] },
+      { open: 'all' },
+      undefined,
+      { open: ['a', 'b'] },
+    ])
+    const wrong: Record<string, string>[] = [{ TELLTALE_RED5: 'a,,b' }, { TELLTALE_REGION: 'eu north' }, { TELLTALE_CAPACITY: '0' }]
+    for (const env of wrong) expect(problems(env)).toHaveLength(1)
   })
 
   it('that nobody knows are taken for one that is near, and for no other', () => {

@@ -1,12 +1,27 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
-import { isIP } from 'node:net'
 import { LABEL_MATCHES, type LabelMatch } from '../packages/core/device.ts'
 import { Failure } from '../packages/core/failure.ts'
 import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
 import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
-import { bytes, duration, expected, oneOf, optional, pattern, port, rate, truth, wait, whole } from './setting.ts'
+import {
+  address,
+  bytes,
+  duration,
+  expected,
+  networks,
+  oneOf,
+  optional,
+  pattern,
+  port,
+  projectName,
+  publicUrl,
+  rate,
+  truth,
+  wait,
+  whole,
+} from './setting.ts'
 
 export const ROLES = ['gateway', 'worker', 'stream', 'console'] as const
 export type Role = (typeof ROLES)[number]
@@ -34,6 +49,13 @@ export type Config = {
   /** That assertions may be made for, besides the addresses of this installation itself. */
   readonly tokenAudiences: readonly string[]
   readonly project: string
+  /** As others reach this process: host, or host and port; undefined: by the public URL or the address it is bound to. */
+  readonly advertise: string | undefined
+  readonly region: string
+  /** Connections that this process is meant for. */
+  readonly capacity: number
+  /** Whose live streams the Red5 directory shows without a key; undefined: there is no directory. */
+  readonly red5: Red5 | undefined
   readonly allowPrivate: Allowed
   readonly connectorTimeoutMs: number
   readonly connectorGiveUpMs: number
@@ -53,6 +75,9 @@ export type Config = {
   readonly fsync: 'always' | 'everysec'
   readonly logLevel: string
 }
+
+/** `first`: the project of the first start. */
+export type Red5 = { readonly open: 'all' | 'first' | readonly string[] }
 
 export type Influx = {
   readonly url: string
@@ -119,6 +144,23 @@ export const SETTINGS: readonly Setting[] = [
     meaning: '`aud` of assertions for access tokens besides /oauth2/token of TELLTALE_PUBLIC_URL, separated by commas',
   },
   { name: 'TELLTALE_PROJECT', fallback: 'default', meaning: 'project made at first start' },
+  { name: 'TELLTALE_REGION', fallback: 'local', meaning: 'where this process runs, such as eu-north-1; clients are sent to the nearest' },
+  {
+    name: 'TELLTALE_ADVERTISE',
+    fallback: '',
+    meaning: 'host, or host:port, that clients are sent to for this process; empty: the host of TELLTALE_PUBLIC_URL, or the bound address',
+  },
+  {
+    name: 'TELLTALE_CAPACITY',
+    fallback: '10000',
+    meaning: 'connections that this process is meant for; clients are sent to those with room',
+  },
+  {
+    name: 'TELLTALE_RED5',
+    fallback: '',
+    meaning:
+      'whose live streams /streammanager shows without a key: projects separated by commas, open (all) or key (none); off: no directory; empty: TELLTALE_PROJECT',
+  },
   { name: 'TELLTALE_WEBHOOK_ALLOW_PRIVATE', fallback: 'false', meaning: 'true, or networks that calls may reach besides the public ones' },
   { name: 'TELLTALE_CONNECTOR_TIMEOUT', fallback: '10s', meaning: 'how long a data connector waits for its receiver’s answer' },
   {
@@ -226,9 +268,13 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     trustedProxies: read('TELLTALE_TRUSTED_PROXIES', networks),
     requestTimeoutMs: read('TELLTALE_REQUEST_TIMEOUT', wait),
     tokenAudiences: read('TELLTALE_TOKEN_AUDIENCES', text => text.split(',').map(one => one.trim())),
-    project: read('TELLTALE_PROJECT', text =>
-      pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit'),
+    project: read('TELLTALE_PROJECT', projectName),
+    advertise: read('TELLTALE_ADVERTISE', address),
+    region: read('TELLTALE_REGION', text =>
+      pattern(text, REGION, '1 to 63 of A-Z a-z 0-9 _ . - that start with a letter or digit, such as eu-north-1'),
     ),
+    capacity: read('TELLTALE_CAPACITY', text => whole(text, 1, 10_000_000)),
+    red5: read('TELLTALE_RED5', red5),
     allowPrivate: read('TELLTALE_WEBHOOK_ALLOW_PRIVATE', parseAllowed),
     connectorTimeoutMs: read('TELLTALE_CONNECTOR_TIMEOUT', duration),
     connectorGiveUpMs: read('TELLTALE_CONNECTOR_GIVE_UP', duration),
@@ -248,29 +294,19 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
   }
 }
 
+const REGION = /^[A-Za-z0-9][\w.-]{0,62}$/
+
+function red5(text: string): Red5 | undefined {
+  if (text === 'off') return undefined
+  if (text === '') return { open: 'first' }
+  if (text === 'open') return { open: 'all' }
+  return { open: text === 'key' ? [] : text.split(',').map(one => projectName(one.trim())) }
+}
+
 function redisUrl(text: string): string | undefined {
   if (text === '') return undefined
   parseRedisUrl(text)
   return text
-}
-
-function publicUrl(text: string): string | undefined {
-  if (text === '') return undefined
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (!url || !/^https?:$/.test(url.protocol) || url.search + url.hash + url.username + url.password !== '')
-    throw expected('a URL such as https://telltale.example.com', text)
-  return url.href.replace(/\/+$/, '')
-}
-
-function networks(text: string): string[] {
-  const all = text.split(',').flatMap(one => (one.trim() === '' ? [] : [one.trim()]))
-  const wrong = all.find(one => {
-    const [address = '', bits, ...rest] = one.split('/')
-    const most = isIP(address) === 6 ? 128 : 32
-    return isIP(address) === 0 || rest.length > 0 || (bits !== undefined && (!/^\d{1,3}$/.test(bits) || Number(bits) > most))
-  })
-  if (wrong !== undefined) throw expected('addresses or networks such as 10.0.0.0/8', wrong)
-  return all
 }
 
 function influx(read: Read): Influx | undefined {

@@ -1,4 +1,5 @@
 // How the text of a setting becomes its value. What is wrong is a Failure `setup` that says what was expected.
+import { isIP } from 'node:net'
 import { Failure } from '../packages/core/failure.ts'
 import { parseDuration } from '../packages/core/time.ts'
 import type { Rate } from '../packages/runtime/http.ts'
@@ -64,4 +65,37 @@ export function oneOf<T extends string>(text: string, values: readonly T[]): T {
 
 export function truth(text: string): boolean {
   return oneOf(text, ['true', 'false'] as const) === 'true'
+}
+
+export function projectName(text: string): string {
+  return pattern(text, /^[a-z0-9][a-z0-9_-]{0,62}$/, '1 to 63 of a-z 0-9 _ - that start with a letter or digit')
+}
+
+/** In square brackets where it is IPv6, as in a URL: clients put it into one. */
+export function address(text: string): string | undefined {
+  if (text === '') return undefined
+  if (isIP(text) === 6) return `[${text}]`
+  const [, host = '', ipv6, digits] = /^(\[([0-9A-Fa-f:.]+)\]|[A-Za-z0-9.-]{1,253})(?::(\d{1,5}))?$/.exec(text) ?? []
+  if (host === '' || (ipv6 !== undefined && isIP(ipv6) !== 6)) throw expected('a host or host:port such as 10.0.4.11:8080', text)
+  if (digits !== undefined) whole(digits, 1, 65_535)
+  return text
+}
+
+export function publicUrl(text: string): string | undefined {
+  if (text === '') return undefined
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.search + url.hash + url.username + url.password !== '')
+    throw expected('a URL such as https://telltale.example.com', text)
+  return url.href.replace(/\/+$/, '')
+}
+
+export function networks(text: string): string[] {
+  const all = text.split(',').flatMap(one => (one.trim() === '' ? [] : [one.trim()]))
+  const wrong = all.find(one => {
+    const [address = '', bits, ...rest] = one.split('/')
+    const most = isIP(address) === 6 ? 128 : 32
+    return isIP(address) === 0 || rest.length > 0 || (bits !== undefined && (!/^\d{1,3}$/.test(bits) || Number(bits) > most))
+  })
+  if (wrong !== undefined) throw expected('addresses or networks such as 10.0.0.0/8', wrong)
+  return all
 }

@@ -174,6 +174,7 @@ describe('the proxy', () => {
     ['/v2/projects/p/devices/d/events', 'console'],
     ['/v2/projects/p/devices:batchUpdate', 'console'],
     ['/v2/projects/p/alarms/a:acknowledge', 'console'],
+    ['/streammanager/api/2.0/event/list', 'stream'],
     ['/console/session', 'console'],
     ['/_fabric/_system/_api/streams', 'stream'],
     ['/_ws/ws/v2/producer/persistent/default/c8global._system/c8globals.a', 'stream'],

@@ -1,34 +1,17 @@
 // Scaled mode: gateway, two workers, stream and console as processes of their own on one Redis and one InfluxDB.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
 import { publishOn } from './load.ts'
 import { type Receiver, SECRET, startReceiver } from './receiver.ts'
-import { eventually, newDirectory, removeDirectories, startTelltale, stored, type Telltale, temperatureOf, until } from './world.ts'
+import { type SharedRedis, startSharedRedis } from './redis.ts'
+import { eventually, removeDirectories, startTelltale, stored, type Telltale, temperatureOf, until } from './world.ts'
 
 const PROJECT = '/v2/projects/default'
 const KEY = { keyId: 'split', secret: 'a-secret-for-all-of-them' }
 const TAKEOVER_MS = 6000
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-async function startRedisServer(port: number): Promise<ChildProcess> {
-  const options = ['--port', String(port), '--bind', '127.0.0.1', '--dir', await newDirectory()]
-  const disk = ['--appendonly', 'yes', '--appendfsync', 'always', '--save', '', '--maxmemory-policy', 'noeviction']
-  return spawn(inject('redisBinary'), [...options, ...disk], { stdio: 'ignore' })
-}
-
 describe.skipIf(!hasInfluxd())('roles in processes of their own', () => {
-  let redis: ChildProcess
+  let redis: SharedRedis
   let influxd: Influxd
   let receiver: Receiver
   let gateway: Telltale
@@ -37,11 +20,10 @@ describe.skipIf(!hasInfluxd())('roles in processes of their own', () => {
   let people: Telltale
 
   beforeAll(async () => {
-    const port = await freePort()
-    redis = await startRedisServer(port)
+    redis = await startSharedRedis()
     ;[influxd, receiver] = await Promise.all([startInfluxd(), startReceiver()])
     const env = {
-      TELLTALE_REDIS_URL: `redis://127.0.0.1:${port}`,
+      TELLTALE_REDIS_URL: redis.url,
       TELLTALE_INFLUX_URL: influxd.url,
       TELLTALE_INFLUX_DATABASE: 'telltale',
       TELLTALE_SECRET_KEY: 'the same thirty-two characters everywhere',
@@ -56,9 +38,7 @@ describe.skipIf(!hasInfluxd())('roles in processes of their own', () => {
   }, 60_000)
   afterAll(async () => {
     for (const telltale of [people, stream, ...workers, gateway]) await telltale.remove()
-    const gone = once(redis, 'exit')
-    redis.kill('SIGTERM')
-    await gone
+    await redis.stop()
     await receiver.stop()
     await influxd.stop()
     await removeDirectories()

@@ -152,6 +152,19 @@ export class Identity {
   }
 
   /**
+   * For clients that have room for one text: an access token, a key's `keyId:secret`, or the bare secret of the installation's first key;
+   * all other secrets cannot be looked up without their key id. Secrets count as HTTP Basic, which the account has to allow.
+   */
+  async authenticateText(text: string): Promise<Caller | undefined> {
+    const adminKey = await this.#accounts.adminKey()
+    return (
+      (await this.verifyToken(text)) ??
+      (await this.#verifyBasic(Buffer.from(text).toString('base64'))) ??
+      (adminKey === undefined ? undefined : this.#verifyBasic(Buffer.from(`${adminKey}:${text}`).toString('base64')))
+    )
+  }
+
+  /**
    * For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong.
    * @throws Failure `unauthenticated` for the right secret in HTTP Basic, when that is not enabled for the account.
    */

@@ -259,6 +259,11 @@ export class Accounts {
     await this.#redis.telltaleSettleAdminKey(1, registryKey('adminKey'), id)
   }
 
+  /** The key of the settings, or the one that the first start made; undefined when there never was one. */
+  async adminKey(): Promise<string | undefined> {
+    return (await this.#redis.get(registryKey('adminKey'))) ?? undefined
+  }
+
   async endSession(keyId: string, session: string, expiresMs: number): Promise<void> {
     const args = [keyId, session, expiresMs, Date.now(), MAX_ENDED, ALL]
     await this.#redis.telltaleEndSession(1, registryKey(`ended:${keyId}`), ...args)

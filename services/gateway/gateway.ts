@@ -39,6 +39,8 @@ export type GatewayPorts = {
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
   readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
+  /** Told of every batch: the project's device stream is alive. */
+  produced(project: string): void
   /** Why nothing more is taken now: Redis is nearly full. */
   refusal(): Failure | undefined
   readonly logger: Logger
@@ -57,7 +59,11 @@ export async function startGateway(
 ): Promise<MqttDoor> {
   const { metrics, logger } = ports
   const accept = new Accept({
-    append: (project, batch) => ports.log.append(project, batch).catch(rethrow),
+    append: async (project, batch) => {
+      const outcome = await ports.log.append(project, batch).catch(rethrow)
+      ports.produced(project)
+      return outcome
+    },
     register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
     wake: (project, consumer) => ports.wakes.wake(project, consumer),
     counted: (accepted, duplicates) => {

@@ -46,6 +46,7 @@ describe.skipIf(installed === undefined)('streams', () => {
       renew: caller => identity.renew(caller),
       watch: (caller, ended, project) => identity.watch(caller, ended, project),
       opened: () => {},
+      followed: () => () => {},
       troubled: error => expect(error).toBeUndefined(),
       delivered: () => {},
       nowUs: () => Date.now() * 1000,

@@ -29,6 +29,8 @@ export type StreamPorts = {
   /** Says once when the caller may do less than it could (in any project when none is given); returns what ends the watch. */
   watch(caller: Caller, ended: Ended, project?: string): () => void
   opened(change: 1 | -1): void
+  /** Somebody follows the events of a project; returns what is called when they leave. */
+  followed(project: string): () => void
   troubled(error: unknown): void
   delivered(frames: number): void
   nowUs(): number
@@ -115,6 +117,11 @@ export class Streams {
     this.#cursors = { event: new AllCursors(ports.cursorKey, 'event'), alarm: new AllCursors(ports.cursorKey, 'alarm') }
   }
 
+  /** Open ones. */
+  get size(): number {
+    return this.#open.size
+  }
+
   /** Rejects with a Failure for everything that the follower should hear before a stream begins. */
   async open(asked: Asked): Promise<Ready> {
     const { caller, project, query } = asked
@@ -145,7 +152,7 @@ export class Streams {
       const from = await startOf(log, project, STREAM_OF[subject], text => frames.parseCursor(text), query, nowUs())
       return {
         frames,
-        begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from, this.#hold(project, subject).release)),
+        begin: sink => this.#begin(asked, frames, sink, followOne(hub, frames, sink, query, from, this.#follow(project, subject).release)),
       }
     } finally {
       // Until it begins it stays open anyhow, or it is over and says so.
@@ -251,7 +258,7 @@ export class Streams {
       cursors: this.#cursors[subject],
       projects: async () => projectsOf(await this.#ports.renew(caller)),
       join: async (project, make, from) => {
-        const { value, release } = this.#hold(project, subject)
+        const { value, release } = this.#follow(project, subject)
         try {
           const { hub, frames } = await value
           return released(hub.join(make(frames), query.wants, from), release)
@@ -267,6 +274,12 @@ export class Streams {
 
   #hold(project: string, subject: Subject): Held<Project> {
     return this.#projects.hold(`${project}/${subject}`)
+  }
+
+  /** Held by a follower, who counts as one. */
+  #follow(project: string, subject: Subject): Held<Project> {
+    const { value, release } = this.#hold(project, subject)
+    return subject === 'event' ? { value, release: both(this.#ports.followed(project), release) } : { value, release }
   }
 }
 
@@ -300,11 +313,14 @@ function followOne(hub: Hub, frames: Frames, sink: ByteSink, { wants }: StreamQu
 
 /** Who leaves needs the hub no more. */
 function released(joined: Joined, release: Stop): Joined {
-  const leave = () => {
-    joined.leave()
-    release()
+  return { ...joined, leave: both(() => joined.leave(), release) }
+}
+
+function both(first: Stop, second: Stop): Stop {
+  return () => {
+    first()
+    second()
   }
-  return { ...joined, leave }
 }
 
 function projectsOf(caller: Caller | undefined): readonly string[] {

@@ -85,7 +85,7 @@ export type TurnReply = [joined: Buffer[], lost: Buffer[], more: number, dueMs: 
 export class Dispatch {
   readonly #ports: DispatchPorts
   readonly #signals: Signals
-  readonly #lines = new Map<string, Line>()
+  readonly #lines = new Map<string, { readonly ref: Ref; readonly line: Line }>()
   #connection: Promise<Redis & TurnScripts> | undefined
   #stopped = false
 
@@ -131,17 +131,22 @@ export class Dispatch {
     return stop
   }
 
+  /** How many consumers each stream has here, by subscription. */
+  *consumers(): Iterable<readonly [project: string, stream: string, count: number]> {
+    for (const { ref, line } of this.#lines.values()) yield [ref.project, ref.record.name, line.size]
+  }
+
   /** All consumers leave. Idempotent. */
   async stop(): Promise<void> {
     this.#stopped = true
-    await Promise.all([...this.#lines.values()].map(line => line.stop()))
+    await Promise.all([...this.#lines.values()].map(({ line }) => line.stop()))
   }
 
   async #line(ref: Ref, subscription: string, uid: string): Promise<Line> {
     const redis = await this.#open()
     const key = `${streamKey(ref)} ${uid}`
     const known = this.#lines.get(key)
-    if (known) return known
+    if (known) return known.line
     const line = new Line(
       ref,
       { name: subscription, uid },
@@ -153,7 +158,7 @@ export class Dispatch {
         goneMs: this.#ports.goneMs ?? GONE_MS,
       },
     )
-    this.#lines.set(key, line)
+    this.#lines.set(key, { ref, line })
     return line
   }
 

@@ -389,5 +389,16 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       expect(one.deliveries).toHaveLength(5)
       expect(await subscriptions.stats(ref, 's')).toMatchObject({ backlog: 5, acked: 5, unacked: 0 })
     })
+
+    test('tells how many consumers each stream has here', async () => {
+      const [ref, other] = [await fresh(), await fresh('others')]
+      const dispatch = newDispatch()
+      const shared = { type: 'shared' as const, subscription: 'shared' }
+      const [one] = [await take(dispatch, ref, shared), await take(dispatch, ref, shared), await take(dispatch, other)]
+      const counts = () => [...dispatch.consumers()].map(([project, stream, count]) => `${project} ${stream} ${count}`).toSorted()
+      expect(counts()).toEqual([`${ref.project} readings 2`, `${other.project} others 1`].toSorted())
+      await one.consumer.leave()
+      expect(counts()).toContain(`${ref.project} readings 1`)
+    })
   })
 })

@@ -81,6 +81,11 @@ export class Line {
     ports.redis.on('close', this.#cut)
   }
 
+  /** Consumers here. */
+  get size(): number {
+    return this.#members.size
+  }
+
   async join(options: ConsumerOptions, dead: Ref | undefined, receiver: Receiver): Promise<Consumer> {
     const permits = options.pull ? 0 : NO_LIMIT
     const member: Member = { options, dead, receiver, permits, paused: false, active: false }
