@@ -34,6 +34,7 @@ export class Consumer implements Session, Receiver {
   /** What came before the handshake was answered; no more than the window. */
   #early: Delivery[] = []
   #failure: Failure | undefined
+  #paused = false
 
   constructor(ports: ConsumerPorts, ref: Ref, subscription: string) {
     this.#ports = ports
@@ -54,7 +55,7 @@ export class Consumer implements Session, Receiver {
 
   begin(outlet: Outlet): void {
     this.#outlet = outlet
-    outlet.onDrain(() => this.#joined?.resume())
+    outlet.onDrain(() => this.#resume())
     if (this.#failure) this.ended(this.#failure)
     this.receive(this.#early.splice(0))
   }
@@ -66,7 +67,15 @@ export class Consumer implements Session, Receiver {
       return
     }
     outlet.send(deliveries.map(({ message, redeliveries }) => messageFrame(this.#ref.record, message, redeliveries)))
-    if (outlet.full) this.#joined?.pause()
+    if (!outlet.full || this.#paused) return
+    this.#paused = true
+    this.#joined?.pause()
+  }
+
+  #resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#joined?.resume()
   }
 
   ended(failure: Failure): void {

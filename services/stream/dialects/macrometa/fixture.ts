@@ -1,5 +1,6 @@
 // A node of the dialect in this process: the real routes over real sockets, on a Redis of the tests.
 import type { AddressInfo } from 'node:net'
+import { Failure } from '../../../../packages/core/failure.ts'
 import { Identity } from '../../../../packages/identity/identity.ts'
 import { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
 import { DurableStreams } from '../../../../packages/log/durable/stream.ts'
@@ -15,6 +16,7 @@ export type Node = {
   readonly key: Key
   readonly port: number
   readonly identity: Identity
+  readonly streams: DurableStreams
   url(): string
   http(path: string, ask?: Ask): Promise<Answer>
   /** Producers that are connected, as `project stream producer`. */
@@ -31,7 +33,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
   const troubled = (error: unknown) => void troubles.push(error)
   const identity = new Identity(redis, 'k'.repeat(32), troubled)
   await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
-  const streams = new DurableStreams(redis)
+  const streams = new DurableStreams(redis, { check: () => checkPayload })
   const subscriptions = new Subscriptions(redis, streams)
   const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
   const limits = { manage: undefined, ingest: undefined }
@@ -64,6 +66,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
     key: KEY,
     port,
     identity,
+    streams,
     url: () => url,
     http: async (path, ask = {}) => {
       const response = await fetch(`${url}${path}`, ask)
@@ -78,4 +81,9 @@ export async function openNode(server: TestRedis): Promise<Node> {
       await identity.close()
     },
   }
+}
+
+/** As every schema has it here. */
+function checkPayload(payload: Buffer): void {
+  if (payload.toString() === 'wrong') throw new Failure('invalid', 'Schema validation has failed: it is wrong', { field: 'schema' })
 }

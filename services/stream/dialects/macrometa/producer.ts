@@ -14,18 +14,20 @@ export type ProducerPorts = {
 }
 
 type Outcome = Appended | Failure
+/** With the length of its frame, all of which may have to be kept until it is answered. */
+type Pending = { readonly sent: Sent; readonly length: number }
 
 /** Of one append. */
 const MAX_MESSAGES = 1000
-const MAX_BYTES = 8 * 1024 * 1024
+const MAX_LENGTH = 8 * 1024 * 1024
 
 export class Producer implements Session {
   readonly #ports: ProducerPorts
   readonly #ref: Ref
   readonly #name: string
   readonly #maxPending: number
-  #pending: Sent[] = []
-  #pendingBytes = 0
+  #pending: Pending[] = []
+  #pendingLength = 0
   #appending: Promise<void> | undefined
   #outlet: Outlet | undefined
   readonly #release: () => Promise<void>
@@ -45,9 +47,8 @@ export class Producer implements Session {
   }
 
   hear(text: string): void {
-    const sent = parseSent(text, this.#name)
-    this.#pending.push(sent)
-    this.#pendingBytes += bytesOf(sent)
+    this.#pending.push({ sent: parseSent(text, this.#name), length: text.length })
+    this.#pendingLength += text.length
     if (this.#isFull()) this.#outlet?.deafen()
     this.#appending ??= this.#append()
   }
@@ -64,7 +65,7 @@ export class Producer implements Session {
 
   /** What one read of the socket still holds comes all the same: not much. */
   #isFull(): boolean {
-    return this.#pending.length >= this.#maxPending || this.#pendingBytes >= MAX_BYTES || this.#outlet?.full === true
+    return this.#pending.length >= this.#maxPending || this.#pendingLength >= MAX_LENGTH || this.#outlet?.full === true
   }
 
   #listen(): void {
@@ -87,14 +88,14 @@ export class Producer implements Session {
   }
 
   #take(): readonly Sent[] {
-    let bytes = 0
-    const over = this.#pending.findIndex((sent, i) => {
-      bytes += bytesOf(sent)
-      return i > 0 && (i >= MAX_MESSAGES || bytes > MAX_BYTES)
+    let length = 0
+    const over = this.#pending.findIndex((one, i) => {
+      length += one.length
+      return i > 0 && (i >= MAX_MESSAGES || length > MAX_LENGTH)
     })
     const batch = this.#pending.splice(0, over < 0 ? this.#pending.length : over)
-    for (const sent of batch) this.#pendingBytes -= bytesOf(sent)
-    return batch
+    for (const one of batch) this.#pendingLength -= one.length
+    return batch.map(({ sent }) => sent)
   }
 
   async #outcomesOf(messages: readonly NewMessage[]): Promise<Outcome[]> {
@@ -131,8 +132,4 @@ export class Producer implements Session {
     const fault: Fault = outcome.code === 'invalid' ? 7 : 8
     return faultFrame(fault, outcome.message, context)
   }
-}
-
-function bytesOf(sent: Sent): number {
-  return 'message' in sent ? sent.message.payload.length : 0
 }

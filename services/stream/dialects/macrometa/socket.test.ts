@@ -82,6 +82,18 @@ describe.skipIf(installed === undefined)('a producer', () => {
     ])
   })
 
+  test('is told which of its messages are not as the schema has it, and the others are taken', async () => {
+    const schema = { type: 'json', definition: {} } as const
+    await nodes[0].streams.create('default', 'schemed', { schema })
+    const producer = await produce('c8globals.schemed')
+    const payloads = Array.from({ length: 20 }, (_, i) => (i % 7 === 3 ? 'wrong' : String(i)))
+    for (const payload of payloads) producer.send({ payload: base64(payload), context: payload })
+    const results = payloads.map(context => [context === 'wrong' ? 'send-error:7' : 'ok', context])
+    expect((await producer.have(20)).map(({ result, context }) => [result, context])).toEqual(results)
+    const reader = await read('c8globals.schemed', 'messageId=earliest')
+    expect(texts(await reader.have(17))).toEqual(payloads.filter(payload => payload !== 'wrong'))
+  })
+
   test('has its name alone on a stream, until it leaves', async () => {
     const topic = await newStream()
     const producer = await produce(topic, 'producerName=alone')
@@ -320,7 +332,7 @@ describe.skipIf(installed === undefined)('two nodes', () => {
     const topic = await newStream()
     const { keyId, secret } = nodes[0].key
     const caller = await nodes[0].identity.verify(keyId, secret)
-    const otp = caller && (await nodes[0].identity.issueOtp({ ...caller, expiresMs: Date.now() + 3000 }))
+    const otp = caller && (await nodes[0].identity.issueOtp({ ...caller, expiresMs: Date.now() + 2000 }))
     const reader = await elsewhere.open(address('reader', topic, { query: `otp=${otp}` }), '')
     expect(await reader.closed).toEqual({
       code: 4005,
