@@ -76,6 +76,7 @@ describe('a stream', () => {
       { name: 'wrong', schema: { type: 'json', definition: { type: 'float' } } },
       'schema.definition.type',
     ],
+    ['a decoder that nobody has', 'POST /streams', { name: 'wrong', decoder: 'morse' }, 'decoder'],
     ['an unknown field', 'POST /streams', { name: 'wrong', retain: 1 }, 'body.retain'],
     ['no payload', 'POST /streams/page-1/messages', { key: 'a' }, 'payload'],
     ['two payloads', 'POST /streams/page-1/messages', { messages: [{ text: 'a', json: 1 }] }, 'messages.0.payload'],

@@ -49,7 +49,9 @@ const Settings = {
   description: Type.Optional(Type.String({ maxLength: 1000 })),
   retention: Type.Optional(RetentionBody),
   schema: Type.Optional(SchemaField),
-  decoder: Type.Optional(Type.Union([Type.String({ maxLength: 64 }), Type.Null()], { description: 'makes device events of its messages' })),
+  decoder: Type.Optional(
+    Type.Union([Type.String({ maxLength: 64 }), Type.Null()], { description: 'makes device events of its messages: json or ndjson' }),
+  ),
 }
 const SETTINGS = {
   description: 'readings of plant A',

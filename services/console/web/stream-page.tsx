@@ -1,6 +1,7 @@
 // The page of one durable stream: how it does, who consumes it, what is in it, and a message to try it with.
 import { useCallback, useLayoutEffect, useRef } from 'preact/hooks'
 import type { Stream, Subscription } from '../../../packages/client/index.ts'
+import { DEVICES } from '../../../packages/core/stream.ts'
 import type { Feed } from './feed.ts'
 import { formatBytes, formatNumber, formatTimeOfDay } from './format.ts'
 import { MessageForm } from './message-form.tsx'
@@ -56,7 +57,7 @@ export function StreamPage({ feed, name, now }: Props) {
             more={value.moreSubscriptions}
             onChanged={again}
           />
-          <MessageForm feed={feed} stream={name} onAppended={again} />
+          {name !== DEVICES && <MessageForm feed={feed} stream={name} onAppended={again} />}
           <MessageList key={value.stream.createTime} feed={feed} stream={name} lastSeq={value.stream.stats.lastSeq} now={now} />
         </>
       )}

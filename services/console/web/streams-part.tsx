@@ -1,6 +1,7 @@
 // Durable streams: the table of all, or the page of one.
 import { useCallback, useState } from 'preact/hooks'
 import type { Stream } from '../../../packages/client/index.ts'
+import { DEVICES } from '../../../packages/core/stream.ts'
 import type { Feed } from './feed.ts'
 import { formatAge, formatBytes, formatNumber } from './format.ts'
 import { usePolled } from './poll.ts'
@@ -8,8 +9,6 @@ import { hashOf } from './route.ts'
 import { StreamPage } from './stream-page.tsx'
 
 const PAGE = 100
-/** Every project has it. */
-const DEVICES = 'devices'
 const MAX_STREAMS = 500
 
 type Props = {
