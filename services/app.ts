@@ -206,10 +206,12 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
     const produced = (project: string, stream: string) => here.presence.produced(project, stream)
     const connected = (project: string, stream: string) => here.presence.connected(project, stream)
+    const followed = (project: string, stream: string) => here.presence.followed(project, stream)
     const dialects = {
       ...durable,
       produced,
       connected,
+      followed,
       identity,
       upgrades,
       redis: quick,

@@ -18,6 +18,8 @@ export type DialectPorts = {
   produced(project: string, stream: string): void
   /** The same of a producer that stays connected; returns what says that it is no more. */
   connected(project: string, stream: string, producer: string): () => void
+  /** The same of one that reads without a subscription. */
+  followed(project: string, stream: string): () => void
   readonly upgrades: Upgrades
   /** Fails at once while Redis is away. */
   readonly redis: Redis

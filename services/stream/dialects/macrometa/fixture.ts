@@ -56,6 +56,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
     nowUs: () => Date.now() * 1000,
     produced,
     connected,
+    followed: () => () => undefined,
     troubled,
   }
   addMacrometa(app, ports, { publicUrl: undefined, streamLimit: 200 })

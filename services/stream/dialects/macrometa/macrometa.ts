@@ -1,6 +1,5 @@
 // The dialect of Macrometa (contracts.md 2): streams over REST, and over WebSockets that speak as Pulsar's do.
 import { Failure } from '../../../../packages/core/failure.ts'
-import { requireRole } from '../../../../packages/identity/identity.ts'
 import type { Ref } from '../../../../packages/log/durable/stream.ts'
 import { type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import { Claims } from '../../../../packages/state/claim.ts'
@@ -40,11 +39,9 @@ export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, str
     settled: (project, stream) => sockets.settled(project, stream),
   })
   sockets.addRoute(app, 'producer', async opening => openProducer(ports, claims, opening))
-  sockets.addRoute(app, 'consumer', async ({ caller, place, query }) => {
+  sockets.addRoute(app, 'consumer', async ({ place, query }) => {
     const ref = await findRef(streams, place.tenant, place.topic)
     const { deadLetter, ...options } = consumerOptions(query)
-    // It writes to another stream, and makes it.
-    if (options.maxRedeliveries > 0) requireRole(caller, place.tenant, 'developer')
     const consumer = new Consumer({ dispatch, subscriptions, troubled }, ref, place.subscription)
     await consumer.join({ ...options, deadLetter: deadLetter === undefined ? undefined : streamOf(deadLetter, place.topic.local) })
     return consumer
@@ -52,7 +49,7 @@ export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, str
   sockets.addRoute(app, 'reader', async ({ place, query }) => {
     const ref = await findRef(streams, place.tenant, place.topic)
     const reader = new Reader({ streams, dispatch, troubled }, ref)
-    await reader.open(readerOptions(query))
+    await reader.open(readerOptions(query), () => ports.followed(place.tenant, place.topic.stream))
     return reader
   })
   app.addHook('preClose', () => sockets.stop())

@@ -29,6 +29,7 @@ export class Reader implements Session {
   #count = 1
   #outlet: Outlet | undefined
   #stopWatching: (() => void) | undefined
+  #leave: (() => void) | undefined
   /** Something may have been appended since the last read began. */
   #more = true
   #reading: Promise<void> | undefined
@@ -39,13 +40,14 @@ export class Reader implements Session {
   }
 
   /** Whatever is appended from now on is behind its place. Rejects with a Failure that is the answer to the handshake. */
-  async open(options: ReaderOptions): Promise<void> {
+  async open(options: ReaderOptions, followed: () => () => void): Promise<void> {
     this.#window = options.window
     this.#after = await this.#startOf(options)
     this.#stopWatching = await this.#ports.dispatch.watch(this.#ref, () => {
       this.#more = true
       this.#read()
     })
+    this.#leave = followed()
   }
 
   async #startOf({ from }: ReaderOptions): Promise<number> {
@@ -71,6 +73,7 @@ export class Reader implements Session {
 
   async end(): Promise<void> {
     this.#stopWatching?.()
+    this.#leave?.()
     await this.#reading
   }
 

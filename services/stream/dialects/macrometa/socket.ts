@@ -95,7 +95,8 @@ export class Sockets {
     const { upgrades } = this.#ports
     const caller = callerOf(request)
     const place = parsePlace(kind, request.originalUrl)
-    requireRole(caller, place.tenant, kind === 'producer' ? 'developer' : 'user')
+    // Who consumes moves a place that others share.
+    requireRole(caller, place.tenant, kind === 'reader' ? 'user' : 'developer')
     if (!upgrades.wants(request.raw)) throw new Failure('invalid', 'header upgrade: expected websocket', { field: 'upgrade' })
     upgrades.check(request.raw, false)
     if (this.#stopping) throw new Failure('unavailable', STOPPING, { retryAfterMs: 1000 })
