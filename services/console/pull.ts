@@ -35,11 +35,13 @@ export class Pulls {
   async ack(stream: Ref, subscription: Subscription, seqs: readonly number[]): Promise<void> {
     const consumer = await this.#any(stream, subscription).consumer()
     consumer.ack(seqs)
+    await consumer.settled()
   }
 
   async nack(stream: Ref, subscription: Subscription, seqs: readonly number[], delayMs: number): Promise<void> {
     const consumer = await this.#any(stream, subscription).consumer()
     consumer.nack(seqs, delayMs)
+    await consumer.settled()
   }
 
   /** Whoever waits is answered. */

@@ -54,6 +54,8 @@ export type Consumer = {
   nack(seqs: readonly number[], delayMs?: number): void
   /** With `pull`: so many more; below 0 so many fewer, as far as they are not on their way. */
   permit(messages: number): void
+  /** Resolves when what was acked and refused so far is on disk. */
+  settled(): Promise<void>
   pause(): void
   resume(): void
   /** Resolves when its acks are on disk and what it had not acked is in the queue again. */
@@ -72,7 +74,6 @@ export type DispatchPorts = {
 
 /** More would hold Redis up when a consumer goes and leaves them. */
 export const MAX_WINDOW = 10_000
-export const NACK_DELAY_MS = 60_000
 /** Who reads what devices send says so, well before it is taken for gone. */
 const NEED_AGAIN_MS = 30_000
 

@@ -5,7 +5,7 @@ import type { Consumer, ConsumerOptions, Delivery, Receiver, TurnReply, TurnScri
 import { streamKey, subscriptionKey } from './key.ts'
 import { parseRow, type Row } from './message.ts'
 import type { Ref } from './stream.ts'
-import { missingSubscription } from './subscription.ts'
+import { missingSubscription, NACK_DELAY_MS } from './subscription.ts'
 
 /** Defaults and bounds of one turn. */
 const MAX_MESSAGES = 500
@@ -18,7 +18,6 @@ const JOINS_AT_ONCE = 100
 const BEAT_SHARE = 0.2
 const RETRY_MS = 100
 const NO_LIMIT = 1_000_000_000
-const NACK_DELAY_MS = 60_000
 
 export type LinePorts = {
   readonly redis: Redis & TurnScripts
@@ -38,7 +37,8 @@ type Member = {
   active: boolean
 }
 type Joining = { readonly member: Member; resolve(id: string): void; reject(error: Error): void }
-type Leaving = { readonly id: string; resolve(): void }
+/** Without an id: only wants to know when a turn has been made. */
+type Leaving = { readonly id: string | undefined; resolve(): void }
 /** What goes with one turn. */
 type Said = {
   readonly joins: readonly Joining[]
@@ -140,6 +140,7 @@ export class Line {
         member.paused = false
         poke()
       },
+      settled: () => this.#left(undefined),
       leave: () => this.#leave(id),
     }
   }
@@ -148,6 +149,10 @@ export class Line {
     if (!this.#members.has(id)) return Promise.resolve()
     // Nothing is given to it from now on; what a turn under way gives it goes back with the leave.
     this.#members.delete(id)
+    return this.#left(id)
+  }
+
+  #left(id: string | undefined): Promise<void> {
     return new Promise(resolve => {
       this.#leaves.push({ id, resolve })
       this.#poke()
@@ -214,7 +219,7 @@ export class Line {
 
   #argsOf({ joins, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
     const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joins.flatMap(joinOf), ...acksOf(acks), ...nacksOf(nacks)]
-    for (const { id } of leaves) args.push('l', id)
+    for (const { id } of leaves) if (id !== undefined) args.push('l', id)
     for (const id of unsure) args.push('r', id)
     for (const [id, member] of members) args.push(...this.#takeOf(id, member))
     return args

@@ -14,8 +14,6 @@ import type { DurableStreams } from './stream.ts'
  */
 export type SubscriptionType = 'exclusive' | 'shared' | 'failover' | 'key_shared'
 
-export const SUBSCRIPTION_TYPES: readonly SubscriptionType[] = ['exclusive', 'shared', 'failover', 'key_shared']
-
 export type Subscription = { readonly name: string; readonly uid: string; readonly type: SubscriptionType; readonly createTime: string }
 
 /** `oldest`: of what nobody has acked yet · `latest`: what is appended from now on · after a place. */
@@ -104,6 +102,8 @@ type Scripts = {
 
 /** A consumer whose process has said nothing for so long is gone. */
 export const GONE_MS = 5000
+/** Of what is refused. */
+export const NACK_DELAY_MS = 60_000
 
 export class Subscriptions {
   readonly #redis: Redis & Scripts
