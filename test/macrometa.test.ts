@@ -30,6 +30,7 @@ afterAll(async () => {
 })
 
 const { apiKey, ask, newStream, publish, open, produce, consume, read, refused, statusOf, cut } = speakMacrometa(() => telltale)
+const basic = () => `Basic ${Buffer.from(`${telltale.key.keyId}:${telltale.key.secret}`).toString('base64')}`
 const codes = ({ status, json }: Answer) => [status, json['error'], json['code'], json['errorNum']]
 const good = (result: unknown = expect.anything()) => ({ error: false, code: 200, result })
 const backlogOf = async (topic: string) => (await ask('GET', `${STREAMS}/${topic}/backlog`)).json['result']
@@ -132,6 +133,28 @@ describe('streams over REST', () => {
     const backlog = await ask('GET', `${STREAMS}/${topic}/backlog?global=true`)
     expect(backlog.json['result']).toMatchObject({ totalMessages: 2, messageBacklog: 2, cursorDetails: { a: { cursorBacklog: 2 } } })
     await consumer.close()
+  })
+
+  test('are also what the devices send, which nobody else can change', async () => {
+    const topic = 'c8globals.devices'
+    const [consumer, reader] = [await consume(topic, 'all'), await read(topic)]
+    expect(
+      (await ask('POST', '/v2/projects/default/devices/d1:publish', { body: '{"temperature":{"value":21.5}}', authorization: basic() }))
+        .status,
+    ).toBe(200)
+    for (const socket of [consumer, reader])
+      expect(JSON.parse(texts(await socket.have(1))[0] ?? '')).toMatchObject({
+        eventType: 'temperature',
+        data: { temperature: { value: 21.5 } },
+      })
+    expect(await statusOf(address('producer', topic))).toBe(403)
+    for (const [method, path] of [
+      ['POST', '/publish'],
+      ['POST', '/expiry/5'],
+      ['DELETE', '?force=true'],
+    ] as const)
+      expect(codes(await ask(method, `${STREAMS}/${topic}${path}`))).toEqual([403, true, 403, 403])
+    expect((await ask('POST', `${STREAMS}/devices?global=true`)).status).toBe(409)
   })
 
   test('are cleared, of all subscriptions or of one', async () => {
@@ -268,7 +291,9 @@ describe('whoever comes', () => {
     const project = await newProject(telltale)
     const stranger = await newAccount(telltale, project, { [`projects/${project}`]: 'project.admin' })
     const authorization = apiKey(stranger, project)
-    expect((await ask('GET', STREAMS, { authorization })).json).toEqual(good([]))
+    expect((await ask('GET', STREAMS, { authorization })).json).toEqual(
+      good([expect.objectContaining({ topic: 'c8globals.devices', tenant: project })]),
+    )
     for (const kind of ['producer', 'reader'] as const) expect(await statusOf(address(kind, topic), authorization)).toBe(404)
     expect(await statusOf(address('consumer', topic, { subscription: 's' }), authorization)).toBe(404)
     expect(codes(await ask('DELETE', `${STREAMS}/${topic}`, { authorization }))).toEqual([404, true, 404, 404])

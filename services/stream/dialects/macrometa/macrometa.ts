@@ -1,6 +1,6 @@
 // The dialect of Macrometa (contracts.md 2): streams over REST, and over WebSockets that speak as Pulsar's do.
 import { Failure } from '../../../../packages/core/failure.ts'
-import type { Ref } from '../../../../packages/log/durable/stream.ts'
+import { type Ref, refuseDevices } from '../../../../packages/log/durable/record.ts'
 import { type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import { Claims } from '../../../../packages/state/claim.ts'
 import { Lifetimes } from '../../../../packages/state/lifetime.ts'
@@ -57,6 +57,7 @@ export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, str
 
 async function openProducer(ports: DialectPorts, claims: Claims, { caller, place, query }: Opening): Promise<Session> {
   const ref = await findRef(ports.streams, place.tenant, place.topic)
+  refuseDevices(ref.record.name)
   const { name, maxPending } = producerOptions(query)
   let producer: Producer | undefined
   const claim = name === undefined ? undefined : await claims.take(place.tenant, claimOf(ref, name), () => producer?.lost())

@@ -2,6 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyRequest, HTTPMethods } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
+import { DEVICES, isOwnSubscription } from '../../../../packages/core/stream.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../../../../packages/identity/identity.ts'
 import { formatMessageId, MAX_PAYLOAD_BYTES } from '../../../../packages/log/durable/message.ts'
 import { DEFAULT_RETENTION, type DurableStreams, type Ref } from '../../../../packages/log/durable/stream.ts'
@@ -150,13 +151,15 @@ class Rest {
   }
 
   async subscriptions(asked: Asked): Promise<object> {
-    const all = await this.#ports.subscriptions.list(await this.#ref(asked))
+    const all = await this.#ports.subscriptions.listOfClients(await this.#ref(asked))
     return envelope(all.map(({ name }) => name))
   }
 
   async unsubscribe(asked: Asked): Promise<object> {
     const ref = await this.#ref(asked)
-    await this.#patiently(ref, () => this.#ports.subscriptions.remove(ref, asked.part('subscription')))
+    const name = asked.part('subscription')
+    if (isOwnSubscription(name)) throw new Failure('not_found', `subscription ${name} does not exist`)
+    await this.#patiently(ref, () => this.#ports.subscriptions.remove(ref, name))
     return envelope('')
   }
 
@@ -164,7 +167,7 @@ class Rest {
   async unsubscribeAll(asked: Asked): Promise<object> {
     const name = asked.part('subscription')
     for (const ref of await this.#all(asked)) {
-      const all = await this.#ports.subscriptions.list(ref)
+      const all = await this.#ports.subscriptions.listOfClients(ref)
       if (all.some(one => one.name === name)) await this.#patiently(ref, () => this.#ports.subscriptions.remove(ref, name))
     }
     return envelope('')
@@ -173,7 +176,7 @@ class Rest {
   async clearBacklogs(asked: Asked): Promise<object> {
     const only = asked.part('subscription')
     for (const ref of await this.#all(asked))
-      for (const { name } of await this.#ports.subscriptions.list(ref))
+      for (const { name } of await this.#ports.subscriptions.listOfClients(ref))
         if (only === '' || name === only) await this.#ports.subscriptions.clearBacklog(ref, name)
     return envelope('')
   }
@@ -188,7 +191,8 @@ class Rest {
     const seconds = secondsOf(asked, 0)
     const kinds = query['global'] === undefined ? ['global', 'local'] : [kindOf(!globalOf(query, true))]
     for (const kind of kinds) await this.#ports.lifetimes.set(project, kind, seconds * 1000)
-    for (const ref of await this.#all(asked)) await this.#keep(ref, seconds)
+    // That of the devices is kept as long as their log.
+    for (const ref of await this.#all(asked)) if (ref.record.name !== DEVICES) await this.#keep(ref, seconds)
     return envelope(seconds)
   }
 
@@ -216,7 +220,7 @@ class Rest {
   }
 
   async #stats(ref: Ref) {
-    const all = await this.#ports.subscriptions.list(ref)
+    const all = await this.#ports.subscriptions.listOfClients(ref)
     return Promise.all(all.map(({ name }) => this.#ports.subscriptions.stats(ref, name)))
   }
 
