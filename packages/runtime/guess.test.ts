@@ -81,7 +81,7 @@ it('who was let in a moment ago is still known after ten thousand others were, e
   const { attempt, wrong } = world()
   for (let i = 0; i < 10_001; i++) {
     await attempt('a', `token ${i}`, true)
-    if (i % 1000 === 0) await attempt('a', 'known', true)
+    if (i % 1000 === 500) await attempt('a', 'known', true)
   }
   await wrong(10, 'a', i => `k${i}`)
   expect([await attempt('a', 'known', true), await attempt('a', 'token 0', true)]).toEqual(['in', 'too_many 60000'])
