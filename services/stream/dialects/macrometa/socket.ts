@@ -132,7 +132,7 @@ export class Sockets {
       // Who closes one and opens another at once would meet itself.
       await this.settled(opening.place.tenant, opening.place.topic.stream)
       // Who is gone takes nothing that another may want.
-      if (raw.socket.destroyed) throw new Failure('invalid', 'the client is gone')
+      if (await this.#ports.upgrades.isGone(raw)) throw new Failure('invalid', 'the client is gone')
       const session = await open(opening)
       let ending: Promise<void> | undefined
       const end = () => {
