@@ -78,8 +78,7 @@ export class Consumer implements Session, Receiver {
       outlet.send(deliveries.map(({ message, redeliveries }) => messageFrame(this.#ref.record, message, redeliveries)))
     } catch (error) {
       // The others of this subscription go on.
-      this.#ports.troubled(error)
-      outlet.fail(8, 'internal error')
+      this.#fail(error)
     }
     if (!outlet.full || this.#paused) return
     this.#paused = true
@@ -128,7 +127,7 @@ export class Consumer implements Session, Receiver {
         if (seq === undefined || !this.#joined) break
         this.#joined[command.type]([seq])
         this.#given++
-        this.#settling ??= this.#settle(this.#joined).catch((error: unknown) => this.#ports.troubled(error))
+        this.#settling ??= this.#settle(this.#joined).catch((error: unknown) => this.#fail(error))
         return
       }
     }
@@ -152,9 +151,13 @@ export class Consumer implements Session, Receiver {
       await this.#ports.subscriptions.remove(this.#ref, this.#subscription)
       this.#outlet?.close(1000, 'unsubscribed')
     } catch (error) {
-      if (!(error instanceof Failure)) this.#ports.troubled(error)
-      this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
+      this.#fail(error)
     }
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof Failure)) this.#ports.troubled(error)
+    this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
   }
 }
 
