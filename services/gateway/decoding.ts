@@ -8,7 +8,7 @@ import type { DurableStreams, Ref } from '../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { IngestPorts } from './ingest.ts'
-import { Intake } from './intake.ts'
+import { Intake, Turns } from './intake.ts'
 
 export type DecodingPorts = {
   readonly ingest: IngestPorts
@@ -27,6 +27,7 @@ type Open = { readonly ref: Ref; readonly intake: Intake; readonly consumer: Con
 export class Decoding {
   readonly #ports: DecodingPorts
   readonly #open = new Map<string, Open>()
+  readonly #turns = new Turns()
   #timer: NodeJS.Timeout | undefined
   #round: Promise<void> | undefined
   #stopped = false
@@ -87,7 +88,7 @@ export class Decoding {
 
   async #join(key: string, ref: Ref): Promise<void> {
     const { ingest, dispatch, logger } = this.#ports
-    const intake = new Intake(ingest, ref)
+    const intake = new Intake(ingest, ref, this.#turns)
     const ended = async (failure: Failure) => {
       logger.debug({ project: ref.project, stream: ref.record.name, reason: failure.message }, 'stream is no longer decoded here')
       this.#open.delete(key)
