@@ -56,7 +56,7 @@ describe.skipIf(installed === undefined)('the directory', () => {
   /** What a process that was killed leaves: a node that says nothing any more. */
   const dead = async (id: string, put: readonly (readonly [string, string])[] = []) => {
     const facts = { id, address: 'gone', region: 'local', roles: ['stream'], connections: 0, capacity: 1, startedMs: 0, trafficMs: 0 }
-    await nodes.beat(facts, { put, removed: [] })
+    await nodes.beat(facts, { put, removed: [], anew: false })
   }
 
   it('has a node from its first heartbeat, with what it says of itself, until it stops', async () => {
@@ -147,6 +147,21 @@ describe.skipIf(installed === undefined)('the directory', () => {
     await until('all are there', async () => (await ours()) === leaves.length, GONE_MS)
     for (const leave of leaves) leave()
     await until('all are gone', async () => (await ours()) === 0, GONE_MS)
+  })
+
+  it('says thousands of streams anew when Redis has lost them, and then no more; nor is left there what is gone', async () => {
+    const project = freshProject()
+    const { id, presence } = await startNode()
+    const leaves = Array.from({ length: 3000 }, (_, i) => presence.connected(project, `stream-${i}`))
+    const key = `t:{~nodes}:presence:${id}`
+    const has = (count: number) => until(`Redis has ${count}`, async () => (await server.redis.hlen(key)) === count, GONE_MS)
+    await has(3000)
+    await server.redis.del(key)
+    await has(3000)
+    await server.redis.hset(key, `${project}/ghost`, '1 0 1 0')
+    for (const leave of leaves.slice(1)) leave()
+    await has(1)
+    expect(Object.keys(await nodes.held(id))).toEqual([`${project}/stream-0`])
   })
 
   it('clears everything until the next heartbeat, or what is idle, or what is connected until it connects again', async () => {

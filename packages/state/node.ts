@@ -24,7 +24,12 @@ export type Node = NodeFacts & {
 }
 
 /** What changed of what a node holds, to go with its heartbeat. */
-export type Changes = { readonly put: readonly (readonly [field: string, text: string])[]; readonly removed: readonly string[] }
+export type Changes = {
+  readonly put: readonly (readonly [field: string, text: string])[]
+  readonly removed: readonly string[]
+  /** Redis forgets all that it had of the node before: the node says everything anew. */
+  readonly anew: boolean
+}
 
 export type Pulse = {
   readonly nowMs: number
@@ -69,15 +74,16 @@ local function forget(id)
   redis.call('DEL', '${NODES}presence:' .. id)
 end`
 
-/** ARGV: id, record, number of fields to put, those with their texts, fields to remove. Forgets the dead on the way. */
+/** ARGV: id, record, whether all is said anew, number of fields to put, those with their texts, fields to remove. Forgets the dead on the way. */
 const BEAT = `${NOW}${FORGET}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', '${BEATS}', '-inf', now - ${DEAD_MS})) do
   if id ~= ARGV[1] then forget(id) end
 end
 redis.call('ZADD', '${BEATS}', now, ARGV[1])
 redis.call('HSET', '${RECORDS}', ARGV[1], ARGV[2])
-local last = 3 + 2 * tonumber(ARGV[3])
-for i = 4, last, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
+local last = 4 + 2 * tonumber(ARGV[4])
+for i = 5, last, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = last + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ${HELD_MS})
 local thresholds = redis.call('HMGET', '${THRESHOLDS}', 'origin', 'edge')
@@ -122,8 +128,8 @@ export class Nodes {
   }
 
   /** Once a second, with at most some thousand changes. A node that was late, or forgotten, is there again with it. */
-  async beat(facts: NodeFacts, { put, removed }: Changes): Promise<Pulse> {
-    const args = [facts.id, JSON.stringify(facts), put.length, ...put.flat(), ...removed]
+  async beat(facts: NodeFacts, { put, removed, anew }: Changes): Promise<Pulse> {
+    const args = [facts.id, JSON.stringify(facts), anew ? 1 : 0, put.length, ...put.flat(), ...removed]
     const [nowMs, fields, origin, edge] = await this.#redis.telltaleNodeBeat(1, presenceKey(facts.id), ...args)
     return { nowMs, fields, thresholds: { origin: Number(origin ?? DEFAULT_THRESHOLD), edge: Number(edge ?? DEFAULT_THRESHOLD) } }
   }
