@@ -19,6 +19,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  ownProject,
   permissionsOf,
   ROLES,
   type Role,

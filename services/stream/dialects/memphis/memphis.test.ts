@@ -106,6 +106,16 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     expect(await post(closed, 'fleeting/produce/single', 'x', 'text/plain')).toEqual([200, { error: null, success: true }])
   })
 
+  it('works in the account’s own project, though it has a role in another', async () => {
+    const app = await open()
+    await identity.put('traveller', 'secret', 'traveller@example.com', { home: 'developer' })
+    await identity.put('traveller', 'secret', 'traveller@example.com', { 7: 'developer' })
+    const credentials = { username: 'traveller', connection_token: 'secret' }
+    jwt = (await app.inject({ method: 'POST', url: '/auth/authenticate', payload: credentials })).json<{ jwt: string }>().jwt
+    await post(app, 'diary/produce/single', 'x', 'text/plain')
+    expect([await streams.find('7', 'diary'), await streams.find('home', 'diary')]).toEqual([undefined, expect.anything()])
+  })
+
   it('says what is too large', async () => {
     const app = await open()
     const error = 'body: at most 4194304 bytes'
