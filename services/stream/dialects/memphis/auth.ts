@@ -100,6 +100,6 @@ function queried({ query }: FastifyRequest): string | undefined {
   return typeof authorization === 'string' ? authorization : undefined
 }
 
-function unauthorized(): Failure {
+export function unauthorized(): Failure {
   return new Failure('unauthenticated', 'Unauthorized')
 }

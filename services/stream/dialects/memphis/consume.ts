@@ -5,6 +5,7 @@ import type { Caller } from '../../../../packages/identity/identity.ts'
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
 import { homeOf } from '../home.ts'
 import { withStream } from '../stream.ts'
+import { unauthorized } from './auth.ts'
 import { type Fetch, fetchBatch } from './batch.ts'
 import { type Fields, fieldsOf, integerOf, textOf } from './body.ts'
 import type { MemphisPorts, MemphisSettings } from './memphis.ts'
@@ -22,7 +23,7 @@ type Route = { readonly Params: { readonly station: string } }
 
 export function addConsume(
   app: HttpApp,
-  { streams, dispatch }: Pick<MemphisPorts, 'streams' | 'dispatch'>,
+  { streams, dispatch, identity }: Pick<MemphisPorts, 'streams' | 'dispatch' | 'identity'>,
   settings: Pick<MemphisSettings, 'createStations'>,
   authenticate: (request: FastifyRequest) => Promise<Caller>,
 ): void {
@@ -33,16 +34,27 @@ export function addConsume(
   app.post<Route>('/stations/:station/consume/batch', options, async (request, reply) => {
     const project = homeOf(request, 'developer')
     const wanted = wantedBy(request.body)
-    const keyId = request.caller?.keyId ?? ''
-    const wait = waiting.enter(keyId)
+    const caller = request.caller as Caller
+    const wait = waiting.enter(caller.keyId)
     goneWith(reply, wait)
+    let revoked = false
+    const unwatch = identity.watch(
+      caller,
+      () => {
+        revoked = true
+        wait.abort()
+      },
+      project,
+    )
     try {
       const messages = await withStream(streams, stationOf(project, request.params.station, settings), station =>
         fetchBatch(dispatch, station, wanted, wait.signal),
       )
+      if (revoked && messages.length === 0) throw unauthorized()
       return messages.map(({ payload, properties }) => ({ message: payload.toString('utf8'), headers: properties }))
     } finally {
-      waiting.leave(keyId, wait)
+      unwatch()
+      waiting.leave(caller.keyId, wait)
     }
   })
 }

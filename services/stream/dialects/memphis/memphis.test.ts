@@ -7,7 +7,7 @@ import { Identity } from '../../../../packages/identity/identity.ts'
 import { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
 import { DurableStreams, type Schema } from '../../../../packages/log/durable/stream.ts'
 import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
-import { installed, openTestRedis, type TestRedis, until } from '../../../../packages/log/fixture.ts'
+import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../../packages/log/fixture.ts'
 import { type HttpApp, openHttp, type Rate } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { addMemphis, type MemphisSettings } from './memphis.ts'
@@ -199,6 +199,21 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     await until('it has left', async () => (await consumers()) === 0)
     await streams.append(ref, [{ payload: Buffer.from('kept') }])
     expect(await post(app, 'left/consume/batch', { consumer_name: 'c' })).toEqual([200, [{ message: 'kept', headers: {} }]])
+  })
+
+  it.each([
+    ['the secret is another', () => identity.put('guest', 'another-secret', 'guest@example.com', {})],
+    ['the role is a lesser one', () => identity.put('guest', 'secret', 'guest@example.com', { home: 'user' })],
+  ])('ends a wait when %s', async (_, revoke) => {
+    const app = await open()
+    await identity.put('guest', 'secret', 'guest@example.com', { home: 'developer' })
+    const credentials = { username: 'guest', connection_token: 'secret' }
+    jwt = (await app.inject({ method: 'POST', url: '/auth/authenticate', payload: credentials })).json<{ jwt: string }>().jwt
+    const record = await streams.create('home', freshProject())
+    const waiting = post(app, `${record.name}/consume/batch`, { consumer_name: 'c', batch_max_wait_time_ms: 60_000 })
+    await until('it waits', async () => (await subscriptions.list({ project: 'home', record })).length === 1)
+    await revoke()
+    expect(await waiting).toEqual([401, { message: 'Unauthorized' }])
   })
 
   it('ends a wait with an empty batch when the server stops', async () => {
