@@ -166,6 +166,26 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     }
   })
 
+  it('does not take a token that has ended for a guess: who shows it again and again may have the next pair for it', async () => {
+    const app = await open({}, { requests: 10_000, windowMs: 60_000 })
+    const asked = { username: 'key', password: 'secret-of-key', token_expiry_in_minutes: 1, refresh_token_expiry_in_minutes: 10 }
+    jwt = (await app.inject({ method: 'POST', url: '/auth/authenticate', payload: asked })).json<{ jwt: string }>().jwt
+    const headers = { authorization: `Bearer ${jwt}` }
+    try {
+      vi.useFakeTimers({ now: Date.now() + 2 * 60_000, toFake: ['Date'] })
+      for (let i = 0; i < 25; i++) expect((await post(app, 'x/produce/single', '{}'))[0]).toBe(401)
+      expect((await app.inject({ method: 'POST', url: '/auth/refreshToken', headers })).statusCode).toBe(200)
+      vi.useFakeTimers({ now: Date.now() + 12 * 60_000, toFake: ['Date'] })
+      for (let i = 0; i < 25; i++) expect((await app.inject({ method: 'POST', url: '/auth/refreshToken', headers })).statusCode).toBe(401)
+    } finally {
+      vi.useRealTimers()
+    }
+    jwt = `${jwt}x`
+    const statuses: number[] = []
+    for (let i = 0; i < 21; i++) statuses.push((await post(app, 'x/produce/single', '{}'))[0])
+    expect([statuses[0], statuses[20]]).toEqual([401, 429])
+  })
+
   it('lets nobody guess at a secret without end, whatever project or account stands behind the key', async () => {
     const app = await open({}, { requests: 1000, windowMs: 60_000 })
     const guess = (username: string) =>
