@@ -1,8 +1,9 @@
 // Consuming from a station: one batch a request, acked before it is answered, so that nothing comes twice (contracts.md 3.a.6).
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
 import type { Caller } from '../../../../packages/identity/identity.ts'
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
+import { goneWith } from '../gone.ts'
 import { homeOf } from '../home.ts'
 import { withStream } from '../stream.ts'
 import { unauthorized } from './auth.ts'
@@ -36,6 +37,7 @@ export function addConsume(
     const wanted = wantedBy(request.body)
     const caller = request.caller as Caller
     const wait = waiting.enter(caller.keyId)
+    // What it was given goes back.
     goneWith(reply, wait)
     let revoked = false
     const unwatch = identity.watch(
@@ -86,15 +88,6 @@ function within(fields: Fields, name: string, usual: number, most: number): numb
   const value = integerOf(fields, name) ?? 0
   if (value < 0 || value > most) throw invalid(name, `expected 1 to ${most}`)
   return value === 0 ? usual : value
-}
-
-/** A client that went away without its answer gives back what it was given. */
-function goneWith(reply: FastifyReply, wait: AbortController): void {
-  const look = () => {
-    if (!reply.raw.writableFinished) wait.abort()
-  }
-  reply.raw.once('close', look)
-  if (reply.raw.destroyed) look()
 }
 
 /** Who waits, by key. */

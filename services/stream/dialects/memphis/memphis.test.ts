@@ -11,6 +11,7 @@ import { freshProject, installed, openTestRedis, type TestRedis, until } from '.
 import { type HttpApp, openHttp, type Rate } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { addMemphis, type MemphisSettings } from './memphis.ts'
+import { appendEach } from './produce.ts'
 
 const KEY = 'x'.repeat(32)
 const schema: Schema = { type: 'json', definition: { required: ['celsius'] } }
@@ -120,6 +121,42 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     const app = await open()
     const error = 'body: at most 4194304 bytes'
     expect(await post(app, 'large/produce/single', 'x'.repeat(4 * 1024 * 1024 + 1), 'text/plain')).toEqual([413, { error, success: false }])
+  })
+
+  it('takes a batch of thousands, and no more of them', async () => {
+    const app = await open()
+    const elements = (count: number) => `[${Array.from({ length: count }, () => '{}').join()}]`
+    expect(await post(app, 'many/produce/batch', elements(2500))).toEqual([200, { error: null, success: true }])
+    expect((await streams.stats(await stream('many'))).lastSeq).toBe(2500)
+    const error = 'body: at most 10000 elements, got 1398000'
+    expect(await post(app, 'many/produce/batch', elements(1_398_000))).toEqual([413, { error, success: false }])
+    const headers = { authorization: `Bearer ${jwt}`, 'content-type': 'application/json', 'x-large': 'x'.repeat(10_000) }
+    const answer = await app.inject({ method: 'POST', url: '/stations/many/produce/batch', payload: elements(9000), headers })
+    expect([answer.statusCode, answer.json<{ error: string }>().error]).toEqual([413, expect.stringMatching(/^headers: at most 16777216/)])
+  })
+
+  it('stores of a batch what is not refused, though all together is', async () => {
+    const app = await open()
+    // Written as six bytes each.
+    const large = { text: '<'.repeat(720_000) }
+    const elements = [{ n: 1 }, large, { n: 2 }]
+    expect(await post(app, 'neighbours/produce/batch', elements)).toEqual([
+      400,
+      { success: false, sent: 2, fail: 1, errors: [expect.stringContaining('at most 4194304 bytes')] },
+    ])
+    expect(await texts('neighbours')).toEqual(['{"n":1}', '{"n":2}'])
+    const fitting = { text: '<'.repeat(690_000) }
+    expect((await post(app, 'together/produce/batch', [fitting, fitting, fitting, fitting, fitting]))[0]).toBe(200)
+    expect((await streams.stats(await stream('together'))).lastSeq).toBe(5)
+  })
+
+  it('begins no further part of a batch when its client has gone', async () => {
+    const record = await streams.create('home', 'hung-up')
+    const messages = Array.from({ length: 2500 }, () => ({ payload: Buffer.from('{}') }))
+    const leaving = new AbortController()
+    const append: DurableStreams['append'] = (...args) => streams.append(...args).finally(() => leaving.abort())
+    const failures = await appendEach({ streams: { append } }, { project: 'home', record }, messages, leaving.signal)
+    expect([failures.length, (await streams.stats({ project: 'home', record })).lastSeq]).toEqual([1500, 1000])
   })
 
   it('keeps out of a stream that belongs to a producer of eventserver', async () => {
