@@ -72,7 +72,6 @@ describe.skipIf(installed === undefined)('the directory', () => {
     const project = freshProject()
     const staying = await startNode()
     await dead('killed', [[`${project}/cam`, `${Date.now()} 0 1 3`]])
-    await nodes.terminate('killed')
     expect(await listed()).toContain('killed')
     await is(project, 'cam', true)
     await until('the dead node is gone', async () => !(await listed()).includes('killed'), GONE_MS)
@@ -80,7 +79,19 @@ describe.skipIf(installed === undefined)('the directory', () => {
     expect(await listed()).toContain(staying.id)
     await until('nothing is left of it', async () => !(await keys()).includes('t:{~nodes}:presence:killed'), GONE_MS)
     expect(await server.redis.hexists('t:{~nodes}:records', 'killed')).toBe(0)
-    expect(await server.redis.sismember('t:{~nodes}:terminating', 'killed')).toBe(0)
+  })
+
+  it('sends nobody to a node again that was to end, though it was taken for dead meanwhile', async () => {
+    const staying = await startNode()
+    await dead('late')
+    await nodes.terminate('late')
+    const isEnding = async (id: string) => (await nodes.list()).nodes.find(node => node.id === id)?.terminating
+    expect([await isEnding('late'), await isEnding(staying.id)]).toEqual([true, false])
+    await until('it is forgotten', async () => (await server.redis.hexists('t:{~nodes}:records', 'late')) === 0, GONE_MS)
+    await dead('late')
+    expect(await isEnding('late')).toBe(true)
+    await nodes.leave('late')
+    expect(await server.redis.exists('t:{~nodes}:ending')).toBe(0)
   })
 
   it('has nothing in Redis when all nodes have stopped', async () => {
