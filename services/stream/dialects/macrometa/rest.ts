@@ -87,7 +87,7 @@ function askedBy(request: FastifyRequest, role: Role): Asked {
   const parts = request.params as Readonly<Record<string, string>>
   if (parts['fabric'] !== FABRIC) throw new Failure('not_found', `there is no such fabric: the only one is ${FABRIC}`)
   const project = tenantOf(request, caller)
-  if (project === undefined) throw new Failure('forbidden', 'this key has a role in no project')
+  if (project === undefined) throw new Failure('forbidden', 'this key has no role in its own project: name the tenant')
   requireRole(caller, project, role)
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   return { caller, project, query: request.query as Query, body, part: name => parts[name] ?? '' }
