@@ -65,6 +65,8 @@ describe('a stream', () => {
     const names: string[] = []
     for await (const page of client.streams.pages({ pageSize: 2 })) names.push(...page.map(({ name }) => name))
     expect(names.filter(name => name.startsWith('page-'))).toEqual(['page-1', 'page-2', 'page-3'])
+    const found = await client.streams.list({ query: ' 2 PAGE', pageSize: 10 })
+    expect([found.streams.map(({ name }) => name), found.nextPageToken]).toEqual([['page-2'], ''])
   })
 
   test.each<[string, string, unknown, string]>([

@@ -14,8 +14,11 @@ import { streamKey, streamsKey } from './key.ts'
 import { checkMessage, type Message, type NewMessage, parseRow, type Row } from './message.ts'
 import { exists, missing, type Ref, type Retention, refuseDevices, type Schema, type StreamRecord, type StreamSettings } from './record.ts'
 import { defineScripts, type Scripts } from './script.ts'
+import { Statistics, type StreamStats } from './statistic.ts'
 
 export type { Ref, Retention, Schema, StreamRecord, StreamSettings } from './record.ts'
+export { missing } from './record.ts'
+export type { StreamStats } from './statistic.ts'
 
 export type Appended = {
   readonly seq: number
@@ -28,22 +31,6 @@ export type Appended = {
 export type AppendOptions = {
   /** Who appends first with an owner to an empty stream has it for ever: others are refused. */
   readonly owner?: string | undefined
-}
-
-export type StreamStats = {
-  /** Kept now. */
-  readonly messages: number
-  readonly bytes: number
-  /** Place of the oldest kept; one more than `lastSeq` when none is. */
-  readonly firstSeq: number
-  /** How many were ever appended. */
-  readonly lastSeq: number
-  readonly oldestMs: number | undefined
-  readonly newestMs: number | undefined
-  /** Messages a second: an average that fades over 10 s. */
-  readonly rateIn: number
-  readonly byteRateIn: number
-  readonly owner: string | undefined
 }
 
 export type Offset = { readonly consumer: string; readonly name: string; readonly offset: number; readonly movedAt: string }
@@ -74,11 +61,13 @@ export class DurableStreams {
   readonly #ports: StreamPorts
   readonly #appends: Appends
   readonly #decoded: DecodedStreams
+  readonly #statistics: Statistics
   readonly #known = new Map<string, Known>()
 
   constructor(redis: Redis, ports: StreamPorts = {}) {
     this.#redis = defineScripts(redis)
     this.#decoded = new DecodedStreams(redis)
+    this.#statistics = new Statistics(redis)
     this.#ports = ports
     this.#appends = new Appends(this.#redis)
   }
@@ -191,6 +180,23 @@ export class DurableStreams {
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
+  /** As `list`, only the names: records may be long. */
+  async streamNames(project: string): Promise<string[]> {
+    const names = await this.#redis.hkeys(streamsKey(project))
+    if (!names.includes(DEVICES)) {
+      await this.get(project, DEVICES)
+      names.push(DEVICES)
+    }
+    return names.toSorted()
+  }
+
+  /** Those that are still there. */
+  async records(project: string, names: readonly string[]): Promise<StreamRecord[]> {
+    if (names.length === 0) return []
+    const texts = await this.#redis.hmget(streamsKey(project), ...names)
+    return texts.flatMap(text => (text === null ? [] : [this.#parse(text)]))
+  }
+
   /** Members that are given take the place of those that were. @throws Failure `not_found`, `conflict` when it changes all the time. */
   async update(project: string, name: string, settings: Partial<StreamSettings>): Promise<StreamRecord> {
     refuseDevices(name)
@@ -286,28 +292,9 @@ export class DurableStreams {
 
   /** @throws Failure `not_found`. */
   async stats(ref: Ref): Promise<StreamStats> {
-    const log = streamKey(ref, 'log')
-    const [meta, [oldest], [newest], messages] = await Promise.all([
-      this.#redis.hgetall(streamKey(ref)),
-      this.#redis.xrangeBuffer(log, '-', '+', 'COUNT', 1),
-      this.#redis.xrevrangeBuffer(log, '+', '-', 'COUNT', 1),
-      this.#redis.xlen(log),
-    ])
-    if (meta['name'] === undefined) throw missing(ref.record.name)
-    const [first, last] = [oldest, newest].map(row => row && parseRow(row as unknown as Row))
-    const number = (field: string) => Number(meta[field] ?? 0)
-    const fade = Math.exp(Math.min(0, number('ratems') - Date.now()) / 10_000)
-    return {
-      messages,
-      bytes: first && last ? last.bytesTo - first.bytesTo + first.payload.length : 0,
-      firstSeq: first?.seq ?? number('last') + 1,
-      lastSeq: number('last'),
-      oldestMs: first?.publishMs,
-      newestMs: last?.publishMs,
-      rateIn: number('rate') * fade,
-      byteRateIn: number('byterate') * fade,
-      owner: meta['owner'],
-    }
+    const [stats] = await this.#statistics.streams([ref])
+    if (!stats) throw missing(ref.record.name)
+    return stats
   }
 
   /** Drops everything up to this place. Returns how many were dropped. */

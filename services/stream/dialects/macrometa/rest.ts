@@ -221,7 +221,8 @@ class Rest {
 
   async #stats(ref: Ref) {
     const all = await this.#ports.subscriptions.listOfClients(ref)
-    return Promise.all(all.map(({ name }) => this.#ports.subscriptions.stats(ref, name)))
+    const names = all.map(({ name }) => name)
+    return this.#ports.subscriptions.statsOf(ref, names)
   }
 
   async #checkUnused(ref: Ref): Promise<void> {
