@@ -1,12 +1,12 @@
 // Appending in groups: while one append of a stream is on its way to the disk, what comes meanwhile gathers and goes together.
 import type { Redis } from 'ioredis'
-import { Failure } from '../../core/failure.ts'
+import { Failure, invalid } from '../../core/failure.ts'
 import { projectKey } from '../key.ts'
 import { commandArgs, type Move } from '../log.ts'
 import { streamKey } from './key.ts'
 import { bytesOf, type NewMessage, tailOf } from './message.ts'
 import { missing, type Ref } from './record.ts'
-import type { Scripts } from './script.ts'
+import { MAX_NAMES, type Scripts } from './script.ts'
 import type { Appended } from './stream.ts'
 
 const IDS_REMEMBERED = 100_000
@@ -111,7 +111,7 @@ function appendArgs(ref: Ref, group: readonly Pick<Call, 'messages' | 'tails'>[]
       const tail = tails[i] as string
       args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail))
     }
-  const parts = ['', 'log', 'ids', 'ids:old', 'names', ...[...names.keys()].map(name => `name:${name}`)]
+  const parts = ['', 'log', 'ids', 'ids:old', 'names', 'dropped', ...[...names.keys()].map(name => `name:${name}`)]
   return { keys: parts.map(part => streamKey(ref, part)), args: [owner, IDS_REMEMBERED, args.length / 7, ...args] }
 }
 
@@ -134,6 +134,7 @@ function appended(reply: readonly number[], at: number): Appended {
 
 function refusalOf({ record }: Ref, error: Error): Error {
   if (/\bGONE$/.test(error.message)) return missing(record.name)
+  if (/\bNAMES$/.test(error.message)) return invalid('name', `expected one that the stream knows: it has ${MAX_NAMES} different ones`)
   if (/\bOWNED$/.test(error.message))
     return new Failure('conflict', `stream ${record.name} belongs to another producer`, { field: 'owner' })
   return error

@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 import { Failure, invalid } from '../../core/failure.ts'
 import { checkSubscriptionName, DEVICES, isOwnSubscription } from '../../core/stream.ts'
 import { formatTime } from '../../core/time.ts'
-import { streamKey, subscriptionKey } from './key.ts'
+import { ackedKey, streamKey, streamsKey, subscriptionKey } from './key.ts'
 import { missing, type Ref } from './record.ts'
 import { faded, Statistics, type StreamStats, type StreamSummary, type SubscriptionState } from './statistic.ts'
 import type { DurableStreams } from './stream.ts'
@@ -68,7 +68,8 @@ return ARGV[2]`
 const PARTS = `
 local function forget(S)
   for _, id in ipairs(redis.call('HKEYS', S .. ':members')) do redis.call('UNLINK', S .. ':open:' .. id, S .. ':wait:' .. id) end
-  redis.call('UNLINK', S .. ':open', S .. ':due', S .. ':wait', S .. ':locks', S .. ':delayed')
+  for _, key in ipairs(redis.call('SMEMBERS', S .. ':wait:keys')) do redis.call('UNLINK', S .. ':wait:key:' .. key) end
+  redis.call('UNLINK', S .. ':open', S .. ':due', S .. ':wait', S .. ':wait:keys', S .. ':locks', S .. ':delayed')
 end
 `
 
@@ -105,6 +106,7 @@ type Scripts = {
 
 /** A consumer whose process has said nothing for so long is gone. */
 export const GONE_MS = 5000
+const TRIMMED_AT_ONCE = 50
 /** Of what is refused. */
 export const NACK_DELAY_MS = 60_000
 
@@ -112,6 +114,8 @@ export class Subscriptions {
   readonly #redis: Redis & Scripts
   readonly #streams: DurableStreams
   readonly #statistics: Statistics
+  /** Where the next round of `trim` begins, of each project. */
+  readonly #cursors = new Map<string, string>()
   readonly #needed: (project: string, start: 'oldest' | 'latest') => Promise<void>
 
   /** @param needed told before there is somebody who needs what the devices of a project send as a stream, and again and again meanwhile. */
@@ -239,24 +243,31 @@ export class Subscriptions {
   }
 
   /**
-   * Drops, in all streams of a project, what every subscription has acked, and with `all` also what is too old or too much. Returns how
-   * many messages were dropped.
+   * One round over the streams of a project, to be made again and again: drops what every subscription has acked where that has become
+   * more, and from some of them, others each time, also what is too old or too much. Returns how many messages were dropped.
    */
-  async trim(project: string, nowMs: number, all: boolean): Promise<number> {
+  async trim(project: string, nowMs: number): Promise<number> {
+    const marked = await this.#redis.spop(ackedKey(project), TRIMMED_AT_ONCE)
+    const [cursor, page] = await this.#redis.hscan(streamsKey(project), this.#cursors.get(project) ?? '0', 'COUNT', TRIMMED_AT_ONCE)
+    if (cursor === '0') this.#cursors.delete(project)
+    else this.#cursors.set(project, cursor)
+    const names = [...new Set([...marked, ...page.filter((_, i) => i % 2 === 0)])]
     let dropped = 0
-    for (const record of await this.#streams.made(project)) {
-      const ref = { project, record }
-      const acked = record.retention.untilAcked ? await this.#ackedByAll(ref) : 0
-      const to = Math.max(acked, all ? await this.#streams.expired(ref, nowMs) : 0)
-      if (to > 0) dropped += await this.#streams.trim(ref, to)
+    for (const name of names) {
+      const record = await this.#streams.find(project, name)
+      if (record) dropped += await this.#trimOne({ project, record }, nowMs)
     }
     return dropped
   }
 
-  async #ackedByAll(ref: Ref): Promise<number> {
-    const all = Object.values(await this.#redis.hgetall(streamKey(ref, 'subs'))).map(text => JSON.parse(text) as Subscription)
-    const places = await Promise.all(all.map(({ uid }) => this.#redis.hget(subscriptionKey(ref, uid), 'low')))
-    return places.length === 0 ? 0 : Math.min(...places.map(place => Number(place ?? 0)))
+  async #trimOne(ref: Ref, nowMs: number): Promise<number> {
+    try {
+      return await this.#streams.trim(ref, await this.#streams.expired(ref, nowMs), ref.record.retention.untilAcked)
+    } catch (error) {
+      // It was removed in the meantime.
+      if (error instanceof Failure && error.code === 'not_found') return 0
+      throw error
+    }
   }
 }
 
@@ -275,7 +286,7 @@ export function missingSubscription(name: string): Failure {
 }
 
 function statsFrom(subscription: Subscription, state: SubscriptionState, stream: StreamStats): SubscriptionStats {
-  const { fields, open, timed, consumers, oldestMs } = state
+  const { fields, open, timed, consumers, backlogAgeMs } = state
   const number = (field: string) => Number(fields[field] ?? 0)
   const type = (fields['type'] ?? subscription.type) as SubscriptionType
   const oneAtATime = type === 'exclusive' || type === 'failover'
@@ -287,7 +298,7 @@ function statsFrom(subscription: Subscription, state: SubscriptionState, stream:
     unacked: consumers.reduce((sum, { unacked }) => sum + unacked, 0),
     timed,
     ackedTo: number('low'),
-    backlogAgeMs: oldestMs !== undefined && backlog > 0 ? Math.max(0, Date.now() - oldestMs) : 0,
+    backlogAgeMs: backlog > 0 ? backlogAgeMs : 0,
     acked: number('acked'),
     redelivered: number('again'),
     deadLettered: number('dead'),
