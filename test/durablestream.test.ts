@@ -60,6 +60,17 @@ describe('a stream', () => {
     expect(put).toMatchObject({ description: '', retention: { maxAge: '3d', maxBytes: 0, untilAcked: true }, stats: { messageCount: 1 } })
   })
 
+  test('is changed by many at the same time, and keeps what each of them gave', async () => {
+    await client.streams.create('contested')
+    for (let round = 1; round <= 10; round++) {
+      const maxBytes = round * 1000
+      const changes = [{ maxAge: `${round}h` }, { maxBytes }, { untilAcked: round % 2 === 0 }]
+      await Promise.all(changes.map(retention => client.streams.update('contested', { retention })))
+      const { retention } = await client.streams.get('contested')
+      expect(retention).toEqual({ maxAge: `${round}h`, maxBytes, untilAcked: round % 2 === 0 })
+    }
+  })
+
   test('is one of a list, in pages', async () => {
     for (const name of ['page-1', 'page-2', 'page-3']) await client.streams.put(name)
     const names: string[] = []

@@ -121,8 +121,8 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
       const { project, stream } = request.params
       callerIn(request, project, 'developer')
       const body = masked(request.query.updateMask, request.body, FIELDS)
-      const { retention } = await durable.get(project, stream)
-      return present(ports, { project, record: await durable.update(project, stream, settingsOf(body, retention)) })
+      const record = await durable.update(project, stream, ({ retention }) => settingsOf(body, retention))
+      return present(ports, { project, record })
     },
   )
   app.delete(

@@ -203,7 +203,8 @@ class Rest {
   }
 
   async #keep({ project, record }: Ref, seconds: number): Promise<void> {
-    await this.#ports.streams.update(project, record.name, { retention: { ...record.retention, maxAgeMs: seconds * 1000 } })
+    const maxAgeMs = seconds * 1000
+    await this.#ports.streams.update(project, record.name, ({ retention }) => ({ retention: { ...retention, maxAgeMs } }))
   }
 
   /** All, or those of the one kind that is asked for. */
