@@ -130,6 +130,29 @@ describe.skipIf(installed === undefined)('durable streams in hardship', () => {
     await one.consumer.leave()
   })
 
+  test('keys that go to another consumer and back keep their order', async () => {
+    const ref = await fresh()
+    const dispatch = newDispatch()
+    const a = await take(dispatch, ref, { type: 'key_shared' })
+    const keyOf = (n: number) => ({ key: `k${n % 10}` })
+    await streams.append(ref, numbers(1, 10, keyOf))
+    await until('a has one of each key', () => a.deliveries.length === 10)
+    const b = await take(dispatch, ref, { type: 'key_shared' })
+    // Of the keys that are b's now, these wait until a has acked what it has.
+    await streams.append(ref, numbers(11, 20, keyOf))
+    await until('all are given or wait', async () => (await subscriptions.stats(ref, 's')).backlog === 20)
+    await until('a has those of its own', () => a.deliveries.length > 10)
+    expect(b.deliveries).toEqual([])
+    await b.consumer.leave()
+    await streams.append(ref, numbers(21, 30, keyOf))
+    await until('a has all', () => a.deliveries.length === 30)
+    for (let key = 0; key < 10; key++) {
+      const own = seqsOf(a).filter(seq => seq % 10 === key)
+      expect(own).toEqual(own.toSorted((x, y) => x - y))
+    }
+    await a.consumer.leave()
+  })
+
   test('who takes over by a better priority waits for what the other still has', async () => {
     const ref = await fresh()
     await streams.append(ref, numbers(1, 5))

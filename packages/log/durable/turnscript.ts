@@ -288,6 +288,8 @@ while at <= #ARGV do
 end
 
 if keyed and changed then
+  -- What was parked for another may be free for whom its key belongs to now.
+  for _, key in ipairs(redis.call('SMEMBERS', W .. ':keys')) do unpark(key) end
   for _, id in ipairs(left) do share(W .. ':' .. id) end
   share(W)
   for _, member in ipairs(sorted()) do share(W .. ':' .. member.id) end
