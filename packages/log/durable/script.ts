@@ -146,7 +146,7 @@ end
 return rows`
 
 /** KEYS meta, log · Returns meta, messages, header of the oldest, bytes of its payload, header of the newest. */
-const STATS = `
+export const STATS = `
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 return {redis.call('HGETALL', KEYS[1]), redis.call('XLEN', KEYS[2]), oldest and oldest[1] or '', oldest and oldest[2][2] or '',

@@ -207,7 +207,8 @@ class Rest {
   }
 
   async #keep({ project, record }: Ref, seconds: number): Promise<void> {
-    await this.#ports.streams.update(project, record.name, { retention: { ...record.retention, maxAgeMs: seconds * 1000 } })
+    const maxAgeMs = seconds * 1000
+    await this.#ports.streams.update(project, record.name, ({ retention }) => ({ retention: { ...retention, maxAgeMs } }))
   }
 
   /** All, or those of the one kind that is asked for. */
@@ -225,7 +226,8 @@ class Rest {
 
   async #stats(ref: Ref) {
     const all = await this.#ports.subscriptions.listOfClients(ref)
-    return Promise.all(all.map(({ name }) => this.#ports.subscriptions.stats(ref, name)))
+    const names = all.map(({ name }) => name)
+    return this.#ports.subscriptions.statsOf(ref, names)
   }
 
   async #checkUnused(ref: Ref): Promise<void> {
