@@ -211,6 +211,21 @@ describe.skipIf(installed === undefined)('durable streams in hardship', () => {
     await expect(elsewhere.ack(ref, 'nobody', [1])).rejects.toMatchObject({ code: 'not_found' })
   })
 
+  test('what is held for longer than its ack time-out, or not so long, is given again at its own time', async () => {
+    const ref = await fresh()
+    await streams.append(ref, numbers(1, 4))
+    const one = await take(newDispatch(), ref, { ackTimeoutMs: 60_000 })
+    await until('all have come', () => one.deliveries.length === 4)
+    one.consumer.hold([1, 2, 3], 300)
+    one.consumer.hold([3], 60_000)
+    one.consumer.ack([1])
+    // Acked, and never given: neither is anybody's.
+    one.consumer.hold([1, 9], 1)
+    await until('one comes again', () => one.deliveries.length > 4)
+    expect(seqsOf(one)).toEqual([1, 2, 3, 4, 2])
+    expect(await subscriptions.stats(ref, 's')).toMatchObject({ backlog: 3, unacked: 3, timed: 3 })
+  })
+
   test('dead letters do not go where others decide what stands there', async () => {
     const ref = await fresh()
     const owned = { project: ref.project, record: await streams.create(ref.project, 'owned') }

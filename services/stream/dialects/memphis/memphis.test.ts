@@ -1,6 +1,7 @@
 // The dialect of Memphis where the end-to-end test cannot look: schemas, stations that are not made or gone, clients that go away, and
 // what strictness changes (contracts.md 3, and 7 rows 16 to 18).
 import type { AddressInfo } from 'node:net'
+import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Failure } from '../../../../packages/core/failure.ts'
 import { Identity } from '../../../../packages/identity/identity.ts'
@@ -10,6 +11,7 @@ import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../../packages/log/fixture.ts'
 import { type HttpApp, openHttp, type Rate } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
+import { fetchBatch } from './batch.ts'
 import { addMemphis, type MemphisSettings } from './memphis.ts'
 import { appendEach } from './produce.ts'
 
@@ -280,6 +282,32 @@ describe.skipIf(installed === undefined)('Memphis', () => {
     await until('it waits', async () => (await subscriptions.list(ref)).length === 1)
     await app.close()
     expect(await waiting).toEqual([200, []])
+  })
+
+  it('gives a batch all that is there, however slow the disk', async () => {
+    const record = await streams.create('home', 'slow')
+    await streams.append(
+      { project: 'home', record },
+      Array.from({ length: 30 }, () => ({ payload: Buffer.from('x') })),
+    )
+    // Longer than nothing may come behind the first.
+    const slow = (redis: Redis) =>
+      new Proxy(redis, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name, target)
+          if (typeof value !== 'function') return value
+          const call = (...args: unknown[]): unknown => value.apply(target, args)
+          if (name !== 'streamTurnBuffer') return call
+          return (...args: unknown[]) => new Promise(resolve => setTimeout(resolve, 120)).then(() => call(...args))
+        },
+      })
+    const connect = async () => slow(await server.connect())
+    const slowly = new Dispatch({ streams, subscriptions, connect, troubled: error => console.warn(error.message) })
+    const wanted = { group: 'g', name: 'c', size: 20, waitMs: 30_000 }
+    const there = new AbortController().signal
+    expect(await fetchBatch(slowly, { project: 'home', record }, wanted, there)).toHaveLength(20)
+    expect(await fetchBatch(slowly, { project: 'home', record }, wanted, there)).toHaveLength(10)
+    await slowly.stop()
   })
 
   it('gives a batch no more than fits into an answer, and the rest with the next', async () => {
