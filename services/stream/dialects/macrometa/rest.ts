@@ -87,7 +87,7 @@ function askedBy(request: FastifyRequest, role: Role): Asked {
   const parts = request.params as Readonly<Record<string, string>>
   if (parts['fabric'] !== FABRIC) throw new Failure('not_found', `there is no such fabric: the only one is ${FABRIC}`)
   const project = tenantOf(request, caller)
-  if (project === undefined) throw new Failure('forbidden', 'this key has a role in no project')
+  if (project === undefined) throw new Failure('forbidden', 'this key has no role in its own project: name the tenant')
   requireRole(caller, project, role)
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   return { caller, project, query: request.query as Query, body, part: name => parts[name] ?? '' }
@@ -207,7 +207,8 @@ class Rest {
   }
 
   async #keep({ project, record }: Ref, seconds: number): Promise<void> {
-    await this.#ports.streams.update(project, record.name, { retention: { ...record.retention, maxAgeMs: seconds * 1000 } })
+    const maxAgeMs = seconds * 1000
+    await this.#ports.streams.update(project, record.name, ({ retention }) => ({ retention: { ...retention, maxAgeMs } }))
   }
 
   /** All, or those of the one kind that is asked for. */
@@ -225,7 +226,8 @@ class Rest {
 
   async #stats(ref: Ref) {
     const all = await this.#ports.subscriptions.listOfClients(ref)
-    return Promise.all(all.map(({ name }) => this.#ports.subscriptions.stats(ref, name)))
+    const names = all.map(({ name }) => name)
+    return this.#ports.subscriptions.statsOf(ref, names)
   }
 
   async #checkUnused(ref: Ref): Promise<void> {
