@@ -171,7 +171,7 @@ export class Sockets {
       accepted = this.#ports.upgrades.accept(request.raw, kind === 'producer' ? MAX_MESSAGE_FRAME_BYTES : MAX_COMMAND_FRAME_BYTES)
     } catch (error) {
       // It went away before it was answered.
-      end()
+      void end()
       if (!(error instanceof Failure)) this.#ports.troubled(error)
       return
     }
@@ -186,6 +186,7 @@ export class Sockets {
       if (isBinary) outlet.close(1003, 'expected text frames')
       else this.#guard(outlet, () => hear(session, ear, bytes.toString('utf8')))
     })
+    outlet.onPart(bytes => this.#guard(outlet, () => ear.came(bytes)))
     outlet.onDrain(() =>
       this.#guard(outlet, () => {
         ear.attend()
@@ -197,7 +198,7 @@ export class Sockets {
     peer.once('close', () => {
       stopWatching()
       this.#outlets.delete(outlet)
-      end().finally(() => ear.close())
+      void end().then(() => ear.close())
     })
     const producing = { outlet, patienceMs: PRODUCER_PATIENCE_MS, isOwed: () => ear.isBusy }
     this.#heartbeat.watch(peer, kind === 'producer' ? producing : { outlet, patienceMs: PATIENCE_MS })
