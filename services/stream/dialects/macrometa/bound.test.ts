@@ -103,7 +103,7 @@ describe.skipIf(installed === undefined)('memory is bounded', () => {
       expect(used() - before).toBeLessThan(150)
       // Once it takes them, it is heard again.
       peer.socket.resume()
-      await until('all is taken', () => peer.socket.writableLength === 0)
+      await until('all is taken', () => peer.socket.writableLength === 0, 50_000)
       peer.socket.destroy()
     },
     60_000,
@@ -120,7 +120,7 @@ describe.skipIf(installed === undefined)('memory is bounded', () => {
     server.signal('SIGSTOP')
     const sent = await flood(consumer, ack, 40_000, 100).finally(() => server.signal('SIGCONT'))
     expect(sent).toBeLessThan(40_000)
-    await until('all is taken', () => consumer.socket.writableLength === 0)
+    await until('all is taken', () => consumer.socket.writableLength === 0, 50_000)
     await eventually(async () => expect(await statsOf(topic)).toMatchObject({ subscriptions: { s: { msgBacklog: 0 } } }))
     consumer.socket.destroy()
     await other.close()
@@ -289,6 +289,18 @@ describe.skipIf(installed === undefined)('a reader', () => {
     expect(reads.mock.calls.length).toBeLessThanOrEqual(25)
     expect(stats).not.toHaveBeenCalled()
     for (const spy of [reads, stats]) spy.mockRestore()
+  })
+
+  test('gets all, however much stands around the messages', async () => {
+    const topic = await newStream()
+    const producer = await produce(topic)
+    // Six bytes each, where it is kept.
+    const properties = { unit: '\u0001'.repeat(16_000) }
+    // After so many it asks for the most at once, and does not get all of that.
+    for (let i = 0; i < 63; i++) producer.send({ payload: '' })
+    for (let i = 0; i < 30; i++) producer.send({ payload: '', properties })
+    await producer.have(93)
+    await (await read(topic, 'messageId=earliest')).have(93)
   })
 
   test('is told when its stream is gone, although there is a new one of its name', async () => {
