@@ -61,11 +61,24 @@ describe('a stream', () => {
     expect(put).toMatchObject({ description: '', retention: { maxAge: '3d', maxBytes: 0, untilAcked: true }, stats: { messageCount: 1 } })
   })
 
+  test('is changed by many at the same time, and keeps what each of them gave', async () => {
+    await client.streams.create('contested')
+    for (let round = 1; round <= 10; round++) {
+      const maxBytes = round * 1000
+      const changes = [{ maxAge: `${round}h` }, { maxBytes }, { untilAcked: round % 2 === 0 }]
+      await Promise.all(changes.map(retention => client.streams.update('contested', { retention })))
+      const { retention } = await client.streams.get('contested')
+      expect(retention).toEqual({ maxAge: `${round}h`, maxBytes, untilAcked: round % 2 === 0 })
+    }
+  })
+
   test('is one of a list, in pages', async () => {
     for (const name of ['page-1', 'page-2', 'page-3']) await client.streams.put(name)
     const names: string[] = []
     for await (const page of client.streams.pages({ pageSize: 2 })) names.push(...page.map(({ name }) => name))
     expect(names.filter(name => name.startsWith('page-'))).toEqual(['page-1', 'page-2', 'page-3'])
+    const found = await client.streams.list({ query: ' 2 PAGE', pageSize: 10 })
+    expect([found.streams.map(({ name }) => name), found.nextPageToken]).toEqual([['page-2'], ''])
   })
 
   test.each<[string, string, unknown, string]>([

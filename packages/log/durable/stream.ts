@@ -16,8 +16,9 @@ import { Reads } from './read.ts'
 import { exists, missing, type Ref, type Retention, refuseDevices, type Schema, type StreamRecord, type StreamSettings } from './record.ts'
 import { defineScripts, type Scripts } from './script.ts'
 
-export type { StreamStats } from './read.ts'
 export type { Ref, Retention, Schema, StreamRecord, StreamSettings } from './record.ts'
+export { missing } from './record.ts'
+export type { StreamStats } from './statistic.ts'
 
 export type Appended = {
   readonly seq: number
@@ -175,6 +176,23 @@ export class DurableStreams extends Reads {
   async made(project: string): Promise<StreamRecord[]> {
     const records = Object.values(await this.#redis.hgetall(streamsKey(project))).map(text => this.#parse(text))
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** As `list`, only the names: records may be long. */
+  async streamNames(project: string): Promise<string[]> {
+    const names = await this.#redis.hkeys(streamsKey(project))
+    if (!names.includes(DEVICES)) {
+      await this.get(project, DEVICES)
+      names.push(DEVICES)
+    }
+    return names.toSorted()
+  }
+
+  /** Those that are still there. */
+  async records(project: string, names: readonly string[]): Promise<StreamRecord[]> {
+    if (names.length === 0) return []
+    const texts = await this.#redis.hmget(streamsKey(project), ...names)
+    return texts.flatMap(text => (text === null ? [] : [this.#parse(text)]))
   }
 
   /**
