@@ -276,6 +276,24 @@ describe('who may', () => {
     const { records } = (await telltale.http('/v2/projects/default/audit?pageSize=5')).json as { records: Json[] }
     expect(records).toContainEqual(expect.objectContaining({ method: 'PATCH', path: `${STREAMS}/guarded`, keyId: telltale.key.keyId }))
   })
+
+  test('consume no more does so at once, and takes no message along', async () => {
+    await client.streams.create('revoked')
+    await client.streams.subscriptions.create('revoked', 'one')
+    const [one, two] = [
+      await newAccount(telltale, 'default', { 'projects/default': 'project.developer' }),
+      await newAccount(telltale, 'default', { 'projects/default': 'project.developer' }),
+    ]
+    const pull = (who: typeof one) => who.call('POST', `${STREAMS}/revoked/subscriptions/one:pull`, { waitMs: 20_000 })
+    const answers = [pull(one), pull(two)]
+    await eventually(async () => expect((await client.streams.get('revoked')).stats.consumerCount).toBe(1))
+    await done(telltale.http(`/v2/${one.name}/keys/${one.keyId}`, { method: 'DELETE' }))
+    await done(telltale.http(`/v2/projects/default/members/${two.id}`, { method: 'DELETE' }))
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([401, 404])
+    await client.streams.append('revoked', { payload: 'not for them' })
+    const [message] = await client.streams.subscriptions.pull('revoked', 'one', { waitMs: 10_000 })
+    expect(message).toMatchObject({ text: 'not for them', redeliveryCount: 0 })
+  })
 })
 
 test('a project with streams is not deleted', async () => {
