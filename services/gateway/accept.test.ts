@@ -51,6 +51,14 @@ describe('accepting', () => {
     expect(seen).toMatchObject({ registered: [['a:temperature', 'b:temperature']], woken: ['p/judge', 'p/store'], counts: [[3, 0]] })
   })
 
+  it('appends what is begun as one, whatever came before', async () => {
+    const { accept, appended } = logOf()
+    for (let i = 0; i < 3; i++) accept.add(event('a'), `before ${i}`, true, () => {})
+    accept.begin('p')
+    for (let i = 0; i < 500; i++) accept.add(event('a'), `${i}`, true, () => {})
+    expect(appended.map(({ batch }) => batch.keys.length)).toEqual([3, 500])
+  })
+
   it('appends a full batch at once, without waiting for the moment to end', () => {
     const { accept, appended } = logOf()
     for (let i = 0; i < 1100; i++) accept.add(event('a'), `${i}`, true, () => {})

@@ -21,8 +21,9 @@ export type AcceptPorts = {
 }
 
 const TICK_MS = 1
-const MAX_EVENTS = 500
-const MAX_BYTES = 1024 * 1024
+/** What a batch takes. */
+export const MAX_EVENTS = 500
+export const MAX_BYTES = 1024 * 1024
 /** Beyond this the sender is told to wait (P6). */
 const MAX_WAITING = 100_000
 const MAX_KNOWN_DEVICES = 1_000_000
@@ -82,6 +83,12 @@ export class Accept {
     this.#register(event, batch)
     if (batch.frames.length >= MAX_EVENTS || batch.bytes >= MAX_BYTES) this.#flush(event.project, batch)
     else this.#timer ??= setTimeout(() => this.#flushAll(), TICK_MS)
+  }
+
+  /** What is added to this project in the same tick is appended as one, whole or not at all, as far as it is no more than a batch takes. */
+  begin(project: string): void {
+    const batch = this.#open.get(project)
+    if (batch) this.#flush(project, batch)
   }
 
   /** Devices of these projects were removed: each is registered again with its next event. */

@@ -106,6 +106,19 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       expect((await streams.stats(ref)).lastSeq).toBe(2)
     })
 
+    test('refuses an idempotency key that stood for another message, with all that came with it and nothing else', async () => {
+      const ref = await fresh()
+      await streams.append(ref, [message('a', { idempotencyKey: 'k' })])
+      const outcomes = await Promise.allSettled([
+        streams.append(ref, [message('before')]),
+        streams.append(ref, [message('new', { idempotencyKey: 'l' }), message('other', { idempotencyKey: 'k' })]),
+        streams.append(ref, [message('after')]),
+      ])
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect(outcomes[1]).toMatchObject({ reason: { code: 'conflict', field: 'idempotencyKey' } })
+      expect(texts(await streams.read(ref, 0, 10))).toEqual(['a', 'before', 'after'])
+    })
+
     test('belongs to the first of 50 owners that write at once', async () => {
       const ref = await fresh()
       const outcomes = await Promise.allSettled(

@@ -130,6 +130,17 @@ describe.skipIf(installed === undefined)('durable streams in hardship', () => {
     await one.consumer.leave()
   })
 
+  test('two processes that share a subscription have about the same', async () => {
+    const ref = await fresh()
+    const [a, b] = [await take(newDispatch(), ref, { type: 'shared' }), await take(newDispatch(), ref, { type: 'shared' })]
+    for (let n = 0; n < 10; n++) {
+      await streams.append(ref, numbers(n * 40 + 1, n * 40 + 40))
+      await until('all are given', () => a.deliveries.length + b.deliveries.length === n * 40 + 40)
+    }
+    for (const one of [a, b]) expect(one.deliveries.length).toBeGreaterThan(100)
+    await Promise.all([a.consumer.leave(), b.consumer.leave()])
+  })
+
   test('keys that go to another consumer and back keep their order', async () => {
     const ref = await fresh()
     const dispatch = newDispatch()
