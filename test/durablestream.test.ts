@@ -226,7 +226,11 @@ describe('a subscription', () => {
     }
     await done(telltale.http(`/v2/projects/default/members/${guests[0].id}`, { method: 'DELETE' }))
     await done(telltale.http(`/v2/${guests[1].name}/keys/${guests[1].keyId}`, { method: 'DELETE' }))
-    expect((await Promise.all(pulled)).map(({ status }) => status)).toEqual([403, 401])
+    // The project of others does not exist.
+    expect((await Promise.all(pulled)).map(({ status }) => status)).toEqual([404, 401])
+    await client.streams.append('revoked', { payload: 'not for them' })
+    for (const { id } of guests)
+      expect(await subscriptions.pull('revoked', id, { waitMs: 10_000 })).toMatchObject([{ text: 'not for them', redeliveryCount: 0 }])
   })
 
   test('lets several pull at the same time, each message to one of them', async () => {
