@@ -57,8 +57,9 @@ export async function startStreamServer(): Promise<Durable> {
       return () => closed(socket)
     },
     async backlog(stream) {
-      const { backlog } = await server.request<{ backlog: number }>('GET', `streams/${stream}/subscriptions/s`)
-      return backlog
+      const { stats } = await server.request<{ stats: { backlogCount: number } }>('GET', `streams/${stream}/subscriptions/s`)
+      if (!Number.isInteger(stats.backlogCount)) throw new Error('the subscription does not say how much is not acked')
+      return stats.backlogCount
     },
     stop: () => server.stop(),
   }

@@ -19,6 +19,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  ownProject,
   permissionsOf,
   ROLES,
   type Role,
@@ -236,19 +237,23 @@ export class Identity {
     return this.#pairs.sign({ keyId, proof, project }, asked)
   }
 
-  /** Whose access token of a pair this is; like every token it ends with its key, and with the secret that the key had. */
-  async verifyPair(token: string): Promise<PairHolder | undefined> {
+  /**
+   * Whose access token of a pair this is; like every token it ends with its key, and with the secret that the key had. `ended` is one that
+   * was signed here: whoever shows it has not guessed, and may want the next.
+   */
+  async verifyPair(token: string): Promise<PairHolder | 'ended' | undefined> {
     return this.#pairHolder(await this.#pairs.verify(token))
   }
 
-  /** Who may have the next pair for this token. */
-  async verifyRenewable(token: string): Promise<PairHolder | undefined> {
+  /** Who may have the next pair for this token; `ended` as above. */
+  async verifyRenewable(token: string): Promise<PairHolder | 'ended' | undefined> {
     return this.#pairHolder(await this.#pairs.verifyRenewable(token))
   }
 
-  async #pairHolder(claims: Claims | undefined): Promise<PairHolder | undefined> {
+  async #pairHolder(claims: Claims | 'ended' | undefined): Promise<PairHolder | 'ended' | undefined> {
+    if (claims === undefined || claims === 'ended') return claims
     const caller = await this.#holderOf(claims)
-    return caller && { caller, project: claims?.project }
+    return caller ? { caller, project: claims.project } : 'ended'
   }
 
   /** A console session for a verified caller: a signed token that lasts 12 hours, unless it is ended. */

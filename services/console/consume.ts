@@ -1,5 +1,6 @@
 // Consuming a subscription over plain HTTP: pull, ack, nack.
-import { invalid } from '../../packages/core/failure.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
+import type { Identity } from '../../packages/identity/identity.ts'
 import { parseMessageId } from '../../packages/log/durable/message.ts'
 import type { Ref, StreamRecord } from '../../packages/log/durable/stream.ts'
 import type { Subscription } from '../../packages/log/durable/subscription.ts'
@@ -14,7 +15,7 @@ import { ONE_SUBSCRIPTION } from './subscription.ts'
 const MOST = 10
 const LEASE_MS = 30_000
 
-export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls): void {
+export function addConsumeRoutes(app: HttpApp, ports: StreamPorts & { readonly identity: Pick<Identity, 'watch'> }, pulls: Pulls): void {
   app.addHook('preClose', async () => pulls.stop())
   app.post(
     verb(ONE_SUBSCRIPTION, 'pull'),
@@ -31,15 +32,29 @@ export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls)
     },
     async (request, reply) => {
       const { project, stream, subscription } = request.params
-      callerIn(request, project, 'developer')
+      const caller = callerIn(request, project, 'developer')
       const found = await find(ports, project, stream, subscription)
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
       const { maxMessages: most = MOST, waitMs = 0, leaseMs = LEASE_MS } = request.body
-      const deliveries = await pulls.pull(found.ref, found.subscription, { most, waitMs, leaseMs, gone: gone.signal })
-      const { record } = found.ref
-      return {
-        messages: deliveries.map(({ message, redeliveries }) => ({ ...messageToJson(record, message), redeliveryCount: redeliveries })),
+      let revoked: Failure | undefined
+      const unwatch = ports.identity.watch(
+        caller,
+        (reason, all) => {
+          revoked = new Failure(all ? 'unauthenticated' : 'forbidden', reason)
+          gone.abort()
+        },
+        project,
+      )
+      try {
+        const deliveries = await pulls.pull(found.ref, found.subscription, { most, waitMs, leaseMs, gone: gone.signal })
+        if (revoked && deliveries.length === 0) throw revoked
+        const { record } = found.ref
+        return {
+          messages: deliveries.map(({ message, redeliveries }) => ({ ...messageToJson(record, message), redeliveryCount: redeliveries })),
+        }
+      } finally {
+        unwatch()
       }
     },
   )

@@ -15,8 +15,8 @@ export type SweepPorts = {
   nowMs(): number
   /** Bounds what refused input may take. */
   trimQuarantine(project: string): Promise<void>
-  /** Drops what durable streams need not keep: what all have acked, and now and then what is too old or too much. */
-  trimStreams(project: string, all: boolean): Promise<unknown>
+  /** Drops what durable streams need not keep. */
+  trimStreams(project: string): Promise<unknown>
   /** Forgets stored readings. */
   purge(project: string, beforeUs: number): Promise<void>
   readonly consumers: readonly string[]
@@ -55,7 +55,7 @@ export class Sweep {
       for (const consumer of this.#ports.consumers)
         await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
       await this.#wakeByTime(project)
-      await this.#ports.trimStreams(project, trims)
+      await this.#ports.trimStreams(project)
       if (trims) bytes += await this.#trim(project, places)
       if (trims) await this.#ports.trimQuarantine(project)
       if (purges) await this.#ports.purge(project, (this.#ports.nowMs() - retentionMs) * 1000)

@@ -109,7 +109,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
-    trimStreams: (project, all) => ports.durable.subscriptions.trim(project, Date.now(), all),
+    trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,

@@ -52,14 +52,19 @@ export type Consumer = {
   ack(seqs: readonly number[]): void
   /** Gives them again, after `nackDelayMs` unless said. */
   nack(seqs: readonly number[], delayMs?: number): void
+  /** From now on they are given again after this time, unless they are acked before; only for consumers with an ack time-out. */
+  hold(seqs: readonly number[], ms: number): void
   /** With `pull`: so many more; below 0 so many fewer, as far as they are not on their way. */
   permit(messages: number): void
   /** Resolves when what was acked and refused so far is on disk. */
   settled(): Promise<void>
   pause(): void
   resume(): void
-  /** Resolves when its acks are on disk and what it had not acked is in the queue again. */
-  leave(): Promise<void>
+  /**
+   * Resolves when its acks are on disk and what it had not acked is in the queue again. With `keep` that stays given until its ack time-out,
+   * and can be acked by `Dispatch.ack`; only for consumers that have one.
+   */
+  leave(options?: { readonly keep?: boolean }): Promise<void>
 }
 
 export type DispatchPorts = {
@@ -81,7 +86,7 @@ export type TurnScripts = {
   streamTurnBuffer(keyCount: number, ...args: (string | number)[]): Promise<TurnReply>
 }
 
-export type TurnReply = [joined: Buffer[], lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[]]
+export type TurnReply = [joined: Buffer[], lost: Buffer[], more: number, dueMs: number, active: Buffer, given: unknown[], repeated: number]
 
 export class Dispatch {
   readonly #ports: DispatchPorts
@@ -105,12 +110,37 @@ export class Dispatch {
   async join(ref: Ref, options: ConsumerOptions, receiver: Receiver): Promise<Consumer> {
     if (this.#stopped) throw new Failure('unavailable', 'the server is stopping: come back', { retryAfterMs: 1000 })
     check(options)
-    const { streams, subscriptions } = this.#ports
+    const { subscriptions } = this.#ports
     const { subscription, type, start, maxRedeliveries = 0, isOwn } = options
     const deadLetter = options.deadLetter ?? `${ref.record.name}-${subscription}-DLQ`
-    const dead = maxRedeliveries > 0 ? { project: ref.project, record: await streams.ensure(ref.project, deadLetter) } : undefined
+    const dead = maxRedeliveries > 0 ? await this.#deadLetters(ref, deadLetter) : undefined
     const { uid } = await subscriptions.create(ref, subscription, type, start, isOwn)
-    return (await this.#line(ref, subscription, uid)).join(options, dead, receiver)
+    const redis = await this.#open()
+    return this.#line(redis, ref, subscription, uid).join(options, dead, receiver)
+  }
+
+  /** Without being a consumer: of messages that any has been given. Resolves when it is on disk. @throws Failure `not_found`. */
+  async ack(ref: Ref, subscription: string, seqs: readonly number[]): Promise<void> {
+    const { uid } = await this.#ports.subscriptions.get(ref, subscription)
+    const redis = await this.#open()
+    await this.#line(redis, ref, subscription, uid).ack(seqs)
+  }
+
+  /** As `ack`; they are given again after the delay. */
+  async nack(ref: Ref, subscription: string, seqs: readonly number[], delayMs: number): Promise<void> {
+    const { uid } = await this.#ports.subscriptions.get(ref, subscription)
+    const redis = await this.#open()
+    await this.#line(redis, ref, subscription, uid).nack(seqs, delayMs)
+  }
+
+  /** Where dead letters go they are appended by nobody's right: not where others decide what may stand there. */
+  async #deadLetters(ref: Ref, name: string): Promise<Ref> {
+    const { streams } = this.#ports
+    if (name === DEVICES || name === ref.record.name) throw invalid('deadLetter', `expected another stream than ${name}`)
+    const dead = { project: ref.project, record: await streams.ensure(ref.project, name) }
+    if (dead.record.schema || (await streams.owner(dead)) !== undefined)
+      throw invalid('deadLetter', `expected a stream without a schema and without an owner, ${name} has one`)
+    return dead
   }
 
   /** Calls back soon after something was appended to the stream, or it was removed; also for nothing. Returns what ends it. */
@@ -143,8 +173,8 @@ export class Dispatch {
     await Promise.all([...this.#lines.values()].map(({ line }) => line.stop()))
   }
 
-  async #line(ref: Ref, subscription: string, uid: string): Promise<Line> {
-    const redis = await this.#open()
+  /** To be used in the same moment: one that nobody uses ends. */
+  #line(redis: Redis & TurnScripts, ref: Ref, subscription: string, uid: string): Line {
     const key = `${streamKey(ref)} ${uid}`
     const known = this.#lines.get(key)
     if (known) return known.line
@@ -155,7 +185,10 @@ export class Dispatch {
         redis,
         listen: heard => this.#signals.listen(ref, heard),
         troubled: error => this.#ports.troubled(error),
-        over: () => this.#lines.delete(key),
+        over: () => {
+          // Another may have taken its place.
+          if (this.#lines.get(key)?.line === line) this.#lines.delete(key)
+        },
         goneMs: this.#ports.goneMs ?? GONE_MS,
       },
     )
@@ -164,12 +197,16 @@ export class Dispatch {
   }
 
   #open(): Promise<Redis & TurnScripts> {
-    this.#connection ??= this.#ports.connect('stream turns').then(redis => {
-      redis.defineCommand('streamTurn', { lua: TURN })
-      // Each line of consumers listens.
-      redis.setMaxListeners(0)
-      return redis as Redis & TurnScripts
-    })
+    this.#connection ??= this.#ports.connect('stream turns').then(
+      redis => {
+        redis.defineCommand('streamTurn', { lua: TURN })
+        return redis as Redis & TurnScripts
+      },
+      (error: unknown) => {
+        this.#connection = undefined
+        throw error
+      },
+    )
     return this.#connection
   }
 }

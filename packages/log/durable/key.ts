@@ -8,6 +8,11 @@ export function streamsKey(project: string): string {
   return projectKey(project, 'streams')
 }
 
+/** Names of streams of which more is acked by a subscription than when they were last trimmed. */
+export function ackedKey(project: string): string {
+  return projectKey(project, 'streams:acked')
+}
+
 export function streamKey({ project, record }: Ref, part = ''): string {
   return projectKey(project, `stream:${record.uid}${part === '' ? '' : `:${part}`}`)
 }

@@ -1,8 +1,9 @@
 // One subscription as this process serves it: its consumers here, and turns, one after the other.
+import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { Failure } from '../../core/failure.ts'
 import type { Consumer, ConsumerOptions, Delivery, Receiver, TurnReply, TurnScripts } from './dispatch.ts'
-import { streamKey, subscriptionKey } from './key.ts'
+import { ackedKey, streamKey, subscriptionKey } from './key.ts'
 import { parseRow, type Row } from './message.ts'
 import type { Ref } from './stream.ts'
 import { missingSubscription, NACK_DELAY_MS } from './subscription.ts'
@@ -14,6 +15,10 @@ const MAX_BYTES = 2 * 1024 * 1024
 const MAX_UNACKED = 200_000
 const ACKS_AT_ONCE = 500
 const JOINS_AT_ONCE = 100
+/** Redis does nothing else meanwhile. */
+const ACKS_PER_TURN = 5000
+const NACKS_PER_TURN = 1000
+const LEAVES_PER_TURN = 20
 /** Of the silence after which one is taken for dead, a sign of life comes after this share. */
 const BEAT_SHARE = 0.2
 const RETRY_MS = 100
@@ -37,13 +42,15 @@ type Member = {
   active: boolean
 }
 type Joining = { readonly member: Member; resolve(id: string): void; reject(error: Error): void }
-/** Without an id: only wants to know when a turn has been made. */
-type Leaving = { readonly id: string | undefined; resolve(): void }
+/** `l`: what it has goes back; `k`: that stays given. Without an id: only wants to know when a turn has been made. */
+type Leaving = { readonly id: string | undefined; readonly how: 'l' | 'k'; resolve(): void; reject(error: Error): void }
+/** `n`: is given again after the delay; `h`: unless it is acked before. */
+type Nack = { readonly how: 'n' | 'h'; readonly seq: number; readonly delayMs: number }
 /** What goes with one turn. */
 type Said = {
   readonly joins: readonly Joining[]
   readonly acks: readonly number[]
-  readonly nacks: ReadonlyMap<number, number[]>
+  readonly nacks: readonly Nack[]
   readonly leaves: readonly Leaving[]
   readonly unsure: ReadonlySet<string>
   readonly members: readonly (readonly [string, Member])[]
@@ -57,28 +64,26 @@ export class Line {
   #joins: Joining[] = []
   #leaves: Leaving[] = []
   #acks: number[] = []
-  #nacks = new Map<number, number[]>()
+  #nacks: Nack[] = []
   /** Those to whom something may have been given that never came. */
   #unsure = new Set<string>()
   #due = false
   #running: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #unlisten: Promise<() => void> | undefined
-  #cuts = 0
+  /** Of this line, wherever it is. */
+  readonly #id = randomUUID()
+  #turns = 0
   #entering = 0
   readonly #beatMs: number
   #stopped = false
-  readonly #cut = () => {
-    this.#cuts++
-  }
 
   constructor(ref: Ref, { name, uid }: { readonly name: string; readonly uid: string }, ports: LinePorts) {
     this.#name = name
     const own = ['', 'open', 'due', 'wait', 'seen', 'members', 'locks', 'delayed'].map(part => subscriptionKey(ref, uid, part))
-    this.#keys = [...own, streamKey(ref, 'log'), streamKey(ref)]
+    this.#keys = [...own, streamKey(ref, 'log'), streamKey(ref), ackedKey(ref.project)]
     this.#ports = ports
     this.#beatMs = ports.goneMs * BEAT_SHARE
-    ports.redis.on('close', this.#cut)
   }
 
   /** Consumers here. */
@@ -92,7 +97,11 @@ export class Line {
     this.#entering++
     try {
       this.#unlisten ??= this.#ports.listen(() => this.#poke())
-      await this.#unlisten
+      await this.#unlisten.catch((error: unknown) => {
+        // The next one tries again.
+        this.#unlisten = undefined
+        throw error
+      })
       const id = await new Promise<string>((resolve, reject) => {
         this.#joins.push({ member, resolve, reject })
         this.#poke()
@@ -104,10 +113,21 @@ export class Line {
     }
   }
 
+  /** Whoever was given them. Resolves when it is on disk. */
+  ack(seqs: readonly number[]): Promise<void> {
+    for (const seq of seqs) this.#acks.push(seq)
+    return this.#left(undefined)
+  }
+
+  nack(seqs: readonly number[], delayMs: number): Promise<void> {
+    for (const seq of seqs) this.#nacks.push({ how: 'n', seq, delayMs })
+    return this.#left(undefined)
+  }
+
   /** Those here leave; while Redis is away they are found gone by others, in a few seconds. */
   async stop(): Promise<void> {
     this.#stopped = true
-    const leaving = [...this.#members.keys()].map(id => this.#leave(id))
+    const leaving = [...this.#members.keys()].map(id => this.#leave(id, 'l'))
     await Promise.all(leaving)
     await this.#running
   }
@@ -120,13 +140,15 @@ export class Line {
         return member.active
       },
       ack: seqs => {
-        this.#acks.push(...seqs)
+        for (const seq of seqs) this.#acks.push(seq)
         poke()
       },
       nack: (seqs, delayMs = member.options.nackDelayMs ?? NACK_DELAY_MS) => {
-        const same = this.#nacks.get(delayMs) ?? []
-        this.#nacks.set(delayMs, same)
-        same.push(...seqs)
+        for (const seq of seqs) this.#nacks.push({ how: 'n', seq, delayMs })
+        poke()
+      },
+      hold: (seqs, ms) => {
+        for (const seq of seqs) this.#nacks.push({ how: 'h', seq, delayMs: ms })
         poke()
       },
       permit: messages => {
@@ -141,20 +163,20 @@ export class Line {
         poke()
       },
       settled: () => this.#left(undefined),
-      leave: () => this.#leave(id),
+      leave: ({ keep = false } = {}) => this.#leave(id, keep && (member.options.ackTimeoutMs ?? 0) > 0 ? 'k' : 'l'),
     }
   }
 
-  #leave(id: string): Promise<void> {
+  #leave(id: string, how: 'l' | 'k'): Promise<void> {
     if (!this.#members.has(id)) return Promise.resolve()
     // Nothing is given to it from now on; what a turn under way gives it goes back with the leave.
     this.#members.delete(id)
-    return this.#left(id)
+    return this.#left(id, how)
   }
 
-  #left(id: string | undefined): Promise<void> {
-    return new Promise(resolve => {
-      this.#leaves.push({ id, resolve })
+  #left(id: string | undefined, how: 'l' | 'k' = 'l'): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#leaves.push({ id, how, resolve, reject })
       this.#poke()
     })
   }
@@ -169,9 +191,15 @@ export class Line {
     await new Promise(resolve => setImmediate(resolve))
     clearTimeout(this.#timer)
     let waitMs = this.#beatMs
-    while (this.#due) {
-      this.#due = false
-      waitMs = await this.#turn()
+    try {
+      while (this.#due) {
+        this.#due = false
+        waitMs = await this.#turn()
+      }
+    } catch (error) {
+      // Nobody is left behind by what no one has thought of.
+      this.#ports.troubled(error as Error)
+      this.#end(new Failure('unavailable', 'internal error: come back', { retryAfterMs: 1000, cause: error }))
     }
     this.#running = undefined
     if (this.#members.size > 0) this.#timer = setTimeout(() => this.#poke(), waitMs)
@@ -182,7 +210,6 @@ export class Line {
     const unlisten = await this.#unlisten
     if (this.#members.size > 0 || this.#entering > 0 || this.#running) return
     this.#unlisten = undefined
-    this.#ports.redis.off('close', this.#cut)
     this.#ports.over()
     unlisten?.()
   }
@@ -190,11 +217,10 @@ export class Line {
   /** Returns after how long the next one is due. */
   async #turn(): Promise<number> {
     const said = this.#collect()
-    const cuts = this.#cuts
     try {
       const reply = await this.#ports.redis.streamTurnBuffer(this.#keys.length, ...this.#keys, ...this.#argsOf(said))
-      // The command may have been sent twice, and what the first one gave be lost with its reply.
-      if (cuts !== this.#cuts) for (const [id] of said.members) this.#unsure.add(id)
+      // The connection has sent the command twice: what the first one gave was lost with its reply.
+      if (reply[6] === 1) for (const [id] of said.members) this.#unsure.add(id)
       for (const { resolve } of said.leaves) resolve()
       return this.#take(reply, said.joins)
     } catch (error) {
@@ -205,23 +231,23 @@ export class Line {
   #collect(): Said {
     const said = {
       joins: this.#joins.splice(0, JOINS_AT_ONCE),
-      acks: this.#acks,
-      nacks: this.#nacks,
-      leaves: this.#leaves,
+      acks: this.#acks.splice(0, ACKS_PER_TURN),
+      nacks: this.#nacks.splice(0, NACKS_PER_TURN),
+      // What is said before somebody goes is taken in before.
+      leaves: this.#acks.length + this.#nacks.length > 0 ? [] : this.#leaves.splice(0, LEAVES_PER_TURN),
       unsure: this.#unsure,
     }
-    this.#acks = []
-    this.#nacks = new Map()
-    this.#leaves = []
+    if (this.#acks.length + this.#nacks.length + this.#leaves.length > 0) this.#due = true
     this.#unsure = new Set()
     return { ...said, members: [...this.#members] }
   }
 
   #argsOf({ joins, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
-    const args = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, ...joins.flatMap(joinOf), ...acksOf(acks), ...nacksOf(nacks)]
-    for (const { id } of leaves) if (id !== undefined) args.push('l', id)
-    for (const id of unsure) args.push('r', id)
+    const args: (string | number)[] = [MAX_MESSAGES, MAX_BYTES, this.#ports.goneMs, MAX_UNACKED, this.#id, this.#turns++]
     for (const [id, member] of members) args.push(...this.#takeOf(id, member))
+    args.push(...acksOf(acks), ...nacksOf(nacks), ...joins.flatMap(joinOf))
+    for (const { id, how } of leaves) if (id !== undefined) args.push(how, id)
+    for (const id of unsure) args.push('r', id)
     return args
   }
 
@@ -231,22 +257,26 @@ export class Line {
     for (const { reject } of joins) reject(failure)
     if (!isGone) this.#ports.troubled(error)
     if (isGone || this.#stopped) {
-      for (const { resolve } of leaves) resolve()
+      // Who leaves is gone either way; who asks whether its acks are safe is told that they are not.
+      for (const { id, resolve, reject } of leaves)
+        if (id === undefined) reject(failure)
+        else resolve()
       this.#end(failure)
       return this.#beatMs
     }
     this.#putBack(acks, nacks, leaves)
-    for (const [id] of members) this.#unsure.add(id)
+    // What Redis itself refuses was not done.
+    if (error.name !== 'ReplyError') for (const [id] of members) this.#unsure.add(id)
     await new Promise(resolve => setTimeout(resolve, RETRY_MS))
     this.#due = true
     return 0
   }
 
   /** Acking twice does no harm. */
-  #putBack(acks: readonly number[], nacks: ReadonlyMap<number, number[]>, leaves: readonly Leaving[]): void {
-    this.#acks.unshift(...acks)
-    this.#leaves.unshift(...leaves)
-    for (const [delayMs, seqs] of nacks) this.#nacks.set(delayMs, [...seqs, ...(this.#nacks.get(delayMs) ?? [])])
+  #putBack(acks: readonly number[], nacks: readonly Nack[], leaves: readonly Leaving[]): void {
+    this.#acks = [...acks, ...this.#acks]
+    this.#nacks = [...nacks, ...this.#nacks]
+    this.#leaves = [...leaves, ...this.#leaves]
   }
 
   #takeOf(id: string, { options, dead, permits, paused }: Member): (string | number)[] {
@@ -300,6 +330,11 @@ export class Line {
     const members = [...this.#members.values()]
     this.#members.clear()
     for (const { reject } of this.#joins.splice(0)) reject(failure)
+    for (const { id, resolve, reject } of this.#leaves.splice(0))
+      if (id === undefined) reject(failure)
+      else resolve()
+    this.#acks = []
+    this.#nacks = []
     const told = failure instanceof Failure ? failure : new Failure('unavailable', 'the server is stopping', { cause: failure })
     for (const { receiver } of members) receiver.ended(told)
   }
@@ -319,6 +354,6 @@ function acksOf(acks: readonly number[]): (string | number)[] {
   return args
 }
 
-function nacksOf(nacks: ReadonlyMap<number, readonly number[]>): (string | number)[] {
-  return [...nacks].flatMap(([delayMs, seqs]) => ['n', delayMs, seqs.length, ...seqs])
+function nacksOf(nacks: readonly Nack[]): (string | number)[] {
+  return nacks.flatMap(({ how, seq, delayMs }) => [how, delayMs, 1, seq])
 }

@@ -74,6 +74,13 @@ function checkProperties(properties: Readonly<Record<string, string>>, field: st
   if (chars > MAX_PROPERTIES_CHARS) throw invalid(field, `expected at most ${MAX_PROPERTIES_CHARS} characters in all, got ${chars}`)
 }
 
+/** Of payload and properties, about. */
+export function sizeOf({ payload, properties = {} }: NewMessage): number {
+  let size = payload.length
+  for (const [name, value] of Object.entries(properties)) size += name.length + value.length
+  return size
+}
+
 /** What a message counts for in the bytes of its stream. */
 export function bytesOf({ payload, key = '', name = '' }: NewMessage, tail: string): number {
   return payload.length + key.length + name.length + tail.length + OVERHEAD_BYTES
@@ -95,13 +102,20 @@ export function parseRow([id, fields]: Row): Message {
     publishMs,
     payload,
     key: key.length === 0 ? undefined : key.toString(),
-    properties: Object.assign({}, ...properties) as Readonly<Record<string, string>>,
+    properties: Object.fromEntries(properties.flatMap(some => Object.entries(some ?? {}))),
     eventTimeUs: eventTimeUs ?? undefined,
     name: name.length === 0 ? undefined : name.toString(),
     number: number === 0 ? undefined : number,
     producer: producer ?? undefined,
     bytesTo,
   }
+}
+
+/** When it was published, and the bytes of the stream up to and with it; undefined for none. */
+export function parseHeader(header: Buffer): { readonly publishMs: number; readonly bytesTo: number } | undefined {
+  if (header.length === 0) return undefined
+  const [publishMs, bytesTo] = JSON.parse(header.toString()) as Header
+  return { publishMs, bytesTo }
 }
 
 const ID_BYTES = 12

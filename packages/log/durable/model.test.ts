@@ -13,7 +13,7 @@ const ACK_TIMEOUT_MS = 150
 
 type Step =
   | { readonly kind: 'append'; readonly count: number }
-  | { readonly kind: 'join'; readonly node: number; readonly window: number; readonly timed: boolean }
+  | { readonly kind: 'join'; readonly node: number; readonly window: number; readonly timed: boolean; readonly priority: number }
   | { readonly kind: 'leave'; readonly who: number; readonly quietly: boolean }
   | { readonly kind: 'die'; readonly who: number }
   | { readonly kind: 'ack'; readonly who: number; readonly share: number }
@@ -30,6 +30,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       node: fc.nat(1),
       window: fc.constantFrom(1, 7, 40, 1000),
       timed: fc.boolean(),
+      priority: fc.constantFrom(0, 0, 5),
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('leave' as const), who, quietly: fc.boolean() }) },
@@ -109,7 +110,7 @@ class World {
 
   async run(one: Step): Promise<void> {
     if (one.kind === 'append') await this.#append(one.count)
-    else if (one.kind === 'join') await this.#join(one.node, one.window, one.timed)
+    else if (one.kind === 'join') await this.#join(one.node, one.window, one.timed, one.priority)
     else if (one.kind === 'settle') await this.#settle()
     else {
       const present = this.#actors.filter(({ gone }) => !gone)
@@ -122,7 +123,7 @@ class World {
   /** Whatever is left comes to one who acks it all. */
   async finish(): Promise<void> {
     for (const actor of this.#actors.filter(({ gone }) => !gone)) await this.#act({ kind: 'leave', who: 0, quietly: true }, actor)
-    const eager = await this.#join(0, 1000, false, true)
+    const eager = await this.#join(0, 1000, false, 0, true)
     await until('everything is acked', async () => (await this.#stats()).backlog === 0, 15_000)
     await eager?.consumer?.leave()
     expect(this.#wrong).toEqual([])
@@ -169,11 +170,11 @@ class World {
     this.#appended += count
   }
 
-  async #join(at: number, window: number, timed: boolean, eager = false): Promise<Actor | undefined> {
+  async #join(at: number, window: number, timed: boolean, priority: number, eager = false): Promise<Actor | undefined> {
     const node = this.#nodes[at] as Node
     if (timed) this.#crossed = true
     const actor: Actor = { consumer: undefined, node, held: new Map(), gone: false }
-    const options = { subscription: 's', type: this.#type, window, ackTimeoutMs: timed ? ACK_TIMEOUT_MS : 0 }
+    const options = { subscription: 's', type: this.#type, window, priority, ackTimeoutMs: timed ? ACK_TIMEOUT_MS : 0 }
     const join = () =>
       node.dispatch.join(this.#ref as Ref, options, {
         receive: deliveries => {

@@ -35,14 +35,20 @@ export class Signals {
   }
 
   #open(): Promise<Redis> {
-    this.#connection ??= this.#connect().then(redis => {
-      redis.on('message', (channel: string) => this.#hear(this.#heard.get(channel)))
-      // What was said meanwhile was said to nobody.
-      redis.on('ready', () => {
-        for (const listeners of this.#heard.values()) this.#hear(listeners)
-      })
-      return redis
-    })
+    this.#connection ??= this.#connect().then(
+      redis => {
+        redis.on('message', (channel: string) => this.#hear(this.#heard.get(channel)))
+        // What was said meanwhile was said to nobody.
+        redis.on('ready', () => {
+          for (const listeners of this.#heard.values()) this.#hear(listeners)
+        })
+        return redis
+      },
+      (error: unknown) => {
+        this.#connection = undefined
+        throw error
+      },
+    )
     return this.#connection
   }
 

@@ -11,11 +11,14 @@ import type { Move } from '../log.ts'
 import { Appends } from './append.ts'
 import { type DecodedStream, DecodedStreams } from './decoded.ts'
 import { streamKey, streamsKey } from './key.ts'
-import { checkMessage, type Message, type NewMessage, parseRow, type Row } from './message.ts'
+import { checkMessage, type NewMessage, sizeOf } from './message.ts'
+import { Reads } from './read.ts'
 import { exists, missing, type Ref, type Retention, refuseDevices, type Schema, type StreamRecord, type StreamSettings } from './record.ts'
 import { defineScripts, type Scripts } from './script.ts'
 
 export type { Ref, Retention, Schema, StreamRecord, StreamSettings } from './record.ts'
+export { missing } from './record.ts'
+export type { StreamStats } from './statistic.ts'
 
 export type Appended = {
   readonly seq: number
@@ -28,22 +31,6 @@ export type Appended = {
 export type AppendOptions = {
   /** Who appends first with an owner to an empty stream has it for ever: others are refused. */
   readonly owner?: string | undefined
-}
-
-export type StreamStats = {
-  /** Kept now. */
-  readonly messages: number
-  readonly bytes: number
-  /** Place of the oldest kept; one more than `lastSeq` when none is. */
-  readonly firstSeq: number
-  /** How many were ever appended. */
-  readonly lastSeq: number
-  readonly oldestMs: number | undefined
-  readonly newestMs: number | undefined
-  /** Messages a second: an average that fades over 10 s. */
-  readonly rateIn: number
-  readonly byteRateIn: number
-  readonly owner: string | undefined
 }
 
 export type Offset = { readonly consumer: string; readonly name: string; readonly offset: number; readonly movedAt: string }
@@ -64,12 +51,10 @@ const MAX_BYTES = 16 * 1024 * 1024
 /** What another process changed is known after this. */
 const KNOWN_MS = 1000
 const MAX_KNOWN = 10_000
-/** Tail, payload, key … of a page of messages. */
-const MAX_READ = 1000
 
 type Known = { readonly record: StreamRecord | undefined; readonly untilMs: number }
 
-export class DurableStreams {
+export class DurableStreams extends Reads {
   readonly #redis: Redis & Scripts
   readonly #ports: StreamPorts
   readonly #appends: Appends
@@ -77,7 +62,9 @@ export class DurableStreams {
   readonly #known = new Map<string, Known>()
 
   constructor(redis: Redis, ports: StreamPorts = {}) {
-    this.#redis = defineScripts(redis)
+    const scripted = defineScripts(redis)
+    super(scripted)
+    this.#redis = scripted
     this.#decoded = new DecodedStreams(redis)
     this.#ports = ports
     this.#appends = new Appends(this.#redis)
@@ -191,13 +178,38 @@ export class DurableStreams {
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
-  /** Members that are given take the place of those that were. @throws Failure `not_found`, `conflict` when it changes all the time. */
-  async update(project: string, name: string, settings: Partial<StreamSettings>): Promise<StreamRecord> {
+  /** As `list`, only the names: records may be long. */
+  async streamNames(project: string): Promise<string[]> {
+    const names = await this.#redis.hkeys(streamsKey(project))
+    if (!names.includes(DEVICES)) {
+      await this.get(project, DEVICES)
+      names.push(DEVICES)
+    }
+    return names.toSorted()
+  }
+
+  /** Those that are still there. */
+  async records(project: string, names: readonly string[]): Promise<StreamRecord[]> {
+    if (names.length === 0) return []
+    const texts = await this.#redis.hmget(streamsKey(project), ...names)
+    return texts.flatMap(text => (text === null ? [] : [this.#parse(text)]))
+  }
+
+  /**
+   * Members that are given take the place of those that were; a function is given what they are.
+   * @throws Failure `not_found`, `conflict` when it changes all the time.
+   */
+  async update(
+    project: string,
+    name: string,
+    settings: Partial<StreamSettings> | ((record: StreamRecord) => Partial<StreamSettings>),
+  ): Promise<StreamRecord> {
     refuseDevices(name)
     for (let attempt = 0; attempt < 5; attempt++) {
       const before = await this.#redis.hget(streamsKey(project), name)
       if (before === null) throw missing(name)
-      const record: StreamRecord = { ...(JSON.parse(before) as StreamRecord), ...settings }
+      const known = JSON.parse(before) as StreamRecord
+      const record: StreamRecord = { ...known, ...(typeof settings === 'function' ? settings(known) : settings) }
       await this.#checkSettings(project, record)
       if ((await this.#redis.streamUpdate(1, streamsKey(project), name, before, JSON.stringify(record))) === 1) {
         this.#known.delete(knownKey(project, name))
@@ -247,7 +259,7 @@ export class DurableStreams {
     const refusal = this.#ports.refusal?.()
     if (refusal) throw refusal
     if (messages.length > MAX_MESSAGES) throw new Failure('too_large', `at most ${MAX_MESSAGES} messages at once, got ${messages.length}`)
-    const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0)
+    const bytes = messages.reduce((sum, message) => sum + sizeOf(message), 0)
     if (bytes > MAX_BYTES) throw new Failure('too_large', `at most ${MAX_BYTES} bytes at once, got ${bytes}`)
     for (const message of messages) checkMessage(message)
   }
@@ -261,103 +273,30 @@ export class DurableStreams {
     )
   }
 
-  /** Strictly after a place (0: from the oldest kept), oldest first, at most 1,000. */
-  async read(ref: Ref, afterSeq: number, count: number): Promise<Message[]> {
-    const rows = await this.#redis.xrangeBuffer(streamKey(ref, 'log'), `${afterSeq + 1}-0`, '+', 'COUNT', Math.min(count, MAX_READ))
-    return rows.map(row => parseRow(row as unknown as Row))
-  }
-
-  /** Strictly before a place, newest first, at most 1,000. */
-  async readBack(ref: Ref, beforeSeq: number, count: number): Promise<Message[]> {
-    if (beforeSeq <= 1) return []
-    const rows = await this.#redis.xrevrangeBuffer(streamKey(ref, 'log'), `${beforeSeq - 1}-0`, '-', 'COUNT', Math.min(count, MAX_READ))
-    return rows.map(row => parseRow(row as unknown as Row))
-  }
-
-  /** The place before the first message that was published at this time or later. */
-  async placeAt(ref: Ref, ms: number): Promise<number> {
-    return this.#placeBefore(ref, ({ publishMs }) => publishMs >= ms)
-  }
-
-  /** By halving: what is true of a message is true of all later ones. */
-  async #placeBefore(ref: Ref, isReached: (message: Message) => boolean): Promise<number> {
-    const { firstSeq, lastSeq } = await this.stats(ref)
-    let [low, high] = [firstSeq, lastSeq + 1]
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2)
-      const [message] = await this.read(ref, middle - 1, 1)
-      if (message && !isReached(message)) low = Math.max(message.seq, middle) + 1
-      else high = middle
-    }
-    return low - 1
-  }
-
-  /** @throws Failure `not_found`. */
-  async stats(ref: Ref): Promise<StreamStats> {
-    const log = streamKey(ref, 'log')
-    const [meta, [oldest], [newest], messages] = await Promise.all([
-      this.#redis.hgetall(streamKey(ref)),
-      this.#redis.xrangeBuffer(log, '-', '+', 'COUNT', 1),
-      this.#redis.xrevrangeBuffer(log, '+', '-', 'COUNT', 1),
-      this.#redis.xlen(log),
-    ])
-    if (meta['name'] === undefined) throw missing(ref.record.name)
-    const [first, last] = [oldest, newest].map(row => row && parseRow(row as unknown as Row))
-    const number = (field: string) => Number(meta[field] ?? 0)
-    const fade = Math.exp(Math.min(0, number('ratems') - Date.now()) / 10_000)
-    return {
-      messages,
-      bytes: first && last ? last.bytesTo - first.bytesTo + first.payload.length : 0,
-      firstSeq: first?.seq ?? number('last') + 1,
-      lastSeq: number('last'),
-      oldestMs: first?.publishMs,
-      newestMs: last?.publishMs,
-      rateIn: number('rate') * fade,
-      byteRateIn: number('byterate') * fade,
-      owner: meta['owner'],
-    }
-  }
-
-  /** Drops everything up to this place. Returns how many were dropped. */
-  async trim(ref: Ref, to: number): Promise<number> {
-    return this.#redis.streamTrim(2, streamKey(ref), streamKey(ref, 'log'), to)
+  /** Drops everything up to this place, and with `acked` what every subscription has acked. Returns how many were dropped. */
+  async trim(ref: Ref, to: number, acked: boolean): Promise<number> {
+    const keys = ['', 'log', 'names', 'dropped', 'subs'].map(part => streamKey(ref, part))
+    return this.#redis.streamTrim(keys.length, ...keys, to, acked ? '1' : '0')
   }
 
   /** How far age and size let it be trimmed. */
   async expired(ref: Ref, nowMs: number): Promise<number> {
     const { maxAgeMs, maxBytes } = ref.record.retention
-    const [oldest] = await this.read(ref, 0, 1)
-    if (!oldest) return 0
-    const bytes = maxBytes > 0 ? Number((await this.#redis.hget(streamKey(ref), 'bytes')) ?? 0) : 0
-    const isOld = maxAgeMs > 0 && oldest.publishMs < nowMs - maxAgeMs
-    const isMuch = maxBytes > 0 && bytes - oldest.bytesTo >= maxBytes
+    if (maxAgeMs === 0 && maxBytes === 0) return 0
+    const { oldestMs, bytes } = await this.stats(ref)
+    const isOld = maxAgeMs > 0 && oldestMs !== undefined && oldestMs < nowMs - maxAgeMs
     const byAge = isOld ? await this.placeAt(ref, nowMs - maxAgeMs) : 0
-    const bySize = isMuch ? await this.#placeBefore(ref, ({ bytesTo }) => bytes - bytesTo < maxBytes) : 0
+    const bySize = maxBytes > 0 && bytes > maxBytes ? await this.place(ref, 'bytes', maxBytes) : 0
     return Math.max(byAge, bySize)
-  }
-
-  /** Messages of one name with a number after this one, in order, at most 1,000. What was dropped since is left out. */
-  async readNamed(ref: Ref, name: string, after: number, count: number): Promise<Message[]> {
-    const seqs = await this.#redis.lrange(streamKey(ref, `name:${name}`), after, after + Math.min(count, MAX_READ) - 1)
-    if (seqs.length === 0) return []
-    const pipeline = this.#redis.pipeline()
-    for (const seq of seqs) pipeline.xrangeBuffer(streamKey(ref, 'log'), `${seq}-0`, `${seq}-0`)
-    const replies = (await pipeline.exec()) ?? []
-    return replies.flatMap(([error, rows]) => {
-      if (error) throw error
-      return (rows as Row[]).map(parseRow)
-    })
-  }
-
-  /** How many messages there are of each name. */
-  async names(ref: Ref): Promise<{ name: string; last: number }[]> {
-    const names = (await this.#redis.smembers(streamKey(ref, 'names'))).toSorted()
-    return Promise.all(names.map(async name => ({ name, last: await this.#redis.llen(streamKey(ref, `name:${name}`)) })))
   }
 
   /** Of the messages of a name, how many the consumer has behind it; 0 at first. */
   async offset(ref: Ref, consumer: string, name: string): Promise<number> {
-    return Number((await this.#redis.hget(streamKey(ref, 'offsets'), offsetField(consumer, name))) ?? 0)
+    const [offset, dropped] = await Promise.all([
+      this.#redis.hget(streamKey(ref, 'offsets'), offsetField(consumer, name)),
+      this.dropped(ref, name),
+    ])
+    return Math.max(Number(offset ?? 0), dropped)
   }
 
   /** Moves an offset by one, to this number, in one step; otherwise nothing is moved. */
@@ -373,8 +312,8 @@ export class DurableStreams {
   }
 
   #move(ref: Ref, consumer: string, name: string, to: number, byOne: boolean): Promise<[number, number, number]> {
-    const keys = ['offsets', 'moves', `name:${name}`].map(part => streamKey(ref, part))
-    return this.#redis.streamAdvance(3, ...keys, offsetField(consumer, name), to, byOne ? '1' : '0', Date.now())
+    const keys = ['offsets', 'moves', `name:${name}`, 'dropped'].map(part => streamKey(ref, part))
+    return this.#redis.streamAdvance(keys.length, ...keys, offsetField(consumer, name), to, byOne ? '1' : '0', Date.now(), name)
   }
 
   async offsets(ref: Ref): Promise<Offset[]> {

@@ -7,28 +7,35 @@ import { GIVE } from './givescript.ts'
  * What is not acked up to `read` stands in `open` (place → consumer|redeliveries|key): given to a consumer (then also in `open:{consumer}`,
  * and in `due` if it has to be acked by a time), waiting to be given again (`wait`, or `wait:{consumer}` when its key belongs to one),
  * or held back until a time (`due` only). `low`: everything up to it is acked. Keys are kept only for key-shared subscriptions, whose
- * `locks` say which consumer has messages of a key, and `delayed` of which keys messages are held back: others of the key wait behind them.
+ * `locks` say which consumer has messages of a key, and `delayed` of which keys messages are held back: the others of such a key are parked
+ * (`wait:key:{key}`, all of which `wait:keys` names) until it is free again.
  *
- * KEYS subscription, open, due, wait, seen, members, locks, delayed, log, meta · ARGV most messages, most bytes, silence after which a
- * consumer is gone (ms), most unacked, then the operations:
+ * KEYS subscription, open, due, wait, seen, members, locks, delayed, log, meta, acked · ARGV most messages, most bytes, silence after which a
+ * consumer is gone (ms), most unacked, id of the line and number of its turn, then the operations, those that take first:
+ *   t consumer permits window ackMs maxRedeliveries deadLog deadMeta subscription    can take so many
  *   j type priority name          joins; answered with its id, or why not
  *   a n place…                    acks
  *   n delayMs n place…            acks nothing: give it again after the delay
+ *   h ms n place…                 of what has to be acked by a time: this is it, from now
  *   l consumer                    leaves
+ *   k consumer                    leaves, and what it has stays given until its time is over
  *   r consumer                    what it has goes back into the queue: it may never have got it
- *   t consumer permits window ackMs maxRedeliveries deadLog deadMeta subscription    can take so many
- * Returns {answers to the joins, gone consumers, 1 if there is more, ms until something is due (-1: nothing), active consumer, deliveries}; of each
- * delivery consumer, redeliveries and the row.
+ * Returns {answers to the joins, gone consumers, 1 if there is more, ms until something is due (-1: nothing), active consumer, deliveries, 1 if
+ * this turn was made before}; of each delivery consumer, redeliveries and the row.
+ *
+ * The first write is one that makes room, if there is any: with a full Redis a script goes on that has begun so, and is refused otherwise.
  */
 const TAKE_IN = `
-local S, O, D, W, Z, H, LOCKS, DELAYED, LOG, META = unpack(KEYS)
-local state = redis.call('HMGET', S, 'type', 'read', 'low')
+local S, O, D, W, Z, H, LOCKS, DELAYED, LOG, META = unpack(KEYS, 1, 10)
+local state = redis.call('HMGET', S, 'type', 'read', 'low', 'ms')
 if not state[1] or redis.call('EXISTS', META) == 0 then return redis.error_reply('GONE') end
 local kind, read, low = state[1], tonumber(state[2]), tonumber(state[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local keyed = kind == 'key_shared'
-local returned, members, acked, freed = 0, nil, 0, false
+local returned, members, acked, freed, more = 0, nil, 0, false, 0
+local turnKey = S .. ':turn:' .. ARGV[5]
+local repeated = redis.call('GET', turnKey) == ARGV[6] and 1 or 0
 low = math.max(low, math.min(read, tonumber(redis.call('HGET', META, 'first')) - 1))
 
 local function sorted()
@@ -64,12 +71,20 @@ local function bucket(key, seq)
   return owner and (W .. ':' .. owner) or W
 end
 
+local function unpark(key)
+  local parked = W .. ':key:' .. key
+  for _, seq in ipairs(redis.call('ZRANGE', parked, 0, -1)) do redis.call('ZADD', bucket(key, seq), seq, seq) end
+  redis.call('DEL', parked)
+  redis.call('SREM', W .. ':keys', key)
+end
+
 local function unlock(key)
   local lock = redis.call('HGET', LOCKS, key)
   if not lock then return end
   local owner, n = string.match(lock, '^(%d+):(%d+)$')
   if tonumber(n) <= 1 then
     redis.call('HDEL', LOCKS, key)
+    unpark(key)
     freed = true
   else
     redis.call('HSET', LOCKS, key, owner .. ':' .. (n - 1))
@@ -77,7 +92,9 @@ local function unlock(key)
 end
 
 local function undelay(key)
-  if redis.call('HINCRBY', DELAYED, key, -1) <= 0 then redis.call('HDEL', DELAYED, key) end
+  if redis.call('HINCRBY', DELAYED, key, -1) > 0 then return end
+  redis.call('HDEL', DELAYED, key)
+  unpark(key)
 end
 
 -- Into the queue again, or held back first.
@@ -119,20 +136,17 @@ local function share(base)
   end
 end
 
-local function reshare(left)
-  members = nil
-  if not keyed then return end
-  if left then share(W .. ':' .. left) end
-  local bases = {W}
-  for _, member in ipairs(sorted()) do bases[#bases + 1] = W .. ':' .. member.id end
-  for _, base in ipairs(bases) do share(base) end
+local changed, left = false, {}
+
+local function went(id)
+  redis.call('HDEL', H, id)
+  redis.call('ZREM', Z, id)
+  members, changed, left[#left + 1] = nil, true, id
 end
 
 local function leave(id)
   giveAllBack(id)
-  redis.call('ZREM', Z, id)
-  redis.call('HDEL', H, id)
-  reshare(id)
+  went(id)
 end
 
 -- Of another kind: with keys or without them.
@@ -141,6 +155,7 @@ local function become(other)
   kind, keyed = other, other == 'key_shared'
   redis.call('HSET', S, 'type', other)
   if keyed == wasKeyed then return end
+  for _, key in ipairs(redis.call('SMEMBERS', W .. ':keys')) do unpark(key) end
   redis.call('DEL', LOCKS, DELAYED)
   local all = redis.call('HGETALL', O)
   for i = 1, #all, 2 do
@@ -164,7 +179,7 @@ local function join(other, priority, name)
   local id = redis.call('HINCRBY', S, 'joins', 1)
   redis.call('ZADD', Z, now, id)
   redis.call('HSET', H, id, priority .. '|' .. name)
-  reshare()
+  members, changed = nil, true
   return tostring(id)
 end
 
@@ -184,7 +199,7 @@ local function ack(seqs)
       elseif redis.call('ZREM', D, seq) == 1 then
         if keyed and key ~= '' then undelay(key) end
       else
-        redis.call('ZREM', bucket(key, seq), seq)
+        if redis.call('ZREM', bucket(key, seq), seq) == 0 then redis.call('ZREM', W .. ':key:' .. key, seq) end
       end
     end
   end
@@ -192,7 +207,37 @@ local function ack(seqs)
   acked = acked + #gone
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', Z, '-inf', now - tonumber(ARGV[3]))) do leave(id) end
+local lost, takers, here, at = {}, {}, {}, 7
+while ARGV[at] == 't' do
+  local id = ARGV[at + 1]
+  if redis.call('HEXISTS', H, id) == 0 then
+    lost[#lost + 1] = id
+  else
+    here[id] = true
+    takers[#takers + 1] = {id = id, permits = tonumber(ARGV[at + 2]), window = tonumber(ARGV[at + 3]), ackMs = tonumber(ARGV[at + 4]),
+      most = tonumber(ARGV[at + 5]), deadLog = ARGV[at + 6], deadMeta = ARGV[at + 7], deadName = ARGV[at + 8]}
+  end
+  at = at + 9
+end
+
+-- Those that take are alive. The others: a clock that was set back must not keep the dead, nor what is due.
+if tonumber(state[4] or 0) > now + 5000 then
+  local ahead = tonumber(state[4]) - now
+  for _, key in ipairs({Z, D}) do
+    local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #all, 2 do redis.call('ZADD', key, tonumber(all[i + 1]) - ahead, all[i]) end
+  end
+  redis.call('HSET', S, 'ms', string.format('%.0f', now))
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', Z, '-inf', now - tonumber(ARGV[3]))) do
+  if not here[id] then
+    leave(id)
+    if returned > 5000 then
+      more = 1
+      break
+    end
+  end
+end
 
 local overdue = redis.call('ZRANGEBYSCORE', D, '-inf', now, 'LIMIT', 0, 1000)
 for _, seq in ipairs(overdue) do
@@ -205,7 +250,7 @@ for _, seq in ipairs(overdue) do
   end
 end
 
-local joined, lost, takers, at = {}, {}, {}, 5
+local joined = {}
 while at <= #ARGV do
   local op = ARGV[at]
   if op == 'j' then
@@ -216,35 +261,44 @@ while at <= #ARGV do
     for i = 1, n do seqs[i] = ARGV[at + 1 + i] end
     ack(seqs)
     at = at + 2 + n
-  elseif op == 'n' then
+  elseif op == 'n' or op == 'h' then
     local delay, n = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
     for i = 1, n do
       local seq = ARGV[at + 2 + i]
       local text = redis.call('HGET', O, seq)
       if text then
         local owner, count, key = parse(text)
-        if owner ~= '' then giveBack(seq, owner, count, key, delay) end
+        if owner ~= '' and op == 'n' then giveBack(seq, owner, count, key, delay)
+        elseif owner ~= '' then redis.call('ZADD', D, 'XX', now + delay, seq) end
       end
     end
     at = at + 3 + n
   elseif op == 'l' then
     if redis.call('HEXISTS', H, ARGV[at + 1]) == 1 then leave(ARGV[at + 1]) end
     at = at + 2
-  elseif op == 'r' then
-    giveAllBack(ARGV[at + 1])
+  elseif op == 'k' then
+    local id = ARGV[at + 1]
+    if redis.call('HEXISTS', H, id) == 1 then
+      redis.call('DEL', O .. ':' .. id)
+      went(id)
+    end
     at = at + 2
   else
-    local id = ARGV[at + 1]
-    if redis.call('HEXISTS', H, id) == 0 then
-      lost[#lost + 1] = id
-    else
-      redis.call('ZADD', Z, now, id)
-      local room = tonumber(ARGV[at + 3]) - redis.call('SCARD', O .. ':' .. id)
-      takers[#takers + 1] = {id = id, room = math.max(0, math.min(room, tonumber(ARGV[at + 2]))), ackMs = tonumber(ARGV[at + 4]),
-        most = tonumber(ARGV[at + 5]), deadLog = ARGV[at + 6], deadMeta = ARGV[at + 7], deadName = ARGV[at + 8]}
-    end
-    at = at + 9
+    giveAllBack(ARGV[at + 1])
+    at = at + 2
   end
+end
+
+if keyed and changed then
+  -- What was parked for another may be free for whom its key belongs to now.
+  for _, key in ipairs(redis.call('SMEMBERS', W .. ':keys')) do unpark(key) end
+  for _, id in ipairs(left) do share(W .. ':' .. id) end
+  share(W)
+  for _, member in ipairs(sorted()) do share(W .. ':' .. member.id) end
+end
+for _, taker in ipairs(takers) do
+  redis.call('ZADD', Z, now, taker.id)
+  taker.room = math.max(0, math.min(taker.window - redis.call('SCARD', O .. ':' .. taker.id), taker.permits))
 end
 
 -- Everything up to here is acked; what is left for the next turns is found then.

@@ -9,11 +9,12 @@ const MAX_REASON_BYTES = 120
 
 export class Outlet {
   readonly #accepted: Accepted
-  readonly #closed: () => void
+  readonly #closed: () => unknown
   #ended = false
+  #sent = 0
 
   /** @param closed called once it was closed from here. */
-  constructor(accepted: Accepted, closed: () => void) {
+  constructor(accepted: Accepted, closed: () => unknown) {
     this.#accepted = accepted
     this.#closed = closed
   }
@@ -21,6 +22,17 @@ export class Outlet {
   /** More is unread than a peer may leave. */
   get full(): boolean {
     return this.#accepted.socket.writableLength > MAX_UNREAD_BYTES
+  }
+
+  /** Frames. */
+  get sent(): number {
+    return this.#sent
+  }
+
+  /** Bytes that the network has accepted, pings and all. */
+  get taken(): number {
+    const { bytesWritten, writableLength } = this.#accepted.socket
+    return bytesWritten - writableLength
   }
 
   /** Nothing that is sent arrives any more, and nothing that comes counts. */
@@ -32,6 +44,7 @@ export class Outlet {
   send(frames: readonly string[]): void {
     if (this.ended) return
     const { peer, socket } = this.#accepted
+    this.#sent += frames.length
     socket.cork()
     for (const frame of frames) peer.send(frame)
     socket.uncork()
