@@ -58,6 +58,25 @@ describe('payloads', () => {
     expect(answered).toEqual(calls.map((_, i) => i))
   })
 
+  test('are answered each for itself, also those that go together', async () => {
+    const schemas = open()
+    const calls = Array.from({ length: 250 }, (_, i) =>
+      schemas.check('p', NUMBERED, [bytes({ a: i }), bytes({ a: i % 3 === 0 ? 'x' : i })]),
+    )
+    const outcomes = await Promise.allSettled(calls)
+    expect(outcomes.map(({ status }) => status)).toEqual(calls.map((_, i) => (i % 3 === 0 ? 'rejected' : 'fulfilled')))
+  })
+
+  test('before the one that takes too long are let through, and those behind it wait for the schema', async () => {
+    const schemas = open()
+    await schemas.check('p', BACKTRACKING, [])
+    const [before, late, after] = [bytes('aa'), WORD, bytes('aa')].map(payload => schemas.check('p', BACKTRACKING, [payload]))
+    const [first, second, third] = await Promise.allSettled([before, late, after])
+    expect(first).toMatchObject({ status: 'fulfilled' })
+    expect(second).toMatchObject({ reason: { code: 'invalid', field: 'schema' } })
+    expect(third).toMatchObject({ reason: { code: 'unavailable' } })
+  })
+
   test('of one project do not wait for all those of another', async () => {
     const schemas = open()
     const answered: string[] = []

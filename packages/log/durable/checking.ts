@@ -19,6 +19,9 @@ type Entry = {
 
 type Call = { readonly entry: Entry; readonly payloads: readonly Buffer[]; readonly bytes: number; settle(failure?: Error): void }
 
+/** With one schema. */
+type Group = readonly [Call, ...Call[]]
+
 type Line = { readonly calls: Call[]; bytes: number }
 
 /** After it took too long, a schema rests so many times as long, so that a thousand such payloads cost little more than one. */
@@ -30,6 +33,8 @@ const MAX_KEPT_CHARS_OF_ONE = 1024 * 1024
 /** Beyond this producers are told to wait. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024
 const MAX_WAITING_BYTES_OF_ONE = 20 * 1024 * 1024
+const MAX_GROUP_CALLS = 100
+const MAX_GROUP_BYTES = 256 * 1024
 /** What a call takes besides its payloads. */
 const CALL_BYTES = 1024
 
@@ -116,34 +121,46 @@ export class Schemas {
 
   async #run(): Promise<void> {
     this.#isRunning = true
-    for (let call = this.#next(); call; call = this.#next()) {
-      call.settle(await this.#refusal(call))
-      if (this.#entries.get(call.entry.key) !== call.entry) this.#close(call.entry)
+    for (let next = this.#next(); next; next = this.#next()) {
+      const [project, line] = next
+      const group = groupOf(line.calls)
+      for (const outcome of await this.#outcomes(group)) this.#settle(line, outcome)
+      if (line.calls.length === 0) this.#lines.delete(project)
+      const [{ entry }] = group
+      if (this.#entries.get(entry.key) !== entry) this.#close(entry)
     }
     this.#isRunning = false
   }
 
-  #next(): Call | undefined {
-    const [first] = this.#lines
-    if (!first) return undefined
-    const [project, line] = first
-    const call = line.calls.shift()
-    this.#lines.delete(project)
-    if (line.calls.length > 0) this.#lines.set(project, line)
-    line.bytes -= call?.bytes ?? 0
-    this.#waitingBytes -= call?.bytes ?? 0
-    return call
+  /** Who has had a turn goes to the end. */
+  #next(): readonly [project: string, line: Line] | undefined {
+    const [next] = this.#lines
+    if (next) {
+      this.#lines.delete(next[0])
+      this.#lines.set(...next)
+    }
+    return next
   }
 
-  async #refusal(call: Call): Promise<Error | undefined> {
-    const { entry, payloads } = call
+  #settle(line: Line, outcome: Error | undefined): void {
+    const call = line.calls.shift()
+    line.bytes -= call?.bytes ?? 0
+    this.#waitingBytes -= call?.bytes ?? 0
+    call?.settle(outcome)
+  }
+
+  /** Of the first calls of a group; at least one. */
+  async #outcomes(group: Group): Promise<(Error | undefined)[]> {
+    const [{ entry }] = group
     try {
-      const failure = this.#told(entry) ?? this.#judged(entry, await this.#ask(call), call.bytes)
-      return failure && asSaid(failure, payloads)
+      const told = this.#told(entry)
+      if (told) return group.map(({ payloads }) => asSaid(told, payloads))
+      const answers = await this.#ask(entry, group)
+      return answers.map((answer, i) => this.#judged(entry, answer, group[i] as Call))
     } catch (error) {
       // The thread ended over it.
       if (error instanceof Failure) this.#tell(entry, error, OPEN_REST_MS)
-      return error as Error
+      return [error as Error]
     }
   }
 
@@ -160,31 +177,28 @@ export class Schemas {
     entry.told = { failure, untilMs: performance.now() + forMs }
   }
 
-  async #ask({ entry, payloads }: Call): Promise<Answer> {
+  async #ask(entry: Entry, group: Group): Promise<Answer[]> {
     const drop = this.#dropped
     this.#dropped = []
     const { number } = this.#thread
     const text = entry.thread === number ? undefined : entry.text
     entry.thread = number
-    const bytes = new Uint8Array(payloads.reduce((sum, { length }) => sum + length, 0))
-    let at = 0
-    for (const payload of payloads) {
-      bytes.set(payload, at)
-      at += payload.length
-    }
-    return this.#thread.run({ id: entry.id, text, bytes, lengths: payloads.map(({ length }) => length), drop })
+    const payloads = group.flatMap(call => call.payloads)
+    const calls = group.map(call => call.payloads.map(({ length }) => length))
+    return this.#thread.run({ id: entry.id, text, bytes: joined(payloads), calls, drop })
   }
 
   /** What the answer comes to; what holds for the next calls too is remembered. */
-  #judged(entry: Entry, { part, isLate, refusal, error }: Answer, bytes: number): Failure | undefined {
-    if (error !== undefined) throw new Error(error)
+  #judged(entry: Entry, { part, isLate, refusal, error }: Answer, { payloads, bytes }: Call): Error | undefined {
+    if (error !== undefined) return new Error(error)
     if (part === undefined) return undefined
     if (part === 'definition') entry.thread = 0
-    if (isLate) return part === 'definition' ? this.#slowToOpen(entry) : this.#slowToCheck(entry, checkMs(bytes - CALL_BYTES))
+    if (isLate)
+      return part === 'definition' ? asSaid(this.#slowToOpen(entry), payloads) : this.#slowToCheck(entry, checkMs(bytes - CALL_BYTES))
     const { code = 'invalid', message = '', field } = refusal ?? {}
     const failure = new Failure(code, message, field === undefined ? {} : { field })
     if (part === 'definition') this.#tell(entry, failure, Infinity)
-    return failure
+    return asSaid(failure, payloads)
   }
 
   #slowToOpen(entry: Entry): Failure {
@@ -202,6 +216,28 @@ export class Schemas {
     this.#tell(entry, new Failure('unavailable', 'the schema of this stream takes too long to check', { retryAfterMs }), retryAfterMs)
     return new Failure('invalid', `Schema validation has failed: not decided within ${ms} ms`, { field: 'schema' })
   }
+}
+
+/** From the front, those that go well together: they have the same schema. */
+function groupOf(calls: readonly Call[]): Group {
+  const [first, ...others] = calls.slice(0, MAX_GROUP_CALLS) as [Call, ...Call[]]
+  let { bytes } = first
+  const end = others.findIndex(call => {
+    bytes += call.bytes
+    return call.entry !== first.entry || bytes > MAX_GROUP_BYTES
+  })
+  return [first, ...(end === -1 ? others : others.slice(0, end))]
+}
+
+/** In memory of its own, which can be given away. */
+function joined(payloads: readonly Buffer[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(payloads.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const payload of payloads) {
+    bytes.set(payload, at)
+    at += payload.length
+  }
+  return bytes
 }
 
 /** Whoever appends has not given the definition. */

@@ -13,12 +13,13 @@ export type Job = {
   readonly text: string | undefined
   /** Payloads, one behind the other. */
   readonly bytes: Uint8Array<ArrayBuffer>
-  readonly lengths: readonly number[]
+  /** Of the payloads of each call. */
+  readonly calls: readonly (readonly number[])[]
   /** Schemas that are not needed any more. */
   readonly drop: readonly number[]
 }
 
-/** Nothing said: everything fits. `part`: what took too long, or was refused. */
+/** To a call. Nothing said: everything fits. `part`: what took too long, or was refused. */
 export type Answer = {
   readonly part?: 'definition' | 'payload'
   readonly isLate?: boolean
@@ -31,6 +32,8 @@ export const OPEN_MS = 2000
 const CHECK_MS = 250
 /** An ordinary schema takes a tenth of it. */
 const BYTES_PER_MS = 10_000
+/** After this no further call of a group is begun. */
+const GROUP_MS = 50
 /** What does not end by itself in time is ended so much later. */
 const GRACE_MS = 1000
 const MARK = 'telltale schemas'
@@ -60,11 +63,11 @@ export class SchemaThread {
     return this.#start().number
   }
 
-  /** One at a time. @throws Failure `unavailable` when the thread ended over it. */
-  async run(job: Job): Promise<Answer> {
+  /** One at a time. Resolves with the answers to the first calls, as many as there was time for, at least one. @throws Failure `unavailable` when the thread ended over it. */
+  async run(job: Job): Promise<Answer[]> {
     const { worker, ready } = this.#start()
     await ready
-    const limitMs = OPEN_MS + checkMs(job.bytes.length) + GRACE_MS
+    const limitMs = OPEN_MS + GROUP_MS + checkMs(job.bytes.length) + GRACE_MS
     // What has answered meanwhile is heard first.
     const timer = setTimeout(() => setImmediate(() => void worker.terminate()), limitMs)
     return new Promise((resolve, reject) => {
@@ -72,9 +75,9 @@ export class SchemaThread {
         clearTimeout(timer)
         worker.off('message', answered).off('exit', ended)
       }
-      const answered = (answer: Answer) => {
+      const answered = (answers: Answer[]) => {
         settled()
-        resolve(answer)
+        resolve(answers)
       }
       const ended = () => {
         settled()
@@ -114,43 +117,52 @@ class Checks {
   readonly #limit = new Limit()
   readonly #opened = new Map<number, SchemaCheck>()
 
-  answer({ id, text, bytes, lengths, drop }: Job): Answer {
+  answer({ id, text, bytes, calls, drop }: Job): Answer[] {
     for (const one of drop) this.#opened.delete(one)
     const check = this.#opened.get(id) ?? this.#open(id, text ?? '')
-    return typeof check === 'function' ? this.#check(check, payloadsOf(bytes, lengths)) : check
+    return typeof check === 'function' ? this.#answers(check, bytes, calls) : [check]
   }
 
   #open(id: number, text: string): SchemaCheck | Answer {
-    const outcome = this.#within('definition', OPEN_MS, () => {
-      this.#opened.set(id, openSchema(JSON.parse(text) as Schema))
-    })
-    return this.#opened.get(id) ?? outcome
+    const answer = this.#limit.run(OPEN_MS, () =>
+      answerOf('definition', () => {
+        this.#opened.set(id, openSchema(JSON.parse(text) as Schema))
+      }),
+    )
+    return this.#opened.get(id) ?? answer ?? { part: 'definition', isLate: true }
   }
 
-  #check(check: SchemaCheck, payloads: readonly Buffer[]): Answer {
-    if (payloads.length === 0) return {}
-    const bytes = payloads.reduce((sum, { length }) => sum + length, 0)
-    return this.#within('payload', checkMs(bytes), () => {
-      for (const payload of payloads) check(payload)
-    })
-  }
-
-  #within(part: 'definition' | 'payload', ms: number, work: () => void): Answer {
-    try {
-      const isDone = this.#limit.run(ms, () => {
-        work()
-        return true
-      })
-      return isDone ? {} : { part, isLate: true }
-    } catch (error) {
-      if (!(error instanceof Failure)) return { part, error: (error as Error).stack ?? String(error) }
-      return { part, refusal: { code: error.code, message: error.message, field: error.field } }
+  /** All in one go, for a limit costs more than most checks; what comes late in it has as much time as what comes first. */
+  #answers(check: SchemaCheck, bytes: Uint8Array<ArrayBuffer>, calls: Job['calls']): Answer[] {
+    const answers: Answer[] = []
+    const lastStartMs = performance.now() + GROUP_MS
+    let at = 0
+    const work = () => {
+      for (const lengths of calls) {
+        const payloads = payloadsOf(bytes, at, lengths)
+        at = lengths.reduce((sum, length) => sum + length, at)
+        answers.push(answerOf('payload', () => payloads.forEach(check)))
+        if (performance.now() > lastStartMs) break
+      }
+      return true
     }
+    const isDone = this.#limit.run(GROUP_MS + checkMs(bytes.length), work)
+    return isDone ? answers : [...answers, { part: 'payload', isLate: true }]
   }
 }
 
-function payloadsOf(bytes: Uint8Array<ArrayBuffer>, lengths: readonly number[]): Buffer[] {
-  let at = 0
+function answerOf(part: 'definition' | 'payload', work: () => void): Answer {
+  try {
+    work()
+    return {}
+  } catch (error) {
+    if (!(error instanceof Failure)) return { part, error: (error as Error).stack ?? String(error) }
+    return { part, refusal: { code: error.code, message: error.message, field: error.field } }
+  }
+}
+
+function payloadsOf(bytes: Uint8Array<ArrayBuffer>, from: number, lengths: readonly number[]): Buffer[] {
+  let at = from
   return lengths.map(length => {
     at += length
     return Buffer.from(bytes.buffer, at - length, length)
@@ -160,5 +172,5 @@ function payloadsOf(bytes: Uint8Array<ArrayBuffer>, lengths: readonly number[]):
 if (workerData === MARK) {
   const checks = new Checks()
   parentPort?.on('message', (job: Job) => parentPort?.postMessage(checks.answer(job)))
-  parentPort?.postMessage({} satisfies Answer)
+  parentPort?.postMessage([] satisfies Answer[])
 }
