@@ -37,7 +37,7 @@ export async function openNode(server: TestRedis, { limits = NO_LIMITS, sockets 
   const troubled = (error: unknown) => void troubles.push(error)
   const identity = new Identity(redis, 'k'.repeat(32), troubled)
   await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
-  const streams = new DurableStreams(redis, { check: () => checkPayload })
+  const streams = new DurableStreams(redis, { check: async (_, __, payloads) => payloads.forEach(checkPayload) })
   const subscriptions = new Subscriptions(redis, streams)
   const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
   const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })
