@@ -24,6 +24,8 @@ export { verb } from './verb.ts'
 declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller | undefined
+    /** What is changed and where, if its route does not tell: it stands in the audit. */
+    change: Change | undefined
   }
   interface FastifyInstance {
     guesses: Guesses
@@ -42,6 +44,11 @@ declare module 'fastify' {
 }
 
 export type Limit = 'manage' | 'ingest'
+export type Change = {
+  readonly scopes: readonly (`projects/${string}` | `organizations/${string}`)[]
+  /** Name of what was made or changed; unless said, the one that the answer begins with. */
+  readonly resource?: string
+}
 /** What a refusal looks like to clients of a dialect. */
 export type Refusal = { readonly status: number; readonly body: unknown }
 export type Shape = { readonly path: RegExp; refuse(failure: Failure, status: number): Refusal }
@@ -181,6 +188,7 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.decorateRequest('caller', undefined)
+  app.decorateRequest('change', undefined)
   app.decorate('guesses', new Guesses(limits.manage && GUESS_LIMITS))
   const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {

@@ -5,6 +5,7 @@ import { formatTime } from '../../../../packages/core/time.ts'
 import type { DurableStreams, Ref, StreamStats } from '../../../../packages/log/durable/stream.ts'
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
 import { homeOf } from '../home.ts'
+import { noteChange } from '../stream.ts'
 import { type Authenticate, checkUuid, type EventPorts, find, known, queried } from './event.ts'
 import { type EventserverPorts, sendJson, sendText } from './eventserver.ts'
 
@@ -28,6 +29,7 @@ export function addStatisticRoutes(app: HttpApp, ports: StatisticPorts, authenti
     // An offset that nothing can be read from would be kept for ever.
     if (!(await streams.names(stream)).some(({ name }) => name === params.event))
       throw new Failure('not_found', `no event ${params.event} in ${params.stream}`, { field: 'eventName' })
+    noteChange(request, project, params.stream)
     await streams.setOffset(stream, consumer, params.event, offset)
     return sendText(reply, `successfully updated offset to ${offset} for consumer ${consumer}`)
   })

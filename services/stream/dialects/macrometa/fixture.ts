@@ -8,6 +8,7 @@ import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { TestRedis } from '../../../../packages/log/fixture.ts'
 import { openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
+import { Audit } from '../../../../packages/state/audit.ts'
 import type { Answer, Ask, Key } from '../../../../test/world.ts'
 import { openUpgrades } from '../../upgrade.ts'
 import { addMacrometa } from './macrometa.ts'
@@ -50,6 +51,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
     subscriptions,
     dispatch,
     identity,
+    audit: new Audit(redis),
     upgrades,
     redis,
     cursorKey: '',

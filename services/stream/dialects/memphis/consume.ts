@@ -37,7 +37,7 @@ export function addConsume(
     const wait = waiting.enter(keyId)
     goneWith(reply, wait)
     try {
-      const messages = await withStream(streams, stationOf(project, request.params.station, settings), station =>
+      const messages = await withStream(streams, request, stationOf(project, request.params.station, settings), station =>
         fetchBatch(dispatch, station, wanted, wait.signal),
       )
       return messages.map(({ payload, properties }) => ({ message: payload.toString('utf8'), headers: properties }))
