@@ -9,7 +9,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
-import { repeatedKey } from '../core/json.ts'
+import { alteredIn, mayBeAltered, repeatedKey } from '../core/json.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
@@ -309,8 +309,10 @@ function parseBody(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) return undefined
   const text = body.toString('utf8')
   let value: unknown
+  let suspicious = false
   try {
     value = JSON.parse(text, (key, part) => {
+      suspicious ||= mayBeAltered(key, part)
       if (key === '__proto__') throw new SyntaxError('"__proto__" is not a field name')
       return part as unknown
     })
@@ -319,6 +321,8 @@ function parseBody(body: unknown): unknown {
   }
   const repeated = repeatedKey(text)
   if (repeated !== undefined) throw invalid('body', `the key ${JSON.stringify(repeated.slice(0, 100))} is given twice in one object`)
+  const altered = suspicious ? alteredIn(text, value) : undefined
+  if (altered) throw invalid(altered.path.slice(0, 200) || 'body', `${altered.why}: send it as text; as a message also as payload`)
   return value
 }
 
