@@ -111,12 +111,14 @@ export class DurableStreams extends Reads {
     if ((await this.#look(project, stream))?.decoder !== undefined) await this.#decoded.add({ project, stream })
   }
 
-  /** The stream, made when it is missing. */
-  async ensure(project: string, name: string, settings: Partial<StreamSettings> = {}): Promise<StreamRecord> {
+  /** The stream, made when it is missing: then `made` is called. */
+  async ensure(project: string, name: string, settings: Partial<StreamSettings> = {}, made?: () => void): Promise<StreamRecord> {
     const found = await this.find(project, name)
     if (found) return found
     try {
-      return await this.create(project, name, settings)
+      const record = await this.create(project, name, settings)
+      made?.()
+      return record
     } catch (error) {
       if (!(error instanceof Failure && error.code === 'conflict')) throw error
       return this.get(project, name)

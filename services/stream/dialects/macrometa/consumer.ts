@@ -19,6 +19,8 @@ import type { Session } from './socket.ts'
 export type ConsumerPorts = {
   readonly dispatch: Pick<Dispatch, 'join'>
   readonly subscriptions: Pick<Subscriptions, 'remove'>
+  /** It stands in the audit then. */
+  unsubscribed(): Promise<void>
   troubled(error: unknown): void
 }
 
@@ -149,6 +151,7 @@ export class Consumer implements Session, Receiver {
     try {
       await this.end()
       await this.#ports.subscriptions.remove(this.#ref, this.#subscription)
+      await this.#ports.unsubscribed()
       this.#outlet?.close(1000, 'unsubscribed')
     } catch (error) {
       this.#fail(error)

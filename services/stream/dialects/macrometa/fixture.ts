@@ -8,6 +8,7 @@ import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { TestRedis } from '../../../../packages/log/fixture.ts'
 import { type HttpSettings, openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
+import { Audit } from '../../../../packages/state/audit.ts'
 import type { Answer, Ask, Key } from '../../../../test/world.ts'
 import { openUpgrades } from '../../upgrade.ts'
 import { addMacrometa, type MacrometaSettings } from './macrometa.ts'
@@ -52,6 +53,7 @@ export async function openNode(server: TestRedis, { limits = NO_LIMITS, sockets 
     subscriptions,
     dispatch,
     identity,
+    audit: new Audit(redis),
     upgrades,
     redis,
     cursorKey: '',

@@ -26,7 +26,13 @@ export type Session = {
   end(): Promise<void>
 }
 
-export type Opening = { readonly caller: Caller; readonly place: Place; readonly query: Query }
+export type Opening = {
+  readonly caller: Caller
+  readonly place: Place
+  readonly query: Query
+  readonly path: string
+  readonly requestId: string
+}
 /** Rejects with a Failure that is the answer to the handshake. */
 export type Open = (opening: Opening) => Promise<Session>
 
@@ -123,7 +129,8 @@ export class Sockets {
     if (!upgrades.wants(request.raw)) throw new Failure('invalid', 'header upgrade: expected websocket', { field: 'upgrade' })
     upgrades.check(request.raw, false)
     if (this.#stopping) throw new Failure('unavailable', STOPPING, { retryAfterMs: 1000 })
-    return { caller, place, query: request.query as Query }
+    const path = request.originalUrl.split('?', 1)[0] as string
+    return { caller, place, query: request.query as Query, path, requestId: request.id }
   }
 
   async #open(opening: Opening, open: Open, { raw }: FastifyRequest): Promise<Session> {
