@@ -33,6 +33,7 @@ import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
+import { recordChanges } from './audit.ts'
 import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { TOKEN_PATH } from './console/token.ts'
@@ -198,6 +199,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   })
   const alarms = new Alarms(quick)
   const quarantine = new Quarantine(quick)
+  const audit = new Audit(quick)
+  recordChanges(app, audit)
   const streams = await openStreams(parts, devices)
   const endStreams = () => streams.stop()
   if (config.roles.has('stream')) {
@@ -213,6 +216,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       connected,
       followed,
       identity,
+      audit,
       upgrades,
       redis: quick,
       cursorKey: await log.cursorKey(),
@@ -220,7 +224,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       troubled,
     }
     addDialects(app, dialects, { ...config, root: !config.roles.has('console') })
-    addDirectory(parts, app)
+    addDirectory(parts, app, audit)
   }
   if (config.roles.has('console')) {
     const state = {
@@ -230,7 +234,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       quarantine,
       rules: new Rules(quick),
       channels: new Channels(quick),
-      audit: new Audit(quick),
+      audit,
       connectors: new Connectors(quick),
     }
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
@@ -268,11 +272,11 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   return { mqttPort: door.port, endStreams, connections: () => streams.size + door.connections() }
 }
 
-function addDirectory({ config, quick, identity, here }: Parts, app: HttpApp): void {
+function addDirectory({ config, identity, here }: Parts, app: HttpApp, audit: Audit): void {
   const { red5, project } = config
   if (red5) {
     const open = red5.open === 'first' ? [project] : red5.open
-    addRed5(app, { directory: here.directory, identity, audit: new Audit(quick), open })
+    addRed5(app, { directory: here.directory, identity, audit, open })
   }
 }
 

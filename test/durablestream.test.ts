@@ -141,6 +141,25 @@ describe('messages', () => {
     ])
   })
 
+  test.each<[string, string, string]>([
+    ['a number without end', '{"json":{"a":[0,1e999]}}', 'json.a.1'],
+    ['an integer that is kept as another', '{"messages":[{"json":1},{"json":12345678901234567890}]}', 'messages.1.json'],
+    ['half a surrogate pair', '{"text":"\\ud800"}', 'text'],
+    ['half a surrogate pair in a key', '{"json":{"b":{"\\udc00":1}}}', 'json.b'],
+  ])('%s is refused, as it would be altered', async (_, body, field) => {
+    await client.streams.put('exact')
+    const { status, json } = await telltale.http(`${STREAMS}/exact/messages`, { method: 'POST', body })
+    expect([status, json['field'], json['error']]).toEqual([400, field, expect.stringContaining('as text')])
+  })
+
+  test('of large numbers are kept as they were written', async () => {
+    await client.streams.put('exact')
+    const values = '[10000000000000000,12345678901234567000,0.1,1e+300,"12345678901234567890 \ud83d\ude00"]'
+    await done(telltale.http(`${STREAMS}/exact/messages`, { method: 'POST', body: `{"json":${values}}` }))
+    const [message] = (await client.streams.messages('exact')).messages
+    expect(message?.text).toBe(values.replace('\\ud83d\\ude00', '😀'))
+  })
+
   test('are looked through from either end, by place and by time, in pages', async () => {
     await client.streams.create('browsed')
     await client.streams.append(

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { address, STREAMS, speakMacrometa } from './macrometa.ts'
 import { callWith, done, idOf, newAccount, newProject, type Somebody, text } from './tenant.ts'
 import { eventually, type Json, type Key, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
@@ -474,6 +475,62 @@ describe('the audit', () => {
     await done(telltale.send('POST', path, moved))
     const [record] = await listed(`/v2/projects/${source}/audit`, 'records')
     expect(record).toMatchObject({ method: 'POST', path, status: 200, account: 'admin@localhost' })
+  })
+
+  test('has the streams that were made and changed, in whichever dialect, and none of what was appended', async () => {
+    const project = await newProject(telltale)
+    const { keyId, secret, token } = await newAccount(telltale, project, { [`projects/${project}`]: 'project.developer' })
+    const streams = `/v2/projects/${project}/streams`
+    await done(telltale.send('POST', streams, { name: 'a/b' }))
+    await done(telltale.send('POST', `${streams}/a%2Fb/subscriptions`, { name: 's' }))
+    await done(telltale.send('POST', `${streams}/a%2Fb/messages`, { text: 'x' }))
+    const macrometa = speakMacrometa(() => telltale)
+    const authorization = macrometa.apiKey({ keyId, secret }, project)
+    for (const [method, path] of [
+      ['POST', 'm'],
+      ['POST', 'c8globals.m/publish'],
+      ['POST', 'clearbacklog'],
+      ['POST', 'm'],
+    ] as const)
+      await macrometa.ask(method, `${STREAMS}/${path}`, { authorization, body: 'x' })
+    const socket = `${address('consumer', 'c8globals.m', { subscription: 's' }).replace('/default/', `/${project}/`)}subscriptionType=Shared`
+    const consumer = await macrometa.open(socket, authorization)
+    consumer.send({ type: 'unsubscribe' })
+    await consumer.closed
+    await macrometa.ask('DELETE', `${STREAMS}/c8globals.m`, { authorization })
+    const headers = { authorization: `Bearer ${await token()}`, 'content-type': 'application/json; charset=utf-8' }
+    const signIn = JSON.stringify({ username: `${keyId}@${project}`, connection_token: secret })
+    const { jwt } = (
+      await telltale.http('/auth/authenticate', { method: 'POST', headers: { 'content-type': 'application/json' }, body: signIn })
+    ).json
+    const json = { authorization: `Bearer ${String(jwt)}`, 'content-type': 'application/json' }
+    for (let i = 0; i < 2; i++)
+      await done(telltale.http('/stations/station/produce/single', { method: 'POST', headers: json, body: '{"a":1}' }))
+    const [event, producer] = ['/api/v1/streams/events/events', { 'x-producer-id': 'b2a5a5a0-7d1f-4f0e-9c63-0f4a4d6f6e11' }]
+    for (let i = 0; i < 2; i++) {
+      const body = JSON.stringify({
+        event: { name: 'began', version: 1 },
+        system: { id: '1', name: 'gateway', time: '2026-03-02 06:41:09', timezone: 'UTC' },
+        trigger: { type: 'user', name: 'somebody' },
+        payload: { a: 1 },
+      })
+      await done(telltale.http(event, { method: 'POST', headers: { ...headers, ...producer }, body }))
+    }
+    const made = (await listed(`/v2/projects/${project}/audit`, 'records')).filter(
+      ({ path }) => !/members|account|keys|projects$/.test(String(path)),
+    )
+    const resource = (name: string) => `projects/${project}/streams/${name}`
+    expect(made.map(one => [one['method'], one['path'], one['status'], one['resource']]).toReversed()).toEqual([
+      ['POST', streams, 200, resource('a%2Fb')],
+      ['POST', `${streams}/a%2Fb/subscriptions`, 200, resource('a%2Fb/subscriptions/s')],
+      ['POST', `${STREAMS}/m`, 200, resource('m')],
+      ['POST', `${STREAMS}/clearbacklog`, 200, `projects/${project}`],
+      ['POST', `${STREAMS}/m`, 409, resource('m')],
+      ['UNSUBSCRIBE', socket.split('?')[0], 200, resource('m/subscriptions/s')],
+      ['DELETE', `${STREAMS}/c8globals.m`, 200, resource('m')],
+      ['POST', '/stations/station/produce/single', 200, resource('station')],
+      ['POST', event, 200, resource('events')],
+    ])
   })
 
   test('is not written by outsiders', async () => {

@@ -110,3 +110,79 @@ function keysOf(value: unknown, depth: number): number {
   else for (const key in value) count += 1 + keysOf((value as Record<string, unknown>)[key], depth + 1)
   return count
 }
+
+export type Altered = { readonly path: string; readonly why: string }
+
+/** What was silently made another value when this text was parsed; undefined for nothing. `parsed` is what came of it. */
+export function alteredIn(json: string, parsed: unknown): Altered | undefined {
+  const integer = alteredInteger(json)
+  // No recursion: the text may be as deep as it likes.
+  const left: [path: string, value: unknown][] = [['', parsed]]
+  for (let next = left.pop(); next; next = left.pop()) {
+    const [path, value] = next
+    const why = whyAltered(value, integer)
+    if (why !== undefined) return { path, why }
+    if (typeof value !== 'object' || value === null) continue
+    for (const [key, part] of Object.entries(value)) {
+      if (SURROGATE.test(key)) return { path, why: HALF }
+      left.push([path === '' ? key : `${path}.${key}`, part])
+    }
+  }
+  return undefined
+}
+
+/** Quick, and true also of numbers as large as these that are kept. */
+export function mayBeAltered(key: string, value: unknown): boolean {
+  if (SURROGATE.test(key)) return true
+  if (typeof value === 'number') return !Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))
+  return typeof value === 'string' && SURROGATE.test(value)
+}
+
+/** Outside of a pair. */
+const SURROGATE = /\p{Cs}/u
+const HALF = 'it has half of a surrogate pair, which is no character'
+
+type Integer = { readonly value: number; readonly written: string }
+
+function whyAltered(value: unknown, integer: Integer | undefined): string | undefined {
+  if (typeof value === 'string') return SURROGATE.test(value) ? HALF : undefined
+  if (typeof value !== 'number') return undefined
+  if (!Number.isFinite(value)) return 'it is larger than any number that can be kept'
+  return value === integer?.value ? `${integer.written.slice(0, 50)} would be kept as ${value}` : undefined
+}
+
+const NUMBER = /-?\d+(\.\d+)?([eE][-+]?\d+)?/y
+const SAFE_DIGITS = 15
+
+/** The first that is kept as another. */
+function alteredInteger(json: string): Integer | undefined {
+  for (let at = 0; at < json.length; at++) {
+    const char = json.charCodeAt(at)
+    if (char === QUOTE) at = endOfString(json, at) - 1
+    else if (isNumeric(char)) {
+      const [written, fraction, exponent] = numberAt(json, at)
+      at += written.length - 1
+      if (fraction === undefined && exponent === undefined && isAltered(written)) return { value: Number(written), written }
+    }
+  }
+  return undefined
+}
+
+function isNumeric(char: number): boolean {
+  return char === MINUS || (char >= ZERO && char <= NINE)
+}
+
+const MINUS = 0x2d
+const ZERO = 0x30
+const NINE = 0x39
+
+function numberAt(json: string, at: number): readonly [written: string, fraction?: string, exponent?: string] {
+  NUMBER.lastIndex = at
+  return (NUMBER.exec(json) ?? ['-']) as unknown as readonly [string, string?, string?]
+}
+
+function isAltered(written: string): boolean {
+  if (written.length <= SAFE_DIGITS) return false
+  const value = Number(written)
+  return String(value) !== written && Number.isFinite(value) && BigInt(value) !== BigInt(written)
+}

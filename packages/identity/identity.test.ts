@@ -82,6 +82,23 @@ describe.skipIf(installed === undefined)('identity', () => {
     expect([Object.keys(caller?.roles ?? {})[0], caller?.home, caller && ownProject(caller)]).toEqual(['7', 'zone', 'zone'])
   })
 
+  it('takes one text for what it looks like, and the bare secret of the first key for nothing else', async () => {
+    await identity.put('first', 'plain secret', 'first', { home: 'user' })
+    await identity.settleAdminKey('first')
+    const caller = await identity.verify('first', 'plain secret')
+    const { token } = await identity.startAccess(caller as Caller)
+    for (const text of ['plain secret', 'first:plain secret', token])
+      expect(await identity.authenticateText(text)).toMatchObject({ keyId: 'first' })
+    for (const text of ['plain secret ', '', 'first:', 'other:plain secret', `${token}x`])
+      expect(await identity.authenticateText(text)).toBeUndefined()
+    // Whoever guesses by such texts is counted by other names.
+    for (const secret of ['looks.like.token', 'looks:like key']) {
+      await identity.put('first', secret, 'first', { home: 'user' })
+      expect(await identity.authenticateText(secret)).toBeUndefined()
+      expect(await identity.authenticateText(`first:${secret}`)).toMatchObject({ keyId: 'first' })
+    }
+  })
+
   it('knows a key although strangers ask for ids that nobody has, and looks for none that could not be one', async () => {
     const other = new Identity(server.redis, KEY)
     await other.put('honest', 'secret', 'me', {})

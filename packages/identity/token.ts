@@ -7,7 +7,7 @@ const ALGORITHM = 'HS256'
 /** Far more than a real one has. */
 export const MAX_TOKEN_CHARS = 8192
 /** Decoders are more lenient. */
-const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
+export const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
 /** Headers that offer a key, or ask to be understood: nobody who means well sends them here. */
 const FOREIGN = ['jku', 'x5u', 'x5c', 'jwk', 'crit']
 /** Between clocks, both ways. */

@@ -9,7 +9,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
-import { repeatedKey } from '../core/json.ts'
+import { alteredIn, mayBeAltered, repeatedKey } from '../core/json.ts'
 import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
@@ -24,6 +24,8 @@ export { verb } from './verb.ts'
 declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller | undefined
+    /** What is changed and where, if its route does not tell: it stands in the audit. */
+    change: Change | undefined
   }
   interface FastifyInstance {
     guesses: Guesses
@@ -42,6 +44,11 @@ declare module 'fastify' {
 }
 
 export type Limit = 'manage' | 'ingest'
+export type Change = {
+  readonly scopes: readonly (`projects/${string}` | `organizations/${string}`)[]
+  /** Name of what was made or changed; unless said, the one that the answer begins with. */
+  readonly resource?: string
+}
 /** What a refusal looks like to clients of a dialect. */
 export type Refusal = { readonly status: number; readonly body: unknown }
 export type Shape = { readonly path: RegExp; refuse(failure: Failure, status: number): Refusal }
@@ -181,6 +188,7 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.decorateRequest('caller', undefined)
+  app.decorateRequest('change', undefined)
   app.decorate('guesses', new Guesses(limits.manage && GUESS_LIMITS))
   const limited = limiterOf(app, limits)
   app.addHook('onRequest', async request => {
@@ -301,8 +309,10 @@ function parseBody(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) return undefined
   const text = body.toString('utf8')
   let value: unknown
+  let suspicious = false
   try {
     value = JSON.parse(text, (key, part) => {
+      suspicious ||= mayBeAltered(key, part)
       if (key === '__proto__') throw new SyntaxError('"__proto__" is not a field name')
       return part as unknown
     })
@@ -311,6 +321,8 @@ function parseBody(body: unknown): unknown {
   }
   const repeated = repeatedKey(text)
   if (repeated !== undefined) throw invalid('body', `the key ${JSON.stringify(repeated.slice(0, 100))} is given twice in one object`)
+  const altered = suspicious ? alteredIn(text, value) : undefined
+  if (altered) throw invalid(altered.path.slice(0, 200) || 'body', `${altered.why}: send it as text; as a message also as payload`)
   return value
 }
 

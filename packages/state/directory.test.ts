@@ -202,6 +202,23 @@ describe.skipIf(installed === undefined)('the directory', () => {
     await is(project, 'cam', true)
   })
 
+  it('loses nothing when two clear at the same time, and keeps no mark that nothing is left of', async () => {
+    const project = freshProject()
+    const { id, presence } = await startNode()
+    presence.connected(project, 'cam')
+    await is(project, 'cam', true)
+    const directory = new Directory(nodes)
+    await nodes.mark({ 'old idleMs': '1' }, {})
+    await Promise.all([directory.clear(new Set([project]), 'connected'), directory.clear(new Set([project]), 'all')])
+    const { nowMs } = await nodes.list()
+    await until('a heartbeat has come since', async () => (await nodes.list()).nodes.some(node => node.id === id && node.beatMs > nowMs))
+    expect(await found(project, 'cam')).toBeUndefined()
+    expect(Object.keys(await nodes.marks())).not.toContain('old idleMs')
+    const marks = await nodes.marks()
+    await nodes.mark({ [`${project} sinceMs`]: '1' }, { [`${project} idleMs`]: 'another' })
+    expect(await nodes.marks()).toEqual(marks)
+  })
+
   it('asks Redis no more often than twice a second, whoever asks', async () => {
     const counted = { lists: 0 }
     const directory = new Directory(

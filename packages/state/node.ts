@@ -115,11 +115,26 @@ if not redis.call('ZSCORE', '${BEATS}', ARGV[1]) then return 0 end
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 return redis.call('PEXPIRE', KEYS[1], ${TERMINATING_MS})`
 
+/** ARGV: number of marks to remove, those with what they say, marks to set with their times. Nobody's later mark is lost. */
+const MARK = `
+local last = 1 + 2 * tonumber(ARGV[1])
+for i = 2, last, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+for i = last + 1, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+return 1`
+
+/** Fields with what they say. */
+export type Marks = Readonly<Record<string, string>>
+
 type Scripts = {
   telltaleNodeBeat(keys: 1, key: string, ...args: (string | number)[]): Promise<[number, number, string | null, string | null]>
   telltaleNodeLeave(keys: 1, key: string, id: string): Promise<number>
   telltaleNodeList(keys: 1, key: string): Promise<(string | number)[]>
   telltaleNodeTerminate(keys: 1, key: string, id: string): Promise<number>
+  telltaleNodeMark(keys: 1, key: string, ...args: (string | number)[]): Promise<number>
 }
 
 export class Nodes {
@@ -130,6 +145,7 @@ export class Nodes {
     redis.defineCommand('telltaleNodeLeave', { lua: LEAVE })
     redis.defineCommand('telltaleNodeList', { lua: LIST })
     redis.defineCommand('telltaleNodeTerminate', { lua: TERMINATE })
+    redis.defineCommand('telltaleNodeMark', { lua: MARK })
     this.#redis = redis as Redis & Scripts
   }
 
@@ -174,14 +190,15 @@ export class Nodes {
     await this.#redis.hset(THRESHOLDS, kind, percent)
   }
 
-  /** Marks by project that entries were cleared; see directory.ts. */
-  async marks(): Promise<Readonly<Record<string, string>>> {
+  /** When entries were cleared; see directory.ts. */
+  async marks(): Promise<Marks> {
     return this.#redis.hgetall(CLEARED)
   }
 
-  async mark(marks: Readonly<Record<string, string>>, gone: readonly string[]): Promise<void> {
-    if (gone.length > 0) await this.#redis.hdel(CLEARED, ...gone)
-    if (Object.keys(marks).length > 0) await this.#redis.hset(CLEARED, marks)
+  /** Sets some, unless they are set to later, and removes others, unless they were set meanwhile. */
+  async mark(marks: Marks, gone: Marks): Promise<void> {
+    const removed = Object.entries(gone)
+    await this.#redis.telltaleNodeMark(1, CLEARED, removed.length, ...removed.flat(), ...Object.entries(marks).flat())
   }
 }
 

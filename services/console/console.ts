@@ -28,7 +28,7 @@ import type { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
-import { addAudit } from './audit.ts'
+import { addAuditRoutes } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
 import { addConsumeRoutes } from './consume.ts'
@@ -86,7 +86,7 @@ const nowUs = () => Date.now() * 1000
 
 export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<void> {
   const { log, wakes, devices } = ports
-  addAudit(app, ports.audit)
+  addAuditRoutes(app, ports.audit)
   addSessionRoutes(app, ports.identity)
   addTokenRoute(app, ports)
   addIdentityRoutes(app, ports)

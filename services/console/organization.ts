@@ -77,7 +77,7 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
     },
     async request => {
       const { organization, home } = await create(ports, callerOf(request), request.body.displayName)
-      request.auditScopes = [`organizations/${organization.id}`, `projects/${home}`]
+      request.change = { scopes: [`organizations/${organization.id}`, `projects/${home}`] }
       return toJson(organization)
     },
   )
@@ -120,7 +120,7 @@ export function addOrganizationRoutes(app: HttpApp, ports: OrganizationPorts): v
       const account = await ports.accounts.findByEmail(caller.account)
       await organizations.remove(organization)
       // Its own audit went with it.
-      request.auditScopes = account ? [`projects/${account.project}`] : []
+      request.change = { scopes: account ? [`projects/${account.project}`] : [] }
       identity.forget()
       return {}
     },

@@ -89,7 +89,7 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
       const id = organizationIn(organization)
       requireOrganization(callerOf(request), id)
       const project = await projects.add(newId(), displayName, id)
-      request.auditScopes = [`organizations/${id}`, `projects/${project.id}`]
+      request.change = { scopes: [`organizations/${id}`, `projects/${project.id}`] }
       identity.forget()
       return present(ports, project)
     },
@@ -123,7 +123,7 @@ export function addProjectRoutes(app: HttpApp, ports: ProjectPorts): void {
       const { organization } = await projects.one(project)
       await remove(ports, project, caller.organizations?.includes(organization) === true)
       // Its own audit went with it.
-      request.auditScopes = [`organizations/${organization}`]
+      request.change = { scopes: [`organizations/${organization}`] }
       await projects.empty(project)
       return {}
     },

@@ -37,7 +37,7 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
         await devices.transfer(source, target, id)
       })
       const sources = names.flatMap((name, i) => (outcomes[i] ? [] : [placeOf(name)[0]]))
-      request.auditScopes = [...new Set([target, ...sources])].map(project => `projects/${project}` as const)
+      request.change = { scopes: [...new Set([target, ...sources])].map(project => `projects/${project}` as const) }
       return {
         transferredDevices: names.flatMap((name, i) => (outcomes[i] ? [] : [`projects/${target}/devices/${placeOf(name)[1]}`])),
         transferErrors: outcomes.flatMap((failure, i) => (failure ? [statusOf(names[i] as string, failure)] : [])),

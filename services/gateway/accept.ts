@@ -85,10 +85,10 @@ export class Accept {
     else this.#timer ??= setTimeout(() => this.#flushAll(), TICK_MS)
   }
 
-  /** What is added to this project in the same tick is appended as one, whole or not at all, as far as it is no more than a batch takes. */
-  begin(project: string): void {
+  /** So many events are added to this project in the same tick: they are appended whole or not at all, unless they are more than a batch takes. */
+  begin(project: string, events: number, bytes: number): void {
     const batch = this.#open.get(project)
-    if (batch) this.#flush(project, batch)
+    if (batch && (batch.frames.length + events > MAX_EVENTS || batch.bytes + bytes > MAX_BYTES)) this.#flush(project, batch)
   }
 
   /** Devices of these projects were removed: each is registered again with its next event. */

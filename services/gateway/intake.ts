@@ -120,7 +120,12 @@ export class Intake {
 
   /** Resolves when these are on disk, in the log or in the quarantine; with the failure when some must be tried again. */
   async #settle(parts: readonly Part[]): Promise<Failure | undefined> {
-    this.#ports.accept.begin(this.#ref.project)
+    const all = parts.flatMap(({ elements }) => elements)
+    this.#ports.accept.begin(
+      this.#ref.project,
+      all.length,
+      all.reduce((sum, one) => sum + lengthOf(one), 0),
+    )
     const failures = await Promise.all(parts.map(part => this.#take(part)))
     for (const [i, { waiting, elements }] of parts.entries()) if (!failures[i]) waiting.from += elements.length
     return failures.find(one => one !== undefined)

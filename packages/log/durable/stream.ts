@@ -36,8 +36,8 @@ export type AppendOptions = {
 export type Offset = { readonly consumer: string; readonly name: string; readonly offset: number; readonly movedAt: string }
 
 export type StreamPorts = {
-  /** Throws a Failure for a payload that is not as the schema has it. */
-  check?(schema: Schema): (payload: Buffer) => void
+  /** Rejects with a Failure for a payload that is not as the schema has it, and for what is no schema; in the order of the calls. */
+  check?(project: string, schema: Schema, payloads: readonly Buffer[]): Promise<void>
   /** Why nothing may be appended now. */
   refusal?(): Failure | undefined
   /** Of the stream that every project has. */
@@ -94,7 +94,7 @@ export class DurableStreams extends Reads {
 
   /** Those who decode look only at what they were told of, so that comes first. */
   async #checkSettings(project: string, { name, schema, decoder }: StreamRecord): Promise<void> {
-    if (schema) this.#ports.check?.(schema)
+    if (schema) await this.#ports.check?.(project, schema, [])
     if (decoder === undefined) return
     checkDecoder(decoder)
     await this.#decoded.add({ project, stream: name })
@@ -111,12 +111,14 @@ export class DurableStreams extends Reads {
     if ((await this.#look(project, stream))?.decoder !== undefined) await this.#decoded.add({ project, stream })
   }
 
-  /** The stream, made when it is missing. */
-  async ensure(project: string, name: string, settings: Partial<StreamSettings> = {}): Promise<StreamRecord> {
+  /** The stream, made when it is missing: then `made` is called. */
+  async ensure(project: string, name: string, settings: Partial<StreamSettings> = {}, made?: () => void): Promise<StreamRecord> {
     const found = await this.find(project, name)
     if (found) return found
     try {
-      return await this.create(project, name, settings)
+      const record = await this.create(project, name, settings)
+      made?.()
+      return record
     } catch (error) {
       if (!(error instanceof Failure && error.code === 'conflict')) throw error
       return this.get(project, name)
@@ -238,7 +240,9 @@ export class DurableStreams extends Reads {
    */
   async append(ref: Ref, messages: readonly NewMessage[], { owner = '' }: AppendOptions = {}): Promise<Appended[]> {
     refuseDevices(ref.record.name)
-    this.#check(ref, messages)
+    this.#check(messages)
+    // Without a schema nothing is waited for.
+    if (ref.record.schema) await this.#fit(ref, ref.record.schema, messages)
     return messages.length === 0 ? [] : this.#appends.add(ref, messages, owner)
   }
 
@@ -248,21 +252,27 @@ export class DurableStreams extends Reads {
    * @throws as `append`.
    */
   async appendMoving(ref: Ref, messages: readonly NewMessage[], move: Move): Promise<boolean> {
-    this.#check(ref, messages)
+    this.#check(messages)
+    if (ref.record.schema) await this.#fit(ref, ref.record.schema, messages)
     return this.#appends.addMoving(ref, messages, move)
   }
 
-  #check(ref: Ref, messages: readonly NewMessage[]): void {
+  #check(messages: readonly NewMessage[]): void {
     const refusal = this.#ports.refusal?.()
     if (refusal) throw refusal
     if (messages.length > MAX_MESSAGES) throw new Failure('too_large', `at most ${MAX_MESSAGES} messages at once, got ${messages.length}`)
     const bytes = messages.reduce((sum, message) => sum + sizeOf(message), 0)
     if (bytes > MAX_BYTES) throw new Failure('too_large', `at most ${MAX_BYTES} bytes at once, got ${bytes}`)
-    const check = ref.record.schema && this.#ports.check?.(ref.record.schema)
-    for (const message of messages) {
-      checkMessage(message)
-      check?.(message.payload)
-    }
+    for (const message of messages) checkMessage(message)
+  }
+
+  async #fit({ project }: Ref, schema: Schema, messages: readonly NewMessage[]): Promise<void> {
+    if (messages.length === 0) return
+    await this.#ports.check?.(
+      project,
+      schema,
+      messages.map(({ payload }) => payload),
+    )
   }
 
   /** Drops everything up to this place, and with `acked` what every subscription has acked. Returns how many were dropped. */

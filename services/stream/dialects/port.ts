@@ -4,6 +4,7 @@ import type { Identity } from '../../../packages/identity/identity.ts'
 import type { Dispatch } from '../../../packages/log/durable/dispatch.ts'
 import type { DurableStreams } from '../../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../../packages/log/durable/subscription.ts'
+import type { Audit } from '../../../packages/state/audit.ts'
 import type { Upgrades } from '../upgrade.ts'
 
 export type DialectPorts = {
@@ -20,6 +21,8 @@ export type DialectPorts = {
   connected(project: string, stream: string): () => void
   /** The same of one that reads without a subscription. */
   followed(project: string, stream: string): () => void
+  /** Of what is changed by no request. */
+  readonly audit: Pick<Audit, 'add'>
   readonly upgrades: Upgrades
   /** Fails at once while Redis is away. */
   readonly redis: Redis

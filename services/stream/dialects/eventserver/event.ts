@@ -35,7 +35,7 @@ export function addEventRoutes(app: HttpApp, ports: EventPorts, { strictDialects
     if (strictDialects) checkType(request, JSON_TYPE, 'application/json; charset=utf-8')
     const payload = bodyOf(request)
     const message = { payload, name: checkDocument(payload), producer, idempotencyKey: idempotencyKeyOf(request) }
-    const id = await withStream(streams, { project, name, settings: SETTINGS }, async stream => {
+    const id = await withStream(streams, request, { project, name, settings: SETTINGS }, async stream => {
       const [appended] = await streams.append(stream, [message], { owner: producer })
       if (!appended) throw new Error('no place for what was appended')
       return ids.format(stream.record.uid, appended.seq)

@@ -6,6 +6,7 @@ import type { DurableStreams, Ref, StreamRecord } from '../../../../packages/log
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
 import { goneOf } from '../gone.ts'
 import { homeOf } from '../home.ts'
+import { noteChange } from '../stream.ts'
 import { type Authenticate, checkUuid, type EventPorts, find, known, queried } from './event.ts'
 import { type EventserverPorts, sendJson, sendText } from './eventserver.ts'
 import { checkThere, each, largest, type Owned, ownedIn } from './owned.ts'
@@ -30,6 +31,7 @@ export function addStatisticRoutes(app: HttpApp, ports: StatisticPorts, authenti
     // An offset that nothing can be read from would be kept for ever.
     if ((await streams.nameLast(stream, params.event)) === 0)
       throw new Failure('not_found', `no event ${params.event} in ${params.stream}`, { field: 'eventName' })
+    noteChange(request, project, params.stream)
     await streams.setOffset(stream, consumer, params.event, offset)
     return sendText(reply, `successfully updated offset to ${offset} for consumer ${consumer}`)
   })

@@ -9,6 +9,7 @@ import { openRaw, type RawSocket } from '../../../../test/socket.ts'
 import { Ears } from './ear.ts'
 import { type Node, type NodeSettings, openNode } from './fixture.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Rooms } from './room.ts'
 
 const MB = 1024 * 1024
 const TEXT = 0x81
@@ -102,7 +103,7 @@ describe.skipIf(installed === undefined)('memory is bounded', () => {
       expect(used() - before).toBeLessThan(150)
       // Once it takes them, it is heard again.
       peer.socket.resume()
-      await until('all is taken', () => peer.socket.writableLength === 0)
+      await until('all is taken', () => peer.socket.writableLength === 0, 50_000)
       peer.socket.destroy()
     },
     60_000,
@@ -119,7 +120,7 @@ describe.skipIf(installed === undefined)('memory is bounded', () => {
     server.signal('SIGSTOP')
     const sent = await flood(consumer, ack, 40_000, 100).finally(() => server.signal('SIGCONT'))
     expect(sent).toBeLessThan(40_000)
-    await until('all is taken', () => consumer.socket.writableLength === 0)
+    await until('all is taken', () => consumer.socket.writableLength === 0, 50_000)
     await eventually(async () => expect(await statsOf(topic)).toMatchObject({ subscriptions: { s: { msgBacklog: 0 } } }))
     consumer.socket.destroy()
     await other.close()
@@ -166,6 +167,48 @@ describe.skipIf(installed === undefined)('memory is bounded', () => {
   }, 60_000)
 })
 
+describe.skipIf(installed === undefined)('large messages', () => {
+  const large = (bytes: number) => JSON.stringify({ payload: 'A'.repeat(bytes) })
+  const length = (bytes: number) => {
+    const size = Buffer.alloc(9)
+    size[0] = 127
+    size.writeBigUInt64BE(BigInt(bytes), 1)
+    return size
+  }
+
+  test('come some at a time, and all of them in the end', async () => {
+    const there = speakMacrometa(() => roomy)
+    const roomy = await another({ sockets: { ears: new Ears(64 * MB, new Rooms(2)) } })
+    const topic = await newStream()
+    const producers = await Promise.all(Array.from({ length: 6 }, () => there.produce(topic)))
+    for (const producer of producers) for (let i = 0; i < 3; i++) producer.send(large(MB))
+    for (const producer of producers) expect((await producer.have(3)).map(({ result }) => result)).toEqual(Array(3).fill('ok'))
+    there.cut()
+  }, 60_000)
+
+  test('of which only half comes keep no more than some others waiting, and not for ever', async () => {
+    const crowded = await another({ sockets: { ears: new Ears(64 * MB, new Rooms(2, 500)) } })
+    const there = speakMacrometa(() => crowded)
+    const topic = await newStream()
+    const stuck = await Promise.all(Array.from({ length: 2 }, () => raw(address('producer', topic), crowded)))
+    for (const { write } of stuck) write(TEXT, 'x'.repeat(2 * MB), { length: length(4 * MB) })
+    await until('all is taken', () => stuck.every(({ socket }) => socket.writableLength === 0))
+    const waits = await raw(address('producer', topic), crowded)
+    waits.write(TEXT, 'x'.repeat(2 * MB), { length: length(4 * MB) })
+    const small = await there.produce(topic)
+    small.send({ payload: 'AA==' })
+    expect(await small.have(1)).toMatchObject([{ result: 'ok' }])
+    // It has its turn when the first ones have gone.
+    expect(await stuck[0]?.closeCode()).toBe(1013)
+    expect(await stuck[1]?.closeCode()).toBe(1013)
+    const producer = await there.produce(topic)
+    producer.send(large(MB))
+    expect(await producer.have(1)).toMatchObject([{ result: 'ok' }])
+    waits.socket.destroy()
+    there.cut()
+  }, 60_000)
+})
+
 describe.skipIf(installed === undefined)('a producer', () => {
   test('that takes no answers is cut off', async () => {
     let nowMs = 0
@@ -188,7 +231,11 @@ describe.skipIf(installed === undefined)('a producer', () => {
 async function withoutWrites(act: () => Promise<void>): Promise<void> {
   const redis = await server.connect('producer')
   await redis.call('CLIENT', 'PAUSE', '60000', 'WRITE')
-  await act().finally(() => redis.call('CLIENT', 'UNPAUSE'))
+  try {
+    await act()
+  } finally {
+    await redis.call('CLIENT', 'UNPAUSE')
+  }
 }
 
 describe.skipIf(installed === undefined)('while those who have just left a stream are not done', () => {
@@ -242,6 +289,18 @@ describe.skipIf(installed === undefined)('a reader', () => {
     expect(reads.mock.calls.length).toBeLessThanOrEqual(25)
     expect(stats).not.toHaveBeenCalled()
     for (const spy of [reads, stats]) spy.mockRestore()
+  })
+
+  test('gets all, however much stands around the messages', async () => {
+    const topic = await newStream()
+    const producer = await produce(topic)
+    // Six bytes each, where it is kept.
+    const properties = { unit: '\u0001'.repeat(16_000) }
+    // After so many it asks for the most at once, and does not get all of that.
+    for (let i = 0; i < 63; i++) producer.send({ payload: '' })
+    for (let i = 0; i < 30; i++) producer.send({ payload: '', properties })
+    await producer.have(93)
+    await (await read(topic, 'messageId=earliest')).have(93)
   })
 
   test('is told when its stream is gone, although there is a new one of its name', async () => {

@@ -19,6 +19,8 @@ import type { Session } from './socket.ts'
 export type ConsumerPorts = {
   readonly dispatch: Pick<Dispatch, 'join'>
   readonly subscriptions: Pick<Subscriptions, 'remove'>
+  /** It stands in the audit then. */
+  unsubscribed(): Promise<void>
   troubled(error: unknown): void
 }
 
@@ -78,8 +80,7 @@ export class Consumer implements Session, Receiver {
       outlet.send(deliveries.map(({ message, redeliveries }) => messageFrame(this.#ref.record, message, redeliveries)))
     } catch (error) {
       // The others of this subscription go on.
-      this.#ports.troubled(error)
-      outlet.fail(8, 'internal error')
+      this.#fail(error)
     }
     if (!outlet.full || this.#paused) return
     this.#paused = true
@@ -128,7 +129,7 @@ export class Consumer implements Session, Receiver {
         if (seq === undefined || !this.#joined) break
         this.#joined[command.type]([seq])
         this.#given++
-        this.#settling ??= this.#settle(this.#joined).catch((error: unknown) => this.#ports.troubled(error))
+        this.#settling ??= this.#settle(this.#joined).catch((error: unknown) => this.#fail(error))
         return
       }
     }
@@ -150,11 +151,16 @@ export class Consumer implements Session, Receiver {
     try {
       await this.end()
       await this.#ports.subscriptions.remove(this.#ref, this.#subscription)
+      await this.#ports.unsubscribed()
       this.#outlet?.close(1000, 'unsubscribed')
     } catch (error) {
-      if (!(error instanceof Failure)) this.#ports.troubled(error)
-      this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
+      this.#fail(error)
     }
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof Failure)) this.#ports.troubled(error)
+    this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
   }
 }
 

@@ -1,6 +1,7 @@
 // Whom we listen to: what peers have sent and nobody has dealt with is bounded, for each WebSocket and for all of them together. Beyond that
 // nothing more is read, and TCP lets them wait.
 import type { Outlet } from './outlet.ts'
+import { Rooms } from './room.ts'
 
 /** What a message costs beside its text, as long as it waits. */
 const EACH_BYTES = 512
@@ -10,16 +11,20 @@ const MAX_BYTES = 8 * 1024 * 1024
 const MAX_ALL_BYTES = 64 * 1024 * 1024
 /** Once there was too much, all are listened to again when so much of it is left: not for every single message. */
 const ENOUGH_SHARE = 0.75
+/** What comes of a frame before it is a large one. */
+const SMALL_BYTES = 64 * 1024
 
 /** All of a process. */
 export class Ears {
+  readonly rooms: Rooms
   readonly #maxBytes: number
   readonly #open = new Set<Ear>()
   #waitingBytes = 0
   #full = false
 
-  constructor(maxBytes = MAX_ALL_BYTES) {
+  constructor(maxBytes = MAX_ALL_BYTES, rooms = new Rooms()) {
     this.#maxBytes = maxBytes
+    this.rooms = rooms
   }
 
   /** Heard and not dealt with. */
@@ -59,6 +64,14 @@ export class Ear {
   #sizes: number[] = []
   #bytes = 0
   #deaf = false
+  #waits = false
+  readonly #guest = {
+    enter: () => {
+      this.#waits = false
+      this.attend()
+    },
+    leave: () => this.#outlet.close(1013, 'many send large messages, and this one came too slowly: try again'),
+  }
 
   constructor(all: Ears, outlet: Outlet, maxMessages: number) {
     this.#all = all
@@ -71,7 +84,15 @@ export class Ear {
     return this.#sizes.length > 0
   }
 
+  /** So much has come of a message that is not whole. */
+  came(bytes: number): void {
+    if (bytes <= SMALL_BYTES || this.#waits || this.#outlet.ended) return
+    this.#waits = !this.#all.rooms.ask(this.#guest)
+    this.attend()
+  }
+
   heard(length: number): void {
+    this.#all.rooms.done(this.#guest)
     const size = length + EACH_BYTES
     this.#sizes.push(size)
     this.#add(size)
@@ -85,7 +106,7 @@ export class Ear {
 
   /** Listens or does not, as it is now. What one read of the socket still holds comes all the same: not much. */
   attend(): void {
-    const deaf = this.#all.full || this.#outlet.full || this.#sizes.length >= this.#maxMessages || this.#bytes >= MAX_BYTES
+    const deaf = this.#waits || this.#all.full || this.#outlet.full || this.#sizes.length >= this.#maxMessages || this.#bytes >= MAX_BYTES
     // Whoever is closing waits for the peer's answer to that.
     if (deaf === this.#deaf || this.#outlet.ended) return
     this.#deaf = deaf
@@ -96,6 +117,7 @@ export class Ear {
   /** Nothing comes any more, and what came is dealt with or never will be. */
   close(): void {
     this.#all.forget(this)
+    this.#all.rooms.done(this.#guest)
     this.done(this.#sizes.length)
   }
 

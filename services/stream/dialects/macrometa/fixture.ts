@@ -8,6 +8,7 @@ import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { TestRedis } from '../../../../packages/log/fixture.ts'
 import { type HttpSettings, openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
+import { Audit } from '../../../../packages/state/audit.ts'
 import type { Answer, Ask, Key } from '../../../../test/world.ts'
 import { openUpgrades } from '../../upgrade.ts'
 import { addMacrometa, type MacrometaSettings } from './macrometa.ts'
@@ -37,7 +38,7 @@ export async function openNode(server: TestRedis, { limits = NO_LIMITS, sockets 
   const troubled = (error: unknown) => void troubles.push(error)
   const identity = new Identity(redis, 'k'.repeat(32), troubled)
   await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
-  const streams = new DurableStreams(redis, { check: () => checkPayload })
+  const streams = new DurableStreams(redis, { check: async (_, __, payloads) => payloads.forEach(checkPayload) })
   const subscriptions = new Subscriptions(redis, streams)
   const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
   const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })
@@ -52,6 +53,7 @@ export async function openNode(server: TestRedis, { limits = NO_LIMITS, sockets 
     subscriptions,
     dispatch,
     identity,
+    audit: new Audit(redis),
     upgrades,
     redis,
     cursorKey: '',

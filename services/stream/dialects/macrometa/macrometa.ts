@@ -5,6 +5,7 @@ import { type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import { Claims } from '../../../../packages/state/claim.ts'
 import { Lifetimes } from '../../../../packages/state/lifetime.ts'
 import type { DialectPorts } from '../port.ts'
+import { resourceOf } from '../stream.ts'
 import { addAccountRoutes } from './account.ts'
 import { Consumer } from './consumer.ts'
 import { consumerOptions, producerOptions, readerOptions } from './option.ts'
@@ -40,10 +41,12 @@ export function addMacrometa(app: HttpApp, ports: DialectPorts, settings: Macrom
     settled: (project, stream) => sockets.settled(project, stream),
   })
   sockets.addRoute(app, 'producer', async opening => openProducer(ports, claims, opening))
-  sockets.addRoute(app, 'consumer', async ({ place, query }) => {
+  sockets.addRoute(app, 'consumer', async opening => {
+    const { place, query } = opening
     const ref = await findRef(streams, place.tenant, place.topic)
     const { deadLetter, ...options } = consumerOptions(query)
-    const consumer = new Consumer({ dispatch, subscriptions, troubled }, ref, place.subscription)
+    const unsubscribed = () => recordUnsubscribed(ports, opening)
+    const consumer = new Consumer({ dispatch, subscriptions, troubled, unsubscribed }, ref, place.subscription)
     await consumer.join({ ...options, deadLetter: deadLetter === undefined ? undefined : streamOf(deadLetter, place.topic.local) })
     return consumer
   })
@@ -69,6 +72,13 @@ async function openProducer(ports: DialectPorts, claims: Claims, { caller, place
     await claim?.release()
   })
   return producer
+}
+
+/** Of a command in a socket there is neither a method nor an answer. */
+async function recordUnsubscribed({ audit }: DialectPorts, { caller, place, path, requestId }: Opening): Promise<void> {
+  const { keyId, account } = caller
+  const resource = resourceOf(place.tenant, place.topic.stream, place.subscription)
+  await audit.add(`projects/${place.tenant}`, { keyId, account, method: 'UNSUBSCRIBE', path, resource, status: 200, requestId })
 }
 
 function claimOf({ record }: Ref, name: string): string {

@@ -6,6 +6,8 @@ import { FAULTS, type Fault } from './frame.ts'
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024
 /** RFC 6455 5.5: a control frame holds 125 bytes, two of them the code. */
 const MAX_REASON_BYTES = 120
+/** Of a control frame that is masked. */
+const CONTROL_HEAD_BYTES = 6
 
 export class Outlet {
   readonly #accepted: Accepted
@@ -53,6 +55,21 @@ export class Outlet {
   /** Calls back each time that everything written has been taken. */
   onDrain(act: () => void): void {
     this.#accepted.socket.on('drain', act)
+  }
+
+  /** Calls back with how much has come of a message that is not whole, whenever something comes. */
+  onPart(act: (bytes: number) => void): void {
+    const { peer, socket } = this.#accepted
+    let whole = socket.bytesRead
+    peer.on('message', () => {
+      whole = socket.bytesRead
+    })
+    // May stand in the midst of a message.
+    for (const event of ['ping', 'pong'] as const)
+      peer.on(event, (data: Buffer) => {
+        whole += data.length + CONTROL_HEAD_BYTES
+      })
+    socket.on('data', () => act(socket.bytesRead - whole))
   }
 
   /** Nothing is read from the peer until `listen`. */

@@ -18,8 +18,8 @@ export type ReaderPorts = {
 
 /** Of one read: of the largest messages it is still no more than one can hold. */
 const MAX_MESSAGES = 32
-/** So much is enough for one read; far less than what a stream gives at most. */
-const READ_BYTES = 512 * 1024
+/** Characters of the frames of one read, which are enough; of 2 MiB, which is all that a stream gives at once, there are always more. */
+const READ_LENGTH = 512 * 1024
 
 export class Reader implements Session {
   /** Each is dealt with at once. */
@@ -118,13 +118,14 @@ export class Reader implements Session {
         await this.#checkStream()
         continue
       }
-      const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0)
-      // Fewer than were asked for are all that there are, unless it was their bytes that were enough.
-      if (messages.length === count || bytes > READ_BYTES) this.#more = true
+      const frames = messages.map(message => messageFrame(this.#ref.record, message, 0))
+      const length = frames.reduce((sum, frame) => sum + frame.length, 0)
+      // Fewer than were asked for are all that there are, unless it was their size that was enough.
+      if (messages.length === count || length > READ_LENGTH) this.#more = true
       this.#after = last.seq
-      this.#count = bytes > READ_BYTES ? Math.max(1, this.#count >> 1) : Math.min(MAX_MESSAGES, this.#count * 2)
+      this.#count = length > READ_LENGTH ? Math.max(1, this.#count >> 1) : Math.min(MAX_MESSAGES, this.#count * 2)
       this.#unacked += messages.length
-      this.#outlet?.send(messages.map(message => messageFrame(this.#ref.record, message, 0)))
+      this.#outlet?.send(frames)
     }
   }
 

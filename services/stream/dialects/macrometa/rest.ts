@@ -3,12 +3,13 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyRequest, HTTPMethods } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
 import { DEVICES, isOwnSubscription } from '../../../../packages/core/stream.ts'
-import { type Caller, type Identity, type Role, requireRole } from '../../../../packages/identity/identity.ts'
+import { type Caller, type Identity, type Role, requireRole, roleIn } from '../../../../packages/identity/identity.ts'
 import { formatMessageId, MAX_PAYLOAD_BYTES } from '../../../../packages/log/durable/message.ts'
 import { DEFAULT_RETENTION, type DurableStreams, type Ref } from '../../../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { HttpApp, Limit } from '../../../../packages/runtime/http.ts'
 import type { Lifetimes } from '../../../../packages/state/lifetime.ts'
+import { noteChange } from '../stream.ts'
 import { callerOf } from './account.ts'
 import { byHeader, tenantOf } from './credential.ts'
 import { boolean, type Query } from './option.ts'
@@ -44,6 +45,8 @@ type Asked = {
   readonly body: Buffer
   /** Of the address; empty when it has none of this name. */
   part(name: string): string
+  /** What is changed, if anything is: it stands in the audit. */
+  note(...names: readonly string[]): void
 }
 type Answer = (asked: Asked) => Promise<object>
 type Route = readonly [method: HTTPMethods, path: string, role: Role, answer: Answer, limit?: Limit]
@@ -88,9 +91,14 @@ function askedBy(request: FastifyRequest, role: Role): Asked {
   if (parts['fabric'] !== FABRIC) throw new Failure('not_found', `there is no such fabric: the only one is ${FABRIC}`)
   const project = tenantOf(request, caller)
   if (project === undefined) throw new Failure('forbidden', 'this key has no role in its own project: name the tenant')
+  const { method, routeOptions } = request
+  const changes = method !== 'GET' && method !== 'HEAD' && routeOptions.config.limit !== 'ingest'
+  const note = (...names: readonly string[]) => (changes ? noteChange(request, project, ...names) : undefined)
+  // What is refused is recorded too.
+  if (roleIn(caller, project)) note()
   requireRole(caller, project, role)
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-  return { caller, project, query: request.query as Query, body, part: name => parts[name] ?? '' }
+  return { caller, project, query: request.query as Query, body, part: name => parts[name] ?? '', note }
 }
 
 class Rest {
@@ -119,8 +127,9 @@ class Rest {
     )
   }
 
-  async create({ project, query, part }: Asked): Promise<object> {
+  async create({ project, query, part, note }: Asked): Promise<object> {
     const { topic, local, stream } = newTopic(part('topic'), !globalOf(query, true))
+    note(stream)
     const maxAgeMs = await this.#ports.lifetimes.get(project, kindOf(local))
     const retention = maxAgeMs === undefined ? DEFAULT_RETENTION : { ...DEFAULT_RETENTION, maxAgeMs }
     await this.#ports.streams.create(project, stream, { retention })
@@ -162,6 +171,7 @@ class Rest {
   async unsubscribe(asked: Asked): Promise<object> {
     const ref = await this.#ref(asked)
     const name = asked.part('subscription')
+    asked.note(ref.record.name, name)
     if (isOwnSubscription(name)) throw new Failure('not_found', `subscription ${name} does not exist`)
     await this.#patiently(ref, () => this.#ports.subscriptions.remove(ref, name))
     return envelope('')
@@ -218,10 +228,12 @@ class Rest {
     return records.flatMap(record => (global === undefined || topicOf(record.name).local === !global ? [{ project, record }] : []))
   }
 
-  async #ref({ project, query, part }: Asked): Promise<Ref> {
+  async #ref({ project, query, part, note }: Asked): Promise<Ref> {
     // The prefix says it already; some clients say it again.
     globalOf(query, true)
-    return findRef(this.#ports.streams, project, parseTopic(part('topic')))
+    const ref = await findRef(this.#ports.streams, project, parseTopic(part('topic')))
+    note(ref.record.name)
+    return ref
   }
 
   async #stats(ref: Ref) {

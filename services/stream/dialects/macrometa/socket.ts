@@ -26,7 +26,13 @@ export type Session = {
   end(): Promise<void>
 }
 
-export type Opening = { readonly caller: Caller; readonly place: Place; readonly query: Query }
+export type Opening = {
+  readonly caller: Caller
+  readonly place: Place
+  readonly query: Query
+  readonly path: string
+  readonly requestId: string
+}
 /** Rejects with a Failure that is the answer to the handshake. */
 export type Open = (opening: Opening) => Promise<Session>
 
@@ -123,7 +129,8 @@ export class Sockets {
     if (!upgrades.wants(request.raw)) throw new Failure('invalid', 'header upgrade: expected websocket', { field: 'upgrade' })
     upgrades.check(request.raw, false)
     if (this.#stopping) throw new Failure('unavailable', STOPPING, { retryAfterMs: 1000 })
-    return { caller, place, query: request.query as Query }
+    const path = request.originalUrl.split('?', 1)[0] as string
+    return { caller, place, query: request.query as Query, path, requestId: request.id }
   }
 
   async #open(opening: Opening, open: Open, { raw }: FastifyRequest): Promise<Session> {
@@ -171,7 +178,7 @@ export class Sockets {
       accepted = this.#ports.upgrades.accept(request.raw, kind === 'producer' ? MAX_MESSAGE_FRAME_BYTES : MAX_COMMAND_FRAME_BYTES)
     } catch (error) {
       // It went away before it was answered.
-      end()
+      void end()
       if (!(error instanceof Failure)) this.#ports.troubled(error)
       return
     }
@@ -186,6 +193,7 @@ export class Sockets {
       if (isBinary) outlet.close(1003, 'expected text frames')
       else this.#guard(outlet, () => hear(session, ear, bytes.toString('utf8')))
     })
+    outlet.onPart(bytes => this.#guard(outlet, () => ear.came(bytes)))
     outlet.onDrain(() =>
       this.#guard(outlet, () => {
         ear.attend()
@@ -197,7 +205,7 @@ export class Sockets {
     peer.once('close', () => {
       stopWatching()
       this.#outlets.delete(outlet)
-      end().finally(() => ear.close())
+      void end().then(() => ear.close())
     })
     const producing = { outlet, patienceMs: PRODUCER_PATIENCE_MS, isOwed: () => ear.isBusy }
     this.#heartbeat.watch(peer, kind === 'producer' ? producing : { outlet, patienceMs: PATIENCE_MS })

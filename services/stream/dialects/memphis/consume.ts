@@ -49,7 +49,7 @@ export function addConsume(
       project,
     )
     try {
-      const messages = await withStream(streams, stationOf(project, request.params.station, settings), station =>
+      const messages = await withStream(streams, request, stationOf(project, request.params.station, settings), station =>
         fetchBatch(dispatch, station, wanted, wait.signal),
       )
       if (revoked && messages.length === 0) throw unauthorized()

@@ -18,8 +18,8 @@ import { appendEach } from './produce.ts'
 const KEY = 'x'.repeat(32)
 const schema: Schema = { type: 'json', definition: { required: ['celsius'] } }
 /** Of a schema only what these tests need: the payload has to have `celsius`. */
-const check = () => (payload: Buffer) => {
-  if (!payload.includes('celsius'))
+const check = async (_: string, __: unknown, payloads: readonly Buffer[]) => {
+  if (payloads.some(payload => !payload.includes('celsius')))
     throw new Failure('invalid', "Schema validation has failed: missing properties: 'celsius'", { field: 'schema' })
 }
 const MISSING = "Schema validation has failed: missing properties: 'celsius'"

@@ -38,7 +38,7 @@ export function addProduce(
   const options = { config: { raw: true, limit: 'ingest', authenticate }, bodyLimit: MAX_BYTES } as const
   const produce = async (request: FastifyRequest, station: string, work: (ref: Ref) => Promise<number>) => {
     const project = homeOf(request, 'developer')
-    const appended = await withStream(ports.streams, stationOf(project, station, settings), work)
+    const appended = await withStream(ports.streams, request, stationOf(project, station, settings), work)
     if (appended > 0) ports.produced(project, station)
   }
   app.post<Route>('/stations/:station/produce/single', options, async request => {
