@@ -51,6 +51,9 @@ const WORKSHOP = 'projects/workshop/'
 const FREEZER = '/v2/projects/default/devices/freezer-1'
 
 /** By their operation ids, in the order in which they are called. */
+/** Its consumers are sent away. */
+const PULLED_BY = '/v2/projects/default/streams/plant-a/subscriptions/historian?force=true'
+
 const LINES: readonly [operationId: string, line?: Line][] = [
   ['getHealth'],
   ['getReadiness'],
@@ -118,7 +121,7 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['clearSubscription'],
   // Who pulled is a consumer until the last lease ends.
   ['deleteSubscription', { status: 409 }],
-  ['deleteStream'],
+  ['deleteStream', { before: () => done(telltale.http(PULLED_BY, { method: 'DELETE' })) }],
   ['listQuarantine'],
   ['getStatus'],
   ['streamStatus'],

@@ -328,6 +328,19 @@ describe('telltale streams', () => {
     expect(await run('show', 'cli/one')).toMatchObject({ code: 1, err: expect.stringContaining('does not exist') as string })
   })
 
+  test('deletes a stream with connected consumers only by force', async () => {
+    await client.streams.create('in use')
+    await client.streams.append('in use', { payload: 'kept' })
+    await client.streams.subscriptions.create('in use', 'busy')
+    const [pulled] = await client.streams.subscriptions.pull('in use', 'busy')
+    const refusal = { status: 409, code: 'conflict', field: 'consumers', message: expect.stringContaining('busy') as string }
+    expect(await refused(client.streams.remove('in use'))).toMatchObject(refusal)
+    expect(await run('delete', 'in use', '--yes')).toMatchObject({ code: 1, err: expect.stringContaining('force') as string })
+    await client.streams.subscriptions.ack('in use', 'busy', [pulled?.messageId ?? ''])
+    expect(await run('delete', 'in use', '--yes', '--force')).toMatchObject({ code: 0 })
+    expect(await refused(client.streams.get('in use'))).toMatchObject({ status: 404 })
+  })
+
   test('says what is wrong with an option', async () => {
     expect(await run('reset', 'page-1', 'x', '--to', 'noon')).toMatchObject({
       code: 2,

@@ -9,7 +9,7 @@ import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import { masked, UpdateMask } from './mask.ts'
-import { FIELDS, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, tags } from './streamschema.ts'
+import { FIELDS, Force, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, tags } from './streamschema.ts'
 
 export type StreamPorts = { readonly durable: DurableStreams; readonly subscriptions: Subscriptions }
 
@@ -131,19 +131,30 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
     {
       schema: {
         operationId: 'deleteStream',
-        summary: 'Deletes a durable stream with its messages and subscriptions; consumers are disconnected',
+        summary: 'Deletes a durable stream with its messages and subscriptions; 409 while consumers are connected, unless it is forced',
         tags,
         params: OneStream,
+        querystring: Force,
         response: { 200: Empty },
       },
     },
     async request => {
       const { project, stream } = request.params
       callerIn(request, project, 'developer')
+      if (request.query.force !== true) await checkUnused(ports, { project, record: await durable.get(project, stream) })
       await durable.remove(project, stream)
       return {}
     },
   )
+}
+
+async function checkUnused({ subscriptions }: StreamPorts, stream: Ref): Promise<void> {
+  const all = await subscriptions.listOfClients(stream)
+  const found = await Promise.all(all.map(({ name }) => subscriptions.stats(stream, name).catch(unlessRemoved)))
+  const used = found.find(stats => stats && stats.consumers.length > 0)
+  if (!used) return
+  const message = `stream ${stream.record.name} has consumers, of subscription ${used.name}: close them, or ask with force=true`
+  throw new Failure('conflict', message, { field: 'consumers' })
 }
 
 const NO_SETTINGS = { retention: DEFAULT_RETENTION, schema: undefined, decoder: undefined, description: undefined }
