@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Redis } from 'ioredis'
 import { Identity } from '../packages/identity/identity.ts'
-import { Schemas } from '../packages/log/durable/schema.ts'
+import { Schemas } from '../packages/log/durable/checking.ts'
 import { DurableStreams } from '../packages/log/durable/stream.ts'
 import { Subscriptions } from '../packages/log/durable/subscription.ts'
 import { Log } from '../packages/log/log.ts'
@@ -72,7 +72,7 @@ export function openDurableStreams(redis: Redis, config: Config, room: Room): { 
   // A copy of the log is kept no longer than the log.
   const devices = { maxAgeMs: config.logRetentionMs, maxBytes: config.logMaxBytes, untilAcked: true }
   const schemas = new Schemas()
-  const streams = new DurableStreams(redis, { refusal: () => room.refusal(), check: schema => schemas.check(schema), devices })
+  const streams = new DurableStreams(redis, { refusal: () => room.refusal(), check: schemas.check.bind(schemas), devices })
   const connectors = new Connectors(redis)
   const feeds = new Feeds(redis, project => connectors.touch(project))
   return { streams, subscriptions: new Subscriptions(redis, streams, (project, start) => feeds.need(project, start)) }

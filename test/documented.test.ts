@@ -50,10 +50,10 @@ const MADE = 'made'
 const WORKSHOP = 'projects/workshop/'
 const FREEZER = '/v2/projects/default/devices/freezer-1'
 
-/** By their operation ids, in the order in which they are called. */
 /** Its consumers are sent away. */
 const PULLED_BY = '/v2/projects/default/streams/plant-a/subscriptions/historian?force=true'
 
+/** By their operation ids, in the order in which they are called. */
 const LINES: readonly [operationId: string, line?: Line][] = [
   ['getHealth'],
   ['getReadiness'],

@@ -8,9 +8,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommand } from '../packages/cli/command.ts'
 import { Telltale as Client } from '../packages/client/index.ts'
 import { done, newAccount, newProject } from './tenant.ts'
-import { eventually, type Json, newDirectory, ROOT, removeDirectories, startTelltale, type Telltale } from './world.ts'
+import { type Answer, eventually, type Json, newDirectory, ROOT, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
 const STREAMS = '/v2/projects/default/streams'
+const DEVELOPER = { 'projects/default': 'project.developer' }
 
 let telltale: Telltale
 let client: Client
@@ -60,11 +61,24 @@ describe('a stream', () => {
     expect(put).toMatchObject({ description: '', retention: { maxAge: '3d', maxBytes: 0, untilAcked: true }, stats: { messageCount: 1 } })
   })
 
+  test('is changed by many at the same time, and keeps what each of them gave', async () => {
+    await client.streams.create('contested')
+    for (let round = 1; round <= 10; round++) {
+      const maxBytes = round * 1000
+      const changes = [{ maxAge: `${round}h` }, { maxBytes }, { untilAcked: round % 2 === 0 }]
+      await Promise.all(changes.map(retention => client.streams.update('contested', { retention })))
+      const { retention } = await client.streams.get('contested')
+      expect(retention).toEqual({ maxAge: `${round}h`, maxBytes, untilAcked: round % 2 === 0 })
+    }
+  })
+
   test('is one of a list, in pages', async () => {
     for (const name of ['page-1', 'page-2', 'page-3']) await client.streams.put(name)
     const names: string[] = []
     for await (const page of client.streams.pages({ pageSize: 2 })) names.push(...page.map(({ name }) => name))
     expect(names.filter(name => name.startsWith('page-'))).toEqual(['page-1', 'page-2', 'page-3'])
+    const found = await client.streams.list({ query: ' 2 PAGE', pageSize: 10 })
+    expect([found.streams.map(({ name }) => name), found.nextPageToken]).toEqual([['page-2'], ''])
   })
 
   test.each<[string, string, unknown, string]>([
@@ -217,6 +231,25 @@ describe('a subscription', () => {
     const pull = () => client.streams.subscriptions.pull('leased', 'one', { leaseMs: 1000, waitMs: 5000 })
     expect(await pull()).toMatchObject([{ text: 'again', redeliveryCount: 0 }])
     expect(await pull()).toMatchObject([{ text: 'again', redeliveryCount: 1 }])
+  })
+
+  test('is pulled from no longer by who has lost the role, or whose key is revoked', async () => {
+    await client.streams.create('revoked')
+    const { subscriptions } = client.streams
+    const guests = [await newAccount(telltale, 'default', DEVELOPER), await newAccount(telltale, 'default', DEVELOPER)] as const
+    const pulled: Promise<Answer>[] = []
+    for (const guest of guests) {
+      await subscriptions.create('revoked', guest.id)
+      pulled.push(guest.call('POST', `${STREAMS}/revoked/subscriptions/${guest.id}:pull`, { waitMs: 20_000 }))
+      await eventually(async () => expect((await subscriptions.get('revoked', guest.id)).consumers).toHaveLength(1))
+    }
+    await done(telltale.http(`/v2/projects/default/members/${guests[0].id}`, { method: 'DELETE' }))
+    await done(telltale.http(`/v2/${guests[1].name}/keys/${guests[1].keyId}`, { method: 'DELETE' }))
+    // The project of others does not exist.
+    expect((await Promise.all(pulled)).map(({ status }) => status)).toEqual([404, 401])
+    await client.streams.append('revoked', { payload: 'not for them' })
+    for (const { id } of guests)
+      expect(await subscriptions.pull('revoked', id, { waitMs: 10_000 })).toMatchObject([{ text: 'not for them', redeliveryCount: 0 }])
   })
 
   test('lets several pull at the same time, each message to one of them', async () => {

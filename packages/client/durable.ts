@@ -22,11 +22,11 @@ export class Streams {
   }
 
   /** One page; `pages` has them all. */
-  list(query: Wire.PageQuery = {}): Promise<Wire.Page<'streams', Wire.Stream>> {
+  list(query: Wire.StreamQuery = {}): Promise<Wire.Page<'streams', Wire.Stream>> {
     return this.#api.request('GET', this.#api.path('streams'), { query })
   }
 
-  pages(query: Wire.PageQuery = {}): AsyncGenerator<readonly Wire.Stream[], undefined> {
+  pages(query: Wire.StreamQuery = {}): AsyncGenerator<readonly Wire.Stream[], undefined> {
     return pagesOf(this.#api, this.#api.path('streams'), 'streams', query)
   }
 

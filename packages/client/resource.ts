@@ -154,6 +154,8 @@ export type StreamSettings = {
   /** Makes device events of its messages. */
   readonly decoder?: string | null
 }
+/** `query`: words, all of which the name has to have. */
+export type StreamQuery = PageQuery & { readonly query?: string }
 /** A durable stream. */
 export type Stream = {
   readonly name: string

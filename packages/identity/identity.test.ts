@@ -4,7 +4,7 @@ import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { type AccessToken, type Caller, Identity, newSecret, requireRole } from './identity.ts'
+import { type AccessToken, type Caller, Identity, newSecret, ownProject, requireRole } from './identity.ts'
 
 const KEY = 'k'.repeat(40)
 const KEYS = 't:{~registry}:keys'
@@ -61,6 +61,7 @@ describe.skipIf(installed === undefined)('identity', () => {
       keyId: 'one',
       account: 'me',
       roles: { home: 'user' },
+      home: 'home',
       proof: expect.stringMatching(/^[\w-]{22}$/),
     })
     for (const [keyId, secret] of [
@@ -72,6 +73,30 @@ describe.skipIf(installed === undefined)('identity', () => {
       ['', ''],
     ] as const)
       expect(await identity.verify(keyId, secret)).toBeUndefined()
+  })
+
+  it('knows which project is the account’s own, whatever the others are called', async () => {
+    await identity.put('traveller', 'secret', 'traveller', { zone: 'developer' })
+    await identity.put('traveller', 'secret', 'traveller', { 7: 'admin', abroad: 'admin' })
+    const caller = await identity.verify('traveller', 'secret')
+    expect([Object.keys(caller?.roles ?? {})[0], caller?.home, caller && ownProject(caller)]).toEqual(['7', 'zone', 'zone'])
+  })
+
+  it('takes one text for what it looks like, and the bare secret of the first key for nothing else', async () => {
+    await identity.put('first', 'plain secret', 'first', { home: 'user' })
+    await identity.settleAdminKey('first')
+    const caller = await identity.verify('first', 'plain secret')
+    const { token } = await identity.startAccess(caller as Caller)
+    for (const text of ['plain secret', 'first:plain secret', token])
+      expect(await identity.authenticateText(text)).toMatchObject({ keyId: 'first' })
+    for (const text of ['plain secret ', '', 'first:', 'other:plain secret', `${token}x`])
+      expect(await identity.authenticateText(text)).toBeUndefined()
+    // Whoever guesses by such texts is counted by other names.
+    for (const secret of ['looks.like.token', 'looks:like key']) {
+      await identity.put('first', secret, 'first', { home: 'user' })
+      expect(await identity.authenticateText(secret)).toBeUndefined()
+      expect(await identity.authenticateText(`first:${secret}`)).toMatchObject({ keyId: 'first' })
+    }
   })
 
   it('knows a key although strangers ask for ids that nobody has, and looks for none that could not be one', async () => {
@@ -218,6 +243,16 @@ describe.skipIf(installed === undefined)('identity', () => {
         expect(await identity.resumeSession(await sign('console', nowSeconds + 60, { proof }))).toBeUndefined()
     })
   })
+})
+
+describe('the project of who names none', () => {
+  it.each([
+    ['its own', { home: 'zone', roles: { 7: 'user', zone: 'user' } }, 'zone'],
+    ['the only one', { roles: { abroad: 'user' } }, 'abroad'],
+    ['the only one, when it lost the role in its own', { home: 'zone', roles: { abroad: 'user' } }, 'abroad'],
+    ['none of several that are not its own', { roles: { abroad: 'user', else: 'user' } }, undefined],
+    ['none without any role', { home: 'zone', roles: {} }, undefined],
+  ] as const)('is %s', (_, caller, project) => expect(ownProject(caller)).toBe(project))
 })
 
 describe('a role', () => {

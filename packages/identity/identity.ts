@@ -11,7 +11,7 @@ import { Otps } from './otp.ts'
 import { type Lifetimes, type Pair, Pairs } from './pair.ts'
 import type { Caller } from './role.ts'
 import { deriveKey, Seal } from './seal.ts'
-import { type Claims, checkAssertion, type Refusal, Tokens } from './token.ts'
+import { type Claims, COMPACT, checkAssertion, type Refusal, Tokens } from './token.ts'
 import { type Ended, type Troubled, Watches } from './watch.ts'
 
 export { REVOKED_WITHIN_MS } from './keyring.ts'
@@ -19,6 +19,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  ownProject,
   permissionsOf,
   ROLES,
   type Role,
@@ -153,15 +154,15 @@ export class Identity {
 
   /**
    * For clients that have room for one text: an access token, a key's `keyId:secret`, or the bare secret of the installation's first key;
-   * all other secrets cannot be looked up without their key id. Secrets count as HTTP Basic, which the account has to allow.
+   * all other secrets cannot be looked up without their key id. It is tried only as what it looks like, so that guesses at the bare secret
+   * cannot pass for something else where they are counted. Secrets count as HTTP Basic, which the account has to allow.
    */
   async authenticateText(text: string): Promise<Caller | undefined> {
+    const kind = kindOfText(text)
+    if (kind === 'token') return this.verifyToken(text)
+    if (kind === 'key') return this.#verifyBasic(Buffer.from(text).toString('base64'))
     const adminKey = await this.#accounts.adminKey()
-    return (
-      (await this.verifyToken(text)) ??
-      (await this.#verifyBasic(Buffer.from(text).toString('base64'))) ??
-      (adminKey === undefined ? undefined : this.#verifyBasic(Buffer.from(`${adminKey}:${text}`).toString('base64')))
-    )
+    return adminKey === undefined ? undefined : this.#verifyBasic(Buffer.from(`${adminKey}:${text}`).toString('base64'))
   }
 
   /**
@@ -236,19 +237,23 @@ export class Identity {
     return this.#pairs.sign({ keyId, proof, project }, asked)
   }
 
-  /** Whose access token of a pair this is; like every token it ends with its key, and with the secret that the key had. */
-  async verifyPair(token: string): Promise<PairHolder | undefined> {
+  /**
+   * Whose access token of a pair this is; like every token it ends with its key, and with the secret that the key had. `ended` is one that
+   * was signed here: whoever shows it has not guessed, and may want the next.
+   */
+  async verifyPair(token: string): Promise<PairHolder | 'ended' | undefined> {
     return this.#pairHolder(await this.#pairs.verify(token))
   }
 
-  /** Who may have the next pair for this token. */
-  async verifyRenewable(token: string): Promise<PairHolder | undefined> {
+  /** Who may have the next pair for this token; `ended` as above. */
+  async verifyRenewable(token: string): Promise<PairHolder | 'ended' | undefined> {
     return this.#pairHolder(await this.#pairs.verifyRenewable(token))
   }
 
-  async #pairHolder(claims: Claims | undefined): Promise<PairHolder | undefined> {
+  async #pairHolder(claims: Claims | 'ended' | undefined): Promise<PairHolder | 'ended' | undefined> {
+    if (claims === undefined || claims === 'ended') return claims
     const caller = await this.#holderOf(claims)
-    return caller && { caller, project: claims?.project }
+    return caller ? { caller, project: claims.project } : 'ended'
   }
 
   /** A console session for a verified caller: a signed token that lasts 12 hours, unless it is ended. */
@@ -315,6 +320,12 @@ export class Identity {
     this.#keys.forget(keys)
     return keys
   }
+}
+
+/** What `authenticateText` takes a text for: `secret` is the bare one of the first key. */
+export function kindOfText(text: string): 'key' | 'token' | 'secret' {
+  if (text.includes(':')) return 'key'
+  return COMPACT.test(text) ? 'token' : 'secret'
 }
 
 function warn(error: Error): void {

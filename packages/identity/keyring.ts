@@ -95,12 +95,12 @@ export function nobodysDigest(): Buffer {
 function callerOf({ key, account, grants }: Holder, proof: string): Caller {
   const roles = new Map<string, Role>()
   const organizations: string[] = []
-  const home = grants.find(([scope]) => scope === `projects/${account.project}`)
-  for (const [scope, role] of home ? [home, ...grants] : grants) {
+  for (const [scope, role] of grants) {
     const [kind, id = ''] = scope.split('/')
     if (kind === 'organizations') organizations.push(id)
     else if (!covers(roles.get(id), role as Role)) roles.set(id, role as Role)
   }
-  const caller = { keyId: key.id, account: account.email, roles: Object.fromEntries(roles), proof }
+  const home = roles.has(account.project) ? { home: account.project } : {}
+  const caller = { keyId: key.id, account: account.email, roles: Object.fromEntries(roles), ...home, proof }
   return organizations.length > 0 ? { ...caller, organizations } : caller
 }

@@ -39,15 +39,22 @@ export class Pairs {
     return { access, refresh, accessSeconds, refreshSeconds }
   }
 
-  /** Of an access token that has not ended. */
-  async verify(token: string): Promise<Claims | undefined> {
-    return this.#access.verify(token)
+  async verify(token: string): Promise<Claims | 'ended' | undefined> {
+    const access = await this.#access.signed(token)
+    return access && lasting(access, access.expiresMs)
   }
 
   /** Of what gets the next pair: a refresh token, or an access token until its refresh time after its end (contracts.md 7, row 15). */
-  async verifyRenewable(token: string): Promise<Claims | undefined> {
-    return (await this.#refresh.verify(token)) ?? this.#access.verifyRenewable(token)
+  async verifyRenewable(token: string): Promise<Claims | 'ended' | undefined> {
+    const refresh = await this.#refresh.signed(token)
+    if (refresh) return lasting(refresh, refresh.expiresMs)
+    const access = await this.#access.signed(token)
+    return access && lasting(access, Math.max(access.expiresMs, access.renewableMs ?? 0))
   }
+}
+
+function lasting(claims: Claims, untilMs: number): Claims | 'ended' {
+  return untilMs > Date.now() ? claims : 'ended'
 }
 
 function secondsOf(asked: number | undefined, usual: number): number {

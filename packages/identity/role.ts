@@ -11,8 +11,10 @@ export type Caller = {
   readonly keyId: string
   /** E-mail address of the service account. */
   readonly account: string
-  /** Role by project, the account's own project first; projects of organisations that it administers are among them. */
+  /** Role by project; projects of organisations that it administers are among them. In no order: `07` and `7` do not keep any. */
   readonly roles: Readonly<Record<string, Role>>
+  /** The account's own project; absent where it has no role in that. */
+  readonly home?: string
   /** Organisations that it administers; none when absent. */
   readonly organizations?: readonly string[]
   /** Unix time at which a token or session ends; absent: a key, which lasts until it is revoked. */
@@ -84,6 +86,16 @@ function role(name: RoleName, displayName: string, description: string, permissi
 
 export function permissionsOf(name: RoleName): readonly string[] {
   return ROLES.find(one => one.name === name)?.permissions ?? []
+}
+
+/**
+ * The project of a caller who names none: that of the account, or the only one; undefined where it could be one as well as another, of
+ * which some may belong to somebody else.
+ */
+export function ownProject({ home, roles }: Pick<Caller, 'home' | 'roles'>): string | undefined {
+  if (home !== undefined && Object.hasOwn(roles, home)) return home
+  const [only, another] = Object.keys(roles)
+  return another === undefined ? only : undefined
 }
 
 /** Undefined for somebody who is no member. */

@@ -7,7 +7,7 @@ const ALGORITHM = 'HS256'
 /** Far more than a real one has. */
 export const MAX_TOKEN_CHARS = 8192
 /** Decoders are more lenient. */
-const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
+export const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
 /** Headers that offer a key, or ask to be understood: nobody who means well sends them here. */
 const FOREIGN = ['jku', 'x5u', 'x5c', 'jwk', 'crit']
 /** Between clocks, both ways. */
@@ -66,18 +66,12 @@ export class Tokens {
 
   /** Undefined for anything that is not a token of this kind, or not any more. */
   async verify(token: string): Promise<Claims | undefined> {
-    const claims = await this.#signed(token)
+    const claims = await this.signed(token)
     return claims && claims.expiresMs > Date.now() ? claims : undefined
   }
 
-  /** The same, or one that has ended and may still be exchanged. */
-  async verifyRenewable(token: string): Promise<Claims | undefined> {
-    const claims = await this.#signed(token)
-    return claims && Math.max(claims.expiresMs, claims.renewableMs ?? 0) > Date.now() ? claims : undefined
-  }
-
-  /** Signed here, ended or not. */
-  async #signed(token: string): Promise<Claims | undefined> {
+  /** Of a token of this kind that was signed here, ended or not. */
+  async signed(token: string): Promise<Claims | undefined> {
     if (token.length > MAX_TOKEN_CHARS || !COMPACT.test(token)) return undefined
     const digest = createHash('sha256').update(token).digest('base64')
     const known = this.#verified.get(digest)

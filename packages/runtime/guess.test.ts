@@ -9,7 +9,7 @@ const LIMITS = { windowMs: 60_000, perKey: 3, perAddress: 10 }
 function world(limits = LIMITS) {
   let nowMs = 1000
   const guesses = new Guesses(limits, () => nowMs)
-  const attempt = (address: string, key: string, right: boolean) =>
+  const attempt = (address: string, key: string | undefined, right: boolean) =>
     guesses
       .attempt(address, key, async () => (right ? 'in' : 'wrong'), isWrong)
       .then(
@@ -75,6 +75,24 @@ it('costs memory for ten thousand, and the newest count', async () => {
   await wrong(10_000, 'a', i => `k${i}`)
   await wrong(3, 'a', () => 'last')
   expect([await attempt('a', 'first', true), await attempt('a', 'last', true)]).toEqual(['in', 'too_many 60000'])
+})
+
+it('who was let in a moment ago is still known after ten thousand others were, each once', async () => {
+  const { attempt, wrong } = world()
+  for (let i = 0; i < 10_001; i++) {
+    await attempt('a', `token ${i}`, true)
+    if (i % 1000 === 500) await attempt('a', 'known', true)
+  }
+  await wrong(10, 'a', i => `k${i}`)
+  expect([await attempt('a', 'known', true), await attempt('a', 'token 0', true)]).toEqual(['in', 'too_many 60000'])
+})
+
+it('what is claimed for nobody counts for its address only, and nobody is known by it', async () => {
+  const { attempt } = world()
+  for (let i = 0; i < 9; i++) await attempt('a', undefined, false)
+  expect(await attempt('a', undefined, true)).toBe('in')
+  await attempt('a', undefined, false)
+  expect([await attempt('a', undefined, true), await attempt('b', undefined, true)]).toEqual(['too_many 60000', 'in'])
 })
 
 it('without limits everything is looked at', async () => {

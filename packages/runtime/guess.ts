@@ -62,11 +62,11 @@ export class Guesses {
    * Lets `check` look at credentials and counts when what it finds is a guess. Refuses with `too_many`, and does not look, when that was
    * so too often: for this key from this address, or from this address for so many keys that whoever was never let in here waits too.
    *
-   * @param claim whose the credentials say they are; nobody has checked that.
+   * @param claim whose the credentials say they are; nobody has checked that. Undefined: nobody's.
    */
-  async attempt<T>(address: string, claim: string, check: () => Promise<T>, isGuess: (found: T) => boolean): Promise<T> {
+  async attempt<T>(address: string, claim: string | undefined, check: () => Promise<T>, isGuess: (found: T) => boolean): Promise<T> {
     if (!this.#limits) return check()
-    const pair = `${address} ${claim.slice(0, MAX_CLAIM_CHARS)}`
+    const pair = claim === undefined ? undefined : `${address} ${claim.slice(0, MAX_CLAIM_CHARS)}`
     const waitMs = this.#waitMs(address, pair, this.#limits)
     if (waitMs > 0) throw new Failure('too_many', 'too many wrong credentials from this address: try again later', { retryAfterMs: waitMs })
     const found = await check()
@@ -75,22 +75,29 @@ export class Guesses {
     return found
   }
 
-  #waitMs(address: string, pair: string, { perKey, perAddress }: GuessLimits): number {
+  #waitMs(address: string, pair: string | undefined, { perKey, perAddress }: GuessLimits): number {
     const nowMs = this.#nowMs()
+    const ofAddress = this.#byAddress.waitMs(address, perAddress, nowMs)
+    if (pair === undefined) return ofAddress
     const ofKey = this.#byKey.waitMs(pair, perKey, nowMs)
-    return this.#welcome.has(pair) ? ofKey : Math.max(ofKey, this.#byAddress.waitMs(address, perAddress, nowMs))
+    return this.#welcome.has(pair) ? ofKey : Math.max(ofKey, ofAddress)
   }
 
-  #failed(address: string, pair: string): void {
+  #failed(address: string, pair: string | undefined): void {
     const nowMs = this.#nowMs()
-    this.#byKey.add(pair, nowMs)
+    if (pair !== undefined) this.#byKey.add(pair, nowMs)
     this.#byAddress.add(address, nowMs)
   }
 
-  /** Who was let in here once is not held up by those who guess at other keys behind the same address. It forgives nothing. */
-  #succeeded(pair: string): void {
-    if (this.#welcome.has(pair)) return
-    if (this.#welcome.size >= MAX_REMEMBERED) this.#welcome.clear()
+  /**
+   * Who was let in here once is not held up by those who guess at other keys behind the same address. It forgives nothing. Those are
+   * forgotten who have not come for the longest: many come once, with a token that is new each time.
+   */
+  #succeeded(pair: string | undefined): void {
+    if (pair === undefined) return
+    this.#welcome.delete(pair)
+    const [oldest] = this.#welcome.size >= MAX_REMEMBERED ? this.#welcome : []
+    if (oldest !== undefined) this.#welcome.delete(oldest)
     this.#welcome.add(pair)
   }
 }

@@ -268,7 +268,7 @@ function addressOf({ ip }: FastifyRequest): string {
 /** Credentials are looked at in here, so that they cannot be guessed at without end; see guess.ts. */
 export function guarded<T>(
   request: FastifyRequest,
-  claim: string,
+  claim: string | undefined,
   check: () => Promise<T>,
   isGuess: (found: T) => boolean = found => found === undefined,
 ): Promise<T> {

@@ -56,7 +56,7 @@ describe.skipIf(installed === undefined)('the directory', () => {
   /** What a process that was killed leaves: a node that says nothing any more. */
   const dead = async (id: string, put: readonly (readonly [string, string])[] = []) => {
     const facts = { id, address: 'gone', region: 'local', roles: ['stream'], connections: 0, capacity: 1, startedMs: 0, trafficMs: 0 }
-    await nodes.beat(facts, { put, removed: [] })
+    await nodes.beat(facts, { put, removed: [], anew: false })
   }
 
   it('has a node from its first heartbeat, with what it says of itself, until it stops', async () => {
@@ -72,7 +72,6 @@ describe.skipIf(installed === undefined)('the directory', () => {
     const project = freshProject()
     const staying = await startNode()
     await dead('killed', [[`${project}/cam`, `${Date.now()} 0 1 3`]])
-    await nodes.terminate('killed')
     expect(await listed()).toContain('killed')
     await is(project, 'cam', true)
     await until('the dead node is gone', async () => !(await listed()).includes('killed'), GONE_MS)
@@ -80,7 +79,19 @@ describe.skipIf(installed === undefined)('the directory', () => {
     expect(await listed()).toContain(staying.id)
     await until('nothing is left of it', async () => !(await keys()).includes('t:{~nodes}:presence:killed'), GONE_MS)
     expect(await server.redis.hexists('t:{~nodes}:records', 'killed')).toBe(0)
-    expect(await server.redis.sismember('t:{~nodes}:terminating', 'killed')).toBe(0)
+  })
+
+  it('sends nobody to a node again that was to end, though it was taken for dead meanwhile', async () => {
+    const staying = await startNode()
+    await dead('late')
+    await nodes.terminate('late')
+    const isEnding = async (id: string) => (await nodes.list()).nodes.find(node => node.id === id)?.terminating
+    expect([await isEnding('late'), await isEnding(staying.id)]).toEqual([true, false])
+    await until('it is forgotten', async () => (await server.redis.hexists('t:{~nodes}:records', 'late')) === 0, GONE_MS)
+    await dead('late')
+    expect(await isEnding('late')).toBe(true)
+    await nodes.leave('late')
+    expect(await server.redis.exists('t:{~nodes}:ending')).toBe(0)
   })
 
   it('has nothing in Redis when all nodes have stopped', async () => {
@@ -149,6 +160,21 @@ describe.skipIf(installed === undefined)('the directory', () => {
     await until('all are gone', async () => (await ours()) === 0, GONE_MS)
   })
 
+  it('says thousands of streams anew when Redis has lost them, and then no more; nor is left there what is gone', async () => {
+    const project = freshProject()
+    const { id, presence } = await startNode()
+    const leaves = Array.from({ length: 3000 }, (_, i) => presence.connected(project, `stream-${i}`))
+    const key = `t:{~nodes}:presence:${id}`
+    const has = (count: number) => until(`Redis has ${count}`, async () => (await server.redis.hlen(key)) === count, GONE_MS)
+    await has(3000)
+    await server.redis.del(key)
+    await has(3000)
+    await server.redis.hset(key, `${project}/ghost`, '1 0 1 0')
+    for (const leave of leaves.slice(1)) leave()
+    await has(1)
+    expect(Object.keys(await nodes.held(id))).toEqual([`${project}/stream-0`])
+  })
+
   it('clears everything until the next heartbeat, or what is idle, or what is connected until it connects again', async () => {
     const project = freshProject()
     const { id, presence } = await startNode()
@@ -174,6 +200,23 @@ describe.skipIf(installed === undefined)('the directory', () => {
     await until('the producer is known to have left', async () => !Object.hasOwn(await nodes.held(id), `${project}/cam`))
     presence.connected(project, 'cam')
     await is(project, 'cam', true)
+  })
+
+  it('loses nothing when two clear at the same time, and keeps no mark that nothing is left of', async () => {
+    const project = freshProject()
+    const { id, presence } = await startNode()
+    presence.connected(project, 'cam')
+    await is(project, 'cam', true)
+    const directory = new Directory(nodes)
+    await nodes.mark({ 'old idleMs': '1' }, {})
+    await Promise.all([directory.clear(new Set([project]), 'connected'), directory.clear(new Set([project]), 'all')])
+    const { nowMs } = await nodes.list()
+    await until('a heartbeat has come since', async () => (await nodes.list()).nodes.some(node => node.id === id && node.beatMs > nowMs))
+    expect(await found(project, 'cam')).toBeUndefined()
+    expect(Object.keys(await nodes.marks())).not.toContain('old idleMs')
+    const marks = await nodes.marks()
+    await nodes.mark({ [`${project} sinceMs`]: '1' }, { [`${project} idleMs`]: 'another' })
+    expect(await nodes.marks()).toEqual(marks)
   })
 
   it('asks Redis no more often than twice a second, whoever asks', async () => {

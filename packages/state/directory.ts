@@ -27,7 +27,7 @@ export type Snapshot = {
  */
 export type Clearing = 'idle' | 'all' | 'connected'
 
-/** Times until which entries are cleared. */
+/** Times until which entries are cleared: each stands for itself, so that of two who clear at the same time neither undoes the other's. */
 type Mark = { readonly idleMs: number; readonly beatMs: number; readonly sinceMs: number }
 type Held = { readonly node: Node; readonly present: Present }
 
@@ -36,6 +36,11 @@ const FRESH_MS = 500
 const SHARE = 10
 /** Streams that are looked at before others have their turn. */
 const AT_ONCE = 1000
+const KINDS: Readonly<Record<Clearing, readonly (keyof Mark)[]>> = {
+  idle: ['idleMs'],
+  all: ['idleMs', 'beatMs'],
+  connected: ['idleMs', 'sinceMs'],
+}
 const UNMARKED: Mark = { idleMs: 0, beatMs: 0, sinceMs: 0 }
 
 /** Never scans the keyspace: reads the nodes, and what each of them holds. Anybody may ask, so what was read is good for half a second. */
@@ -69,20 +74,14 @@ export class Directory {
   async clear(projects: ReadonlySet<string>, clearing: Clearing): Promise<number> {
     const { nowMs, nodes, streams } = await this.#read()
     const cleared = streams.filter(({ project, connected }) => projects.has(project) && !(connected && clearing === 'idle'))
-    const before = await this.#marks()
     const oldestMs = Math.min(...nodes.map(({ startedMs }) => startedMs))
     // Nothing that is there now was there when these were made.
-    const gone = [...before].filter(([, mark]) => Math.max(mark.idleMs, mark.beatMs, mark.sinceMs) < oldestMs).map(([project]) => project)
-    const marks = [...new Set(cleared.map(({ project }) => project))].map(project => {
-      const mark = before.get(project) ?? UNMARKED
-      const next = {
-        idleMs: nowMs,
-        beatMs: clearing === 'all' ? nowMs : mark.beatMs,
-        sinceMs: clearing === 'connected' ? nowMs : mark.sinceMs,
-      }
-      return [project, `${next.idleMs} ${next.beatMs} ${next.sinceMs}`] as const
-    })
-    await this.#nodes.mark(Object.fromEntries(marks), gone)
+    const gone = Object.entries(await this.#nodes.marks()).filter(([, ms]) => !(Number(ms) >= oldestMs))
+    const kinds = KINDS[clearing]
+    const marks = [...new Set(cleared.map(({ project }) => project))].flatMap(project =>
+      kinds.map(kind => [`${project} ${kind}`, String(nowMs)] as const),
+    )
+    await this.#nodes.mark(Object.fromEntries(marks), Object.fromEntries(gone))
     this.#latest = undefined
     return cleared.length
   }
@@ -123,13 +122,12 @@ export class Directory {
   }
 
   async #marks(): Promise<Map<string, Mark>> {
-    const marks = await this.#nodes.marks()
-    return new Map(
-      Object.entries(marks).map(([project, text]) => {
-        const [idleMs = 0, beatMs = 0, sinceMs = 0] = text.split(' ').map(Number)
-        return [project, { idleMs, beatMs, sinceMs }] as const
-      }),
-    )
+    const marks = new Map<string, Mark>()
+    for (const [field, ms] of Object.entries(await this.#nodes.marks())) {
+      const [project = '', kind = ''] = field.split(' ')
+      marks.set(project, { ...(marks.get(project) ?? UNMARKED), [kind]: Number(ms) })
+    }
+    return marks
   }
 }
 

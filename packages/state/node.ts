@@ -24,7 +24,12 @@ export type Node = NodeFacts & {
 }
 
 /** What changed of what a node holds, to go with its heartbeat. */
-export type Changes = { readonly put: readonly (readonly [field: string, text: string])[]; readonly removed: readonly string[] }
+export type Changes = {
+  readonly put: readonly (readonly [field: string, text: string])[]
+  readonly removed: readonly string[]
+  /** Redis forgets all that it had of the node before: the node says everything anew. */
+  readonly anew: boolean
+}
 
 export type Pulse = {
   readonly nowMs: number
@@ -44,12 +49,15 @@ export const DEFAULT_THRESHOLD = 60
 const DEAD_MS = 4000
 /** When all nodes die, nobody is left to remove what they held. */
 const HELD_MS = 30_000
+/** A node that is to end is remembered for so long when it says nothing: it may only have been late. */
+const TERMINATING_MS = 86_400_000
 
 /** "~" stands in no project's name, so these keys are no project's (log/key.ts). All in one Cluster slot. */
 const NODES = 't:{~nodes}:'
 const BEATS = `${NODES}beats`
 const RECORDS = `${NODES}records`
-const TERMINATING = `${NODES}terminating`
+/** Ids, which no two processes share, with the time of their latest heartbeat. */
+const TERMINATING = `${NODES}ending`
 const THRESHOLDS = `${NODES}thresholds`
 const CLEARED = `${NODES}cleared`
 
@@ -65,19 +73,21 @@ const FORGET = `
 local function forget(id)
   redis.call('ZREM', '${BEATS}', id)
   redis.call('HDEL', '${RECORDS}', id)
-  redis.call('SREM', '${TERMINATING}', id)
   redis.call('DEL', '${NODES}presence:' .. id)
 end`
 
-/** ARGV: id, record, number of fields to put, those with their texts, fields to remove. Forgets the dead on the way. */
+/** ARGV: id, record, whether all is said anew, number of fields to put, those with their texts, fields to remove. Forgets the dead on the way. */
 const BEAT = `${NOW}${FORGET}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', '${BEATS}', '-inf', now - ${DEAD_MS})) do
   if id ~= ARGV[1] then forget(id) end
 end
 redis.call('ZADD', '${BEATS}', now, ARGV[1])
 redis.call('HSET', '${RECORDS}', ARGV[1], ARGV[2])
-local last = 3 + 2 * tonumber(ARGV[3])
-for i = 4, last, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if redis.call('ZADD', '${TERMINATING}', 'XX', 'CH', now, ARGV[1]) == 1 then redis.call('PEXPIRE', '${TERMINATING}', ${TERMINATING_MS}) end
+redis.call('ZREMRANGEBYSCORE', '${TERMINATING}', '-inf', now - ${TERMINATING_MS})
+if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
+local last = 4 + 2 * tonumber(ARGV[4])
+for i = 5, last, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = last + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ${HELD_MS})
 local thresholds = redis.call('HMGET', '${THRESHOLDS}', 'origin', 'edge')
@@ -85,6 +95,7 @@ return {now, redis.call('HLEN', KEYS[1]), thresholds[1], thresholds[2]}`
 
 const LEAVE = `${FORGET}
 forget(ARGV[1])
+redis.call('ZREM', '${TERMINATING}', ARGV[1])
 return 1`
 
 /** Those alive: id, time of the heartbeat, record, whether terminating; and the time. */
@@ -95,19 +106,35 @@ for i = 1, #beats, 2 do
   reply[#reply + 1] = beats[i]
   reply[#reply + 1] = beats[i + 1]
   reply[#reply + 1] = redis.call('HGET', KEYS[1], beats[i])
-  reply[#reply + 1] = redis.call('SISMEMBER', '${TERMINATING}', beats[i])
+  reply[#reply + 1] = redis.call('ZSCORE', '${TERMINATING}', beats[i]) and 1 or 0
 end
 return reply`
 
-const TERMINATE = `
+const TERMINATE = `${NOW}
 if not redis.call('ZSCORE', '${BEATS}', ARGV[1]) then return 0 end
-return redis.call('SADD', KEYS[1], ARGV[1])`
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+return redis.call('PEXPIRE', KEYS[1], ${TERMINATING_MS})`
+
+/** ARGV: number of marks to remove, those with what they say, marks to set with their times. Nobody's later mark is lost. */
+const MARK = `
+local last = 1 + 2 * tonumber(ARGV[1])
+for i = 2, last, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+for i = last + 1, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+return 1`
+
+/** Fields with what they say. */
+export type Marks = Readonly<Record<string, string>>
 
 type Scripts = {
   telltaleNodeBeat(keys: 1, key: string, ...args: (string | number)[]): Promise<[number, number, string | null, string | null]>
   telltaleNodeLeave(keys: 1, key: string, id: string): Promise<number>
   telltaleNodeList(keys: 1, key: string): Promise<(string | number)[]>
   telltaleNodeTerminate(keys: 1, key: string, id: string): Promise<number>
+  telltaleNodeMark(keys: 1, key: string, ...args: (string | number)[]): Promise<number>
 }
 
 export class Nodes {
@@ -118,12 +145,13 @@ export class Nodes {
     redis.defineCommand('telltaleNodeLeave', { lua: LEAVE })
     redis.defineCommand('telltaleNodeList', { lua: LIST })
     redis.defineCommand('telltaleNodeTerminate', { lua: TERMINATE })
+    redis.defineCommand('telltaleNodeMark', { lua: MARK })
     this.#redis = redis as Redis & Scripts
   }
 
   /** Once a second, with at most some thousand changes. A node that was late, or forgotten, is there again with it. */
-  async beat(facts: NodeFacts, { put, removed }: Changes): Promise<Pulse> {
-    const args = [facts.id, JSON.stringify(facts), put.length, ...put.flat(), ...removed]
+  async beat(facts: NodeFacts, { put, removed, anew }: Changes): Promise<Pulse> {
+    const args = [facts.id, JSON.stringify(facts), anew ? 1 : 0, put.length, ...put.flat(), ...removed]
     const [nowMs, fields, origin, edge] = await this.#redis.telltaleNodeBeat(1, presenceKey(facts.id), ...args)
     return { nowMs, fields, thresholds: { origin: Number(origin ?? DEFAULT_THRESHOLD), edge: Number(edge ?? DEFAULT_THRESHOLD) } }
   }
@@ -149,7 +177,7 @@ export class Nodes {
     return this.#redis.hgetall(presenceKey(id))
   }
 
-  /** Nothing new is sent to it from now on, for as long as it lives. */
+  /** Nothing new is sent to it from now on, for as long as it lives, however late its heartbeats are. */
   async terminate(id: string): Promise<void> {
     await this.#redis.telltaleNodeTerminate(1, TERMINATING, id)
   }
@@ -162,14 +190,15 @@ export class Nodes {
     await this.#redis.hset(THRESHOLDS, kind, percent)
   }
 
-  /** Marks by project that entries were cleared; see directory.ts. */
-  async marks(): Promise<Readonly<Record<string, string>>> {
+  /** When entries were cleared; see directory.ts. */
+  async marks(): Promise<Marks> {
     return this.#redis.hgetall(CLEARED)
   }
 
-  async mark(marks: Readonly<Record<string, string>>, gone: readonly string[]): Promise<void> {
-    if (gone.length > 0) await this.#redis.hdel(CLEARED, ...gone)
-    if (Object.keys(marks).length > 0) await this.#redis.hset(CLEARED, marks)
+  /** Sets some, unless they are set to later, and removes others, unless they were set meanwhile. */
+  async mark(marks: Marks, gone: Marks): Promise<void> {
+    const removed = Object.entries(gone)
+    await this.#redis.telltaleNodeMark(1, CLEARED, removed.length, ...removed.flat(), ...Object.entries(marks).flat())
   }
 }
 

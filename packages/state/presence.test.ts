@@ -19,6 +19,7 @@ describe('presence', () => {
   /** What is said now, which Redis then has. */
   function say(): Record<string, string> {
     const changes = presence.take()
+    if (changes.anew) inRedis.clear()
     for (const [field] of changes.put) inRedis.add(field)
     for (const field of changes.removed) inRedis.delete(field)
     presence.kept(changes, inRedis.size, presence.nowMs())
@@ -71,8 +72,23 @@ describe('presence', () => {
     presence.lost(presence.take())
     expect(Object.keys(say())).toEqual(['p/a', 'p/b'])
     expect(say()).toEqual({})
-    expect(presence.kept({ put: [], removed: [] }, 1, presence.nowMs())).toBe(true)
+    expect(presence.kept({ put: [], removed: [], anew: false }, 1, presence.nowMs())).toBe(true)
     expect(presence.take().put).toHaveLength(2)
+  })
+
+  it.each(['lost everything', 'kept what is gone'])('comes to an end of thousands of streams when Redis has %s', how => {
+    const leaves = Array.from({ length: 3000 }, (_, i) => presence.connected('p', `stream-${i}`))
+    for (let beat = 0; beat < 3; beat++) say()
+    if (how === 'lost everything') inRedis.clear()
+    else {
+      inRedis.add('p/ghost')
+      for (const leave of leaves.splice(0, 2999)) leave()
+    }
+    for (let beat = 0; beat < 5; beat++) say()
+    expect([inRedis.size, say()]).toEqual([leaves.length, {}])
+    presence.kept({ put: [], removed: [], anew: false }, 0, presence.nowMs())
+    presence.lost(presence.take())
+    expect(presence.take().anew).toBe(true)
   })
 
   it('adds those whom somebody else counts, and forgets them when they are gone', () => {
@@ -93,7 +109,7 @@ describe('presence', () => {
   })
 
   it('goes by the clock of Redis', () => {
-    presence.kept({ put: [], removed: [] }, 0, START_MS + 1234)
+    presence.kept({ put: [], removed: [], anew: false }, 0, START_MS + 1234)
     expect(presence.nowMs()).toBe(START_MS + 1234)
   })
 })

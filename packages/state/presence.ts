@@ -37,6 +37,7 @@ export class Presence {
   readonly #entries = new Map<string, Entry>()
   readonly #written = new Set<string>()
   #dirty = new Set<string>()
+  #anew = false
   #offsetMs: number
   #trafficMs = 0
   #changed: () => void = () => {}
@@ -104,7 +105,9 @@ export class Presence {
       const entry = this.#entries.get(field)
       return entry ? [[field, format(entry)] as const] : []
     })
-    return { put, removed: fields.filter(field => !this.#entries.has(field)) }
+    const anew = this.#anew
+    this.#anew = false
+    return { put, removed: fields.filter(field => !this.#entries.has(field)), anew }
   }
 
   /** Redis has them, and says how much it has in all: all is said anew when that is not what was said. @returns whether there is more. */
@@ -113,13 +116,16 @@ export class Presence {
     for (const field of removed) this.#written.delete(field)
     this.#offsetMs = nowMs - performance.now()
     if (fields !== this.#written.size) {
+      // What Redis has, too much or too little, would differ again from what is counted from here on.
+      this.#anew = true
       this.#written.clear()
       this.#dirty = new Set(this.#entries.keys())
     }
-    return this.#dirty.size > 0
+    return this.#anew || this.#dirty.size > 0
   }
 
-  lost({ put, removed }: Changes): void {
+  lost({ put, removed, anew }: Changes): void {
+    this.#anew ||= anew
     for (const field of [...put.map(([name]) => name), ...removed]) this.#dirty.add(field)
   }
 

@@ -40,7 +40,6 @@ import { addMemberRoutes } from './member.ts'
 import { addMessageRoutes } from './message.ts'
 import { addOrganizationRoutes } from './organization.ts'
 import { addProjectRoutes } from './project.ts'
-import { Pulls } from './pull.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addSessionRoutes } from './session.ts'
@@ -77,7 +76,7 @@ export type ConsolePorts = {
   readonly labelMatch: LabelMatch
   readonly durable: DurableStreams
   readonly subscriptions: Subscriptions
-  readonly dispatch: Pick<Dispatch, 'join'>
+  readonly dispatch: Pick<Dispatch, 'join' | 'ack' | 'nack'>
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
@@ -105,7 +104,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addDurableStreamRoutes(app, ports)
   addMessageRoutes(app, ports)
   addSubscriptionRoutes(app, ports)
-  addConsumeRoutes(app, ports, new Pulls(ports))
+  addConsumeRoutes(app, ports)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
 }

@@ -1,21 +1,33 @@
 // Consuming a subscription over plain HTTP: pull, ack, nack.
-import { invalid } from '../../packages/core/failure.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
+import { type Caller, type Identity, requireRole } from '../../packages/identity/identity.ts'
+import type { Dispatch } from '../../packages/log/durable/dispatch.ts'
 import { parseMessageId } from '../../packages/log/durable/message.ts'
-import type { Ref, StreamRecord } from '../../packages/log/durable/stream.ts'
-import type { Subscription } from '../../packages/log/durable/subscription.ts'
+import type { StreamRecord } from '../../packages/log/durable/stream.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { Empty } from '../../packages/runtime/schema.ts'
 import { messageToJson } from './message.ts'
-import type { Pulls } from './pull.ts'
+import { Pulls } from './pull.ts'
+import { DEFAULT_LEASE_MS } from './puller.ts'
 import type { StreamPorts } from './stream.ts'
 import { AckBody, NackBody, OneSubscription, PullAnswer, PullBody, tags } from './streamschema.ts'
 import { ONE_SUBSCRIPTION } from './subscription.ts'
 
-const MOST = 10
-const LEASE_MS = 30_000
+export type ConsumePorts = StreamPorts & {
+  readonly identity: Pick<Identity, 'watch' | 'renew'>
+  readonly dispatch: Pick<Dispatch, 'join' | 'ack' | 'nack'>
+}
 
-export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls): void {
-  app.addHook('preClose', async () => pulls.stop())
+const MOST = 10
+
+export function addConsumeRoutes(app: HttpApp, ports: ConsumePorts): void {
+  const pulls = new Pulls(ports)
+  app.addHook('preClose', () => pulls.stop())
+  addPulling(app, ports, pulls)
+  addAcking(app, ports)
+}
+
+function addPulling(app: HttpApp, { durable, subscriptions, identity }: ConsumePorts, pulls: Pulls): void {
   app.post(
     verb(ONE_SUBSCRIPTION, 'pull'),
     {
@@ -31,18 +43,30 @@ export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls)
     },
     async (request, reply) => {
       const { project, stream, subscription } = request.params
-      callerIn(request, project, 'developer')
-      const found = await find(ports, project, stream, subscription)
+      const caller = callerIn(request, project, 'developer')
+      const ref = { project, record: await durable.get(project, stream) }
+      const known = await subscriptions.get(ref, subscription)
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
-      const { maxMessages: most = MOST, waitMs = 0, leaseMs = LEASE_MS } = request.body
-      const deliveries = await pulls.pull(found.ref, found.subscription, { most, waitMs, leaseMs, gone: gone.signal })
-      const { record } = found.ref
+      const check = () => checkStill(identity, caller, project)
+      // Of rights that are less now but enough the caller is answered that there is nothing, and asks again.
+      const ended = () =>
+        void check().then(
+          () => gone.abort(),
+          (failure: unknown) => gone.abort(failure),
+        )
+      const unwatch = identity.watch(caller, ended, project)
+      const { maxMessages: most = MOST, waitMs = 0, leaseMs = DEFAULT_LEASE_MS } = request.body
+      const options = { most, waitMs, leaseMs, gone: gone.signal, check }
+      const deliveries = await pulls.pull(caller.keyId, ref, known, options).finally(unwatch)
       return {
-        messages: deliveries.map(({ message, redeliveries }) => ({ ...messageToJson(record, message), redeliveryCount: redeliveries })),
+        messages: deliveries.map(({ message, redeliveries }) => ({ ...messageToJson(ref.record, message), redeliveryCount: redeliveries })),
       }
     },
   )
+}
+
+function addAcking(app: HttpApp, { durable, dispatch }: ConsumePorts): void {
   app.post(
     verb(ONE_SUBSCRIPTION, 'ack'),
     {
@@ -59,8 +83,8 @@ export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls)
     async request => {
       const { project, stream, subscription } = request.params
       callerIn(request, project, 'developer')
-      const { ref, subscription: known } = await find(ports, project, stream, subscription)
-      await pulls.ack(ref, known, seqsOf(ref.record, request.body.messageIds))
+      const ref = { project, record: await durable.get(project, stream) }
+      await dispatch.ack(ref, subscription, seqsOf(ref.record, request.body.messageIds))
       return {}
     },
   )
@@ -80,22 +104,18 @@ export function addConsumeRoutes(app: HttpApp, ports: StreamPorts, pulls: Pulls)
     async request => {
       const { project, stream, subscription } = request.params
       callerIn(request, project, 'developer')
-      const { ref, subscription: known } = await find(ports, project, stream, subscription)
-      await pulls.nack(ref, known, seqsOf(ref.record, request.body.messageIds), request.body.delayMs ?? 0)
+      const ref = { project, record: await durable.get(project, stream) }
+      await dispatch.nack(ref, subscription, seqsOf(ref.record, request.body.messageIds), request.body.delayMs ?? 0)
       return {}
     },
   )
 }
 
-async function find(
-  { durable, subscriptions }: StreamPorts,
-  project: string,
-  stream: string,
-  name: string,
-): Promise<{ ref: Ref; subscription: Subscription }> {
-  const ref = { project, record: await durable.get(project, stream) }
-  const subscription = await subscriptions.get(ref, name)
-  return { ref, subscription }
+/** @throws Failure when the caller may not pull any more. */
+async function checkStill(identity: ConsumePorts['identity'], caller: Caller, project: string): Promise<void> {
+  const now = await identity.renew(caller)
+  if (!now) throw new Failure('unauthenticated', 'the credentials do not hold any more')
+  requireRole(now, project, 'developer')
 }
 
 function seqsOf(record: StreamRecord, ids: readonly string[]): number[] {

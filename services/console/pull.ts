@@ -1,207 +1,78 @@
-// Subscriptions for programs that can only ask: a consumer of ours takes messages from the dispatcher and hands them to whoever pulls.
-// What is pulled is on lease: not acked in time, it is delivered again. All processes may pull from one subscription, and ack by any.
+// Subscriptions for programs that can only ask. What is pulled is on lease: not acked in time, it is delivered again. All processes may
+// pull from one subscription, and ack by any: a process is a consumer while somebody pulls (puller.ts), and what was pulled stays pulled.
 import { Failure } from '../../packages/core/failure.ts'
-import type { Consumer, Delivery, Dispatch } from '../../packages/log/durable/dispatch.ts'
+import type { Delivery } from '../../packages/log/durable/dispatch.ts'
 import type { Ref } from '../../packages/log/durable/stream.ts'
-import type { Subscription, Subscriptions } from '../../packages/log/durable/subscription.ts'
+import type { Subscription } from '../../packages/log/durable/subscription.ts'
+import { Puller, type PullerPorts, type PullOptions } from './puller.ts'
 
-export type PullPorts = { readonly dispatch: Pick<Dispatch, 'join'>; readonly subscriptions: Pick<Subscriptions, 'stats'> }
-export type PullOptions = { readonly most: number; readonly waitMs: number; readonly leaseMs: number; readonly gone: AbortSignal }
-
-const DEFAULT_LEASE_MS = 30_000
-/** Unacked by all who pull here with the same lease. */
-const WINDOW = 10_000
-const MAX_PULLERS = 1000
-/** Even who does not want to wait waits for the way to Redis and back. */
-const LEAST_WAIT_MS = 250
-/** For more to come behind the first. */
-const GATHER_MS = 10
-/** How much of its lease a message may have waited for somebody to pull it. */
-const STALE_SHARE = 0.5
+/** Each waits with a connection, and for up to a thousand messages. */
+const MAX_PULLS_PER_KEY = 500
+const MAX_PULLERS_PER_PROJECT = 1000
+const STOP_MS = 1000
 
 export class Pulls {
-  readonly #ports: PullPorts
+  readonly #ports: PullerPorts
   readonly #pullers = new Map<string, Puller>()
+  readonly #perProject = new Counts()
+  readonly #perKey = new Counts()
 
-  constructor(ports: PullPorts) {
+  constructor(ports: PullerPorts) {
     this.#ports = ports
   }
 
-  /** Resolves when there is something, or when the wait is over, with what there is. */
-  pull(stream: Ref, subscription: Subscription, options: PullOptions): Promise<readonly Delivery[]> {
-    return this.#puller(stream, subscription, options.leaseMs).pull(options)
+  /** Resolves when there is something, or when the wait is over, with what there is. @throws Failure `too_many`. */
+  async pull(keyId: string, stream: Ref, subscription: Subscription, options: PullOptions): Promise<readonly Delivery[]> {
+    if (this.#perKey.of(keyId) >= MAX_PULLS_PER_KEY)
+      throw new Failure('too_many', `at most ${MAX_PULLS_PER_KEY} pulls of one key at the same time`, { retryAfterMs: 1000 })
+    this.#perKey.change(keyId, 1)
+    try {
+      return await this.#puller(stream, subscription).pull(options)
+    } finally {
+      this.#perKey.change(keyId, -1)
+    }
   }
 
-  async ack(stream: Ref, subscription: Subscription, seqs: readonly number[]): Promise<void> {
-    const consumer = await this.#any(stream, subscription).consumer()
-    consumer.ack(seqs)
-    await consumer.settled()
+  /** Whoever waits is answered. Resolves when nothing waits on lease here any more; while Redis is away that is not waited for. */
+  async stop(): Promise<void> {
+    const stopped = Promise.all([...this.#pullers.values()].map(puller => puller.stop()))
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise(resolve => {
+      timer = setTimeout(resolve, STOP_MS)
+    })
+    await Promise.race([stopped, late])
+    clearTimeout(timer)
   }
 
-  async nack(stream: Ref, subscription: Subscription, seqs: readonly number[], delayMs: number): Promise<void> {
-    const consumer = await this.#any(stream, subscription).consumer()
-    consumer.nack(seqs, delayMs)
-    await consumer.settled()
-  }
-
-  /** Whoever waits is answered. */
-  stop(): void {
-    for (const puller of this.#pullers.values()) puller.stop()
-    this.#pullers.clear()
-  }
-
-  /** Who acks may have pulled from another process, or with another lease. */
-  #any(stream: Ref, subscription: Subscription): Puller {
-    const prefix = keyOf(stream, subscription)
-    for (const [key, puller] of this.#pullers) if (key.startsWith(prefix)) return puller
-    return this.#puller(stream, subscription, DEFAULT_LEASE_MS)
-  }
-
-  #puller(stream: Ref, subscription: Subscription, leaseMs: number): Puller {
-    const key = `${keyOf(stream, subscription)}${leaseMs}`
+  #puller(stream: Ref, subscription: Subscription): Puller {
+    const { project, record } = stream
+    const key = `${project} ${record.uid} ${subscription.uid}`
     const known = this.#pullers.get(key)
     if (known) return known
-    if (this.#pullers.size >= MAX_PULLERS)
-      throw new Failure('unavailable', 'too many subscriptions are pulled from at the same time', { retryAfterMs: 10_000 })
-    const puller = new Puller(this.#ports, stream, subscription, leaseMs, () => {
-      if (this.#pullers.get(key) === puller) this.#pullers.delete(key)
+    if (this.#perProject.of(project) >= MAX_PULLERS_PER_PROJECT)
+      throw new Failure('too_many', `at most ${MAX_PULLERS_PER_PROJECT} subscriptions of one project are pulled from at the same time`, {
+        retryAfterMs: 1000,
+      })
+    const puller = new Puller(this.#ports, stream, subscription, () => {
+      if (this.#pullers.delete(key)) this.#perProject.change(project, -1)
     })
     this.#pullers.set(key, puller)
+    this.#perProject.change(project, 1)
     return puller
   }
 }
 
-function keyOf({ project, record }: Ref, { uid }: Subscription): string {
-  return `${project} ${record.uid} ${uid} `
-}
+/** How many there are by name. */
+class Counts {
+  readonly #counts = new Map<string, number>()
 
-type Waiter = { readonly most: number; readonly found: Delivery[]; finish(failure?: Failure): void }
-type Ready = { readonly delivery: Delivery; readonly untilMs: number }
-
-/** One consumer, and those who wait for its messages in the order in which they came. */
-class Puller {
-  readonly #consumer: Promise<Consumer>
-  readonly #leaseMs: number
-  readonly #ended: () => void
-  #waiting: Waiter[] = []
-  /** Came when nobody waited any more. */
-  #ready: Ready[] = []
-  /** Permitted, and not come; below 0 when more were on their way than are permitted now. */
-  #permits = 0
-  #idle: NodeJS.Timeout
-  #stopped = false
-  #leave = () => {}
-
-  constructor(ports: PullPorts, stream: Ref, { name }: Subscription, leaseMs: number, ended: () => void) {
-    this.#leaseMs = leaseMs
-    this.#ended = ended
-    this.#consumer = this.#join(ports, stream, name)
-    this.#consumer.then(
-      consumer => this.#joined(consumer),
-      // Who asked for the consumer is told.
-      (failure: Failure) => this.stop(failure),
-    )
-    this.#idle = this.#leaveWhenIdle()
+  of(name: string): number {
+    return this.#counts.get(name) ?? 0
   }
 
-  /** The type is that of the consumers it has, or had last. */
-  async #join({ dispatch, subscriptions }: PullPorts, stream: Ref, subscription: string): Promise<Consumer> {
-    const { type } = await subscriptions.stats(stream, subscription)
-    const options = { subscription, type, name: 'pull', window: WINDOW, pull: true, ackTimeoutMs: this.#leaseMs }
-    return dispatch.join(stream, options, {
-      receive: deliveries => this.#receive(deliveries),
-      ended: failure => this.stop(failure),
-    })
-  }
-
-  consumer(): Promise<Consumer> {
-    this.#busy()
-    return this.#consumer
-  }
-
-  async pull({ most, waitMs, gone }: PullOptions): Promise<readonly Delivery[]> {
-    const consumer = await this.consumer()
-    if (this.#stopped) throw new Failure('unavailable', 'what was pulled from has ended: try again', { retryAfterMs: 0 })
-    if (gone.aborted) return []
-    const nowMs = performance.now()
-    const ready = this.#ready.splice(0, most).filter(({ untilMs }) => untilMs > nowMs)
-    if (ready.length > 0) return ready.map(({ delivery }) => delivery)
-    return new Promise((resolve, reject) => {
-      const wait = setTimeout(() => waiter.finish(), Math.max(waitMs, LEAST_WAIT_MS))
-      const waiter: Waiter = {
-        most,
-        found: [],
-        finish: failure => {
-          if (!this.#waiting.includes(waiter)) return
-          clearTimeout(wait)
-          this.#waiting = this.#waiting.filter(other => other !== waiter)
-          this.#permit(consumer)
-          this.#busy()
-          if (failure) reject(failure)
-          else resolve(waiter.found)
-        },
-      }
-      gone.addEventListener('abort', () => this.#left(consumer, waiter), { once: true })
-      this.#waiting.push(waiter)
-      this.#permit(consumer)
-    })
-  }
-
-  /** As many as are waited for, no more: what nobody waits for is for other processes. */
-  #permit(consumer: Consumer): void {
-    const wanted = this.#waiting.reduce((sum, { most, found }) => sum + most - found.length, 0)
-    if (wanted !== this.#permits) consumer.permit(wanted - this.#permits)
-    this.#permits = wanted
-  }
-
-  /** Whoever hung up gets nothing: others do, at once. */
-  #left(consumer: Consumer, waiter: Waiter): void {
-    if (!this.#waiting.includes(waiter)) return
-    const seqs = waiter.found.splice(0).map(({ message }) => message.seq)
-    if (seqs.length > 0) consumer.nack(seqs, 0)
-    waiter.finish()
-  }
-
-  #receive(deliveries: readonly Delivery[]): void {
-    this.#permits -= deliveries.length
-    let at = 0
-    for (const waiter of this.#waiting) {
-      const some = deliveries.slice(at, at + waiter.most - waiter.found.length)
-      if (some.length === 0) continue
-      at += some.length
-      if (waiter.found.length === 0) setTimeout(() => waiter.finish(), GATHER_MS)
-      waiter.found.push(...some)
-    }
-    const untilMs = performance.now() + this.#leaseMs * STALE_SHARE
-    this.#ready.push(...deliveries.slice(at).map(delivery => ({ delivery, untilMs })))
-    for (const waiter of this.#waiting) if (waiter.found.length === waiter.most) waiter.finish()
-  }
-
-  #busy(): void {
-    clearTimeout(this.#idle)
-    if (this.#stopped) return
-    this.#idle = this.#leaveWhenIdle()
-  }
-
-  /** What it has unacked goes back to the queue when it leaves: not before the last lease is over. */
-  #leaveWhenIdle(): NodeJS.Timeout {
-    return setTimeout(() => {
-      if (this.#waiting.length > 0) this.#busy()
-      else this.stop()
-    }, this.#leaseMs + 1000).unref()
-  }
-
-  #joined(consumer: Consumer): void {
-    if (this.#stopped) void consumer.leave()
-    else this.#leave = () => void consumer.leave()
-  }
-
-  /** With a failure: it has been ended by the dispatcher. */
-  stop(failure?: Failure): void {
-    this.#stopped = true
-    this.#ended()
-    for (const waiter of this.#waiting) waiter.finish(failure)
-    clearTimeout(this.#idle)
-    if (!failure) this.#leave()
+  change(name: string, by: 1 | -1): void {
+    const count = this.of(name) + by
+    if (count > 0) this.#counts.set(name, count)
+    else this.#counts.delete(name)
   }
 }

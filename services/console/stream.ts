@@ -1,15 +1,16 @@
 // Durable streams: made, changed, looked at and removed by people and their programs. Their messages are in message.ts.
-import { type Static, Type } from 'typebox'
+import type { Static } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { formatDuration, parseDuration } from '../../packages/core/time.ts'
+import type { StreamSummary } from '../../packages/log/durable/statistic.ts'
 import type { DurableStreams, Ref, Retention, StreamRecord, StreamSettings } from '../../packages/log/durable/stream.ts'
-import { DEFAULT_RETENTION } from '../../packages/log/durable/stream.ts'
+import { DEFAULT_RETENTION, missing } from '../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
-import { pageIn } from '../../packages/runtime/page.ts'
-import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
+import { encodeToken, pageIn } from '../../packages/runtime/page.ts'
+import { Empty, listOf } from '../../packages/runtime/schema.ts'
 import { masked, UpdateMask } from './mask.ts'
-import { FIELDS, Force, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, tags } from './streamschema.ts'
+import { FIELDS, Force, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, StreamsQuery, tags } from './streamschema.ts'
 
 export type StreamPorts = { readonly durable: DurableStreams; readonly subscriptions: Subscriptions }
 
@@ -33,16 +34,14 @@ function addReading(app: HttpApp, ports: StreamPorts): void {
         summary: 'Lists durable streams, with statistics',
         tags,
         params: InProject,
-        querystring: Type.Object(PageQuery),
+        querystring: StreamsQuery,
         response: { 200: listOf('streams', StreamAnswer) },
       },
     },
     async request => {
       const { project } = request.params
       callerIn(request, project)
-      const { page, nextPageToken } = pageIn(await durable.list(project), ({ name }) => name, request.query)
-      const streams = await Promise.all(page.map(record => toJson(ports, { project, record }).catch(unlessRemoved)))
-      return { streams: streams.filter(stream => stream !== undefined), nextPageToken }
+      return listStreams(ports, project, request.query)
     },
   )
   app.get(
@@ -59,7 +58,7 @@ function addReading(app: HttpApp, ports: StreamPorts): void {
     async request => {
       const { project, stream } = request.params
       callerIn(request, project)
-      return toJson(ports, { project, record: await durable.get(project, stream) })
+      return present(ports, { project, record: await durable.get(project, stream) })
     },
   )
 }
@@ -82,7 +81,7 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
       const { project } = request.params
       callerIn(request, project, 'developer')
       const { name, ...settings } = request.body
-      return toJson(ports, { project, record: await durable.create(project, name, settingsOf(settings, DEFAULT_RETENTION)) })
+      return present(ports, { project, record: await durable.create(project, name, settingsOf(settings, DEFAULT_RETENTION)) })
     },
   )
   app.put(
@@ -102,7 +101,7 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
       callerIn(request, project, 'developer')
       const settings = { ...NO_SETTINGS, ...settingsOf(request.body, DEFAULT_RETENTION) }
       await durable.ensure(project, stream, settings)
-      return toJson(ports, { project, record: await durable.update(project, stream, settings) })
+      return present(ports, { project, record: await durable.update(project, stream, settings) })
     },
   )
   app.patch(
@@ -122,8 +121,8 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
       const { project, stream } = request.params
       callerIn(request, project, 'developer')
       const body = masked(request.query.updateMask, request.body, FIELDS)
-      const { retention } = await durable.get(project, stream)
-      return toJson(ports, { project, record: await durable.update(project, stream, settingsOf(body, retention)) })
+      const record = await durable.update(project, stream, ({ retention }) => settingsOf(body, retention))
+      return present(ports, { project, record })
     },
   )
   app.delete(
@@ -149,9 +148,8 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
 }
 
 async function checkUnused({ subscriptions }: StreamPorts, stream: Ref): Promise<void> {
-  const all = await subscriptions.listOfClients(stream)
-  const found = await Promise.all(all.map(({ name }) => subscriptions.stats(stream, name).catch(unlessRemoved)))
-  const used = found.find(stats => stats && stats.consumers.length > 0)
+  const names = (await subscriptions.listOfClients(stream)).map(({ name }) => name)
+  const used = (await subscriptions.statsOf(stream, names)).find(({ consumers }) => consumers.length > 0)
   if (!used) return
   const message = `stream ${stream.record.name} has consumers, of subscription ${used.name}: close them, or ask with force=true`
   throw new Failure('conflict', message, { field: 'consumers' })
@@ -175,11 +173,6 @@ function retentionOf({ maxAge, maxBytes, untilAcked }: NonNullable<Body['retenti
   return { maxAgeMs, maxBytes: maxBytes ?? before.maxBytes, untilAcked: untilAcked ?? before.untilAcked }
 }
 
-/** A list is not spoilt by what was removed while it was made. */
-export function unlessRemoved(error: unknown): undefined {
-  if (!(error instanceof Failure) || error.code !== 'not_found') throw error
-}
-
 export function resourceOf(project: string, { name }: StreamRecord): string {
   return `projects/${project}/streams/${encodeURIComponent(name)}`
 }
@@ -193,9 +186,25 @@ export function timeOf(ms: number): string {
   return new Date(ms).toISOString()
 }
 
-async function toJson(ports: StreamPorts, stream: Ref): Promise<Static<typeof StreamAnswer>> {
-  const { record, project } = stream
-  const [stats, subscriptions] = await Promise.all([ports.durable.stats(stream), statsOfSubscriptions(ports, stream)])
+/** A page ends early where the subscriptions of its streams are many. What is removed meanwhile is left out. */
+async function listStreams({ durable, subscriptions }: StreamPorts, project: string, { query, ...request }: Static<typeof StreamsQuery>) {
+  const words = (query ?? '').toLowerCase().split(/\s+/)
+  const names = (await durable.streamNames(project)).filter(name => words.every(word => name.toLowerCase().includes(word)))
+  const asked = pageIn(names, name => name, request)
+  const refs = (await durable.records(project, asked.page)).map(record => ({ project, record }))
+  const summaries = await subscriptions.summaries(refs)
+  const streams = summaries.flatMap((summary, i) => (summary ? [toJson(refs[i] as Ref, summary)] : []))
+  const next = summaries.length < refs.length ? refs[summaries.length - 1] : undefined
+  return { streams, nextPageToken: next ? encodeToken(next.record.name) : asked.nextPageToken }
+}
+
+async function present({ subscriptions }: StreamPorts, stream: Ref): Promise<Static<typeof StreamAnswer>> {
+  const [summary] = await subscriptions.summaries([stream])
+  if (!summary) throw missing(stream.record.name)
+  return toJson(stream, summary)
+}
+
+function toJson({ project, record }: Ref, summary: StreamSummary): Static<typeof StreamAnswer> {
   return {
     name: record.name,
     resource: resourceOf(project, record),
@@ -208,31 +217,21 @@ async function toJson(ports: StreamPorts, stream: Ref): Promise<Static<typeof St
     },
     schema: record.schema ?? null,
     decoder: record.decoder ?? null,
-    owner: stats.owner ?? null,
+    owner: summary.owner ?? null,
     stats: {
-      messageCount: stats.messages,
-      bytes: stats.bytes,
-      appendedCount: stats.lastSeq,
-      firstSeq: stats.firstSeq,
-      lastSeq: stats.lastSeq,
-      oldestTime: stats.oldestMs === undefined ? null : timeOf(stats.oldestMs),
-      messagesPerSecond: rounded(stats.rateIn),
-      bytesPerSecond: rounded(stats.byteRateIn),
-      ...subscriptions,
+      messageCount: summary.messages,
+      bytes: summary.bytes,
+      appendedCount: summary.lastSeq,
+      firstSeq: summary.firstSeq,
+      lastSeq: summary.lastSeq,
+      oldestTime: summary.oldestMs === undefined ? null : timeOf(summary.oldestMs),
+      messagesPerSecond: rounded(summary.rateIn),
+      bytesPerSecond: rounded(summary.byteRateIn),
+      deliveredPerSecond: rounded(summary.rateOut),
+      subscriptionCount: summary.subscriptions,
+      consumerCount: summary.consumers,
+      backlogCount: summary.backlog,
+      backlogAgeMs: summary.backlogAgeMs,
     },
-  }
-}
-
-async function statsOfSubscriptions({ subscriptions }: StreamPorts, stream: Ref) {
-  const all = await subscriptions.list(stream)
-  const found = await Promise.all(all.map(({ name }) => subscriptions.stats(stream, name).catch(unlessRemoved)))
-  const each = found.filter(stats => stats !== undefined)
-  const sum = (of: (stats: (typeof each)[number]) => number) => each.reduce((total, stats) => total + of(stats), 0)
-  return {
-    deliveredPerSecond: rounded(sum(({ rateOut }) => rateOut)),
-    subscriptionCount: each.length,
-    consumerCount: sum(({ consumers }) => consumers.length),
-    backlogCount: Math.max(0, ...each.map(({ backlog }) => backlog)),
-    backlogAgeMs: Math.max(0, ...each.map(({ backlogAgeMs }) => backlogAgeMs)),
   }
 }

@@ -64,6 +64,10 @@ export const NewStreamBody = Type.Object(
   { additionalProperties: false, examples: [{ name: STREAM, ...SETTINGS }] },
 )
 export const StreamBody = Type.Object(Settings, { additionalProperties: false, examples: [SETTINGS] })
+export const StreamsQuery = Type.Object({
+  query: Type.Optional(Type.String({ maxLength: 200, description: 'words, all of which the name has to have', examples: ['plant'] })),
+  ...PageQuery,
+})
 /** What a mask may name. */
 export const FIELDS = [...Object.keys(Settings), ...Object.keys(RetentionFields).map(name => `retention.${name}`)]
 

@@ -7,7 +7,7 @@ import type { SubscriptionStats } from '../../packages/log/durable/subscription.
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
-import { ONE_STREAM, resourceOf, rounded, type StreamPorts, unlessRemoved } from './stream.ts'
+import { ONE_STREAM, resourceOf, rounded, type StreamPorts } from './stream.ts'
 import { Force, NewSubscriptionBody, OneStream, OneSubscription, ResetBody, SubscriptionAnswer, tags } from './streamschema.ts'
 
 const SUBSCRIPTIONS = `${ONE_STREAM}/subscriptions`
@@ -36,9 +36,8 @@ function addReading(app: HttpApp, { durable, subscriptions }: StreamPorts): void
       const { project, stream } = request.params
       callerIn(request, project)
       const ref = { project, record: await durable.get(project, stream) }
-      const { page, nextPageToken } = pageIn(await subscriptions.list(ref), ({ name }) => name, request.query)
-      const found = await Promise.all(page.map(({ name }) => subscriptions.stats(ref, name).catch(unlessRemoved)))
-      return { subscriptions: found.flatMap(stats => (stats ? [toJson(ref, stats)] : [])), nextPageToken }
+      const { page, nextPageToken } = pageIn(await subscriptions.names(ref), name => name, request.query)
+      return { subscriptions: (await subscriptions.statsOf(ref, page)).map(stats => toJson(ref, stats)), nextPageToken }
     },
   )
   app.get(

@@ -51,6 +51,19 @@ describe('accepting', () => {
     expect(seen).toMatchObject({ registered: [['a:temperature', 'b:temperature']], woken: ['p/judge', 'p/store'], counts: [[3, 0]] })
   })
 
+  it('appends what is begun as one, with what came before if there is room', async () => {
+    const { accept, appended } = logOf()
+    const add = (count: number, frame = '{}') => {
+      accept.begin('p', count, count * frame.length)
+      for (let i = 0; i < count; i++) accept.add(event('a', frame), `${Math.random()}`, true, () => {})
+    }
+    for (const count of [3, 497, 3, 498]) add(count)
+    expect(appended.map(({ batch }) => batch.keys.length)).toEqual([500, 3])
+    add(17, 'x'.repeat(60_000))
+    expect(appended.map(({ batch }) => batch.keys.length)).toEqual([500, 3, 498])
+    await appendedBy(appended, 4)
+  })
+
   it('appends a full batch at once, without waiting for the moment to end', () => {
     const { accept, appended } = logOf()
     for (let i = 0; i < 1100; i++) accept.add(event('a'), `${i}`, true, () => {})

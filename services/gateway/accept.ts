@@ -21,8 +21,9 @@ export type AcceptPorts = {
 }
 
 const TICK_MS = 1
-const MAX_EVENTS = 500
-const MAX_BYTES = 1024 * 1024
+/** What a batch takes. */
+export const MAX_EVENTS = 500
+export const MAX_BYTES = 1024 * 1024
 /** Beyond this the sender is told to wait (P6). */
 const MAX_WAITING = 100_000
 const MAX_KNOWN_DEVICES = 1_000_000
@@ -82,6 +83,12 @@ export class Accept {
     this.#register(event, batch)
     if (batch.frames.length >= MAX_EVENTS || batch.bytes >= MAX_BYTES) this.#flush(event.project, batch)
     else this.#timer ??= setTimeout(() => this.#flushAll(), TICK_MS)
+  }
+
+  /** So many events are added to this project in the same tick: they are appended whole or not at all, unless they are more than a batch takes. */
+  begin(project: string, events: number, bytes: number): void {
+    const batch = this.#open.get(project)
+    if (batch && (batch.frames.length + events > MAX_EVENTS || batch.bytes + bytes > MAX_BYTES)) this.#flush(project, batch)
   }
 
   /** Devices of these projects were removed: each is registered again with its next event. */

@@ -3,12 +3,14 @@
 import { isDecoder } from '../../packages/core/decoder.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { DECODER_SUBSCRIPTION } from '../../packages/core/stream.ts'
+import type { DecodedStream } from '../../packages/log/durable/decoded.ts'
 import type { Consumer, Dispatch } from '../../packages/log/durable/dispatch.ts'
 import type { DurableStreams, Ref } from '../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../packages/log/durable/subscription.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { IngestPorts } from './ingest.ts'
-import { Intake } from './intake.ts'
+import { Intake, Turns } from './intake.ts'
+import { Round } from './round.ts'
 
 export type DecodingPorts = {
   readonly ingest: IngestPorts
@@ -19,6 +21,8 @@ export type DecodingPorts = {
 }
 
 const LOOK_MS = 1000
+/** Each costs a question: with more streams it takes longer until a change is seen. */
+const MAX_LOOKS = 20
 /** Given to this process and not acked yet. */
 const WINDOW = 500
 
@@ -27,8 +31,10 @@ type Open = { readonly ref: Ref; readonly intake: Intake; readonly consumer: Con
 export class Decoding {
   readonly #ports: DecodingPorts
   readonly #open = new Map<string, Open>()
+  readonly #turns = new Turns()
   #timer: NodeJS.Timeout | undefined
-  #round: Promise<void> | undefined
+  readonly #round = new Round(MAX_LOOKS)
+  #looking: Promise<void> | undefined
   #stopped = false
 
   constructor(ports: DecodingPorts) {
@@ -37,7 +43,7 @@ export class Decoding {
 
   start(): void {
     this.#timer = setTimeout(() => {
-      this.#round = this.#look()
+      this.#looking = this.#look()
         .catch((error: Error) => this.#ports.logger.warn({ reason: error.message }, 'streams with a decoder not looked at'))
         .finally(() => {
           if (!this.#stopped) this.start()
@@ -49,13 +55,15 @@ export class Decoding {
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#timer)
-    await this.#round
+    await this.#looking
     await Promise.all([...this.#open.keys()].map(key => this.#close(key)))
   }
 
   async #look(): Promise<void> {
     const { streams, logger } = this.#ports
-    for (const { project, stream } of await streams.decoded()) {
+    const decoded = new Map((await streams.decoded()).map(one => [keyOf(one), one]))
+    for (const key of this.#round.next([...decoded.keys()])) {
+      const { project, stream } = decoded.get(key) as DecodedStream
       if (this.#stopped) return
       try {
         await this.#update(project, stream)
@@ -67,7 +75,7 @@ export class Decoding {
 
   async #update(project: string, stream: string): Promise<void> {
     const record = await this.#ports.streams.find(project, stream)
-    const key = `${project}\t${stream}`
+    const key = keyOf({ project, stream })
     const open = this.#open.get(key)
     if (open && (record?.uid !== open.ref.record.uid || record.decoder !== open.ref.record.decoder)) await this.#close(key)
     if (record?.decoder === undefined) await this.#forget(project, stream, record && { project, record })
@@ -87,10 +95,11 @@ export class Decoding {
 
   async #join(key: string, ref: Ref): Promise<void> {
     const { ingest, dispatch, logger } = this.#ports
-    const intake = new Intake(ingest, ref)
+    const intake = new Intake(ingest, ref, this.#turns)
     const ended = async (failure: Failure) => {
       logger.debug({ project: ref.project, stream: ref.record.name, reason: failure.message }, 'stream is no longer decoded here')
       this.#open.delete(key)
+      this.#round.forget(key)
       await intake.stop()
     }
     const receiver = { receive: intake.receive.bind(intake), ended: (failure: Failure) => void ended(failure) }
@@ -107,4 +116,8 @@ export class Decoding {
     await open.intake.stop()
     await open.consumer.leave()
   }
+}
+
+function keyOf({ project, stream }: DecodedStream): string {
+  return `${project}\t${stream}`
 }

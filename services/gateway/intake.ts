@@ -7,20 +7,40 @@ import type { Consumer, Delivery } from '../../packages/log/durable/dispatch.ts'
 import { formatMessageId, type Message } from '../../packages/log/durable/message.ts'
 import type { Ref } from '../../packages/log/durable/stream.ts'
 import { COPIER } from '../../packages/state/connector.ts'
+import { MAX_BYTES, MAX_EVENTS } from './accept.ts'
 import { DECODE } from './decode/decoder.ts'
 import type { Decoded } from './decode/json.ts'
-import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { type IngestPorts, ingest } from './ingest.ts'
 
 type ConsumerSide = Pick<Consumer, 'ack' | 'pause' | 'resume'>
 
+/** A message and what of it is still to be settled. */
+type Waiting = { readonly message: Message; decoded?: readonly Decoded[]; from: number }
+
+/** Some elements of one message. */
+type Part = { readonly waiting: Waiting; readonly elements: readonly Decoded[] }
+
 /** Beyond this no more is taken until it is in the log. */
-const MAX_BYTES = 8 * 1024 * 1024
+const MAX_QUEUED_BYTES = 8 * 1024 * 1024
+/** So much is decoded in one go. */
+const MAX_DECODED_BYTES = 256 * 1024
 const RETRY_MS = 1000
+
+/** Whoever shares it works in turn, one in each turn of the event loop, so that what else the process does goes on in between. */
+export class Turns {
+  #last = Promise.resolve()
+
+  next(): Promise<void> {
+    this.#last = this.#last.then(() => new Promise(resolve => setImmediate(resolve)))
+    return this.#last
+  }
+}
 
 export class Intake {
   readonly #ports: IngestPorts
   readonly #ref: Ref
-  #queue: Message[] = []
+  readonly #turns: Turns
+  readonly #queue: Waiting[] = []
   #bytes = 0
   #paused = false
   #consumer: ConsumerSide | undefined
@@ -28,9 +48,10 @@ export class Intake {
   #stopped = false
   #wake = () => {}
 
-  constructor(ports: IngestPorts, ref: Ref) {
+  constructor(ports: IngestPorts, ref: Ref, turns: Turns) {
     this.#ports = ports
     this.#ref = ref
+    this.#turns = turns
   }
 
   /** What came before waits for this. False when it has stopped since. */
@@ -42,7 +63,7 @@ export class Intake {
 
   receive(deliveries: readonly Delivery[]): void {
     for (const { message } of deliveries) {
-      this.#queue.push(message)
+      this.#queue.push({ message, from: 0 })
       this.#bytes += message.payload.length
     }
     this.#go()
@@ -58,7 +79,7 @@ export class Intake {
   #go(): void {
     const consumer = this.#consumer
     if (!consumer || this.#stopped) return
-    if (!this.#paused && this.#bytes > MAX_BYTES) {
+    if (!this.#paused && this.#bytes > MAX_QUEUED_BYTES) {
       this.#paused = true
       consumer.pause()
     }
@@ -70,19 +91,55 @@ export class Intake {
   }
 
   async #run(consumer: ConsumerSide): Promise<void> {
-    const batch = this.#queue
-    this.#queue = []
-    const failures = await Promise.all(batch.map(message => this.#take(message)))
-    consumer.ack(batch.filter((_, i) => !failures[i]).map(({ seq }) => seq))
-    const again = batch.filter((_, i) => failures[i])
-    this.#queue = [...again, ...this.#queue]
-    this.#bytes = this.#queue.reduce((sum, { payload }) => sum + payload.length, 0)
-    if (this.#paused && this.#bytes <= MAX_BYTES) {
+    while (this.#queue.length > 0 && !this.#stopped) {
+      await this.#turns.next()
+      const failure = await this.#settle(this.#slice())
+      this.#ackFront(consumer)
+      if (failure) await this.#pause(failure.retryAfterMs ?? RETRY_MS)
+    }
+  }
+
+  /** From the front, as much as the log takes as one: it is appended whole or not at all, so nothing overtakes what was refused. */
+  #slice(): Part[] {
+    const parts: Part[] = []
+    let [events, chars, bytes] = [0, 0, 0]
+    for (const waiting of this.#queue) {
+      if (bytes >= MAX_DECODED_BYTES || events === MAX_EVENTS) break
+      if (!waiting.decoded) bytes += waiting.message.payload.length
+      waiting.decoded ??= this.#decoded(waiting.message)
+      let to = waiting.from
+      for (; to < waiting.decoded.length && events < MAX_EVENTS; to++, events++) {
+        chars += lengthOf(waiting.decoded[to] as Decoded)
+        if (chars > MAX_BYTES && events > 0) break
+      }
+      parts.push({ waiting, elements: waiting.decoded.slice(waiting.from, to) })
+      if (to < waiting.decoded.length) break
+    }
+    return parts
+  }
+
+  /** Resolves when these are on disk, in the log or in the quarantine; with the failure when some must be tried again. */
+  async #settle(parts: readonly Part[]): Promise<Failure | undefined> {
+    const all = parts.flatMap(({ elements }) => elements)
+    this.#ports.accept.begin(
+      this.#ref.project,
+      all.length,
+      all.reduce((sum, one) => sum + lengthOf(one), 0),
+    )
+    const failures = await Promise.all(parts.map(part => this.#take(part)))
+    for (const [i, { waiting, elements }] of parts.entries()) if (!failures[i]) waiting.from += elements.length
+    return failures.find(one => one !== undefined)
+  }
+
+  #ackFront(consumer: ConsumerSide): void {
+    const open = this.#queue.findIndex(({ decoded, from }) => decoded === undefined || from < decoded.length)
+    const done = this.#queue.splice(0, open === -1 ? this.#queue.length : open)
+    if (done.length > 0) consumer.ack(done.map(({ message }) => message.seq))
+    this.#bytes -= done.reduce((sum, { message }) => sum + message.payload.length, 0)
+    if (this.#paused && this.#bytes <= MAX_QUEUED_BYTES) {
       this.#paused = false
       consumer.resume()
     }
-    const failure = failures.find(one => one !== undefined)
-    if (failure) await this.#pause(failure.retryAfterMs ?? RETRY_MS)
   }
 
   async #pause(ms: number): Promise<void> {
@@ -95,25 +152,34 @@ export class Intake {
     clearTimeout(timer)
   }
 
-  /** Resolves when it is on disk; with the failure when it must be tried again. */
-  #take(message: Message): Promise<Failure | undefined> {
+  /** It is an event already: whoever copies events into a stream that has a decoder gets no others of them, again and again. */
+  #decoded(message: Message): readonly Decoded[] {
+    if (message.producer === COPIER) return []
+    const decoded = decode(this.#ref, message, this.#identity(message))
+    return decoded instanceof Failure ? [{ failure: decoded, element: message.payload }] : decoded
+  }
+
+  #take({ waiting: { message, from: first }, elements }: Part): Promise<Failure | undefined> {
+    if (elements.length === 0) return Promise.resolve(undefined)
     const { project, record } = this.#ref
-    // It is an event already: whoever copies events into a stream that has a decoder gets no others of them, again and again.
-    if (message.producer === COPIER) return Promise.resolve(undefined)
-    const identity = `${record.uid}\t${message.seq}`
+    const identity = this.#identity(message)
     const from = {
       project,
       source: `stream ${record.name} message ${formatMessageId(record, message.seq)}`,
       keyId: '',
-      deliveryKey: (index: number) => contentKey(`${identity}\t${index}`),
+      deliveryKey: (index: number) => contentKey(`${identity}\t${first + index}`),
       mayRepeat: () => true,
     }
-    const decoded = decode(this.#ref, message, identity)
-    return new Promise(resolve => {
-      if (decoded instanceof Failure) setAside(this.#ports, project, [refusal(from, decoded, message.payload)], resolve)
-      else ingest(this.#ports, decoded, from, resolve)
-    })
+    return new Promise(resolve => ingest(this.#ports, elements, from, resolve))
   }
+
+  #identity({ seq }: Message): string {
+    return `${this.#ref.record.uid}\t${seq}`
+  }
+}
+
+function lengthOf(one: Decoded): number {
+  return 'event' in one ? one.event.frame.length : one.element.length
 }
 
 /** Ids and times are those of the message, so that the same message makes the same events again. */

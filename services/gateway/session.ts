@@ -1,5 +1,5 @@
 // One connection over MQTT that has proved who it is: its rights as they are now, and what is remembered between its packets.
-import { type Caller, covers, type Identity, type Role, roleIn } from '../../packages/identity/identity.ts'
+import { type Caller, covers, type Identity, ownProject, type Role, roleIn } from '../../packages/identity/identity.ts'
 import type { Place } from './decode/json.ts'
 import type { Deliveries } from './redelivery.ts'
 import { ingestPlace } from './topic.ts'
@@ -46,7 +46,7 @@ export class Session {
     this.#ports = ports
     this.deliveries = deliveries
     this.#caller = caller
-    this.#project = homeOf(caller)
+    this.#project = ownProject(caller) ?? ''
     this.#unwatch = this.#watch()
   }
 
@@ -82,7 +82,7 @@ export class Session {
 
   #adopt(now: Caller): void {
     this.#caller = now
-    this.#project = homeOf(now)
+    this.#project = ownProject(now) ?? ''
     this.#places.clear()
     if (this.#closed) return
     this.#unwatch()
@@ -92,10 +92,6 @@ export class Session {
   #watch(): () => void {
     return this.#ports.identity.watch(this.#caller, reason => this.#ports.ended(reason))
   }
-}
-
-function homeOf(caller: Caller): string {
-  return Object.keys(caller.roles)[0] ?? ''
 }
 
 function holdsAll(now: Caller, before: Caller): boolean {

@@ -2,6 +2,7 @@
 // is checked there, and a refusal is a plain answer in the dialect's shape.
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { setImmediate as soon } from 'node:timers/promises'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { Failure } from '../../packages/core/failure.ts'
 import type { HttpApp } from '../../packages/runtime/http.ts'
@@ -11,6 +12,8 @@ export type Upgrades = {
   wants(request: IncomingMessage): boolean
   /** @throws Failure `forbidden` (another site's page), `invalid`; the request is then answered as usual. */
   check(request: IncomingMessage, byCookie: boolean): void
+  /** Whether whoever asks has gone away meanwhile. */
+  isGone(request: IncomingMessage): Promise<boolean>
   /**
    * Answers 101. From here on the raw socket carries frames. A longer message closes it with 1009, as other breaches of RFC 6455 do with
    * the codes of theirs.
@@ -52,6 +55,12 @@ export function openUpgrades(app: HttpApp): Upgrades {
     check: (request, byCookie) => {
       checkHandshake(request)
       if (byCookie) checkOrigin(request)
+    },
+    isGone: async ({ socket }) => {
+      // Nobody reads it yet, so its end shows only to who looks.
+      socket.read(0)
+      await soon()
+      return socket.destroyed || !socket.readable
     },
     accept: (request, maxMessageBytes = MAX_MESSAGE_BYTES) => {
       const { socket, head, response } = waiting.get(request) as Waiting

@@ -1,4 +1,5 @@
 // Appending in groups: while one append of a stream is on its way to the disk, what comes meanwhile gathers and goes together.
+import { createHash } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { Failure, invalid } from '../../core/failure.ts'
 import { projectKey } from '../key.ts'
@@ -76,6 +77,11 @@ export class Appends {
       let at = 0
       for (const { messages, settle } of group) settle(messages.map(() => appended(reply, at++)))
     } catch (error) {
+      // What is wrong with one call is not the others' fault.
+      if (group.length > 1 && /\b(REUSED|NAMES)$/.test((error as Error).message)) {
+        for (const call of group) await this.#flush(ref, [call])
+        return
+      }
       const failure = refusalOf(ref, error as Error)
       for (const { settle } of group) settle(failure)
     }
@@ -109,10 +115,10 @@ function appendArgs(ref: Ref, group: readonly Pick<Call, 'messages' | 'tails'>[]
       const { payload, key = '', name = '', idempotencyKey = '' } = message
       if (name !== '' && !names.has(name)) names.set(name, names.size + 1)
       const tail = tails[i] as string
-      args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail))
+      args.push(tail, payload, key, name, names.get(name) ?? 0, idempotencyKey, bytesOf(message, tail), digestOf(message))
     }
   const parts = ['', 'log', 'ids', 'ids:old', 'names', 'dropped', ...[...names.keys()].map(name => `name:${name}`)]
-  return { keys: parts.map(part => streamKey(ref, part)), args: [owner, IDS_REMEMBERED, args.length / 7, ...args] }
+  return { keys: parts.map(part => streamKey(ref, part)), args: [owner, IDS_REMEMBERED, args.length / 8, ...args] }
 }
 
 /** Those at the front that have the same owner, as many as go well in one step. */
@@ -127,6 +133,16 @@ function takeGroup(line: Line): Call[] {
   return line.calls.splice(0, count)
 }
 
+/** Of what is the same when the same is sent again. */
+function digestOf({ payload, key = '', name = '', idempotencyKey }: NewMessage): string {
+  if (idempotencyKey === undefined) return ''
+  return createHash('sha256')
+    .update(JSON.stringify([key, name]))
+    .update(payload)
+    .digest('base64url')
+    .slice(0, 16)
+}
+
 function appended(reply: readonly number[], at: number): Appended {
   const [seq, number] = [reply[2 * at] as number, reply[2 * at + 1] as number]
   return { seq: Math.abs(seq), duplicate: seq < 0, number: number === 0 ? undefined : number }
@@ -135,6 +151,8 @@ function appended(reply: readonly number[], at: number): Appended {
 function refusalOf({ record }: Ref, error: Error): Error {
   if (/\bGONE$/.test(error.message)) return missing(record.name)
   if (/\bNAMES$/.test(error.message)) return invalid('name', `expected one that the stream knows: it has ${MAX_NAMES} different ones`)
+  if (/\bREUSED$/.test(error.message))
+    return new Failure('conflict', 'idempotencyKey: it stands for another message already', { field: 'idempotencyKey' })
   if (/\bOWNED$/.test(error.message))
     return new Failure('conflict', `stream ${record.name} belongs to another producer`, { field: 'owner' })
   return error

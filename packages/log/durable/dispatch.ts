@@ -52,6 +52,8 @@ export type Consumer = {
   ack(seqs: readonly number[]): void
   /** Gives them again, after `nackDelayMs` unless said. */
   nack(seqs: readonly number[], delayMs?: number): void
+  /** From now on they are given again after this time, unless they are acked before; only for consumers with an ack time-out. */
+  hold(seqs: readonly number[], ms: number): void
   /** With `pull`: so many more; below 0 so many fewer, as far as they are not on their way. */
   permit(messages: number): void
   /** Resolves when what was acked and refused so far is on disk. */

@@ -106,6 +106,19 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       expect((await streams.stats(ref)).lastSeq).toBe(2)
     })
 
+    test('refuses an idempotency key that stood for another message, with all that came with it and nothing else', async () => {
+      const ref = await fresh()
+      await streams.append(ref, [message('a', { idempotencyKey: 'k' })])
+      const outcomes = await Promise.allSettled([
+        streams.append(ref, [message('before')]),
+        streams.append(ref, [message('new', { idempotencyKey: 'l' }), message('other', { idempotencyKey: 'k' })]),
+        streams.append(ref, [message('after')]),
+      ])
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect(outcomes[1]).toMatchObject({ reason: { code: 'conflict', field: 'idempotencyKey' } })
+      expect(texts(await streams.read(ref, 0, 10))).toEqual(['a', 'before', 'after'])
+    })
+
     test('belongs to the first of 50 owners that write at once', async () => {
       const ref = await fresh()
       const outcomes = await Promise.allSettled(
@@ -397,6 +410,66 @@ describe.skipIf(installed === undefined)('durable streams', () => {
       expect(counts()).toEqual([`${ref.project} readings 2`, `${other.project} others 1`].toSorted())
       await one.consumer.leave()
       expect(counts()).toContain(`${ref.project} readings 1`)
+    })
+  })
+
+  describe('figures', () => {
+    /** A connection, and how many commands went over it. */
+    async function counting() {
+      const redis = await server.connect()
+      const counted = { redis, commands: 0 }
+      const send = redis.sendCommand.bind(redis)
+      redis.sendCommand = (...args) => {
+        counted.commands++
+        return send(...args)
+      }
+      return counted
+    }
+
+    test('of many streams and their subscriptions take one call for each, and no payloads', async () => {
+      const project = freshProject()
+      const refs: Ref[] = []
+      for (const name of ['a', 'b', 'c']) {
+        const ref = { project, record: await streams.create(project, name) }
+        for (let i = 0; i < 4; i++) await subscriptions.create(ref, `s${i}`, 'shared')
+        await streams.append(ref, [message('x'.repeat(1_000_000)), message('y')])
+        refs.push(ref)
+      }
+      const [ref] = refs as [Ref]
+      await subscriptions.reset(ref, 's0', { seq: 2 })
+      await subscriptions.reset(ref, 's1', { seq: 1 })
+      const counted = await counting()
+      const own = new Subscriptions(counted.redis, new DurableStreams(counted.redis))
+      const look = async () => [await own.summaries(refs), await own.statsOf(ref, ['s1', 's0', 'gone', 's3'])] as const
+      await look()
+      counted.commands = 0
+      const read = counted.redis.stream as unknown as { readonly bytesRead: number }
+      const before = read.bytesRead
+      const [summaries, stats] = await look()
+      expect(read.bytesRead - before).toBeLessThan(10_000)
+      expect(counted.commands).toBe(3 + 3 + 1 + 1 + 3)
+      expect(summaries.map(summary => summary?.backlog)).toEqual([2, 2, 2])
+      expect(summaries[0]).toMatchObject({ ...(await streams.stats(ref)), rateIn: expect.any(Number), byteRateIn: expect.any(Number) })
+      expect(summaries[0]).toMatchObject({ messages: 2, subscriptions: 4, consumers: 0, backlogAgeMs: expect.any(Number) })
+      expect(stats.map(({ name, backlog, ackedTo }) => [name, backlog, ackedTo])).toEqual([
+        ['s1', 1, 1],
+        ['s0', 0, 2],
+        ['s3', 2, 0],
+      ])
+      await streams.remove(project, 'b')
+      expect((await own.summaries(refs)).map(summary => summary?.messages)).toEqual([2, undefined, 2])
+    })
+
+    test('of streams with many subscriptions come in parts', async () => {
+      const project = freshProject()
+      const refs: Ref[] = []
+      for (const name of ['a', 'b', 'c']) {
+        const ref = { project, record: await streams.create(project, name) }
+        await Promise.all(Array.from({ length: 900 }, (_, i) => subscriptions.create(ref, `s${i}`, 'shared', 'latest')))
+        refs.push(ref)
+      }
+      expect((await subscriptions.summaries(refs)).map(summary => summary?.subscriptions)).toEqual([900, 900])
+      expect((await subscriptions.summaries(refs.slice(2))).map(summary => summary?.subscriptions)).toEqual([900])
     })
   })
 })

@@ -118,7 +118,7 @@ local function fromQueue(taker)
   end
 end
 
-local wanted = 0
+local wanted, soon = 0, nil
 if keyed then
   local byId, elsewhere, waiting = {}, false, redis.call('ZCARD', W)
   for _, taker in ipairs(takers) do
@@ -164,8 +164,12 @@ else
     turn = turn + 1
   end
   for _, taker in ipairs(takers) do wanted = wanted + taker.room end
+  -- Other processes have consumers, too: each takes its share of what is there, and what is left soon.
+  local there = tonumber(redis.call('HGET', META, 'last')) - read
+  local share = #all > #takers and kind == 'shared' and math.max(1, math.floor(there * #takers / #all)) or there
   if wanted > 0 and room > 0 then
-    eachNew(math.min(wanted, limit / 3, room), function(row, seq)
+    if share < there then soon = 2 end
+    eachNew(math.min(wanted, limit / 3, room, share), function(row, seq)
       give(next(turn), row, seq, 0, '')
       turn = turn + 1
     end)
@@ -200,5 +204,6 @@ end
 if returned > 0 and #all > #takers then redis.call('PUBLISH', META, 'back') end
 local due = redis.call('ZRANGE', D, 0, 0, 'WITHSCORES')
 local dueMs = due[2] and math.max(0, tonumber(due[2]) - now) or -1
+if soon and (dueMs < 0 or dueMs > soon) then dueMs = soon end
 redis.call('SET', turnKey, ARGV[6], 'EX', 60)
 return {joined, lost, more, dueMs, active, given, repeated}`

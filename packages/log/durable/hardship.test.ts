@@ -130,6 +130,17 @@ describe.skipIf(installed === undefined)('durable streams in hardship', () => {
     await one.consumer.leave()
   })
 
+  test('two processes that share a subscription have about the same', async () => {
+    const ref = await fresh()
+    const [a, b] = [await take(newDispatch(), ref, { type: 'shared' }), await take(newDispatch(), ref, { type: 'shared' })]
+    for (let n = 0; n < 10; n++) {
+      await streams.append(ref, numbers(n * 40 + 1, n * 40 + 40))
+      await until('all are given', () => a.deliveries.length + b.deliveries.length === n * 40 + 40)
+    }
+    for (const one of [a, b]) expect(one.deliveries.length).toBeGreaterThan(100)
+    await Promise.all([a.consumer.leave(), b.consumer.leave()])
+  })
+
   test('keys that go to another consumer and back keep their order', async () => {
     const ref = await fresh()
     const dispatch = newDispatch()
@@ -198,6 +209,21 @@ describe.skipIf(installed === undefined)('durable streams in hardship', () => {
     ])
     await two.consumer.leave()
     await expect(elsewhere.ack(ref, 'nobody', [1])).rejects.toMatchObject({ code: 'not_found' })
+  })
+
+  test('what is held for longer than its ack time-out, or not so long, is given again at its own time', async () => {
+    const ref = await fresh()
+    await streams.append(ref, numbers(1, 4))
+    const one = await take(newDispatch(), ref, { ackTimeoutMs: 60_000 })
+    await until('all have come', () => one.deliveries.length === 4)
+    one.consumer.hold([1, 2, 3], 300)
+    one.consumer.hold([3], 60_000)
+    one.consumer.ack([1])
+    // Acked, and never given: neither is anybody's.
+    one.consumer.hold([1, 9], 1)
+    await until('one comes again', () => one.deliveries.length > 4)
+    expect(seqsOf(one)).toEqual([1, 2, 3, 4, 2])
+    expect(await subscriptions.stats(ref, 's')).toMatchObject({ backlog: 3, unacked: 3, timed: 3 })
   })
 
   test('dead letters do not go where others decide what stands there', async () => {

@@ -1,17 +1,17 @@
 // JSON Schema: drafts 7, 2019-09 and 2020-12. Ajv makes functions of them by code generation, which from version 7 on lets no text of a
-// schema become code (https://ajv.js.org/codegen.html); how long those run is limited here. `format` is an annotation, as 2020-12 has it.
+// schema become code (https://ajv.js.org/codegen.html). `format` is an annotation, as 2020-12 has it.
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { Failure, invalid } from '../../core/failure.ts'
-import { Limit } from './limit.ts'
 import type { Verdict } from './schema.ts'
 
-const OPTIONS: Options = { strict: false, logger: false, validateFormats: false, inlineRefs: false }
-const COMPILE_MS = 1000
-const CHECK_MS = 250
+/** Ajv's optimizer takes the square of the number of properties. */
+const OPTIONS: Options = { strict: false, logger: false, validateFormats: false, inlineRefs: false, code: { optimize: false } }
 /** Of larger payloads only the first problem is looked for: of a million wrong elements each would be one. */
 const MAX_THOROUGH_BYTES = 64 * 1024
+/** Of larger definitions all problems are, always: what stops at the first is nested by properties, which V8 takes for ever to read. */
+const MAX_QUICK_CHARS = 16 * 1024
 const MAX_NAME_CHARS = 100
 const MAX_NAMES = 50
 
@@ -22,27 +22,16 @@ const DRAFTS = {
   [LATEST]: Ajv2020,
 } as const
 
-/** Without any of these the work is no more than payload times schema. */
-const UNBOUNDED = /"(?:pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef|\$recursiveRef)":/
-
 /** @param text the definition. */
 export function openJsonSchema(text: string): (payload: Buffer) => Verdict {
-  const quick = compiled(text, false)
-  let thorough: ValidateFunction | undefined
-  const limit = UNBOUNDED.test(text) ? new Limit(CHECK_MS) : undefined
-  const within = <T>(work: () => T) => (limit ? limit.run(work) : work())
+  const thorough = compiled(text, true)
+  const quick = text.length > MAX_QUICK_CHARS ? thorough : compiled(text, false)
   return payload => {
     const parsed = parse(payload)
     if ('problem' in parsed) return [parsed.problem]
     try {
-      const fits = within(() => quick(parsed.value))
-      if (fits === true) return []
-      if (fits === undefined) return [`not decided within ${CHECK_MS} ms`]
-      if (payload.length > MAX_THOROUGH_BYTES) return wordsOf(quick.errors)
-      thorough ??= compiled(text, true)
-      const all = thorough
-      within(() => all(parsed.value))
-      return wordsOf(all.errors ?? quick.errors)
+      const validate = payload.length > MAX_THOROUGH_BYTES ? quick : thorough
+      return validate(parsed.value) ? [] : wordsOf(validate.errors)
     } catch (error) {
       if (error instanceof RangeError) return ['nested too deeply']
       throw error
@@ -60,9 +49,7 @@ function compiled(text: string, allErrors: boolean): ValidateFunction {
   const ajv = new DRAFTS[draft]({ ...OPTIONS, allErrors })
   try {
     checkDefinition(ajv, definition)
-    const validate = new Limit(COMPILE_MS).run(() => ajv.compile(definition))
-    if (!validate) throw invalid('schema.definition', `takes longer than ${COMPILE_MS} ms to read: expected a simpler one`)
-    return validate
+    return ajv.compile(definition)
   } catch (cause) {
     if (cause instanceof Failure) throw cause
     const why = cause instanceof RangeError ? 'nested too deeply' : (cause as Error).message.slice(0, 300)

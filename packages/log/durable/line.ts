@@ -44,7 +44,8 @@ type Member = {
 type Joining = { readonly member: Member; resolve(id: string): void; reject(error: Error): void }
 /** `l`: what it has goes back; `k`: that stays given. Without an id: only wants to know when a turn has been made. */
 type Leaving = { readonly id: string | undefined; readonly how: 'l' | 'k'; resolve(): void; reject(error: Error): void }
-type Nack = { readonly seq: number; readonly delayMs: number }
+/** `n`: is given again after the delay; `h`: unless it is acked before. */
+type Nack = { readonly how: 'n' | 'h'; readonly seq: number; readonly delayMs: number }
 /** What goes with one turn. */
 type Said = {
   readonly joins: readonly Joining[]
@@ -119,7 +120,7 @@ export class Line {
   }
 
   nack(seqs: readonly number[], delayMs: number): Promise<void> {
-    for (const seq of seqs) this.#nacks.push({ seq, delayMs })
+    for (const seq of seqs) this.#nacks.push({ how: 'n', seq, delayMs })
     return this.#left(undefined)
   }
 
@@ -143,7 +144,11 @@ export class Line {
         poke()
       },
       nack: (seqs, delayMs = member.options.nackDelayMs ?? NACK_DELAY_MS) => {
-        for (const seq of seqs) this.#nacks.push({ seq, delayMs })
+        for (const seq of seqs) this.#nacks.push({ how: 'n', seq, delayMs })
+        poke()
+      },
+      hold: (seqs, ms) => {
+        for (const seq of seqs) this.#nacks.push({ how: 'h', seq, delayMs: ms })
         poke()
       },
       permit: messages => {
@@ -350,5 +355,5 @@ function acksOf(acks: readonly number[]): (string | number)[] {
 }
 
 function nacksOf(nacks: readonly Nack[]): (string | number)[] {
-  return nacks.flatMap(({ seq, delayMs }) => ['n', delayMs, 1, seq])
+  return nacks.flatMap(({ how, seq, delayMs }) => [how, delayMs, 1, seq])
 }

@@ -2,10 +2,8 @@
 import { isUtf8 } from 'node:buffer'
 import protobuf, { type Field, type Reader, type Type } from 'protobufjs'
 import { Failure, invalid } from '../../core/failure.ts'
-import { Limit } from './limit.ts'
 import type { Verdict } from './schema.ts'
 
-const PARSE_MS = 1000
 const MAX_DEPTH = 64
 const MAX_PROBLEMS = 100
 const VARINT = 0
@@ -35,8 +33,9 @@ const WIRE_TYPES: Readonly<Record<string, number>> = {
 /** @param text of a `.proto` file. @param message which of its messages, with its package. */
 export function openProtobufSchema(text: string, message: string): (payload: Buffer) => Verdict {
   const type = typeIn(text, message)
+  const shapes: Shapes = new Map()
   return payload => {
-    const walk = new Walk(payload)
+    const walk = new Walk(payload, shapes)
     try {
       walk.message(payload.length, type, '', 0)
     } catch (error) {
@@ -50,13 +49,12 @@ function typeIn(text: string, message: string): Type {
   const refused = (field: string, cause: unknown) =>
     new Failure('invalid', `schema.${field}: ${(cause as Error).message.slice(0, 300)}`, { field: `schema.${field}`, cause })
   const root = new protobuf.Root()
-  let parsed: protobuf.IParserResult | undefined
+  let parsed: protobuf.IParserResult
   try {
-    parsed = new Limit(PARSE_MS).run(() => protobuf.parse(text, root, { keepCase: true }))
+    parsed = protobuf.parse(text, root, { keepCase: true })
   } catch (cause) {
     throw refused('definition', cause)
   }
-  if (!parsed) throw invalid('schema.definition', `takes longer than ${PARSE_MS} ms to read: expected a simpler one`)
   for (const name of [...(parsed.imports ?? []), ...(parsed.weakImports ?? [])]) {
     const common = protobuf.common.get(name)?.nested
     if (!common) throw invalid('schema.definition', `import ${JSON.stringify(name.slice(0, 100))}: expected everything in one file`)
@@ -74,13 +72,19 @@ function typeIn(text: string, message: string): Type {
   }
 }
 
+/** What is asked of a type again and again. */
+type Shape = { readonly required: readonly Field[]; readonly entries: ReadonlyMap<Field, Type> }
+type Shapes = Map<Type, Shape>
+
 /** One payload, walked through. */
 class Walk {
   readonly problems: string[] = []
   readonly #reader: Reader
+  readonly #shapes: Shapes
 
-  constructor(payload: Buffer) {
+  constructor(payload: Buffer, shapes: Shapes) {
     this.#reader = protobuf.Reader.create(payload)
+    this.#shapes = shapes
   }
 
   /** A message from where the reader is up to `end`. What the definition does not know is left alone: it may be of a later version. */
@@ -88,30 +92,40 @@ class Walk {
     if (depth > MAX_DEPTH) throw new RangeError('nested too deeply')
     const reader = this.#reader
     const seen = new Set<number>()
+    const { required, entries } = this.#shapeOf(type)
     while (reader.pos < end && this.problems.length < MAX_PROBLEMS) {
       const tag = reader.uint32()
       const number = tag >>> 3
       if (number === 0) throw new RangeError(`no field has the number 0, before byte ${reader.pos}`)
       seen.add(number)
       const field = type.fieldsById[number]
-      if (field) this.#field(tag & 7, field, path + field.name, depth)
+      if (field) this.#field(tag & 7, field, entries.get(field), path + field.name, depth)
       else reader.skipType(tag & 7)
     }
     if (reader.pos > end) throw new RangeError(`a field ends behind its message, at byte ${reader.pos}`)
-    const missing = type.fieldsArray.filter(({ required, id }) => required && !seen.has(id)).map(({ name }) => `'${path}${name}'`)
+    const missing = required.filter(({ id }) => !seen.has(id)).map(({ name }) => `'${path}${name}'`)
     if (missing.length > 0) this.problems.push(`missing properties: ${missing.join(', ')}`)
   }
 
-  #field(wire: number, field: Field, path: string, depth: number): void {
+  #shapeOf(type: Type): Shape {
+    const known = this.#shapes.get(type)
+    if (known) return known
+    const maps = type.fieldsArray.filter(field => field instanceof protobuf.MapField)
+    const shape = { required: type.fieldsArray.filter(({ required }) => required), entries: new Map(maps.map(map => [map, entryOf(map)])) }
+    this.#shapes.set(type, shape)
+    return shape
+  }
+
+  #field(wire: number, field: Field, entry: Type | undefined, path: string, depth: number): void {
     const expected = wireTypeOf(field)
     const packed = field.repeated && wire === LENGTH && expected !== LENGTH && expected !== GROUP
     if (wire !== expected && !packed) this.problems.push(`'${path}': must be ${field.type}`)
     if (wire !== LENGTH || (wire !== expected && !packed)) this.#reader.skipType(wire)
-    else this.#content(field, packed ? expected : undefined, path, depth)
+    else this.#content(field, entry, packed ? expected : undefined, path, depth)
   }
 
   /** What has a length before it. */
-  #content(field: Field, packed: number | undefined, path: string, depth: number): void {
+  #content(field: Field, entry: Type | undefined, packed: number | undefined, path: string, depth: number): void {
     const reader = this.#reader
     const length = reader.uint32()
     const end = reader.pos + length
@@ -121,7 +135,7 @@ class Walk {
       if (reader.pos > end) throw new RangeError(`${path} has a value that ends behind it`)
       return
     }
-    const inner = field instanceof protobuf.MapField ? entryOf(field) : field.resolvedType
+    const inner = entry ?? field.resolvedType
     if (inner instanceof protobuf.Type) {
       this.message(end, inner, `${path}.`, depth + 1)
       return

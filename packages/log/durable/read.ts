@@ -1,25 +1,10 @@
 // Reading durable streams: by place, by time, by name, and what there is to say about one.
 import type { Redis } from 'ioredis'
 import { streamKey } from './key.ts'
-import { type Message, parseHeader, parseRow } from './message.ts'
+import { type Message, parseRow } from './message.ts'
 import { missing, type Ref } from './record.ts'
 import type { Scripts } from './script.ts'
-
-export type StreamStats = {
-  /** Kept now. */
-  readonly messages: number
-  readonly bytes: number
-  /** Place of the oldest kept; one more than `lastSeq` when none is. */
-  readonly firstSeq: number
-  /** How many were ever appended. */
-  readonly lastSeq: number
-  readonly oldestMs: number | undefined
-  readonly newestMs: number | undefined
-  /** Messages a second: an average that fades over 10 s. */
-  readonly rateIn: number
-  readonly byteRateIn: number
-  readonly owner: string | undefined
-}
+import { type StreamStats, statsOf } from './statistic.ts'
 
 const MAX_READ = 1000
 const MAX_READ_BYTES = 2 * 1024 * 1024
@@ -64,25 +49,9 @@ export class Reads {
 
   /** @throws Failure `not_found`. */
   async stats(ref: Ref): Promise<StreamStats> {
-    const reply = await this.#redis.streamStatsBuffer(2, streamKey(ref), streamKey(ref, 'log'))
-    const [fields, messages, oldest, header, payload, newest] = reply
-    const meta = new Map<string, string>()
-    for (let i = 0; i < fields.length; i += 2) meta.set(String(fields[i]), String(fields[i + 1]))
-    if (!meta.has('name')) throw missing(ref.record.name)
-    const number = (field: string) => Number(meta.get(field) ?? 0)
-    const fade = Math.exp(Math.min(0, number('ratems') - Date.now()) / 10_000)
-    const [first, last] = [parseHeader(header), parseHeader(newest)]
-    return {
-      messages,
-      bytes: first && last ? last.bytesTo - first.bytesTo + payload : 0,
-      firstSeq: first ? Number.parseInt(oldest.toString('latin1'), 10) : number('last') + 1,
-      lastSeq: number('last'),
-      oldestMs: first?.publishMs,
-      newestMs: last?.publishMs,
-      rateIn: number('rate') * fade,
-      byteRateIn: number('byterate') * fade,
-      owner: meta.get('owner'),
-    }
+    const stats = statsOf(await this.#redis.streamStatsBuffer(2, streamKey(ref), streamKey(ref, 'log')))
+    if (!stats) throw missing(ref.record.name)
+    return stats
   }
 
   /** Who appended first, with an owner. */

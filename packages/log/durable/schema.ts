@@ -1,12 +1,8 @@
-// Schemas of streams: what a payload must look like to be appended. Opened once per definition, asked for every message.
+// A schema, opened: what a payload must look like to be appended. How long that takes is limited elsewhere (schemathread.ts).
 import { Failure, invalid } from '../../core/failure.ts'
 import { openJsonSchema } from './jsonschema.ts'
 import { openProtobufSchema } from './protobuf.ts'
-
-export type Schema =
-  | { readonly type: 'json'; readonly definition: unknown }
-  /** Text of a `.proto` file, and which of its messages is meant. */
-  | { readonly type: 'protobuf'; readonly definition: string; readonly message: string }
+import type { Schema } from './record.ts'
 
 /** What is wrong with a payload, in words; empty when nothing is. */
 export type Verdict = readonly string[]
@@ -16,7 +12,6 @@ export type SchemaCheck = (payload: Buffer) => void
 
 const MAX_DEFINITION_BYTES = 64 * 1024
 const MAX_PROBLEMS = 20
-const MAX_KEPT = 200
 
 /** Throws `invalid` with a field in `schema` for a definition that is none, and says where. */
 export function openSchema(schema: Schema): SchemaCheck {
@@ -28,22 +23,8 @@ export function openSchema(schema: Schema): SchemaCheck {
   }
 }
 
-/** The schemas that were asked for last, opened. */
-export class Schemas {
-  readonly #opened = new Map<string, SchemaCheck>()
-
-  check(schema: Schema): SchemaCheck {
-    const key = JSON.stringify(schema)
-    const check = this.#opened.get(key) ?? openSchema(schema)
-    this.#opened.delete(key)
-    const [oldest] = this.#opened.size >= MAX_KEPT ? this.#opened.keys() : []
-    if (oldest !== undefined) this.#opened.delete(oldest)
-    this.#opened.set(key, check)
-    return check
-  }
-}
-
-function textOf({ type, definition }: Schema): string {
+/** The definition alone. @throws Failure `invalid` when it is too long. */
+export function textOf({ type, definition }: Schema): string {
   const text = type === 'json' ? jsonOf(definition) : definition
   if (Buffer.byteLength(text) > MAX_DEFINITION_BYTES) throw invalid('schema.definition', `expected at most ${MAX_DEFINITION_BYTES} bytes`)
   return text

@@ -8,7 +8,8 @@ export const MAX_NAMES = 10_000
 
 /**
  * KEYS meta, log, ids, ids:old, names, dropped, then the list of each name · ARGV owner, ids remembered, messages, then for each message:
- * tail, payload, key, name, number of the key of its name (0: none), idempotency key, bytes.
+ * tail, payload, key, name, number of the key of its name (0: none), idempotency key, bytes, digest (of what may not differ under the same
+ * idempotency key).
  * Returns for each message its place (negative: it was there already) and its number.
  */
 const APPEND = `
@@ -21,16 +22,20 @@ local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(meta[
 local reply, n, before = {}, tonumber(ARGV[3]), bytes
 local unknown, looked = 0, {}
 for i = 1, n do
-  local list, name = tonumber(ARGV[i * 7 + 1]), ARGV[i * 7]
+  local list, name, id = tonumber(ARGV[i * 8]), ARGV[i * 8 - 1], ARGV[i * 8 + 1]
   if list > 0 and not looked[list] then
     looked[list] = true
     unknown = unknown + 1 - redis.call('SISMEMBER', KEYS[5], name)
+  end
+  if id ~= '' then
+    local known = redis.call('HGET', KEYS[3], id) or redis.call('HGET', KEYS[4], id)
+    if known and string.match(known, '%d+ %d+ (.*)') ~= ARGV[i * 8 + 3] then return redis.error_reply('REUSED') end
   end
 end
 if unknown > 0 and redis.call('SCARD', KEYS[5]) + unknown > ${MAX_NAMES} then return redis.error_reply('NAMES') end
 local fresh = 0
 for i = 1, n do
-  local at = i * 7 - 3
+  local at = i * 8 - 4
   local id = ARGV[at + 5]
   local known = false
   if id ~= '' then known = redis.call('HGET', KEYS[3], id) or redis.call('HGET', KEYS[4], id) end
@@ -51,7 +56,7 @@ for i = 1, n do
     redis.call('XADD', KEYS[2], last .. '-0', 'h', string.format('[%.0f,%.0f,%d,', now, bytes, number) .. ARGV[at],
       'k', ARGV[at + 2], 'n', ARGV[at + 3], 'p', ARGV[at + 1])
     if id ~= '' then
-      redis.call('HSET', KEYS[3], id, last .. ' ' .. number)
+      redis.call('HSET', KEYS[3], id, last .. ' ' .. number .. ' ' .. ARGV[at + 7])
       if redis.call('HLEN', KEYS[3]) > tonumber(ARGV[2]) then
         redis.call('UNLINK', KEYS[4])
         redis.call('RENAME', KEYS[3], KEYS[4])
@@ -79,7 +84,7 @@ return reply`
 const APPEND_MOVING = `
 local function append()${APPEND}
 end
-local at = tonumber(ARGV[3]) * 7 + 4
+local at = tonumber(ARGV[3]) * 8 + 4
 local offsets = KEYS[tonumber(ARGV[at])]
 if (redis.call('HGET', offsets, ARGV[at + 1]) or '') ~= ARGV[at + 2] then return {} end
 local reply = append()
@@ -141,7 +146,7 @@ end
 return rows`
 
 /** KEYS meta, log · Returns meta, messages, header of the oldest, bytes of its payload, header of the newest. */
-const STATS = `
+export const STATS = `
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 return {redis.call('HGETALL', KEYS[1]), redis.call('XLEN', KEYS[2]), oldest and oldest[1] or '', oldest and oldest[2][2] or '',

@@ -16,8 +16,9 @@ import { Reads } from './read.ts'
 import { exists, missing, type Ref, type Retention, refuseDevices, type Schema, type StreamRecord, type StreamSettings } from './record.ts'
 import { defineScripts, type Scripts } from './script.ts'
 
-export type { StreamStats } from './read.ts'
 export type { Ref, Retention, Schema, StreamRecord, StreamSettings } from './record.ts'
+export { missing } from './record.ts'
+export type { StreamStats } from './statistic.ts'
 
 export type Appended = {
   readonly seq: number
@@ -35,8 +36,8 @@ export type AppendOptions = {
 export type Offset = { readonly consumer: string; readonly name: string; readonly offset: number; readonly movedAt: string }
 
 export type StreamPorts = {
-  /** Throws a Failure for a payload that is not as the schema has it. */
-  check?(schema: Schema): (payload: Buffer) => void
+  /** Rejects with a Failure for a payload that is not as the schema has it, and for what is no schema; in the order of the calls. */
+  check?(project: string, schema: Schema, payloads: readonly Buffer[]): Promise<void>
   /** Why nothing may be appended now. */
   refusal?(): Failure | undefined
   /** Of the stream that every project has. */
@@ -93,7 +94,7 @@ export class DurableStreams extends Reads {
 
   /** Those who decode look only at what they were told of, so that comes first. */
   async #checkSettings(project: string, { name, schema, decoder }: StreamRecord): Promise<void> {
-    if (schema) this.#ports.check?.(schema)
+    if (schema) await this.#ports.check?.(project, schema, [])
     if (decoder === undefined) return
     checkDecoder(decoder)
     await this.#decoded.add({ project, stream: name })
@@ -179,6 +180,23 @@ export class DurableStreams extends Reads {
     return records.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
+  /** As `list`, only the names: records may be long. */
+  async streamNames(project: string): Promise<string[]> {
+    const names = await this.#redis.hkeys(streamsKey(project))
+    if (!names.includes(DEVICES)) {
+      await this.get(project, DEVICES)
+      names.push(DEVICES)
+    }
+    return names.toSorted()
+  }
+
+  /** Those that are still there. */
+  async records(project: string, names: readonly string[]): Promise<StreamRecord[]> {
+    if (names.length === 0) return []
+    const texts = await this.#redis.hmget(streamsKey(project), ...names)
+    return texts.flatMap(text => (text === null ? [] : [this.#parse(text)]))
+  }
+
   /**
    * Members that are given take the place of those that were; a function is given what they are.
    * @throws Failure `not_found`, `conflict` when it changes all the time.
@@ -222,7 +240,9 @@ export class DurableStreams extends Reads {
    */
   async append(ref: Ref, messages: readonly NewMessage[], { owner = '' }: AppendOptions = {}): Promise<Appended[]> {
     refuseDevices(ref.record.name)
-    this.#check(ref, messages)
+    this.#check(messages)
+    // Without a schema nothing is waited for.
+    if (ref.record.schema) await this.#fit(ref, ref.record.schema, messages)
     return messages.length === 0 ? [] : this.#appends.add(ref, messages, owner)
   }
 
@@ -232,21 +252,27 @@ export class DurableStreams extends Reads {
    * @throws as `append`.
    */
   async appendMoving(ref: Ref, messages: readonly NewMessage[], move: Move): Promise<boolean> {
-    this.#check(ref, messages)
+    this.#check(messages)
+    if (ref.record.schema) await this.#fit(ref, ref.record.schema, messages)
     return this.#appends.addMoving(ref, messages, move)
   }
 
-  #check(ref: Ref, messages: readonly NewMessage[]): void {
+  #check(messages: readonly NewMessage[]): void {
     const refusal = this.#ports.refusal?.()
     if (refusal) throw refusal
     if (messages.length > MAX_MESSAGES) throw new Failure('too_large', `at most ${MAX_MESSAGES} messages at once, got ${messages.length}`)
     const bytes = messages.reduce((sum, message) => sum + sizeOf(message), 0)
     if (bytes > MAX_BYTES) throw new Failure('too_large', `at most ${MAX_BYTES} bytes at once, got ${bytes}`)
-    const check = ref.record.schema && this.#ports.check?.(ref.record.schema)
-    for (const message of messages) {
-      checkMessage(message)
-      check?.(message.payload)
-    }
+    for (const message of messages) checkMessage(message)
+  }
+
+  async #fit({ project }: Ref, schema: Schema, messages: readonly NewMessage[]): Promise<void> {
+    if (messages.length === 0) return
+    await this.#ports.check?.(
+      project,
+      schema,
+      messages.map(({ payload }) => payload),
+    )
   }
 
   /** Drops everything up to this place, and with `acked` what every subscription has acked. Returns how many were dropped. */

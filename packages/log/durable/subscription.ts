@@ -6,6 +6,7 @@ import { checkSubscriptionName, DEVICES, isOwnSubscription } from '../../core/st
 import { formatTime } from '../../core/time.ts'
 import { ackedKey, streamKey, streamsKey, subscriptionKey } from './key.ts'
 import { missing, type Ref } from './record.ts'
+import { faded, Statistics, type StreamStats, type StreamSummary, type SubscriptionState } from './statistic.ts'
 import type { DurableStreams } from './stream.ts'
 
 /**
@@ -39,6 +40,8 @@ export type SubscriptionStats = Subscription & {
 }
 
 const MAX_SUBSCRIPTIONS = 1000
+/** A look at each holds Redis up by some microseconds. */
+const MAX_SUMMARISED = 2000
 
 /** KEYS subscriptions, meta, subscription · ARGV name, record, `oldest`, `latest` or a place, most subscriptions, the meta keys of the others. */
 const SUBSCRIBE = `
@@ -110,6 +113,7 @@ export const NACK_DELAY_MS = 60_000
 export class Subscriptions {
   readonly #redis: Redis & Scripts
   readonly #streams: DurableStreams
+  readonly #statistics: Statistics
   /** Where the next round of `trim` begins, of each project. */
   readonly #cursors = new Map<string, string>()
   readonly #needed: (project: string, start: 'oldest' | 'latest') => Promise<void>
@@ -125,6 +129,7 @@ export class Subscriptions {
     redis.defineCommand('streamReset', { lua: RESET })
     this.#redis = redis as Redis & Scripts
     this.#streams = streams
+    this.#statistics = new Statistics(redis)
     this.#needed = needed
   }
 
@@ -173,40 +178,45 @@ export class Subscriptions {
 
   /** @throws Failure `not_found`. */
   async stats(ref: Ref, name: string): Promise<SubscriptionStats> {
-    const subscription = await this.get(ref, name)
-    const key = (part?: string) => subscriptionKey(ref, subscription.uid, part)
-    const [meta, open, timed, members, stream] = await Promise.all([
-      this.#redis.hgetall(key()),
-      this.#redis.hlen(key('open')),
-      this.#redis.zcard(key('due')),
-      this.#redis.hgetall(key('members')),
-      this.#streams.stats(ref),
-    ])
-    const number = (field: string) => Number(meta[field] ?? 0)
-    const ids = Object.keys(members).toSorted((a, b) => priorityOf(members[a]) - priorityOf(members[b]) || Number(a) - Number(b))
-    const held = await Promise.all(ids.map(id => this.#redis.scard(key(`open:${id}`))))
-    const oneAtATime = meta['type'] === 'exclusive' || meta['type'] === 'failover'
-    const [oldest] = await this.#streams.read(ref, number('low'), 1)
-    const backlog = Math.max(0, stream.lastSeq - Math.max(number('read'), stream.firstSeq - 1)) + open
-    return {
-      ...subscription,
-      type: (meta['type'] ?? subscription.type) as SubscriptionType,
-      backlog,
-      unacked: held.reduce((sum, count) => sum + count, 0),
-      timed,
-      ackedTo: number('low'),
-      backlogAgeMs: oldest && backlog > 0 ? Math.max(0, Date.now() - oldest.publishMs) : 0,
-      acked: number('acked'),
-      redelivered: number('again'),
-      deadLettered: number('dead'),
-      rateOut: number('rate') * Math.exp(Math.min(0, number('ratems') - Date.now()) / 10_000),
-      consumers: ids.map((id, i) => ({
-        id,
-        name: members[id]?.slice(members[id].indexOf('|') + 1) ?? '',
-        unacked: held[i] as number,
-        active: !oneAtATime || i === 0,
-      })),
-    }
+    const [stats] = await this.statsOf(ref, [name])
+    if (!stats) throw missingSubscription(name)
+    return stats
+  }
+
+  /** Of those that are still there. @throws Failure `not_found` for the stream. */
+  async statsOf(ref: Ref, names: readonly string[]): Promise<SubscriptionStats[]> {
+    if (names.length === 0) return []
+    const texts = await this.#redis.hmget(streamKey(ref, 'subs'), ...names)
+    const found = texts.flatMap(text => (text === null ? [] : [JSON.parse(text) as Subscription]))
+    const uids = found.map(({ uid }) => uid)
+    const [stream, states] = await Promise.all([this.#streams.stats(ref), this.#statistics.subscriptions(ref, uids)])
+    return found.flatMap((subscription, i) => {
+      const state = states[i]
+      return state ? [statsFrom(subscription, state, stream)] : []
+    })
+  }
+
+  /** What it is for its consumers now, or was for the last. @throws Failure `not_found`. */
+  async typeOf(ref: Ref, { name, uid }: Pick<Subscription, 'name' | 'uid'>): Promise<SubscriptionType> {
+    const type = await this.#redis.hget(subscriptionKey(ref, uid), 'type')
+    if (type === null) throw missingSubscription(name)
+    return type as SubscriptionType
+  }
+
+  /** By name. */
+  async names(ref: Ref): Promise<string[]> {
+    return (await this.#redis.hkeys(streamKey(ref, 'subs'))).toSorted()
+  }
+
+  /** Of the first of these streams: as many as have few subscriptions enough to be looked at in one go, but one at least. */
+  async summaries(refs: readonly Ref[]): Promise<(StreamSummary | undefined)[]> {
+    let left = MAX_SUMMARISED
+    const counts = await this.#statistics.subscriptionCounts(refs)
+    const some = refs.filter((_, i) => {
+      left -= counts[i] as number
+      return i === 0 || left >= 0
+    })
+    return this.#statistics.summaries(some)
   }
 
   /** @throws Failure `not_found`; `conflict` with field `consumers` while there are any, unless forced: then they are ended. */
@@ -275,6 +285,24 @@ export function missingSubscription(name: string): Failure {
   return new Failure('not_found', `subscription ${name} does not exist`, { field: 'subscription' })
 }
 
-function priorityOf(member: string | undefined): number {
-  return Number.parseInt(member ?? '0', 10)
+function statsFrom(subscription: Subscription, state: SubscriptionState, stream: StreamStats): SubscriptionStats {
+  const { fields, open, timed, consumers, backlogAgeMs } = state
+  const number = (field: string) => Number(fields[field] ?? 0)
+  const type = (fields['type'] ?? subscription.type) as SubscriptionType
+  const oneAtATime = type === 'exclusive' || type === 'failover'
+  const backlog = Math.max(0, stream.lastSeq - Math.max(number('read'), stream.firstSeq - 1)) + open
+  return {
+    ...subscription,
+    type,
+    backlog,
+    unacked: consumers.reduce((sum, { unacked }) => sum + unacked, 0),
+    timed,
+    ackedTo: number('low'),
+    backlogAgeMs: backlog > 0 ? backlogAgeMs : 0,
+    acked: number('acked'),
+    redelivered: number('again'),
+    deadLettered: number('dead'),
+    rateOut: faded(fields['rate'], fields['ratems']),
+    consumers: consumers.map(({ id, name, unacked }, i) => ({ id, name, unacked, active: !oneAtATime || i === 0 })),
+  }
 }

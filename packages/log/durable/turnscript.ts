@@ -16,6 +16,7 @@ import { GIVE } from './givescript.ts'
  *   j type priority name          joins; answered with its id, or why not
  *   a n place…                    acks
  *   n delayMs n place…            acks nothing: give it again after the delay
+ *   h ms n place…                 of what has to be acked by a time: this is it, from now
  *   l consumer                    leaves
  *   k consumer                    leaves, and what it has stays given until its time is over
  *   r consumer                    what it has goes back into the queue: it may never have got it
@@ -260,14 +261,15 @@ while at <= #ARGV do
     for i = 1, n do seqs[i] = ARGV[at + 1 + i] end
     ack(seqs)
     at = at + 2 + n
-  elseif op == 'n' then
+  elseif op == 'n' or op == 'h' then
     local delay, n = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
     for i = 1, n do
       local seq = ARGV[at + 2 + i]
       local text = redis.call('HGET', O, seq)
       if text then
         local owner, count, key = parse(text)
-        if owner ~= '' then giveBack(seq, owner, count, key, delay) end
+        if owner ~= '' and op == 'n' then giveBack(seq, owner, count, key, delay)
+        elseif owner ~= '' then redis.call('ZADD', D, 'XX', now + delay, seq) end
       end
     end
     at = at + 3 + n

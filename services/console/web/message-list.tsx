@@ -1,58 +1,22 @@
 // The messages of a stream, newest first; new ones come in at the top, older ones when they are asked for.
-import { useCallback, useEffect, useState } from 'preact/hooks'
-import { type Message, type MessageQuery, TelltaleError } from '../../../packages/client/index.ts'
+import { useEffect, useMemo, useReducer, useState } from 'preact/hooks'
+import type { Message, Stream } from '../../../packages/client/index.ts'
 import type { Feed } from './feed.ts'
 import { formatBytes, formatTimeOfDay } from './format.ts'
+import { MAX_HELD, Messages } from './message.ts'
 import { preview, shownAs, VIEWS, type View, viewOf } from './payload.ts'
 
-type Props = { readonly feed: Feed; readonly stream: string; readonly lastSeq: number; readonly now: number }
+/** `stats`: others with each poll, also when nothing in them changed. */
+type Props = { readonly feed: Feed; readonly stream: string; readonly stats: Stream['stats']; readonly now: number }
 
-const PAGE = 50
-const MAX_SHOWN = 1000
-
-type Shown = { readonly messages: readonly Message[]; readonly older: boolean }
-
-export function MessageList({ feed, stream, lastSeq, now }: Props) {
-  const [shown, setShown] = useState<Shown>()
-  const [until, setUntil] = useState('')
-  const [problem, setProblem] = useState('')
-  const [busy, setBusy] = useState(false)
-  const newest = shown?.messages[0]?.seq ?? 0
-  const oldest = shown?.messages.at(-1)?.seq
-
-  const run = useCallback(
-    (work: () => Promise<Shown>) => {
-      setBusy(true)
-      setProblem('')
-      work()
-        .then(setShown, (error: unknown) => {
-          if (error instanceof TelltaleError && error.code === 'unauthenticated') feed.signedOut()
-          else setProblem(error instanceof Error ? error.message : String(error))
-        })
-        .finally(() => setBusy(false))
-    },
-    [feed],
+export function MessageList({ feed, stream, stats, now }: Props) {
+  const [, redraw] = useReducer((drawn: number) => drawn + 1, 0)
+  const messages = useMemo(
+    () => new Messages({ client: feed.client, stream, changed: () => redraw(undefined), signedOut: () => feed.signedOut() }),
+    [feed, stream],
   )
-  // What came since; when that is more than a page, the newest page takes the place of the others.
-  useEffect(() => {
-    if (busy || until !== '' || (shown !== undefined && newest >= lastSeq)) return
-    run(async () => {
-      const page = await load(feed, stream, { afterSeq: newest })
-      if (shown === undefined || page.older) return page
-      return { messages: [...page.messages, ...shown.messages].slice(0, MAX_SHOWN), older: shown.older }
-    })
-  }, [lastSeq, until, busy, shown === undefined])
-  const showOlder = () => {
-    run(async () => {
-      const page = await load(feed, stream, { ...endOf(until), ...(oldest === undefined ? {} : { beforeSeq: oldest }) })
-      return { messages: [...(shown?.messages ?? []), ...page.messages], older: page.older }
-    })
-  }
-  const jump = (time: string) => {
-    setUntil(time)
-    setShown(undefined)
-    if (time !== '') run(() => load(feed, stream, endOf(time)))
-  }
+  useEffect(() => void messages.follow(stats.lastSeq), [messages, stats])
+  const { held: shown, until, problem, isBusy } = messages
   return (
     <section class="messages" aria-labelledby="messages">
       <div class="bar">
@@ -65,7 +29,7 @@ export function MessageList({ feed, stream, lastSeq, now }: Props) {
               : `showing ${shown.messages.length.toLocaleString('en')}, newest first`}
         </p>
         <label class="filter">
-          Published before <input type="datetime-local" value={until} onChange={event => jump(event.currentTarget.value)} />
+          Published before <input type="datetime-local" value={until} onChange={event => void messages.jump(event.currentTarget.value)} />
         </label>
       </div>
       {problem !== '' && (
@@ -85,26 +49,15 @@ export function MessageList({ feed, stream, lastSeq, now }: Props) {
           ))}
         </ul>
       )}
-      {shown?.older && shown.messages.length < MAX_SHOWN && (
+      {shown?.older && shown.messages.length < MAX_HELD && (
         <p class="empty">
-          <button type="button" disabled={busy} onClick={showOlder}>
+          <button type="button" disabled={isBusy} onClick={() => void messages.showOlder()}>
             Show older
           </button>
         </p>
       )}
     </section>
   )
-}
-
-async function load({ client }: Feed, stream: string, query: MessageQuery): Promise<Shown> {
-  const page = await client.streams.messages(stream, { ...query, pageSize: PAGE })
-  return { messages: page.messages, older: page.nextPageToken !== '' }
-}
-
-/** As it was entered, in the time zone of the browser. */
-function endOf(until: string): MessageQuery {
-  const end = new Date(until)
-  return until === '' || Number.isNaN(end.getTime()) ? {} : { endTime: end }
 }
 
 function Item({ message, now }: { readonly message: Message; readonly now: number }) {

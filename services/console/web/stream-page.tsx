@@ -58,7 +58,7 @@ export function StreamPage({ feed, name, now }: Props) {
             onChanged={again}
           />
           {name !== DEVICES && <MessageForm feed={feed} stream={name} onAppended={again} />}
-          <MessageList key={value.stream.createTime} feed={feed} stream={name} lastSeq={value.stream.stats.lastSeq} now={now} />
+          <MessageList key={value.stream.createTime} feed={feed} stream={name} stats={value.stream.stats} now={now} />
         </>
       )}
     </>

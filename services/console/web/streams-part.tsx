@@ -1,5 +1,5 @@
 // Durable streams: the table of all, or the page of one.
-import { useCallback, useState } from 'preact/hooks'
+import { useCallback, useEffect, useState } from 'preact/hooks'
 import type { Stream } from '../../../packages/client/index.ts'
 import { DEVICES } from '../../../packages/core/stream.ts'
 import type { Feed } from './feed.ts'
@@ -9,7 +9,9 @@ import { hashOf } from './route.ts'
 import { StreamPage } from './stream-page.tsx'
 
 const PAGE = 100
-const MAX_STREAMS = 500
+/** Each is asked for again every two seconds. */
+const MAX_PAGES = 5
+const FILTER_AFTER_MS = 300
 
 type Props = {
   readonly feed: Feed
@@ -24,31 +26,44 @@ export function StreamsPart({ feed, project, keyId, stream, now }: Props) {
   return <StreamTable feed={feed} project={project} keyId={keyId} />
 }
 
-type Listed = { readonly streams: readonly Stream[]; readonly more: boolean }
+type Listed = { readonly query: string; readonly streams: readonly Stream[]; readonly more: boolean }
 
-async function listStreams({ client }: Feed): Promise<Listed> {
+/** Only what is shown: a project may have thousands. */
+async function listStreams({ client }: Feed, query: string, pages: number): Promise<Listed> {
   const streams: Stream[] = []
-  for await (const page of client.streams.pages({ pageSize: PAGE })) {
-    streams.push(...page)
-    if (streams.length >= MAX_STREAMS) return { streams, more: true }
+  let pageToken: string | undefined
+  for (let page = 0; page < pages && pageToken !== ''; page++) {
+    const found = await client.streams.list({ pageSize: PAGE, query, ...(pageToken === undefined ? {} : { pageToken }) })
+    streams.push(...found.streams)
+    pageToken = found.nextPageToken
   }
-  return { streams, more: false }
+  return { query, streams, more: pageToken !== '' }
+}
+
+/** What was typed last, when nothing more is typed. */
+function useSettled(text: string): string {
+  const [settled, setSettled] = useState(text)
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(text), FILTER_AFTER_MS)
+    return () => clearTimeout(timer)
+  }, [text])
+  return settled
 }
 
 function StreamTable({ feed, project, keyId }: Omit<Props, 'stream' | 'now'>) {
-  const load = useCallback(() => listStreams(feed), [feed])
-  const { value, failure } = usePolled(feed, load)
   const [filter, setFilter] = useState('')
-  const words = filter.toLowerCase().split(/\s+/).filter(Boolean)
-  const shown = (value?.streams ?? []).filter(({ name, description }) =>
-    words.every(word => `${name} ${description}`.toLowerCase().includes(word)),
-  )
+  const [pages, setPages] = useState(1)
+  const query = useSettled(filter)
+  const load = useCallback(() => listStreams(feed, query, pages), [feed, query, pages])
+  const { value, failure } = usePolled(feed, load)
+  const words = filter.toLowerCase().split(/\s+/)
+  const shown = (value?.streams ?? []).filter(({ name }) => words.every(word => name.toLowerCase().includes(word)))
   return (
     <section class="streams" aria-labelledby="streams">
       <div class="bar">
         <h2 id="streams">Streams</h2>
         <p class="quiet" data-shown>
-          {value ? countText(shown.length, value) : failure ? '' : 'loading…'}
+          {value ? countText(shown.length, value.more) : failure ? '' : 'loading…'}
         </p>
         <label class="filter">
           <span class="spoken">Filter streams</span>
@@ -56,8 +71,12 @@ function StreamTable({ feed, project, keyId }: Omit<Props, 'stream' | 'now'>) {
             type="search"
             placeholder="Filter by name"
             value={filter}
+            maxLength={200}
             spellcheck={false}
-            onInput={event => setFilter(event.currentTarget.value)}
+            onInput={event => {
+              setFilter(event.currentTarget.value)
+              setPages(1)
+            }}
           />
         </label>
       </div>
@@ -66,18 +85,24 @@ function StreamTable({ feed, project, keyId }: Omit<Props, 'stream' | 'now'>) {
           Streams could not be loaded: {failure.message}
         </p>
       )}
-      {value && value.streams.length > 0 && <Rows streams={shown} />}
-      {value && value.streams.length > 0 && shown.length === 0 && <p class="empty">No stream matches “{filter}”.</p>}
-      {value?.streams.every(({ name }) => name === DEVICES) && <FirstStream project={project} keyId={keyId} />}
+      {shown.length > 0 && <Rows streams={shown} />}
+      {value?.query === filter && shown.length === 0 && <p class="empty">No stream matches “{filter}”.</p>}
+      {value?.more && pages < MAX_PAGES && (
+        <p class="empty">
+          <button type="button" onClick={() => setPages(pages + 1)}>
+            Show more
+          </button>
+        </p>
+      )}
+      {value?.query === '' && value.streams.every(({ name }) => name === DEVICES) && <FirstStream project={project} keyId={keyId} />}
       {value && <NewStream feed={feed} />}
     </section>
   )
 }
 
-function countText(shown: number, { streams, more }: Listed): string {
-  if (streams.length === 0) return 'none yet'
-  const all = `${streams.length.toLocaleString('en')}${more ? ' or more' : ''}`
-  return shown === streams.length ? all : `showing ${shown.toLocaleString('en')} of ${all}`
+function countText(shown: number, more: boolean): string {
+  if (shown === 0) return 'none'
+  return `${shown.toLocaleString('en')}${more ? ' or more' : ''}`
 }
 
 function Rows({ streams }: { readonly streams: readonly Stream[] }) {

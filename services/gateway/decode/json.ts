@@ -28,7 +28,7 @@ export type Incoming = {
 }
 
 /** One element of a payload: an event, or why it is none and what it was. */
-export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string }
+export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string | Buffer }
 
 export type Clock = { nowUs(): number; newId(): string }
 

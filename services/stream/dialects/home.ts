@@ -1,7 +1,7 @@
 // Dialects whose addresses name no project: which one a client of theirs works in, and as whom.
 import type { FastifyRequest } from 'fastify'
 import { Failure } from '../../../packages/core/failure.ts'
-import { type Caller, type Role, requireRole, roleIn } from '../../../packages/identity/identity.ts'
+import { type Caller, ownProject, type Role, requireRole, roleIn } from '../../../packages/identity/identity.ts'
 
 export type User = { readonly keyId: string; readonly project: string | undefined }
 
@@ -17,7 +17,7 @@ export function readUser(text: string): User {
 
 /** The caller as somebody of one project, his own unless said; undefined where he has no role: for him it does not exist. */
 export function settle(caller: Caller, project: string | undefined): Caller | undefined {
-  const home = project ?? Object.keys(caller.roles)[0]
+  const home = project ?? ownProject(caller)
   const role = home === undefined ? undefined : roleIn(caller, home)
   return home === undefined || role === undefined ? undefined : { ...caller, roles: { [home]: role } }
 }

@@ -18,7 +18,7 @@ export type DialectPorts = {
   /** Somebody has just appended to this stream: a directory of live streams wants to know. */
   produced(project: string, stream: string): void
   /** The same of a producer that stays connected; returns what says that it is no more. */
-  connected(project: string, stream: string, producer: string): () => void
+  connected(project: string, stream: string): () => void
   /** The same of one that reads without a subscription. */
   followed(project: string, stream: string): () => void
   /** Of what is changed by no request. */

@@ -39,8 +39,8 @@ export async function openBench(server: TestRedis, more: Partial<ConnectorPorts>
   const { redis } = server
   const [project, log, connectors, outbound] = [freshProject(), new Log(redis, []), new Connectors(redis), new Outbound('all')]
   const receiver = await startPushReceiver()
-  const check = () => () => {
-    throw new Failure('invalid', 'not so', { field: 'schema' })
+  const check = async (_: string, __: unknown, { length }: readonly Buffer[]) => {
+    if (length > 0) throw new Failure('invalid', 'not so', { field: 'schema' })
   }
   const streams = new DurableStreams(redis, { check })
   const disabled: string[] = []

@@ -140,7 +140,7 @@ export async function find(
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 const MAX_EVENTS = 1000
 /** Before it is known how large they are. */
-const FIRST = 32
+const FIRST = 8
 
 /** Fewer than asked for when they are many or large: the rest comes when these are acknowledged. */
 async function readSome(streams: DurableStreams, stream: Ref, name: string, after: number, limit: number): Promise<Message[]> {
@@ -148,10 +148,11 @@ async function readSome(streams: DurableStreams, stream: Ref, name: string, afte
   const most = Math.min(limit, MAX_EVENTS)
   let bytes = 0
   for (let chunk = Math.min(FIRST, most); chunk > 0; ) {
-    const read = await streams.readNamed(stream, name, after + messages.length, chunk)
+    // Fewer may come although there are more, and what was dropped is left out.
+    const read = await streams.readNamed(stream, name, messages.at(-1)?.number ?? after, chunk)
+    if (read.length === 0) break
     messages.push(...read)
     bytes += read.reduce((sum, { payload }) => sum + payload.length, 0)
-    if (read.length < chunk) break
     const fitting = Math.floor(((MAX_ANSWER_BYTES - bytes) * messages.length) / Math.max(1, bytes))
     chunk = Math.min(most - messages.length, Math.max(0, fitting))
   }

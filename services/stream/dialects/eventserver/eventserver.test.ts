@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Identity } from '../../../../packages/identity/identity.ts'
 import { DurableStreams } from '../../../../packages/log/durable/stream.ts'
-import { installed, openTestRedis, type TestRedis } from '../../../../packages/log/fixture.ts'
+import { freshProject, installed, openTestRedis, type TestRedis } from '../../../../packages/log/fixture.ts'
 import { type HttpApp, openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { addEventserver } from './eventserver.ts'
+import { each, largest, ownedIn } from './owned.ts'
 
 const PRODUCER = '7f3a1c52-0b6d-4c1e-9a57-3d2e8f1b6c40'
 const TYPE = 'application/json; charset=utf-8'
@@ -182,6 +183,56 @@ describe.skipIf(installed === undefined)('eventserver', () => {
     expect((await ask('GET', '/metrics', '', stranger))[1]).toContain('streams_total 0\n')
     expect(await ask('GET', '/consumers/shown', '', stranger)).toEqual([404, 'Not Found'])
     expect(await ask('GET', `/events/${ids[1]}/payload`, '', stranger)).toEqual([404, 'Not Found'])
+  })
+
+  it('looks at many streams a few at a time, and at no more of them when its client has gone', async () => {
+    const project = freshProject()
+    for (let i = 0; i < 120; i++)
+      await streams.append({ project, record: await streams.create(project, `stream-${i}`) }, [{ payload: Buffer.from('x') }], {
+        owner: 'o',
+      })
+    const seen = { now: 0, most: 0, calls: 0 }
+    const counting = new Proxy(streams, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target)
+        if (typeof value !== 'function') return value
+        return async (...args: unknown[]): Promise<unknown> => {
+          seen.calls++
+          seen.most = Math.max(seen.most, ++seen.now)
+          try {
+            return await (value.apply(target, args) as Promise<unknown>)
+          } finally {
+            seen.now--
+          }
+        }
+      },
+    })
+    const here = new AbortController()
+    expect(await ownedIn(counting, project, here.signal)).toHaveLength(120)
+    expect(seen.most).toBe(50)
+    here.abort()
+    seen.calls = 0
+    await expect(ownedIn(counting, project, here.signal)).rejects.toThrow('the client has gone')
+    expect(seen.calls).toBe(1)
+  })
+
+  it('shows a stream that is removed meanwhile no more, and of very many those with the most events', async () => {
+    const project = freshProject()
+    const kept = { project, record: await streams.create(project, 'kept') }
+    const gone = { project, record: await streams.create(project, 'gone') }
+    await streams.remove(project, 'gone')
+    const there = new AbortController().signal
+    expect(await each([gone, kept], there, stream => streams.stats(stream))).toHaveLength(1)
+    const many = Array.from({ length: 1001 }, (_, last) => ({ stream: kept, owner: 'o', last }))
+    expect(largest(many).map(({ last }) => last)).toEqual(Array.from({ length: 1000 }, (_, i) => i + 1))
+  })
+
+  it('reads on where messages are so large that few come at once', async () => {
+    const large = { ...document('Wide', 1), payload: { text: 'x'.repeat(600 * 1000) } }
+    for (let i = 0; i < 12; i++) await record('wide', large)
+    const [, events] = await ask('GET', '/streams/wide/events?eventName=Wide&limit=12', '', { 'x-consumer-id': consumer })
+    expect(events).toHaveLength(12)
+    expect((await ask('POST', '/event-period-search/wide?period=6hour'))[1]).toHaveLength(12)
   })
 
   it('gives a consumer no more than fits into an answer', async () => {

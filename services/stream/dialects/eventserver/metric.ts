@@ -3,29 +3,30 @@
 import type { DurableStreams } from '../../../../packages/log/durable/stream.ts'
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
 import { METRICS_TYPE } from '../../../../packages/runtime/metric.ts'
+import { goneOf } from '../gone.ts'
 import { homeOf } from '../home.ts'
 import type { Authenticate } from './event.ts'
-import { ownedIn } from './statistic.ts'
+import { each, largest, ownedIn } from './owned.ts'
 
 type Labels = Readonly<Record<string, string>>
 type Sample = readonly [labels: Labels, value: number]
 
 export function addMetrics(app: HttpApp, streams: DurableStreams, authenticate: Authenticate): void {
   app.get('/metrics', { config: { authenticate } }, async (request, reply) => {
-    const owned = await ownedIn(streams, homeOf(request, 'user'))
-    const offsets = await Promise.all(owned.map(({ stream }) => streams.offsets(stream)))
-    const named = owned.map(({ stream, stats: { owner, lastSeq } }, i) => {
-      const streamName = stream.record.name
-      return { streamName, owner, lastSeq, offsets: offsets[i] ?? [] }
+    const gone = goneOf(reply)
+    const owned = await ownedIn(streams, homeOf(request, 'user'), gone)
+    const named = await each(largest(owned), gone, async ({ stream, owner, last }) => {
+      const offsets = await streams.offsets(stream)
+      return { streamName: stream.record.name, owner, last, offsets }
     })
     const text = [
-      series('streams_total', 'gauge', 'Streams', [[{}, named.length]]),
-      series('producers_total', 'gauge', 'Producers', [[{}, new Set(named.map(({ owner }) => owner)).size]]),
+      series('streams_total', 'gauge', 'Streams', [[{}, owned.length]]),
+      series('producers_total', 'gauge', 'Producers', [[{}, new Set(owned.map(({ owner }) => owner)).size]]),
       series(
         'events_total',
         'counter',
         'Events in a stream',
-        named.map(({ owner, streamName, lastSeq }) => [{ producerId: owner, streamName }, lastSeq]),
+        named.map(({ owner, streamName, last }) => [{ producerId: owner, streamName }, last]),
       ),
       series(
         'consumers_total',

@@ -1,7 +1,7 @@
 // What clients ask before they come to a stream: who they are, where this is, and a password for one WebSocket.
 import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
-import { type Caller, type Identity, roleIn } from '../../../../packages/identity/identity.ts'
+import { type Caller, type Identity, ownProject, roleIn } from '../../../../packages/identity/identity.ts'
 import { guarded, type HttpApp } from '../../../../packages/runtime/http.ts'
 import { byHeader, tenantOf } from './credential.ts'
 import { envelope } from './shape.ts'
@@ -47,12 +47,15 @@ async function signIn(identity: Identity, request: FastifyRequest): Promise<obje
     return found && (tenant === undefined || roleIn(found, tenant)) ? found : undefined
   })
   if (!caller) throw new Failure('unauthenticated', 'name or password wrong: send the id of a key and its secret')
-  const [home] = Object.keys(caller.roles)
-  const project = tenant ?? home
-  if (project === undefined) throw new Failure('forbidden', 'this key has a role in no project')
+  const project = tenant ?? ownProject(caller)
+  if (project === undefined) throw nowhere()
   // One client reads the tenant in the token.
   const { token } = await identity.startAccess(caller, { tenant: project })
   return { jwt: token, tenant: project, username: caller.keyId }
+}
+
+function nowhere(): Failure {
+  return new Failure('forbidden', 'this key has no role in its own project: name the tenant')
 }
 
 function parseSignIn(body: unknown): SignIn {
@@ -81,7 +84,7 @@ function objectOf(body: unknown): Readonly<Record<string, unknown>> {
 function userOf(request: FastifyRequest): object {
   const caller = callerOf(request)
   const tenant = tenantOf(request, caller)
-  if (tenant === undefined) throw new Failure('forbidden', 'this key has a role in no project')
+  if (tenant === undefined) throw nowhere()
   return { tenant, username: caller.keyId, email: caller.account, active: true, dbName: FABRIC }
 }
 

@@ -10,6 +10,7 @@ import {
 import { parseMessageId } from '../../../../packages/log/durable/message.ts'
 import type { Ref } from '../../../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
+import type { Ear } from './ear.ts'
 import { type Command, messageFrame, parseCommand } from './frame.ts'
 import type { ConsumerOptions } from './option.ts'
 import type { Outlet } from './outlet.ts'
@@ -25,14 +26,21 @@ export type ConsumerPorts = {
 
 /** Of whoever asks for them by number. */
 const PULL_WINDOW = MAX_WINDOW
+/** Acks that no turn of the subscription has taken. */
+const MAX_WAITING = 2000
 
 export class Consumer implements Session, Receiver {
+  readonly maxWaiting = MAX_WAITING
   readonly #ports: ConsumerPorts
   readonly #ref: Ref
   readonly #subscription: string
   #joined: Joined | undefined
   #leaving: Promise<void> | undefined
   #outlet: Outlet | undefined
+  #ear: Ear | undefined
+  #settling: Promise<void> | undefined
+  /** Given to the subscription since it was last seen to have taken what it was given. */
+  #given = 0
   /** What came before the handshake was answered; no more than the window. */
   #early: Delivery[] = []
   #failure: Failure | undefined
@@ -55,9 +63,9 @@ export class Consumer implements Session, Receiver {
     })
   }
 
-  begin(outlet: Outlet): void {
+  begin(outlet: Outlet, ear: Ear): void {
     this.#outlet = outlet
-    outlet.onDrain(() => this.#resume())
+    this.#ear = ear
     if (this.#failure) this.ended(this.#failure)
     this.receive(this.#early.splice(0))
   }
@@ -68,13 +76,18 @@ export class Consumer implements Session, Receiver {
       this.#early.push(...deliveries)
       return
     }
-    outlet.send(deliveries.map(({ message, redeliveries }) => messageFrame(this.#ref.record, message, redeliveries)))
+    try {
+      outlet.send(deliveries.map(({ message, redeliveries }) => messageFrame(this.#ref.record, message, redeliveries)))
+    } catch (error) {
+      // The others of this subscription go on.
+      this.#fail(error)
+    }
     if (!outlet.full || this.#paused) return
     this.#paused = true
     this.#joined?.pause()
   }
 
-  #resume(): void {
+  drained(): void {
     if (!this.#paused) return
     this.#paused = false
     this.#joined?.resume()
@@ -113,9 +126,25 @@ export class Consumer implements Session, Receiver {
       default: {
         // Of another stream, or of one of this name that is gone: it means nothing here.
         const seq = parseMessageId(this.#ref.record, command.messageId)
-        if (seq !== undefined) this.#joined?.[command.type]([seq])
+        if (seq === undefined || !this.#joined) break
+        this.#joined[command.type]([seq])
+        this.#given++
+        this.#settling ??= this.#settle(this.#joined).catch((error: unknown) => this.#fail(error))
+        return
       }
     }
+    this.#ear?.done(1)
+  }
+
+  /** What comes while a turn is under way goes with the next one. */
+  async #settle(joined: Joined): Promise<void> {
+    while (this.#given > 0 && !this.#leaving) {
+      const given = this.#given
+      this.#given = 0
+      await joined.settled()
+      this.#ear?.done(given)
+    }
+    this.#settling = undefined
   }
 
   async #unsubscribe(): Promise<void> {
@@ -125,9 +154,13 @@ export class Consumer implements Session, Receiver {
       await this.#ports.unsubscribed()
       this.#outlet?.close(1000, 'unsubscribed')
     } catch (error) {
-      if (!(error instanceof Failure)) this.#ports.troubled(error)
-      this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
+      this.#fail(error)
     }
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof Failure)) this.#ports.troubled(error)
+    this.#outlet?.fail(8, error instanceof Failure ? error.message : 'internal error')
   }
 }
 

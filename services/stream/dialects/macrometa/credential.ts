@@ -2,7 +2,7 @@
 // a one-time password.
 import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
-import { type Caller, type Identity, roleIn } from '../../../../packages/identity/identity.ts'
+import { type Caller, type Identity, ownProject, roleIn } from '../../../../packages/identity/identity.ts'
 import { guarded } from '../../../../packages/runtime/http.ts'
 
 /** `{project}.{keyId}.{secret}`: neither of the first two can hold a dot. */
@@ -23,7 +23,8 @@ export function byHandshake(identity: Identity): Authenticate {
   return async request => {
     if (request.headers.authorization !== undefined) return known(await headerCaller(identity, request))
     const { otp, token } = request.query as Readonly<Record<string, unknown>>
-    if (otp !== undefined) return known(await guarded(request, tailOf(textOf('otp', otp)), () => identity.redeemOtp(textOf('otp', otp))))
+    // It stands for nobody, and nobody shows it twice.
+    if (otp !== undefined) return known(await guarded(request, undefined, () => identity.redeemOtp(textOf('otp', otp))))
     return known(token === undefined ? undefined : await byToken(identity, request, textOf('token', token)))
   }
 }
@@ -66,7 +67,7 @@ function tailOf(text: string): string {
 export function tenantOf({ headers }: FastifyRequest, caller: Caller): string | undefined {
   const { authorization = '' } = headers
   const named = API_KEY.exec(authorization)?.[1] ?? claimedTenant(BEARER.exec(authorization)?.[1])
-  return named !== undefined && roleIn(caller, named) ? named : Object.keys(caller.roles)[0]
+  return named !== undefined && roleIn(caller, named) ? named : ownProject(caller)
 }
 
 /** Of a token that was verified. */

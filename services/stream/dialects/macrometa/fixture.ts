@@ -6,12 +6,12 @@ import { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
 import { DurableStreams } from '../../../../packages/log/durable/stream.ts'
 import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { TestRedis } from '../../../../packages/log/fixture.ts'
-import { openHttp } from '../../../../packages/runtime/http.ts'
+import { type HttpSettings, openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { Audit } from '../../../../packages/state/audit.ts'
 import type { Answer, Ask, Key } from '../../../../test/world.ts'
 import { openUpgrades } from '../../upgrade.ts'
-import { addMacrometa } from './macrometa.ts'
+import { addMacrometa, type MacrometaSettings } from './macrometa.ts'
 
 export type Node = {
   readonly key: Key
@@ -20,32 +20,34 @@ export type Node = {
   readonly streams: DurableStreams
   url(): string
   http(path: string, ask?: Ask): Promise<Answer>
-  /** Producers that are connected, as `project stream producer`. */
-  readonly producers: Set<string>
+  /** Streams that producers are connected to, as `project stream`. */
+  readonly produced: Set<string>
   readonly troubles: unknown[]
   stop(): Promise<void>
 }
 
 const KEY = { keyId: 'boss', secret: 'secret-of-the-boss' }
 
-export async function openNode(server: TestRedis): Promise<Node> {
+export type NodeSettings = { readonly limits?: HttpSettings['limits']; readonly sockets?: MacrometaSettings['sockets'] }
+
+const NO_LIMITS = { manage: undefined, ingest: undefined }
+
+export async function openNode(server: TestRedis, { limits = NO_LIMITS, sockets = {} }: NodeSettings = {}): Promise<Node> {
   const redis = await server.connect('producer')
   const troubles: unknown[] = []
   const troubled = (error: unknown) => void troubles.push(error)
   const identity = new Identity(redis, 'k'.repeat(32), troubled)
   await identity.put(KEY.keyId, KEY.secret, 'boss@example.com', { default: 'admin' })
-  const streams = new DurableStreams(redis, { check: () => checkPayload })
+  const streams = new DurableStreams(redis, { check: async (_, __, payloads) => payloads.forEach(checkPayload) })
   const subscriptions = new Subscriptions(redis, streams)
   const dispatch = new Dispatch({ streams, subscriptions, connect: () => server.connect('worker'), troubled })
-  const limits = { manage: undefined, ingest: undefined }
   const app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })
-  const producers = new Set<string>()
-  const connected = (...names: readonly string[]) => {
-    producers.add(names.join(' '))
-    return () => void producers.delete(names.join(' '))
+  const produced = new Set<string>()
+  const connected = (project: string, stream: string) => {
+    produced.add(`${project} ${stream}`)
+    return () => void produced.delete(`${project} ${stream}`)
   }
   const upgrades = openUpgrades(app)
-  const produced = () => undefined
   const ports = {
     streams,
     subscriptions,
@@ -56,12 +58,12 @@ export async function openNode(server: TestRedis): Promise<Node> {
     redis,
     cursorKey: '',
     nowUs: () => Date.now() * 1000,
-    produced,
+    produced: () => undefined,
     connected,
     followed: () => () => undefined,
     troubled,
   }
-  addMacrometa(app, ports, { publicUrl: undefined, streamLimit: 200 })
+  addMacrometa(app, ports, { publicUrl: undefined, streamLimit: 200, sockets })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`
@@ -76,7 +78,7 @@ export async function openNode(server: TestRedis): Promise<Node> {
       const text = await response.text()
       return { status: response.status, headers: response.headers, text, json: JSON.parse(text) as Answer['json'] }
     },
-    producers,
+    produced,
     troubles,
     stop: async () => {
       await app.close()

@@ -24,56 +24,126 @@ async function pair(options: { readonly autoPong?: boolean } = {}): Promise<{ cl
   return { client, peer }
 }
 
-/** A heart that beats fast, by a clock that is set. */
+/** A heart that beats fast, by a clock that is set, and what it looks at. */
 function heart() {
   let now = 0
   const pass = (ms: number) => {
     now += ms
   }
-  return { heartbeat: new Heartbeat(EVERY_MS, () => now), pass }
+  const outlet = { full: false, sent: 0, taken: 0 }
+  const beaten = async (client: WebSocket) => once(client, 'ping')
+  return { heartbeat: new Heartbeat(EVERY_MS, () => now), pass, outlet, beaten }
 }
+
+/** Far beyond three missed pings. */
+const LONG_MS = 1000
 
 test('an idle client that answers is kept', async () => {
   const { client, peer } = await pair()
-  const { heartbeat, pass } = heart()
-  heartbeat.watch(peer, 100)
+  const { heartbeat, pass, outlet } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS })
   for (let i = 0; i < 10; i++) {
-    pass(90)
+    pass(50)
     await once(peer, 'pong')
   }
   expect(client.readyState).toBe(client.OPEN)
 })
 
-test('a client that answers nothing is cut off', async () => {
+test('a client that has never answered anything is cut off after its patience', async () => {
   const { client, peer } = await pair({ autoPong: false })
-  const { heartbeat, pass } = heart()
-  heartbeat.watch(peer, 100)
-  pass(101)
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS })
+  pass(LONG_MS)
+  await beaten(client)
+  expect(peer.readyState).toBe(peer.OPEN)
+  pass(1)
   await once(client, 'close')
-  expect(peer.readyState).not.toBe(peer.OPEN)
 })
 
 test('a client that answers nothing is kept as long as it sends something', async () => {
   const { client, peer } = await pair({ autoPong: false })
-  const { heartbeat, pass } = heart()
-  heartbeat.watch(peer, 100)
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: 100 })
   for (let i = 0; i < 10; i++) {
     pass(90)
     client.send('x')
     await once(peer, 'message')
-    await once(client, 'ping')
+    await beaten(client)
   }
   expect(client.readyState).toBe(client.OPEN)
 })
 
+test('a consumer that answered, was sent nothing since and misses three pings is gone; one that is at work on a message is not', async () => {
+  const { client, peer } = await pair({ autoPong: false })
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS })
+  await beaten(client)
+  client.pong()
+  await once(peer, 'pong')
+  outlet.sent++
+  pass(LONG_MS)
+  await beaten(client)
+  await beaten(client)
+  client.pong()
+  await once(peer, 'pong')
+  pass(3 * EVERY_MS + 1)
+  await once(client, 'close')
+})
+
+test('a producer that answers without being owed anything is gone when it misses three pings', async () => {
+  const { client, peer } = await pair({ autoPong: false })
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS, isOwed: () => false })
+  await beaten(client)
+  client.pong()
+  await once(peer, 'pong')
+  pass(3 * EVERY_MS + 1)
+  await once(client, 'close')
+})
+
+test('a producer that reads only for its answers has its patience, although it has answered pings with that', async () => {
+  const { client, peer } = await pair({ autoPong: false })
+  const { heartbeat, pass, outlet, beaten } = heart()
+  let owed = false
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS, isOwed: () => owed })
+  await beaten(client)
+  client.send('x')
+  client.pong()
+  await once(peer, 'pong')
+  owed = true
+  await beaten(client)
+  await beaten(client)
+  client.pong()
+  await once(peer, 'pong')
+  pass(LONG_MS)
+  await beaten(client)
+  expect(client.readyState).toBe(client.OPEN)
+})
+
+test('a client that takes nothing of what it is sent is cut off, although nobody listens to it', async () => {
+  const { client, peer } = await pair()
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: LONG_MS })
+  outlet.full = true
+  peer.pause()
+  for (let i = 0; i < 5; i++) {
+    outlet.taken++
+    pass(LONG_MS)
+    await beaten(client)
+    await beaten(client)
+  }
+  pass(LONG_MS + 1)
+  await once(client, 'close')
+})
+
 test('a client that nobody listens to is not blamed for its silence', async () => {
   const { client, peer } = await pair({ autoPong: false })
-  const { heartbeat, pass } = heart()
-  heartbeat.watch(peer, 100)
+  const { heartbeat, pass, outlet, beaten } = heart()
+  heartbeat.watch(peer, { outlet, patienceMs: 100 })
   peer.pause()
   for (let i = 0; i < 5; i++) {
     pass(200)
-    await once(client, 'ping')
+    await beaten(client)
   }
   expect(client.readyState).toBe(client.OPEN)
 })

@@ -13,7 +13,7 @@ import { Producer } from './producer.ts'
 import { Reader } from './reader.ts'
 import { addRestRoutes, findRef } from './rest.ts'
 import { PATHS, refuse } from './shape.ts'
-import { type Opening, type Session, Sockets } from './socket.ts'
+import { type Opening, type Session, type SocketSettings, Sockets } from './socket.ts'
 import { parseTopic } from './topic.ts'
 
 export type MacrometaSettings = {
@@ -21,16 +21,17 @@ export type MacrometaSettings = {
   readonly publicUrl: string | undefined
   /** Open WebSockets that one key may have in this process. */
   readonly streamLimit: number
+  readonly sockets?: Omit<SocketSettings, 'maxPerKey'>
 }
 
 /** Closes its WebSockets before the server stops listening. */
-export function addMacrometa(app: HttpApp, ports: DialectPorts, { publicUrl, streamLimit }: MacrometaSettings): void {
+export function addMacrometa(app: HttpApp, ports: DialectPorts, settings: MacrometaSettings): void {
   const { identity, streams, subscriptions, dispatch, redis, produced, troubled } = ports
-  const sockets = new Sockets(ports, streamLimit)
+  const sockets = new Sockets(ports, { maxPerKey: settings.streamLimit, ...settings.sockets })
   const claims = new Claims(redis, troubled)
   const lifetimes = new Lifetimes(redis)
   shapeErrors(app, PATHS, refuse)
-  addAccountRoutes(app, { identity, publicUrl })
+  addAccountRoutes(app, { identity, publicUrl: settings.publicUrl })
   addRestRoutes(app, {
     identity,
     streams,
@@ -65,7 +66,7 @@ async function openProducer(ports: DialectPorts, claims: Claims, { caller, place
   let producer: Producer | undefined
   const claim = name === undefined ? undefined : await claims.take(place.tenant, claimOf(ref, name), () => producer?.lost())
   if (name !== undefined && !claim) throw new Failure('conflict', `producer ${name} is connected to this stream already`)
-  const leave = ports.connected(place.tenant, place.topic.stream, name ?? caller.keyId)
+  const leave = ports.connected(place.tenant, place.topic.stream)
   producer = new Producer(ports, ref, name ?? caller.keyId, maxPending, async () => {
     leave()
     await claim?.release()

@@ -6,14 +6,17 @@ import { FAULTS, type Fault } from './frame.ts'
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024
 /** RFC 6455 5.5: a control frame holds 125 bytes, two of them the code. */
 const MAX_REASON_BYTES = 120
+/** Of a control frame that is masked. */
+const CONTROL_HEAD_BYTES = 6
 
 export class Outlet {
   readonly #accepted: Accepted
-  readonly #closed: () => void
+  readonly #closed: () => unknown
   #ended = false
+  #sent = 0
 
   /** @param closed called once it was closed from here. */
-  constructor(accepted: Accepted, closed: () => void) {
+  constructor(accepted: Accepted, closed: () => unknown) {
     this.#accepted = accepted
     this.#closed = closed
   }
@@ -21,6 +24,17 @@ export class Outlet {
   /** More is unread than a peer may leave. */
   get full(): boolean {
     return this.#accepted.socket.writableLength > MAX_UNREAD_BYTES
+  }
+
+  /** Frames. */
+  get sent(): number {
+    return this.#sent
+  }
+
+  /** Bytes that the network has accepted, pings and all. */
+  get taken(): number {
+    const { bytesWritten, writableLength } = this.#accepted.socket
+    return bytesWritten - writableLength
   }
 
   /** Nothing that is sent arrives any more, and nothing that comes counts. */
@@ -32,6 +46,7 @@ export class Outlet {
   send(frames: readonly string[]): void {
     if (this.ended) return
     const { peer, socket } = this.#accepted
+    this.#sent += frames.length
     socket.cork()
     for (const frame of frames) peer.send(frame)
     socket.uncork()
@@ -40,6 +55,21 @@ export class Outlet {
   /** Calls back each time that everything written has been taken. */
   onDrain(act: () => void): void {
     this.#accepted.socket.on('drain', act)
+  }
+
+  /** Calls back with how much has come of a message that is not whole, whenever something comes. */
+  onPart(act: (bytes: number) => void): void {
+    const { peer, socket } = this.#accepted
+    let whole = socket.bytesRead
+    peer.on('message', () => {
+      whole = socket.bytesRead
+    })
+    // May stand in the midst of a message.
+    for (const event of ['ping', 'pong'] as const)
+      peer.on(event, (data: Buffer) => {
+        whole += data.length + CONTROL_HEAD_BYTES
+      })
+    socket.on('data', () => act(socket.bytesRead - whole))
   }
 
   /** Nothing is read from the peer until `listen`. */

@@ -3,6 +3,7 @@ import { Failure } from '../../../../packages/core/failure.ts'
 import { formatMessageId, type NewMessage } from '../../../../packages/log/durable/message.ts'
 import type { Appended, DurableStreams, Ref } from '../../../../packages/log/durable/stream.ts'
 import { translate } from '../../../../packages/redis/index.ts'
+import type { Ear } from './ear.ts'
 import { type Context, type Fault, faultFrame, okFrame, parseSent, type Sent } from './frame.ts'
 import type { Outlet } from './outlet.ts'
 import type { Session } from './socket.ts'
@@ -14,7 +15,6 @@ export type ProducerPorts = {
 }
 
 type Outcome = Appended | Failure
-/** With the length of its frame, all of which may have to be kept until it is answered. */
 type Pending = { readonly sent: Sent; readonly length: number }
 
 /** Of one append. */
@@ -25,11 +25,12 @@ export class Producer implements Session {
   readonly #ports: ProducerPorts
   readonly #ref: Ref
   readonly #name: string
-  readonly #maxPending: number
+  readonly maxWaiting: number
   #pending: Pending[] = []
-  #pendingLength = 0
   #appending: Promise<void> | undefined
   #outlet: Outlet | undefined
+  #ear: Ear | undefined
+  #isLost = false
   readonly #release: () => Promise<void>
 
   /** @param release called once all that was heard is appended. */
@@ -37,39 +38,33 @@ export class Producer implements Session {
     this.#ports = ports
     this.#ref = ref
     this.#name = name
-    this.#maxPending = maxPending
+    this.maxWaiting = maxPending
     this.#release = release
   }
 
-  begin(outlet: Outlet): void {
+  begin(outlet: Outlet, ear: Ear): void {
     this.#outlet = outlet
-    outlet.onDrain(() => this.#listen())
+    this.#ear = ear
+    if (this.#isLost) this.lost()
   }
 
   hear(text: string): void {
     this.#pending.push({ sent: parseSent(text, this.#name), length: text.length })
-    this.#pendingLength += text.length
-    if (this.#isFull()) this.#outlet?.deafen()
-    this.#appending ??= this.#append()
+    this.#appending ??= this.#append().catch((error: unknown) => {
+      this.#ports.troubled(error)
+      this.#outlet?.fail(8, 'internal error')
+    })
   }
 
-  /** Another has its name after all. */
+  /** Another has its name after all; that may be known before the handshake is answered. */
   lost(): void {
+    this.#isLost = true
     this.#outlet?.fail(1, 'another producer has this name')
   }
 
   async end(): Promise<void> {
     await this.#appending
     await this.#release()
-  }
-
-  /** What one read of the socket still holds comes all the same: not much. */
-  #isFull(): boolean {
-    return this.#pending.length >= this.#maxPending || this.#pendingLength >= MAX_LENGTH || this.#outlet?.full === true
-  }
-
-  #listen(): void {
-    if (!this.#isFull()) this.#outlet?.listen()
   }
 
   /** One append at a time, of all that came meanwhile: batches grow by themselves under load. */
@@ -80,7 +75,7 @@ export class Producer implements Session {
       const batch = this.#take()
       const outcomes = await this.#outcomesOf(batch.flatMap(sent => ('message' in sent ? [sent.message] : [])))
       this.#outlet?.send(this.#answers(batch, outcomes))
-      this.#listen()
+      this.#ear?.done(batch.length)
       const gone = outcomes.find(outcome => outcome instanceof Failure && outcome.code === 'not_found')
       if (gone) this.#outlet?.fail(1, 'the stream was removed')
     }
@@ -94,7 +89,6 @@ export class Producer implements Session {
       return i > 0 && (i >= MAX_MESSAGES || length > MAX_LENGTH)
     })
     const batch = this.#pending.splice(0, over < 0 ? this.#pending.length : over)
-    for (const one of batch) this.#pendingLength -= one.length
     return batch.map(({ sent }) => sent)
   }
 

@@ -4,22 +4,26 @@ import type { Dispatch } from '../../../../packages/log/durable/dispatch.ts'
 import { parseMessageId } from '../../../../packages/log/durable/message.ts'
 import type { DurableStreams, Ref } from '../../../../packages/log/durable/stream.ts'
 import { commandOf } from './consumer.ts'
+import type { Ear } from './ear.ts'
 import { messageFrame } from './frame.ts'
 import type { ReaderOptions } from './option.ts'
 import type { Outlet } from './outlet.ts'
 import type { Session } from './socket.ts'
 
 export type ReaderPorts = {
-  readonly streams: Pick<DurableStreams, 'read' | 'stats'>
+  readonly streams: Pick<DurableStreams, 'read' | 'stats' | 'get'>
   readonly dispatch: Pick<Dispatch, 'watch'>
   troubled(error: unknown): void
 }
 
 /** Of one read: of the largest messages it is still no more than one can hold. */
 const MAX_MESSAGES = 32
-const READ_BYTES = 512 * 1024
+/** Characters of the frames of one read, which are enough; of 2 MiB, which is all that a stream gives at once, there are always more. */
+const READ_LENGTH = 512 * 1024
 
 export class Reader implements Session {
+  /** Each is dealt with at once. */
+  readonly maxWaiting = 1
   readonly #ports: ReaderPorts
   readonly #ref: Ref
   #window = 1
@@ -28,6 +32,7 @@ export class Reader implements Session {
   /** Of the next read: few of large messages, many of small ones. */
   #count = 1
   #outlet: Outlet | undefined
+  #ear: Ear | undefined
   #stopWatching: (() => void) | undefined
   #leave: (() => void) | undefined
   /** Something may have been appended since the last read began. */
@@ -58,9 +63,13 @@ export class Reader implements Session {
     return seq
   }
 
-  begin(outlet: Outlet): void {
+  begin(outlet: Outlet, ear: Ear): void {
     this.#outlet = outlet
-    outlet.onDrain(() => this.#read())
+    this.#ear = ear
+    this.#read()
+  }
+
+  drained(): void {
     this.#read()
   }
 
@@ -69,6 +78,7 @@ export class Reader implements Session {
     if (command instanceof Failure) this.#outlet?.fail(3, command.message)
     else if (command.type === 'isEndOfTopic') this.#outlet?.send(['{"endOfTopic":"false"}'])
     else if (command.type === 'ack') this.#ack(command.messageId)
+    this.#ear?.done(1)
   }
 
   async end(): Promise<void> {
@@ -101,20 +111,29 @@ export class Reader implements Session {
   async #readOn(): Promise<void> {
     while (this.#wants() && !this.#outlet?.ended) {
       this.#more = false
-      const messages = await this.#ports.streams.read(this.#ref, this.#after, Math.min(this.#count, this.#window - this.#unacked))
+      const count = Math.min(this.#count, this.#window - this.#unacked)
+      const messages = await this.#ports.streams.read(this.#ref, this.#after, count)
       const last = messages.at(-1)
       if (!last) {
-        // Nothing new: or the stream is gone.
-        await this.#ports.streams.stats(this.#ref)
+        await this.#checkStream()
         continue
       }
-      this.#more = true
+      const frames = messages.map(message => messageFrame(this.#ref.record, message, 0))
+      const length = frames.reduce((sum, frame) => sum + frame.length, 0)
+      // Fewer than were asked for are all that there are, unless it was their size that was enough.
+      if (messages.length === count || length > READ_LENGTH) this.#more = true
       this.#after = last.seq
-      const bytes = messages.reduce((sum, { payload }) => sum + payload.length, 0)
-      this.#count = bytes > READ_BYTES ? Math.max(1, this.#count >> 1) : Math.min(MAX_MESSAGES, this.#count * 2)
+      this.#count = length > READ_LENGTH ? Math.max(1, this.#count >> 1) : Math.min(MAX_MESSAGES, this.#count * 2)
       this.#unacked += messages.length
-      this.#outlet?.send(messages.map(message => messageFrame(this.#ref.record, message, 0)))
+      this.#outlet?.send(frames)
     }
+  }
+
+  /** Nothing new: or the stream is gone. @throws Failure `not_found`. */
+  async #checkStream(): Promise<void> {
+    const { project, record } = this.#ref
+    const { uid } = await this.#ports.streams.get(project, record.name)
+    if (uid !== record.uid) throw new Failure('not_found', 'the stream was removed, and there is a new one of its name')
   }
 
   #fail(error: unknown): void {

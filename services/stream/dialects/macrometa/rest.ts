@@ -51,6 +51,9 @@ type Asked = {
 type Answer = (asked: Asked) => Promise<object>
 type Route = readonly [method: HTTPMethods, path: string, role: Role, answer: Answer, limit?: Limit]
 
+/** Clients look before each WebSocket that they open, so to look counts as to consume. */
+const LOOK: Limit = 'ingest'
+
 export function addRestRoutes(app: HttpApp, ports: RestPorts): void {
   const rest = new Rest(ports)
   const routes: readonly Route[] = [
@@ -71,7 +74,7 @@ export function addRestRoutes(app: HttpApp, ports: RestPorts): void {
     ['DELETE', '/:topic/subscriptions/:subscription', 'developer', asked => rest.unsubscribe(asked)],
     ['POST', '/:topic/expiry/:seconds', 'developer', asked => rest.expire(asked)],
   ]
-  for (const [method, path, role, answer, limit = 'manage'] of routes)
+  for (const [method, path, role, answer, limit = method === 'GET' ? LOOK : 'manage'] of routes)
     for (const base of BASES)
       app.route({
         method,
@@ -87,7 +90,7 @@ function askedBy(request: FastifyRequest, role: Role): Asked {
   const parts = request.params as Readonly<Record<string, string>>
   if (parts['fabric'] !== FABRIC) throw new Failure('not_found', `there is no such fabric: the only one is ${FABRIC}`)
   const project = tenantOf(request, caller)
-  if (project === undefined) throw new Failure('forbidden', 'this key has a role in no project')
+  if (project === undefined) throw new Failure('forbidden', 'this key has no role in its own project: name the tenant')
   const { method, routeOptions } = request
   const changes = method !== 'GET' && method !== 'HEAD' && routeOptions.config.limit !== 'ingest'
   const note = (...names: readonly string[]) => (changes ? noteChange(request, project, ...names) : undefined)
@@ -144,8 +147,9 @@ class Rest {
   async publish(asked: Asked): Promise<object> {
     const ref = await this.#ref(asked)
     const [appended] = await this.#ports.streams.append(ref, [{ payload: asked.body, producer: asked.caller.keyId }])
+    if (!appended) throw new Error('one message was appended, and nothing is known of it')
     this.#ports.produced(ref.project, ref.record.name)
-    return envelope({ messageId: formatMessageId(ref.record, appended?.seq ?? 0) }, 202)
+    return envelope({ messageId: formatMessageId(ref.record, appended.seq) }, 202)
   }
 
   async backlog(asked: Asked): Promise<object> {
@@ -213,7 +217,8 @@ class Rest {
   }
 
   async #keep({ project, record }: Ref, seconds: number): Promise<void> {
-    await this.#ports.streams.update(project, record.name, { retention: { ...record.retention, maxAgeMs: seconds * 1000 } })
+    const maxAgeMs = seconds * 1000
+    await this.#ports.streams.update(project, record.name, ({ retention }) => ({ retention: { ...retention, maxAgeMs } }))
   }
 
   /** All, or those of the one kind that is asked for. */
@@ -233,7 +238,8 @@ class Rest {
 
   async #stats(ref: Ref) {
     const all = await this.#ports.subscriptions.listOfClients(ref)
-    return Promise.all(all.map(({ name }) => this.#ports.subscriptions.stats(ref, name)))
+    const names = all.map(({ name }) => name)
+    return this.#ports.subscriptions.statsOf(ref, names)
   }
 
   async #checkUnused(ref: Ref): Promise<void> {

@@ -7,6 +7,7 @@ import type { HttpApp } from '../../../../packages/runtime/http.ts'
 import type { Accepted, Upgrades } from '../../upgrade.ts'
 import { callerOf } from './account.ts'
 import { byHandshake } from './credential.ts'
+import { type Ear, Ears } from './ear.ts'
 import { Heartbeat } from './heartbeat.ts'
 import type { Query } from './option.ts'
 import { Outlet } from './outlet.ts'
@@ -14,9 +15,13 @@ import { type Kind, type Place, parsePlace } from './place.ts'
 
 /** What stands behind a WebSocket. */
 export type Session = {
+  /** Messages that it may have heard and not dealt with: then nobody listens any more, until it has told its ear that they are done. */
+  readonly maxWaiting: number
   /** The handshake is answered. */
-  begin(outlet: Outlet): void
+  begin(outlet: Outlet, ear: Ear): void
   hear(text: string): void
+  /** All that was written is taken. */
+  drained?(): void
   /** The socket is closed, whoever did it. */
   end(): Promise<void>
 }
@@ -37,16 +42,26 @@ export type SocketPorts = {
   troubled(error: unknown): void
 }
 
-/** The largest message, in base64, and what stands around it. */
-const MAX_FRAME_BYTES = Math.ceil((MAX_PAYLOAD_BYTES * 4) / 3) + 256 * 1024
-/** Consumers wait for messages, so they hear pings; who reads one in five minutes is as slow as Pulsar lets a client be. */
+export type SocketSettings = {
+  /** Open WebSockets that one key may have in this process. */
+  readonly maxPerKey: number
+  readonly heartbeat?: Heartbeat
+  readonly ears?: Ears
+}
+
+/** Of a producer: the largest message, in base64, and what stands around it. Others send short commands. */
+const MAX_MESSAGE_FRAME_BYTES = Math.ceil((MAX_PAYLOAD_BYTES * 4) / 3) + 256 * 1024
+const MAX_COMMAND_FRAME_BYTES = 4096
+/** Consumers hear pings while they wait for messages; who is at work on one for five minutes is as slow as Pulsar lets a client be. */
 const PATIENCE_MS = 5 * 60_000
-/** Producers listen only after they have sent. */
+/** Some producers listen only after they have sent. */
 const PRODUCER_PATIENCE_MS = 60 * 60_000
 /** A token may be used until it expires, not until the very moment. */
 const EXPIRY_GRACE_MS = 1000
 const STOPPING = 'the server is stopping: come back soon'
 const MAX_TIMER_MS = 2 ** 31 - 1
+/** What those who have just left get to give back what they had. */
+const SETTLED_MS = 1000
 /** What a peer gets to say goodbye when this process stops. */
 const GOODBYE_MS = 2000
 const LOOK_EVERY_MS = 20
@@ -54,35 +69,43 @@ const LOOK_EVERY_MS = 20
 export class Sockets {
   readonly #ports: SocketPorts
   readonly #maxPerKey: number
-  readonly #heartbeat = new Heartbeat()
+  readonly #heartbeat: Heartbeat
+  readonly #ears: Ears
   readonly #perKey = new Map<string, number>()
   readonly #outlets = new Map<Outlet, () => void>()
   /** Sessions whose sockets are closed, by where they led. */
   readonly #ending = new Map<Promise<void>, string>()
   #stopping = false
 
-  /** @param maxPerKey open WebSockets that one key may have in this process. */
-  constructor(ports: SocketPorts, maxPerKey: number) {
+  constructor(ports: SocketPorts, { maxPerKey, heartbeat = new Heartbeat(), ears = new Ears() }: SocketSettings) {
     this.#ports = ports
     this.#maxPerKey = maxPerKey
+    this.#heartbeat = heartbeat
+    this.#ears = ears
   }
 
   addRoute(app: HttpApp, kind: Kind, open: Open): void {
     // A fleet that shares a key connects anew all at once.
-    const limit = kind === 'producer' ? 'ingest' : 'manage'
-    const config = { raw: true, limit, authenticate: byHandshake(this.#ports.identity) } as const
+    const config = { raw: true, limit: 'ingest', authenticate: byHandshake(this.#ports.identity) } as const
     app.get(`/_ws/ws/v2/${kind}/*`, { config }, async (request, reply) => {
       const opening = this.#check(kind, request)
-      const session = await this.#open(opening, open)
+      const session = await this.#open(opening, open, request)
       reply.hijack()
       this.#begin(kind, opening, session, request)
     })
   }
 
-  /** Resolves when those who have just left this stream have given back what they had. */
+  /** Resolves when those who have just left this stream have given back what they had. @throws Failure `unavailable` when that takes long. */
   async settled(tenant: string, stream: string): Promise<void> {
     const way = `${tenant}/${stream}`
-    await Promise.all([...this.#ending].flatMap(([ending, of]) => (of === way ? [ending] : [])))
+    const endings = [...this.#ending].flatMap(([ending, of]) => (of === way ? [ending] : []))
+    if (endings.length === 0) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      const failure = new Failure('unavailable', 'those who have just left this stream are not done: try again', { retryAfterMs: 1000 })
+      timer = setTimeout(() => reject(failure), SETTLED_MS)
+    })
+    await Promise.race([Promise.all(endings), late]).finally(() => clearTimeout(timer))
   }
 
   /** Closes all, and resolves when what they had is given back. */
@@ -110,18 +133,26 @@ export class Sockets {
     return { caller, place, query: request.query as Query, path, requestId: request.id }
   }
 
-  async #open(opening: Opening, open: Open): Promise<Session> {
+  async #open(opening: Opening, open: Open, { raw }: FastifyRequest): Promise<Session> {
     const leave = this.#enter(opening.caller.keyId)
     try {
       // Who closes one and opens another at once would meet itself.
       await this.settled(opening.place.tenant, opening.place.topic.stream)
+      // Who is gone takes nothing that another may want.
+      if (await this.#ports.upgrades.isGone(raw)) throw new Failure('invalid', 'the client is gone')
       const session = await open(opening)
       let ending: Promise<void> | undefined
       const end = () => {
-        ending ??= session.end().finally(leave)
+        ending ??= ended(session).finally(leave)
         return ending
       }
-      return { begin: outlet => session.begin(outlet), hear: text => session.hear(text), end }
+      return {
+        maxWaiting: session.maxWaiting,
+        begin: (outlet, ear) => session.begin(outlet, ear),
+        hear: text => session.hear(text),
+        drained: () => session.drained?.(),
+        end,
+      }
     } catch (error) {
       leave()
       throw error
@@ -144,51 +175,61 @@ export class Sockets {
     const end = () => this.#end(session, place)
     let accepted: Accepted
     try {
-      accepted = this.#ports.upgrades.accept(request.raw, MAX_FRAME_BYTES)
+      accepted = this.#ports.upgrades.accept(request.raw, kind === 'producer' ? MAX_MESSAGE_FRAME_BYTES : MAX_COMMAND_FRAME_BYTES)
     } catch (error) {
       // It went away before it was answered.
-      end()
-      if (!(error instanceof Failure)) throw error
+      void end()
+      if (!(error instanceof Failure)) this.#ports.troubled(error)
       return
     }
     const { peer, socket } = accepted
     socket.setNoDelay(true)
     const outlet = new Outlet(accepted, end)
+    const ear = this.#ears.open(outlet, session.maxWaiting)
     this.#outlets.set(outlet, () => peer.terminate())
     const stopWatching = this.#watch(caller, place.tenant, outlet)
     peer.on('message', (bytes: Buffer, isBinary) => {
       if (outlet.ended) return
       if (isBinary) outlet.close(1003, 'expected text frames')
-      else this.#hear(session, outlet, bytes.toString('utf8'))
+      else this.#guard(outlet, () => hear(session, ear, bytes.toString('utf8')))
     })
+    outlet.onPart(bytes => this.#guard(outlet, () => ear.came(bytes)))
+    outlet.onDrain(() =>
+      this.#guard(outlet, () => {
+        ear.attend()
+        session.drained?.()
+      }),
+    )
     // The peer broke the protocol: `ws` closes with the code that says so.
     peer.on('error', stopWatching)
     peer.once('close', () => {
       stopWatching()
       this.#outlets.delete(outlet)
-      end()
+      void end().then(() => ear.close())
     })
-    this.#heartbeat.watch(peer, kind === 'producer' ? PRODUCER_PATIENCE_MS : PATIENCE_MS)
-    session.begin(outlet)
+    const producing = { outlet, patienceMs: PRODUCER_PATIENCE_MS, isOwed: () => ear.isBusy }
+    this.#heartbeat.watch(peer, kind === 'producer' ? producing : { outlet, patienceMs: PATIENCE_MS })
+    this.#guard(outlet, () => session.begin(outlet, ear))
     if (this.#stopping) outlet.close(1001, STOPPING)
   }
 
-  /** Whatever it is that a peer sends, the others go on. */
-  #hear(session: Session, outlet: Outlet, text: string): void {
+  /** Whatever it is that a peer does, the others go on. */
+  #guard(outlet: Outlet, act: () => void): void {
     try {
-      session.hear(text)
+      act()
     } catch (error) {
       this.#ports.troubled(error)
       outlet.fail(8, 'internal error')
     }
   }
 
-  #end(session: Session, { tenant, topic }: Place): void {
+  #end(session: Session, { tenant, topic }: Place): Promise<void> {
     const ending = session
       .end()
       .catch((error: unknown) => this.#ports.troubled(error))
       .finally(() => this.#ending.delete(ending))
     this.#ending.set(ending, `${tenant}/${topic.stream}`)
+    return ending
   }
 
   /** Within a second of the end of the caller's rights, the socket ends. */
@@ -202,4 +243,16 @@ export class Sockets {
       stop()
     }
   }
+}
+
+function hear(session: Session, ear: Ear, text: string): void {
+  ear.heard(text.length)
+  session.hear(text)
+  // Its answer may have been one too many.
+  ear.attend()
+}
+
+/** Rejects with what `end` throws, too. */
+async function ended(session: Session): Promise<void> {
+  await session.end()
 }

@@ -36,18 +36,20 @@ export function addTokenRoutes(app: HttpApp, identity: Identity): void {
     const lifetimes = lifetimesOf(fields)
     const shown = [textOf(fields, 'jwt_refresh_token'), request.cookies[COOKIE], bearerOf(request)].filter(token => token !== undefined)
     const holder = shown.length > 0 ? await guarded(request, claimOf(shown), () => firstHolder(identity, shown)) : undefined
-    if (!holder || !settle(holder.caller, holder.project)) throw unauthorized()
+    if (!holder || holder === 'ended' || !settle(holder.caller, holder.project)) throw unauthorized()
     return answer(identity, request, reply, holder, lifetimes)
   })
 }
 
-/** What is out of date in one place does not spoil what is good in another. */
-async function firstHolder(identity: Identity, tokens: readonly string[]): Promise<PairHolder | undefined> {
+/** What is out of date in one place does not spoil what is good in another; it is a guess where any of it is. */
+async function firstHolder(identity: Identity, tokens: readonly string[]): Promise<PairHolder | 'ended' | undefined> {
+  let guessed = false
   for (const token of tokens) {
     const holder = await identity.verifyRenewable(token)
-    if (holder) return holder
+    if (holder && holder !== 'ended') return holder
+    guessed ||= holder === undefined
   }
-  return undefined
+  return guessed ? undefined : 'ended'
 }
 
 function claimOf([token = '']: readonly string[]): string {
@@ -85,7 +87,7 @@ function lifetimesOf(fields: Fields): Lifetimes {
 export async function callerBy(identity: Identity, request: FastifyRequest): Promise<Caller> {
   const token = request.headers.authorization === undefined ? queried(request) : bearerOf(request)
   const holder = token === undefined ? undefined : await guarded(request, claimOf([token]), () => identity.verifyPair(token))
-  const caller = holder && settle(holder.caller, holder.project)
+  const caller = holder && holder !== 'ended' ? settle(holder.caller, holder.project) : undefined
   if (!caller) throw unauthorized()
   return caller
 }
@@ -100,6 +102,6 @@ function queried({ query }: FastifyRequest): string | undefined {
   return typeof authorization === 'string' ? authorization : undefined
 }
 
-function unauthorized(): Failure {
+export function unauthorized(): Failure {
   return new Failure('unauthenticated', 'Unauthorized')
 }

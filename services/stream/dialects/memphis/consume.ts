@@ -1,10 +1,12 @@
 // Consuming from a station: one batch a request, acked before it is answered, so that nothing comes twice (contracts.md 3.a.6).
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
 import type { Caller } from '../../../../packages/identity/identity.ts'
 import type { HttpApp } from '../../../../packages/runtime/http.ts'
+import { goneWith } from '../gone.ts'
 import { homeOf } from '../home.ts'
 import { withStream } from '../stream.ts'
+import { unauthorized } from './auth.ts'
 import { type Fetch, fetchBatch } from './batch.ts'
 import { type Fields, fieldsOf, integerOf, textOf } from './body.ts'
 import type { MemphisPorts, MemphisSettings } from './memphis.ts'
@@ -22,7 +24,7 @@ type Route = { readonly Params: { readonly station: string } }
 
 export function addConsume(
   app: HttpApp,
-  { streams, dispatch }: Pick<MemphisPorts, 'streams' | 'dispatch'>,
+  { streams, dispatch, identity }: Pick<MemphisPorts, 'streams' | 'dispatch' | 'identity'>,
   settings: Pick<MemphisSettings, 'createStations'>,
   authenticate: (request: FastifyRequest) => Promise<Caller>,
 ): void {
@@ -33,16 +35,28 @@ export function addConsume(
   app.post<Route>('/stations/:station/consume/batch', options, async (request, reply) => {
     const project = homeOf(request, 'developer')
     const wanted = wantedBy(request.body)
-    const keyId = request.caller?.keyId ?? ''
-    const wait = waiting.enter(keyId)
+    const caller = request.caller as Caller
+    const wait = waiting.enter(caller.keyId)
+    // What it was given goes back.
     goneWith(reply, wait)
+    let revoked = false
+    const unwatch = identity.watch(
+      caller,
+      () => {
+        revoked = true
+        wait.abort()
+      },
+      project,
+    )
     try {
       const messages = await withStream(streams, request, stationOf(project, request.params.station, settings), station =>
         fetchBatch(dispatch, station, wanted, wait.signal),
       )
+      if (revoked && messages.length === 0) throw unauthorized()
       return messages.map(({ payload, properties }) => ({ message: payload.toString('utf8'), headers: properties }))
     } finally {
-      waiting.leave(keyId, wait)
+      unwatch()
+      waiting.leave(caller.keyId, wait)
     }
   })
 }
@@ -74,15 +88,6 @@ function within(fields: Fields, name: string, usual: number, most: number): numb
   const value = integerOf(fields, name) ?? 0
   if (value < 0 || value > most) throw invalid(name, `expected 1 to ${most}`)
   return value === 0 ? usual : value
-}
-
-/** A client that went away without its answer gives back what it was given. */
-function goneWith(reply: FastifyReply, wait: AbortController): void {
-  const look = () => {
-    if (!reply.raw.writableFinished) wait.abort()
-  }
-  reply.raw.once('close', look)
-  if (reply.raw.destroyed) look()
 }
 
 /** Who waits, by key. */

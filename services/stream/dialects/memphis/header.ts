@@ -4,16 +4,31 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../../../../packages/core/failure.ts'
 
 const MAX_HEADERS = 64
-/** Nobody who reads the station is to come by somebody's credentials, nor by where they are. */
+/** Nobody who reads the station is to come by somebody's credentials, nor by where they are: the address may hold a token. */
 const KEPT_BACK: ReadonlySet<string> = new Set([
   'authorization',
   'proxy-authorization',
   'cookie',
+  'x-api-key',
+  'x-goog-iap-jwt-assertion',
+  'cf-access-jwt-assertion',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+  'referer',
   'forwarded',
+  'via',
   'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'true-client-ip',
+  'fastly-client-ip',
+  'cf-connecting-ip',
+  'cf-connecting-ipv6',
   'connection',
   'content-length',
   'expect',
+  'http2-settings',
   'host',
   'keep-alive',
   'proxy-connection',
@@ -22,11 +37,13 @@ const KEPT_BACK: ReadonlySet<string> = new Set([
   'transfer-encoding',
   'upgrade',
 ])
-const OF_PROXIES = /^x-forwarded-/
+const OF_PROXIES = /^(x-forwarded-|x-auth-request-|x-amzn-oidc-)/
+/** Of HTTP/2: what is the first line of a request elsewhere. */
+const PSEUDO = /^:/
 const RESERVED = /^\$memphis/i
 
 export function propertiesOf(headers: IncomingHttpHeaders): Record<string, string> {
-  const kept = Object.entries(headers).filter(([name]) => !KEPT_BACK.has(name) && !OF_PROXIES.test(name))
+  const kept = Object.entries(headers).filter(([name]) => !KEPT_BACK.has(name) && !OF_PROXIES.test(name) && !PSEUDO.test(name))
   if (kept.length > MAX_HEADERS) throw invalid('headers', `at most ${MAX_HEADERS}`)
   return Object.fromEntries(
     kept.map(([name, value]) => {

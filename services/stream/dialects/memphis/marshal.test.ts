@@ -45,6 +45,31 @@ describe('headers', () => {
     expect(propertiesOf(given)).toEqual({ 'Content-Type': 'text/plain', 'X-Site': 'north', Etag: 'e' })
   })
 
+  it('are without the address, as HTTP/2 or a proxy has it, and without what proxies say of who asks', () => {
+    const path = '/stations/a/produce/single?authorization=token'
+    const given = {
+      ':method': 'POST',
+      ':path': path,
+      ':authority': 'a',
+      ':scheme': 'https',
+      'http2-settings': 'x',
+      referer: `https://a${path}`,
+      'x-original-url': path,
+      'x-original-uri': path,
+      'x-forwarded-uri': path,
+      'x-api-key': 'x',
+      'cf-access-jwt-assertion': 'x',
+      'x-amzn-oidc-data': 'x',
+      'x-goog-iap-jwt-assertion': 'x',
+      'x-auth-request-access-token': 'x',
+      'cf-connecting-ip': '10.0.0.1',
+      'true-client-ip': '10.0.0.1',
+      via: '1.1 proxy',
+      'x-site': 'north',
+    }
+    expect(propertiesOf(given)).toEqual({ 'X-Site': 'north' })
+  })
+
   it('are UTF-8 where their bytes are, and else as HTTP has them', () => {
     const given = { 'x-site': Buffer.from('kjøl 😀').toString('latin1'), 'x-old': Buffer.from([0x6b, 0xf8]).toString('latin1') }
     expect(propertiesOf(given)).toEqual({ 'X-Site': 'kjøl 😀', 'X-Old': 'kø' })

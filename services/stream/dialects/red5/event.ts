@@ -33,7 +33,11 @@ function lookUp(snapshot: Snapshot, call: EventCall, place: Place, { action, reg
   // A publisher gets an answer whether its stream is there yet or not, so that tells nothing of what others have.
   const role = action === 'broadcast' && streamAt(place).stream === DEVICE_STREAM ? 'gateway' : 'stream'
   const nodes = choose(snapshot.nodes, { role, region, strict }, Math.random)
-  if (nodes.length === 0) throw new Failure('invalid', `no node${strict && region ? ` in region ${region}` : ''} has capacity`)
+  if (nodes.length === 0)
+    throw new Failure(
+      'invalid',
+      `no node${strict && region ? ` in ${region.isZone ? 'geozone' : 'region'} ${region.name}` : ''} has capacity`,
+    )
   const answers = nodes.slice(0, endpoints).map(node => endpoint(call.version, place, node, action === 'broadcast' ? 'origin' : 'edge'))
   return endpoints > 1 ? answers : (answers[0] as object)
 }

@@ -1,5 +1,6 @@
 // The parameters of the Red5 dialect. Those that it does not know are not looked at, as its servers do; those that it knows have to be right.
 import { invalid } from '../../../../packages/core/failure.ts'
+import type { Region } from './choose.ts'
 
 export type Query = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -31,7 +32,7 @@ export type Action = 'broadcast' | 'subscribe'
 
 export type Lookup = {
   readonly action: Action
-  readonly region: string | undefined
+  readonly region: Region | undefined
   readonly strict: boolean
   /** More than one: as many as there are, up to this, in a list. */
   readonly endpoints: number
@@ -50,12 +51,12 @@ export function parseLookup(query: Query): Lookup {
   }
 }
 
-/** A zone is the beginning of a region's name, so it is found in the same way. */
-function parseRegion(query: Query): string | undefined {
+function parseRegion(query: Query): Region | undefined {
   const region = oneOf(query, 'region')
   const geozone = oneOf(query, 'geozone')
   if (region !== undefined && geozone !== undefined) throw invalid('geozone', 'expected either a region or a geozone')
   for (const [name, value] of Object.entries({ region, geozone }))
     if (value !== undefined && !REGION.test(value)) throw invalid(name, 'expected a name such as eu-north-1')
-  return region ?? geozone
+  const name = region ?? geozone
+  return name === undefined ? undefined : { name, isZone: region === undefined }
 }

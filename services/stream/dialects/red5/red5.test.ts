@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Identity } from '../../../../packages/identity/identity.ts'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../../packages/log/fixture.ts'
-import { type HttpApp, openHttp } from '../../../../packages/runtime/http.ts'
+import { type HttpApp, openHttp, type Rate } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
 import { Audit } from '../../../../packages/state/audit.ts'
 import { Directory } from '../../../../packages/state/directory.ts'
@@ -29,8 +29,8 @@ describe.skipIf(installed === undefined)('the Red5 dialect', () => {
   const presences: Presence[] = []
   const heartbeats: Heartbeat[] = []
 
-  async function openApp(change: Partial<Red5Ports> = {}): Promise<HttpApp> {
-    const opened = await openHttp({ identity, log: openLogger('silent'), version: '1', limits })
+  async function openApp(change: Partial<Red5Ports> = {}, manage?: Rate): Promise<HttpApp> {
+    const opened = await openHttp({ identity, log: openLogger('silent'), version: '1', limits: { ...limits, manage } })
     const ports = { directory: new Directory(nodes), identity, audit: new Audit(server.redis), open: [ours], ...change }
     addRed5(opened, ports)
     return opened
@@ -281,6 +281,15 @@ describe.skipIf(installed === undefined)('the Red5 dialect', () => {
       for (const host of ['10.0.9.1', '10.0.9.1:8080', '10.0.9.1%3A8080'])
         expect((await admin(`/2.0/admin/node/${host}`)).body).toMatchObject({ address: '10.0.9.1:8080', role: 'edge' })
       expect(await admin('/2.0/admin/node/10.9.9.9')).toMatchObject(refused(404))
+    })
+
+    it('cannot be guessed at by the bare secret, whatever the guesses look like', async () => {
+      const guarding = await openApp({}, { requests: 1000, windowMs: 60_000 })
+      const path = '/2.0/admin/node/10.0.4.11?accessToken='
+      const guess = async (text: string) => (await call(`${path}${encodeURIComponent(text)}`, 'GET', {}, undefined, guarding)).status
+      for (let i = 0; i < 20; i++) expect(await guess(`guess ${i}.a.b`)).toBe(400)
+      expect([await guess('another guess'), await guess(OPERATOR), await guess(`operator:${OPERATOR}`)]).toEqual([429, 429, 200])
+      await guarding.close()
     })
 
     it('take a node out, so that nobody is sent there any more', async () => {

@@ -2,7 +2,7 @@
 // Its clients send no credentials for what they ask, so what they are shown is a setting (docs/decisions/0017).
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../../packages/core/failure.ts'
-import { type Caller, type Identity, roleIn } from '../../../../packages/identity/identity.ts'
+import { type Caller, type Identity, kindOfText, roleIn } from '../../../../packages/identity/identity.ts'
 import { guarded, type HttpApp, shapeErrors } from '../../../../packages/runtime/http.ts'
 import type { Audit } from '../../../../packages/state/audit.ts'
 import type { Directory } from '../../../../packages/state/directory.ts'
@@ -69,23 +69,27 @@ function parsePath({ method, originalUrl }: FastifyRequest): Asked {
 async function callerOf(identity: Identity, request: FastifyRequest, query: Query): Promise<Caller | undefined> {
   const { authorization } = request.headers
   const accessToken = oneOf(query, 'accessToken') || undefined
-  const shown = accessToken ?? authorization
-  if (shown === undefined) return undefined
-  const check = () => (accessToken === undefined ? identity.authenticate({ authorization }) : identity.authenticateText(accessToken))
-  const caller = await guarded(request, claimOf(shown), check)
+  if (accessToken === undefined && authorization === undefined) return undefined
+  const caller =
+    accessToken === undefined
+      ? await guarded(request, claimOfHeader(authorization ?? ''), () => identity.authenticate({ authorization }))
+      : await guarded(request, claimOfText(accessToken), () => identity.authenticateText(accessToken))
   if (!caller) throw invalid(accessToken === undefined ? 'header authorization' : 'accessToken', 'nobody has this')
   return caller
 }
 
-const TOKEN = /[\w-]+\.[\w-]+\.[\w-]*$/
 const TAIL_CHARS = 40
 
 /** A key id where there is one; a token stands for itself; and all guesses at the bare secret of the first key count together. */
-function claimOf(shown: string): string {
-  const basic = /^basic +(.+)$/i.exec(shown)?.[1]
-  const text = basic === undefined ? shown : Buffer.from(basic, 'base64').toString('utf8')
-  if (text.includes(':')) return text.split(':', 1)[0] as string
-  return TOKEN.test(text) ? text.slice(-TAIL_CHARS) : ''
+function claimOfText(text: string): string {
+  const kind = kindOfText(text)
+  if (kind === 'secret') return ''
+  return kind === 'key' ? (text.split(':', 1)[0] as string) : text.slice(-TAIL_CHARS)
+}
+
+function claimOfHeader(authorization: string): string {
+  const basic = /^basic +(.+)$/i.exec(authorization)?.[1]
+  return basic === undefined ? authorization.slice(-TAIL_CHARS) : claimOfText(Buffer.from(basic, 'base64').toString('utf8'))
 }
 
 function mayKnow({ open }: Red5Ports, caller: Caller | undefined, project: string): boolean {
