@@ -243,8 +243,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    const hasStream = async (project: string, stream: string) => (await durable.streams.find(project, stream)) !== undefined
-    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS, hasStream }
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
     const durables = { ...durable, durable: durable.streams }
     await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, ...tenants })
   }

@@ -50,6 +50,9 @@ const MADE = 'made'
 const WORKSHOP = 'projects/workshop/'
 const FREEZER = '/v2/projects/default/devices/freezer-1'
 
+/** Its consumers are sent away. */
+const PULLED_BY = '/v2/projects/default/streams/plant-a/subscriptions/historian?force=true'
+
 /** By their operation ids, in the order in which they are called. */
 const LINES: readonly [operationId: string, line?: Line][] = [
   ['getHealth'],
@@ -118,7 +121,7 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['clearSubscription'],
   // Who pulled is a consumer until the last lease ends.
   ['deleteSubscription', { status: 409 }],
-  ['deleteStream'],
+  ['deleteStream', { before: () => done(telltale.http(PULLED_BY, { method: 'DELETE' })) }],
   ['listQuarantine'],
   ['getStatus'],
   ['streamStatus'],

@@ -361,6 +361,19 @@ describe('telltale streams', () => {
     expect(await run('show', 'cli/one')).toMatchObject({ code: 1, err: expect.stringContaining('does not exist') as string })
   })
 
+  test('deletes a stream with connected consumers only by force', async () => {
+    await client.streams.create('in use')
+    await client.streams.append('in use', { payload: 'kept' })
+    await client.streams.subscriptions.create('in use', 'busy')
+    const [pulled] = await client.streams.subscriptions.pull('in use', 'busy')
+    const refusal = { status: 409, code: 'conflict', field: 'consumers', message: expect.stringContaining('busy') as string }
+    expect(await refused(client.streams.remove('in use'))).toMatchObject(refusal)
+    expect(await run('delete', 'in use', '--yes')).toMatchObject({ code: 1, err: expect.stringContaining('force') as string })
+    await client.streams.subscriptions.ack('in use', 'busy', [pulled?.messageId ?? ''])
+    expect(await run('delete', 'in use', '--yes', '--force')).toMatchObject({ code: 0 })
+    expect(await refused(client.streams.get('in use'))).toMatchObject({ status: 404 })
+  })
+
   test('says what is wrong with an option', async () => {
     expect(await run('reset', 'page-1', 'x', '--to', 'noon')).toMatchObject({
       code: 2,
@@ -371,19 +384,46 @@ describe('telltale streams', () => {
   })
 })
 
-test('the commands of docs/streams.md do what they say', async () => {
-  const guide = await readFile(join(ROOT, 'docs/streams.md'), 'utf8')
-  const blocks = [...guide.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block)
-  expect(blocks.length).toBeGreaterThan(8)
-  const strict = `set -euo pipefail
+async function live(): Promise<void> {
+  await done(telltale.send('POST', '/v2/projects/default/devices/demo-1:publish', { temperature: { value: 21.5 } }))
+  await eventually(async () => {
+    const { text } = await telltale.http('/streammanager/api/2.0/event/list')
+    expect(text).toContain('"devices"')
+  })
+}
+
+test.each([
+  ['streams.md', ['"name":"plant-a"', '"seq":3,"duplicate":false', '"text":"one"', 'historian', '\n{"celsius":4.75}\n', 'deleted plant-a']],
+  ['bridges.md', ['"type":"STREAM"', '"key":"demo-1"', '"decoder":"json"', '"seq":1']],
+  ['dialects/eventserver.md', ['"ReadingTaken"', '"OK"']],
+  ['dialects/macrometa.md', ['"stream-id":"c8globals.readings"', '"messageId"']],
+  ['dialects/memphis.md', ['"success":true', 'celsius']],
+  ['dialects/red5.md', ['"name":"devices"', '"currentSubscribers"']],
+])(
+  'the commands of docs/%s do what they say',
+  async (name, answers) => {
+    const guide = await readFile(join(ROOT, 'docs', name), 'utf8')
+    // What is published is in the directory soon after.
+    if (name === 'dialects/red5.md') await live()
+    const blocks = [...guide.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block)
+    const strict = `set -euo pipefail
     curl() { command curl -sS --fail-with-body "$@"; echo; }
     npx() { shift; node ${ROOT}packages/cli/telltale.js "$@"; }`
-  const script = [strict, ...blocks]
-    .join('\n')
-    .replaceAll('http://127.0.0.1:8080', telltale.url())
-    .replaceAll('./data/', `${telltale.dir}/`)
-  const env = { PATH: process.env['PATH'], TELLTALE_HTTP_URL: telltale.url(), TELLTALE_DATA_DIR: telltale.dir }
-  const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: await newDirectory(), env, timeout: 50_000 })
-  for (const said of ['"name":"plant-a"', '"seq":3,"duplicate":false', '"text":"one"', 'historian', 'celsius', 'deleted plant-a'])
-    expect(stdout).toContain(said)
-}, 60_000)
+    const { keyId, secret } = telltale.key
+    const script = [strict, ...blocks]
+      .join('\n')
+      .replaceAll('127.0.0.1:8080', new URL(telltale.url()).host)
+      .replaceAll('./data/', `${telltale.dir}/`)
+      .replaceAll(/(?<![$\w])KEY_ID(?!\w|=)/g, keyId)
+      .replaceAll(/\bSECRET\b/g, secret)
+    const env = {
+      PATH: process.env['PATH'],
+      NODE_PATH: join(ROOT, 'node_modules'),
+      TELLTALE_HTTP_URL: telltale.url(),
+      TELLTALE_DATA_DIR: telltale.dir,
+    }
+    const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: await newDirectory(), env, timeout: 50_000 })
+    for (const said of answers) expect(stdout).toContain(said)
+  },
+  60_000,
+)

@@ -48,9 +48,9 @@ export class Streams {
     return this.#api.request('PATCH', this.#path(stream), { body: settings })
   }
 
-  /** With its messages and subscriptions. */
-  remove(stream: string): Promise<unknown> {
-    return this.#api.request('DELETE', this.#path(stream))
+  /** With its messages and subscriptions. `conflict` while consumers are connected, unless it is forced. */
+  remove(stream: string, { force = false }: { readonly force?: boolean } = {}): Promise<unknown> {
+    return this.#api.request('DELETE', this.#path(stream), { query: force ? { force } : {} })
   }
 
   /**

@@ -6,6 +6,7 @@ import { DEVICES } from '../../packages/core/stream.ts'
 import { checkTime } from '../../packages/core/time.ts'
 import { type Identity, roleIn } from '../../packages/identity/identity.ts'
 import { covers } from '../../packages/identity/role.ts'
+import type { DurableStreams } from '../../packages/log/durable/stream.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Outbound } from '../../packages/outbound/outbound.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
@@ -22,8 +23,7 @@ export type ConnectorRoutePorts = {
   readonly connectors: Connectors
   readonly log: Log
   readonly identity: Identity
-  /** Whether the project has a durable stream of this name. */
-  hasStream(project: string, stream: string): Promise<boolean>
+  readonly durable: Pick<DurableStreams, 'find' | 'owner'>
   /** The guard that pushing passes too. */
   readonly connectorOutbound: Outbound
   attempts(project: string, connector: string): Promise<AttemptSummary>
@@ -228,13 +228,19 @@ function requireConfig(body: Body): Body {
 }
 
 /** Later it may go: then the connector waits until there is one of that name again. */
-async function requireStream({ hasStream }: ConnectorRoutePorts, project: string, { stream }: Pick<Connector, 'stream'>): Promise<void> {
+async function requireStream({ durable }: ConnectorRoutePorts, project: string, { stream }: Pick<Connector, 'stream'>): Promise<void> {
   if (stream === undefined) return
   if (stream === DEVICES) throw invalid('streamConfig.stream', `expected another one than ${DEVICES}, which has the device events anyhow`)
-  if (!(await hasStream(project, stream)))
+  const record = await durable.find(project, stream)
+  if (!record)
     throw invalid(
       'streamConfig.stream',
       `project ${project} has no durable stream ${JSON.stringify(stream.slice(0, 100))}: create it first`,
+    )
+  if ((await durable.owner({ project, record })) !== undefined)
+    throw invalid(
+      'streamConfig.stream',
+      `the stream ${stream} belongs to its one producer, and takes nothing of anybody else: name another`,
     )
 }
 

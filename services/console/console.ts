@@ -63,8 +63,6 @@ export type ConsolePorts = {
   readonly quarantine: Quarantine
   readonly connectors: Connectors
   readonly connectorOutbound: Outbound
-  /** Whether the project has a durable stream of this name. */
-  hasStream(project: string, stream: string): Promise<boolean>
   /** How a data connector's attempts went. */
   attempts(project: string, connector: string): Promise<AttemptSummary>
   readonly accounts: Accounts

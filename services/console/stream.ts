@@ -1,6 +1,6 @@
 // Durable streams: made, changed, looked at and removed by people and their programs. Their messages are in message.ts.
 import type { Static } from 'typebox'
-import { invalid } from '../../packages/core/failure.ts'
+import { Failure, invalid } from '../../packages/core/failure.ts'
 import { formatDuration, parseDuration } from '../../packages/core/time.ts'
 import type { StreamSummary } from '../../packages/log/durable/statistic.ts'
 import type { DurableStreams, Ref, Retention, StreamRecord, StreamSettings } from '../../packages/log/durable/stream.ts'
@@ -10,7 +10,7 @@ import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { encodeToken, pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf } from '../../packages/runtime/schema.ts'
 import { masked, UpdateMask } from './mask.ts'
-import { FIELDS, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, StreamsQuery, tags } from './streamschema.ts'
+import { FIELDS, Force, InProject, NewStreamBody, OneStream, StreamAnswer, StreamBody, StreamsQuery, tags } from './streamschema.ts'
 
 export type StreamPorts = { readonly durable: DurableStreams; readonly subscriptions: Subscriptions }
 
@@ -130,19 +130,29 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
     {
       schema: {
         operationId: 'deleteStream',
-        summary: 'Deletes a durable stream with its messages and subscriptions; consumers are disconnected',
+        summary: 'Deletes a durable stream with its messages and subscriptions; 409 while consumers are connected, unless it is forced',
         tags,
         params: OneStream,
+        querystring: Force,
         response: { 200: Empty },
       },
     },
     async request => {
       const { project, stream } = request.params
       callerIn(request, project, 'developer')
+      if (request.query.force !== true) await checkUnused(ports, { project, record: await durable.get(project, stream) })
       await durable.remove(project, stream)
       return {}
     },
   )
+}
+
+async function checkUnused({ subscriptions }: StreamPorts, stream: Ref): Promise<void> {
+  const names = (await subscriptions.listOfClients(stream)).map(({ name }) => name)
+  const used = (await subscriptions.statsOf(stream, names)).find(({ consumers }) => consumers.length > 0)
+  if (!used) return
+  const message = `stream ${stream.record.name} has consumers, of subscription ${used.name}: close them, or ask with force=true`
+  throw new Failure('conflict', message, { field: 'consumers' })
 }
 
 const NO_SETTINGS = { retention: DEFAULT_RETENTION, schema: undefined, decoder: undefined, description: undefined }

@@ -15,6 +15,7 @@ export const StreamName = Type.String({
 export const SubscriptionName = Type.String({ examples: [SUBSCRIPTION] })
 export const InProject = Type.Object({ project: ProjectId })
 export const OneStream = Type.Object({ project: ProjectId, stream: StreamName })
+export const Force = Type.Object({ force: Type.Optional(Type.Boolean({ description: 'disconnects consumers; false' })) })
 export const OneSubscription = Type.Object({ project: ProjectId, stream: StreamName, subscription: SubscriptionName })
 
 const RetentionFields = {

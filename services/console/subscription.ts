@@ -8,7 +8,7 @@ import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { pageIn } from '../../packages/runtime/page.ts'
 import { Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import { ONE_STREAM, resourceOf, rounded, type StreamPorts } from './stream.ts'
-import { NewSubscriptionBody, OneStream, OneSubscription, ResetBody, SubscriptionAnswer, tags } from './streamschema.ts'
+import { Force, NewSubscriptionBody, OneStream, OneSubscription, ResetBody, SubscriptionAnswer, tags } from './streamschema.ts'
 
 const SUBSCRIPTIONS = `${ONE_STREAM}/subscriptions`
 export const ONE_SUBSCRIPTION = `${SUBSCRIPTIONS}/:subscription`
@@ -96,7 +96,7 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
         summary: 'Deletes a subscription; 409 while consumers are connected, unless it is forced',
         tags,
         params: OneSubscription,
-        querystring: Type.Object({ force: Type.Optional(Type.Boolean({ description: 'disconnects consumers; false' })) }),
+        querystring: Force,
         response: { 200: Empty },
       },
     },

@@ -61,11 +61,12 @@ function addManaging(sub: Sub, run: Start): void {
   sub('delete', 'delete a stream with its messages and subscriptions')
     .argument('<stream>')
     .option('--yes', 'that is meant')
-    .action((stream: string, options: Common & { readonly yes?: boolean }) =>
+    .option('--force', 'even while consumers are connected')
+    .action((stream: string, options: Common & { readonly yes?: boolean; readonly force?: boolean }) =>
       run(`streams/${stream}`, options, async ({ client, print }) => {
         const { stats } = await client.streams.get(stream)
         if (options.yes !== true) throw invalid('--yes', `expected, because ${stats.messageCount} messages are deleted with the stream`)
-        await client.streams.remove(stream)
+        await client.streams.remove(stream, { force: options.force === true })
         await print(
           { deleted: stream, messageCount: stats.messageCount },
           `deleted ${printable(stream)}, with ${stats.messageCount} messages`,
