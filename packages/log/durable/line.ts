@@ -234,12 +234,22 @@ export class Line {
       acks: this.#acks.splice(0, ACKS_PER_TURN),
       nacks: this.#nacks.splice(0, NACKS_PER_TURN),
       // What is said before somebody goes is taken in before.
-      leaves: this.#acks.length + this.#nacks.length > 0 ? [] : this.#leaves.splice(0, LEAVES_PER_TURN),
+      leaves: this.#acks.length + this.#nacks.length > 0 ? [] : this.#leaves.splice(0, this.#leavesOfTurn()),
       unsure: this.#unsure,
     }
     if (this.#acks.length + this.#nacks.length + this.#leaves.length > 0) this.#due = true
     this.#unsure = new Set()
     return { ...said, members: [...this.#members] }
+  }
+
+  /** As many as may leave at once, and all who only want to know. */
+  #leavesOfTurn(): number {
+    let [count, leaving] = [0, 0]
+    for (const { id } of this.#leaves) {
+      if (id !== undefined && ++leaving > LEAVES_PER_TURN) break
+      count++
+    }
+    return count
   }
 
   #argsOf({ joins, acks, nacks, leaves, unsure, members }: Said): (string | number)[] {
