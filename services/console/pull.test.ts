@@ -90,6 +90,27 @@ describe.skipIf(installed === undefined)('pulling', () => {
     expect(await subscriptions.stats(ref, 's')).toMatchObject({ acked: 8, backlog: 2, redelivered: 0 })
   })
 
+  test.each(['exclusive', 'shared'] as const)('of a %s subscription nothing stays behind that came too late', async type => {
+    const processes = [newProcess(), newProcess()]
+    const pulled = await fresh(type)
+    const [ref] = pulled
+    const seen = new Set<number>()
+    const appending = (async () => {
+      for (let i = 0; i < 300; i++) await streams.append(ref, [{ payload: Buffer.from(String(i)) }])
+    })()
+    // Far less than a lease.
+    const endMs = performance.now() + 15_000
+    for (let round = 0; seen.size < 300 && performance.now() < endMs; round++) {
+      const { pulls, dispatch } = processes[round % 2] as (typeof processes)[0]
+      const seqs = (await pull(pulls, pulled, { most: 500, waitMs: 1000 })).map(([seq]) => seq as number)
+      for (const seq of seqs) seen.add(seq)
+      if (seqs.length > 0) await dispatch.ack(ref, 's', seqs)
+    }
+    await appending
+    expect(seen.size).toBe(300)
+    expect(await subscriptions.stats(ref, 's')).toMatchObject({ acked: 300, backlog: 0 })
+  })
+
   test('what was pulled stays pulled when nobody pulls any more, and when the process stops', async () => {
     const [here, there] = [newProcess(), newProcess()]
     const pulled = await fresh('shared', 3)

@@ -43,6 +43,8 @@ export class Puller {
   #ready: Delivery[] = []
   /** Permitted, and not come; below 0 when more were on their way than are permitted now. */
   #permits = 0
+  /** What was permitted and then not any more may be on its way all the same. */
+  #isWithdrawn = false
   #idle: NodeJS.Timeout | undefined
   #leaving: Promise<void> = Promise.resolve()
   #stopped = false
@@ -154,6 +156,7 @@ export class Puller {
     let wanted = 0
     for (const { most, found } of this.#waiting) wanted += most - found.length
     if (wanted !== this.#permits) consumer.permit(wanted - this.#permits)
+    if (wanted < this.#permits) this.#isWithdrawn = true
     this.#permits = wanted
   }
 
@@ -188,7 +191,7 @@ export class Puller {
   /** What was pulled stays pulled: only what nobody has come for goes back into the queue. */
   async #left(): Promise<void> {
     // A turn after which nothing more is on its way. Rejected: it has ended, and whoever waited was told why.
-    await Promise.allSettled([this.#consumer?.then(consumer => consumer.settled())])
+    if (this.#isWithdrawn) await Promise.allSettled([this.#consumer?.then(consumer => consumer.settled())])
     if (this.#pulls > 0) return
     const joined = this.#consumer
     this.#consumer = undefined
@@ -197,6 +200,7 @@ export class Puller {
       const seqs = this.#ready.splice(0).map(({ message }) => message.seq)
       if (seqs.length > 0) consumer.nack(seqs, 0)
       this.#permits = 0
+      this.#isWithdrawn = false
       await consumer.leave({ keep: true })
     }
     if (this.#pulls === 0) this.#ended()
