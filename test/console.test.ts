@@ -297,6 +297,16 @@ describe.skipIf(!hasBrowser())('the console', () => {
     await telltale.send('POST', `${PROJECT}/streams/plant%2Fline%203/messages`, { text: 'four' })
     await page.getByRole('link', { name: 'All streams' }).click()
     await text(stream('plant/line 3'), /4.*1/)
+    const long = 'x'.repeat(255)
+    await telltale.send('POST', `${PROJECT}/streams`, { name: long })
+    const link = stream(long).getByRole('link')
+    await text(link, long)
+    expect(await link.getAttribute('title')).toBe(long)
+    const heights = await Promise.all(
+      [link, stream('plant/line 3').getByRole('link')].map(async one => (await one.boundingBox())?.height ?? 0),
+    )
+    expect(heights[0]).toBeLessThan(3 * (heights[1] ?? 0))
+    expect((await telltale.http(`${PROJECT}/streams/${long}`, { method: 'DELETE' })).status).toBe(200)
     await stream('plant/line 3').getByRole('link').click()
     await text(message(4).locator('.preview'), /^four$/)
     await page.setViewportSize({ width: 375, height: 700 })

@@ -85,6 +85,20 @@ describe('a body', () => {
     expect(errorOf(checkOf(nested, 'body')({ list: [], map: { x: {} } }))).toBe(`body.map.x.a/b: expected ${kind}, but it is missing`)
   })
 
+  const closed = { additionalProperties: false }
+  const one = Type.Object({ kind: Type.Literal('one') }, closed)
+  const two = Type.Object({ kind: Type.Literal('two'), text: Type.String(), size: Type.Optional(Type.Integer()) }, closed)
+  const either = checkOf(Type.Object({ either: Type.Union([one, two, Type.Null()]) }), 'body')
+  it.each([
+    [{ kind: 'two' }, 'body.either.text: expected a string, but it is missing'],
+    [{ kind: 'two', text: 'a', size: 'b' }, 'body.either.size: must be integer'],
+    [{ kind: 'two', text: 'a', more: 1 }, 'body.either.more: unknown field'],
+    [{ kind: 'one', text: 'a' }, 'body.either.text: unknown field'],
+    [{ kind: 'three' }, 'body.either.kind: expected one or two'],
+  ])('of several kinds is told what is wrong with the one that it is: %j', (value, message) => {
+    expect(errorOf(either({ either: value }))).toBe(message)
+  })
+
   it('of nothing is an empty object', () => {
     expect(checkOf(Type.Object({ comment: Type.Optional(Type.String()) }), 'body')(undefined)).toEqual({ value: {} })
   })

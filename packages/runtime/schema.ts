@@ -87,7 +87,7 @@ type Problem = ReturnType<ReturnType<typeof Compile>['Errors']>[number]
 
 /** The deepest problem says most; that a closed object has a surplus field is said by its name. */
 function problemOf(problems: readonly Problem[], schema: TSchema, where: string): Error {
-  const said = problems.filter(({ keyword }) => keyword !== 'boolean')
+  const said = withoutOthers(problems.filter(({ keyword }) => keyword !== 'boolean'))
   const [problem] = said.toSorted((a, b) => b.instancePath.length - a.instancePath.length)
   const parts = [where, ...(problem?.instancePath ?? '').split('/').filter(part => part !== '')]
   const { requiredProperties, additionalProperties } = (problem?.params ?? {}) as { [name: string]: readonly string[] | undefined }
@@ -102,6 +102,21 @@ function problemOf(problems: readonly Problem[], schema: TSchema, where: string)
   )
   return invalid(parts.join('.'), allowed.length > 0 ? `expected ${allowed.join(' or ')}` : (problem?.message ?? 'not valid'))
 }
+
+/**
+ * Of a union whose objects say by a constant which they are: without the problems of all but the one that was meant, as far as it is known
+ * which that was.
+ */
+function withoutOthers(problems: readonly Problem[]): readonly Problem[] {
+  const others = new Set(problems.flatMap(({ keyword, schemaPath }) => (keyword === 'const' ? (CONSTANT.exec(schemaPath)?.[1] ?? []) : [])))
+  const isOf = (branches: ReadonlySet<string>, { schemaPath }: Problem) => branches.has(BRANCH.exec(schemaPath)?.[0] ?? '')
+  const isAnotherType = ({ keyword, schemaPath }: Problem) => keyword === 'type' && BRANCH.exec(schemaPath)?.[0] === schemaPath
+  const meant = problems.filter(problem => BRANCH.test(problem.schemaPath) && !isAnotherType(problem) && !isOf(others, problem))
+  return meant.length > 0 ? problems.filter(problem => !isOf(others, problem)) : problems
+}
+
+const BRANCH = /^.*\/anyOf\/\d+/
+const CONSTANT = /^(.*\/anyOf\/\d+)\/properties\/[^/]+$/
 
 /** Of a schema, as JSON Pointers name it; undefined where nothing is. */
 function partOf(schema: unknown, ...path: readonly string[]): unknown {

@@ -20,7 +20,11 @@ export const OneSubscription = Type.Object({ project: ProjectId, stream: StreamN
 
 const RetentionFields = {
   maxAge: Type.String({ maxLength: 32, description: 'messages older than this are dropped, acked or not, such as 72h; 0s: never' }),
-  maxBytes: Type.Integer({ minimum: 0, description: 'beyond this the oldest messages are dropped; 0: never' }),
+  maxBytes: Type.Integer({
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'beyond this the oldest messages are dropped; 0: never',
+  }),
   untilAcked: Type.Boolean({ description: 'messages that all subscriptions have acked are dropped' }),
 }
 const JsonSchema = Type.Object(

@@ -133,7 +133,7 @@ describe.skipIf(installed === undefined)('streams that have a decoder', () => {
     await done()
     expect(await events()).toHaveLength(1)
     const reasons = (await refused()).map(({ reason }) => reason).toSorted()
-    expect(reasons).toEqual([expect.stringMatching(/^payload: not JSON/), expect.stringMatching(/^targetName: missing|^value: unknown/)])
+    expect(reasons).toEqual([expect.stringMatching(/^device: missing: set the key/), expect.stringMatching(/^payload: not JSON/)])
     expect((await refused())[0]?.source).toMatch(/^stream s message [A-Za-z0-9+/]{16}$/)
   })
 

@@ -25,6 +25,7 @@ const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 /** So much is decoded in one go. */
 const MAX_DECODED_BYTES = 256 * 1024
 const RETRY_MS = 1000
+const DEVICE_SAID_BY = 'the key of the message, or its property `device`'
 
 /** Whoever shares it works in turn, one in each turn of the event loop, so that what else the process does goes on in between. */
 export class Turns {
@@ -191,7 +192,7 @@ function decode({ project, record }: Ref, message: Message, identity: string): D
   const clock = { nowUs: () => message.eventTimeUs ?? publishUs, newId: () => contentId(publishUs, `${identity}\t${count++}`) }
   const { device, eventType } = message.properties
   try {
-    return DECODE[decoder](message.payload, { project, device, eventType, elseDevice: message.key }, clock)
+    return DECODE[decoder](message.payload, { project, device, eventType, elseDevice: message.key, saidBy: DEVICE_SAID_BY }, clock)
   } catch (error) {
     if (error instanceof Failure) return error
     // One message that a decoder breaks on holds up none of the others.

@@ -149,7 +149,9 @@ function Row({ stream: { name, description, stats } }: { readonly stream: Stream
   return (
     <tr data-stream={name}>
       <th scope="row" class="name">
-        <a href={hashOf({ part: 'streams', stream: name })}>{name}</a>
+        <a class="cut" title={name} href={hashOf({ part: 'streams', stream: name })}>
+          {name}
+        </a>
         {description !== '' && <span class="aside quiet">{description}</span>}
       </th>
       <td class="number wide">{stats.messageCount.toLocaleString('en')}</td>

@@ -253,6 +253,13 @@ describe('refused is', () => {
     ],
     ['data of no object', { eventType: 'co2', data: 5 }, device, 'invalid data: expected an object such as {"co2":{"ppm":…}}'],
     ['a field beside the data', { a: { v: 1 }, b: 2 }, { ...device, eventType: 'a' }, 'invalid data.b: unknown field beside data.a'],
+    ['no device', { temperature: { value: 3 } }, { ...open, saidBy: 'the key' }, 'invalid device: missing: set the key'],
+    [
+      'no device in a whole event',
+      { eventType: 'a', data: { a: { v: 1 } } },
+      { ...open, saidBy: 'the key' },
+      'invalid device: missing: set the key',
+    ],
     ['an unknown field', { device: 'a', data: { a: { v: 1 } }, extra: 1 }, open, /^invalid extra: unknown field; an event has eventId/],
     ['an id of no text', { eventId: 5, data: { a: { v: 1 } } }, device, 'invalid eventId: expected a string'],
     ['an id with a space', { eventId: 'a b', data: { a: { v: 1 } } }, device, /^invalid eventId: expected 1 to 64 printable/],

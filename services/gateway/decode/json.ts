@@ -14,6 +14,8 @@ export type Place = {
   readonly eventType?: string | undefined
   /** The device of what does not name its own. */
   readonly elseDevice?: string | undefined
+  /** Where else it could have been said, for who says no device at all. */
+  readonly saidBy?: string | undefined
 }
 
 /** A valid event, ready for the log. */
@@ -134,6 +136,8 @@ type Parts = { device: string; eventType: string; data: EventData; eventId: stri
 
 function toEvent(value: unknown, given: Place, clock: Clock): Incoming {
   const place = withDevice(value, given)
+  if (place.device === undefined && place.saidBy !== undefined && !namesDevice(value))
+    throw invalid('device', `missing: set ${place.saidBy}`)
   const parts = isObject(value) && isWhole(value, place) ? wholeParts(value, place) : dataParts(value, withType(value, place))
   const nowUs = clock.nowUs()
   const sentUs = sentTime(parts)

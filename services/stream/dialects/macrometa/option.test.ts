@@ -37,6 +37,10 @@ describe('a consumer', () => {
     [{ maxRedeliverCount: '3' }, { maxRedeliveries: 3 }],
     [{ deadLetterTopic: 'dead' }, { deadLetter: 'dead', maxRedeliveries: 16 }],
     [
+      { deadLetterTopic: 'dead', maxRedeliverCount: '0' },
+      { deadLetter: 'dead', maxRedeliveries: 0 },
+    ],
+    [
       { deadLetterTopic: 'dead', maxRedeliverCount: '2' },
       { deadLetter: 'dead', maxRedeliveries: 2 },
     ],
