@@ -57,11 +57,12 @@ export class Rooms {
       if (this.#waiting.size === 0) return
       const lateMs = performance.now() - this.#maxMs
       // Those who come in as others leave are not late.
-      for (const [guest, sinceMs] of this.#inside)
-        if (sinceMs <= lateMs) {
-          guest.leave()
-          this.done(guest)
-        }
+      for (const [guest, sinceMs] of this.#inside) {
+        if (this.#waiting.size === 0) return
+        if (sinceMs > lateMs) continue
+        guest.leave()
+        this.done(guest)
+      }
       if (this.#waiting.size > 0) this.#hurry()
     }
     // Not at once, for a clock that counts parts of a millisecond.
