@@ -117,15 +117,17 @@ export type Altered = { readonly path: string; readonly why: string }
 export function alteredIn(json: string, parsed: unknown): Altered | undefined {
   const integer = alteredInteger(json)
   // No recursion: the text may be as deep as it likes.
-  const left: [path: string, value: unknown][] = [['', parsed]]
+  const left: [path: string, parts: object][] = [['', { '': parsed }]]
   for (let next = left.pop(); next; next = left.pop()) {
-    const [path, value] = next
-    const why = whyAltered(value, integer)
-    if (why !== undefined) return { path, why }
-    if (typeof value !== 'object' || value === null) continue
-    for (const [key, part] of Object.entries(value)) {
-      if (SURROGATE.test(key)) return { path, why: HALF }
-      left.push([path === '' ? key : `${path}.${key}`, part])
+    const [path, parts] = next
+    for (const key in parts) {
+      const part = (parts as Readonly<Record<string, unknown>>)[key]
+      const why = SURROGATE.test(key) ? HALF : whyAltered(part, integer)
+      const isObject = typeof part === 'object' && part !== null
+      if (why === undefined && !isObject) continue
+      const place = path === '' ? key : `${path}.${key}`
+      if (why !== undefined) return { path: SURROGATE.test(key) ? path : place, why }
+      if (isObject) left.push([place, part])
     }
   }
   return undefined
