@@ -26,7 +26,7 @@ export async function startStreamServer(): Promise<Durable> {
     pid: server.pid,
     make: stream => http('POST', `${stream}?global=true`),
     async producer(stream) {
-      const socket = await open(`producer/persistent/default/c8global._system/${stream}`)
+      const socket = await open(`producer/persistent/default/c8global._system/c8globals.${stream}`)
       // Replies come in order.
       const waiting: ((reply: Reply) => void)[] = []
       let first = 0
@@ -48,7 +48,7 @@ export async function startStreamServer(): Promise<Durable> {
       }
     },
     async consume(stream, took) {
-      const socket = await open(`consumer/persistent/default/c8global._system/${stream}/s?receiverQueueSize=${WINDOW}`)
+      const socket = await open(`consumer/persistent/default/c8global._system/c8globals.${stream}/s?receiverQueueSize=${WINDOW}`)
       socket.on('message', (text: Buffer) => {
         const { messageId, payload } = JSON.parse(text.toString()) as Pushed
         took(Buffer.from(payload, 'base64'))
