@@ -1,5 +1,6 @@
 // Durable streams as they are managed: over REST, by the client and from the command line, all on one server.
 import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -428,3 +429,38 @@ test.each([
   },
   60_000,
 )
+
+test('one key wears the clothes of every dialect, and none when it is gone', async () => {
+  const somebody = await newAccount(telltale, 'default', { 'projects/default': 'project.admin' })
+  const { keyId, secret } = somebody
+  const token = await somebody.token()
+  await done(telltale.send('PATCH', `/v2/${somebody.name}`, { enableBasicAuth: true }))
+  const call = (method: string, path: string, headers: Readonly<Record<string, string>> = {}, body?: unknown) =>
+    fetch(`${telltale.url()}${path}`, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+  const basic = { authorization: `Basic ${Buffer.from(`${keyId}:${secret}`).toString('base64')}` }
+  const apikey = { authorization: `apikey default.${keyId}.${secret}` }
+  const type = { 'content-type': 'application/json' }
+  const event = {
+    event: { name: 'Seen', version: 1 },
+    system: { id: 'gw', name: 'gw', time: '2025-03-02 06:41:09', timezone: 'Europe/Oslo' },
+    trigger: { type: 'automatic', name: 'poll' },
+    payload: { n: 1 },
+  }
+  const clothes: Readonly<Record<string, () => Promise<Response>>> = {
+    '/v2 by Basic': () => call('GET', '/v2/projects/default/devices', basic),
+    '/v2 by a token': () => call('GET', `/v2/projects/default/devices?token=${token}`),
+    Macrometa: () => call('GET', '/_fabric/_system/_api/streams', apikey),
+    'Macrometa, one time': () => call('POST', '/apid/otp', apikey),
+    Memphis: () => call('POST', '/auth/authenticate', type, { username: keyId, connection_token: secret }),
+    eventserver: () => call('POST', '/api/v1/streams/clothes/events', { ...type, ...basic, 'x-producer-id': randomUUID() }, event),
+    Red5: () => call('DELETE', `/streammanager/api/2.0/admin/event?accessToken=${keyId}:${secret}`),
+  }
+  const statuses = async () =>
+    Object.fromEntries(await Promise.all(Object.entries(clothes).map(async ([name, ask]) => [name, (await ask()).status])))
+  const all = (status: number) => Object.fromEntries(Object.keys(clothes).map(name => [name, status]))
+  // A writer that is not the first is known, and refused for that.
+  expect(await statuses()).toEqual(all(200))
+  expect((await clothes['eventserver']?.())?.status).toBe(423)
+  await done(telltale.http(`/v2/${somebody.name}/keys/${keyId}`, { method: 'DELETE' }))
+  await eventually(async () => expect(await statuses()).toEqual({ ...all(401), Red5: 400 }))
+})
