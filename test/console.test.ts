@@ -252,7 +252,7 @@ describe.skipIf(!hasBrowser())('the console', () => {
     await text(page.locator('section.streams pre'), /curl -u/)
     await page.getByLabel('New stream').fill('plant//3')
     await page.getByRole('button', { name: 'Create' }).click()
-    await text(page.locator('section.streams [role=alert]'), /^Not created: stream: expected/)
+    await text(page.locator('section.streams [role=alert]'), /^Not created: name: expected/)
     await eventually(() => expect(complaints.splice(0)).toEqual([expect.stringMatching(/400 .*\/streams$/)]))
     await page.getByLabel('New stream').fill('plant/line 3')
     await page.getByRole('button', { name: 'Create' }).click()

@@ -83,7 +83,7 @@ describe('a stream', () => {
   })
 
   test.each<[string, string, unknown, string]>([
-    ['a name that is none', 'POST /streams', { name: 'a//b' }, 'stream'],
+    ['a name that is none', 'POST /streams', { name: 'a//b' }, 'name'],
     ['an age that is none', 'POST /streams', { name: 'wrong', retention: { maxAge: 'long' } }, 'retention.maxAge'],
     ['a size beyond all numbers', 'POST /streams', { name: 'wrong', retention: { maxBytes: 1e30 } }, 'body.retention.maxBytes'],
     [

@@ -1,6 +1,7 @@
 // Durable streams: made, changed, looked at and removed by people and their programs. Their messages are in message.ts.
 import type { Static } from 'typebox'
 import { Failure, invalid } from '../../packages/core/failure.ts'
+import { checkStreamName } from '../../packages/core/stream.ts'
 import { formatDuration, parseDuration } from '../../packages/core/time.ts'
 import type { StreamSummary } from '../../packages/log/durable/statistic.ts'
 import type { DurableStreams, Ref, Retention, StreamRecord, StreamSettings } from '../../packages/log/durable/stream.ts'
@@ -81,6 +82,7 @@ function addChanging(app: HttpApp, ports: StreamPorts): void {
       const { project } = request.params
       callerIn(request, project, 'developer')
       const { name, ...settings } = request.body
+      checkStreamName(name, 'name')
       return present(ports, { project, record: await durable.create(project, name, settingsOf(settings, DEFAULT_RETENTION)) })
     },
   )

@@ -83,7 +83,10 @@ function Facts({
       'Out',
       `${formatNumber(stats.deliveredPerSecond)} messages/s to ${stats.consumerCount} ${stats.consumerCount === 1 ? 'consumer' : 'consumers'}`,
     ],
-    ['Holds', `${stats.messageCount.toLocaleString('en')} messages, ${formatBytes(stats.bytes)}`],
+    [
+      'Holds',
+      `${stats.messageCount.toLocaleString('en')} ${stats.messageCount === 1 ? 'message' : 'messages'}, ${formatBytes(stats.bytes)}`,
+    ],
     ['Appended', `${stats.appendedCount.toLocaleString('en')} since ${formatTimeOfDay(Date.parse(createTime), now)}`],
     ['Kept', kept.length === 0 ? 'for ever' : kept.join(', ')],
     ['Schema', schema === null ? '' : schema.type === 'json' ? 'JSON Schema' : `protobuf ${schema.message}`],

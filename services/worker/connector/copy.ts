@@ -6,6 +6,7 @@ import { AttemptCount } from '../../../packages/state/attempt.ts'
 import { consumerOf, type Failing, progressKey, type TaskName } from '../../../packages/state/connector.ts'
 import { Background } from './background.ts'
 import { backoffMs } from './circuit.ts'
+import { Filling, REST_MS } from './filling.ts'
 import type { Carrier, Lane } from './lane.ts'
 import type { Item } from './open.ts'
 
@@ -51,8 +52,6 @@ const MAX_EVENTS = 500
 const MAX_CHARS = 1024 * 1024
 /** What has moved beside the events that were copied may be done again for nothing. */
 const NOTE_EVERY_MS = 1000
-/** Before a lane that could not be read is read again. */
-const REST_MS = 1000
 /** A stream that is back is found soon: asking costs next to nothing. */
 const MAX_PAUSE_MS = 5000
 /** Whatever was handed out is tried when its batch is. */
@@ -64,7 +63,7 @@ export class Copier implements Carrier {
   readonly #progress: string
   readonly #counts = new AttemptCount()
   readonly #background = new Background()
-  readonly #resting = new Map<Lane, NodeJS.Timeout>()
+  readonly #filling = new Filling({ filled: () => this.pump(), troubled: error => this.#ports.troubled(error) })
   #place: string
   #commits: number
   #gaps = 0
@@ -126,7 +125,7 @@ export class Copier implements Carrier {
 
   #halt(): void {
     this.#stopped = true
-    for (const timer of this.#resting.values()) clearTimeout(timer)
+    this.#filling.stop()
     this.#wake()
   }
 
@@ -283,22 +282,6 @@ export class Copier implements Carrier {
 
   /** Lanes that run dry are filled. */
   #look(): void {
-    for (const lane of [this.#ports.live, ...this.#background.lanes])
-      if (lane.wantsMore() && !this.#resting.has(lane))
-        lane.fill().then(
-          () => this.pump(),
-          (error: Error) => this.#rest(lane, error),
-        )
-  }
-
-  /** The store may be away: what was read goes on meanwhile, and so do the other lanes. */
-  #rest(lane: Lane, error: Error): void {
-    this.#ports.troubled(error)
-    if (this.#stopped) return
-    const timer = setTimeout(() => {
-      this.#resting.delete(lane)
-      this.pump()
-    }, REST_MS)
-    this.#resting.set(lane, timer)
+    this.#filling.fill([this.#ports.live, ...this.#background.lanes])
   }
 }

@@ -6,6 +6,7 @@ import { consumerOf, type Failing, openKey, progressKey, type TaskName } from '.
 import type { Outcome } from './attempt.ts'
 import { Background } from './background.ts'
 import { backoffMs, Circuit, retryMs } from './circuit.ts'
+import { Filling } from './filling.ts'
 import type { Lane } from './lane.ts'
 import type { Item, Open } from './open.ts'
 
@@ -47,8 +48,6 @@ const COMMIT_PLACE_EVERY_MS = 1000
 const MAX_UNCOMMITTED = 200
 /** A timer takes no more than some weeks; looking now and then does no harm. */
 const MAX_SLEEP_MS = 60_000
-/** Before a lane that could not be read is read again. */
-const REST_MS = 1000
 /** How long stopping waits for answers; what is under way then is broken off, and tried again by the next who pushes. */
 const STOP_MS = 1000
 /** Between attempts to note what was done, while Redis refuses to. */
@@ -67,8 +66,7 @@ export class Pusher {
   readonly #counts = new AttemptCount()
   readonly #background = new Background()
   readonly #keys: { readonly open: string; readonly progress: string }
-  /** Lanes that could not be read. */
-  readonly #resting = new Map<Lane, NodeJS.Timeout>()
+  readonly #filling = new Filling({ filled: () => this.pump(), troubled: error => this.#ports.troubled(error) })
   readonly #underWay = new Map<Promise<void>, AbortController>()
   #place: string
   #commits: number
@@ -262,7 +260,7 @@ export class Pusher {
 
   #halt(): void {
     this.#stopped = true
-    for (const timer of this.#resting.values()) clearTimeout(timer)
+    this.#filling.stop()
     clearTimeout(this.#timer)
     clearTimeout(this.#commitTimer)
   }
@@ -271,23 +269,7 @@ export class Pusher {
   #look(): void {
     const { open } = this.#ports
     if (!open.hasRoom && !open.canMakeRoom) return
-    for (const lane of [this.#ports.live, ...this.#background.lanes])
-      if (lane.wantsMore() && !this.#resting.has(lane))
-        lane.fill().then(
-          () => this.pump(),
-          (error: Error) => this.#rest(lane, error),
-        )
-  }
-
-  /** The store may be away: what was read goes on meanwhile, and so do the other lanes. */
-  #rest(lane: Lane, error: Error): void {
-    this.#ports.troubled(error)
-    if (this.#stopped) return
-    const timer = setTimeout(() => {
-      this.#resting.delete(lane)
-      this.pump()
-    }, REST_MS)
-    this.#resting.set(lane, timer)
+    this.#filling.fill([this.#ports.live, ...this.#background.lanes])
   }
 
   /** Wakes for what is only due later than at this last look. Than now would be too late: what has become due since then, nobody has seen. */
