@@ -14,6 +14,8 @@ import { median } from './histogram.ts'
 import { prepareMatching } from './interest.ts'
 import { aligned, whole } from './table.ts'
 
+const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
+
 export type Stage = { readonly name: string; readonly perSecond: number; readonly perCpuSecond: number; readonly note: string }
 
 const DEVICES = 10_000
@@ -68,6 +70,7 @@ function judge(): number {
     const timeUs = 1_700_000_000_000_000 + i
     const input: StepInput = {
       kind: 'event',
+      device: DEVICE,
       eventType: 'temperature',
       data: { temperature: { value: 20 + ((i * 7919) % 1200) / 100 } },
       timeUs,

@@ -16,15 +16,23 @@ describe('a rule', () => {
       select: { deviceTypes: [], labels: [], devices: [] },
       when: {
         kind: 'threshold',
-        ...threshold,
-        eventTypes: ['temperature'],
-        sources: [{ eventType: 'temperature', path: ['value'] }],
+        field: {
+          text: 'temperature.value',
+          eventTypes: ['temperature'],
+          sources: [{ eventType: 'temperature', path: ['value'] }],
+        },
+        above: -15,
       },
       holdMs: 0,
       keepActiveMs: 0,
       severity: 'warning',
+      ladder: [],
       message: DEFAULT_MESSAGE,
       notify: [],
+      groupBy: [],
+      inhibitedBy: [],
+      unacknowledgeAfterMs: 0,
+      late: 'ignore',
     })
   })
 
@@ -98,7 +106,31 @@ describe('a rule', () => {
       [{ ...warm, for: '400d' }, /^for: .*at most 366d/],
       [{ ...warm, keepActive: null }, /^keepActive: expected a duration/],
       [{ ...warm, severity: 'fatal' }, /^severity: expected one of info, warning, critical/],
-      [{ ...warm, severity: [{ at: -15, severity: 'warning' }] }, /^severity: a ladder of severities cannot be judged yet/],
+      [{ ...warm, severity: [] }, /^severity: expected at least one/],
+      [{ ...warm, severity: [{ at: '-15', severity: 'warning' }] }, /^severity\[0\].at: expected a number/],
+      [
+        {
+          ...warm,
+          severity: [
+            { at: -15, severity: 'critical' },
+            { at: -20, severity: 'critical' },
+          ],
+        },
+        /^severity\[1\].at: expected higher/,
+      ],
+      [
+        {
+          ...warm,
+          severity: [
+            { at: -15, severity: 'critical' },
+            { at: -5, severity: 'info' },
+          ],
+        },
+        /^severity\[1\].severity: expected graver/,
+      ],
+      [{ ...warm, groupBy: ['site=x'] }, /^groupBy\[0\]: expected the key/],
+      [{ ...warm, inhibitedBy: [{ rule: 'gateway-offline' }] }, /^inhibitedBy\[0\].equal: expected a list/],
+      [{ ...warm, late: 'maybe' }, /^late: expected one of ignore, amend/],
       [{ ...warm, message: '' }, /^message: expected a text/],
       [{ ...warm, message: 7 }, /^message: expected a text/],
       [{ ...warm, message: '{{valeu}}' }, /^message: expected no "\{\{valeu\}\}"; valid names: rule, /],

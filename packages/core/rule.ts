@@ -5,9 +5,10 @@ import { type Device, type LabelFilter, matchesLabels, parseLabelFilter } from '
 import { checkDevice } from './event.ts'
 import { invalid } from './failure.ts'
 import { DEFAULT_MESSAGE, type Message, parseMessage } from './message.ts'
+import { ladderToJson, parseSeverity, type Rung, type Severity } from './severity.ts'
 import { formatDuration } from './time.ts'
 
-export type Severity = 'info' | 'warning' | 'critical'
+export type { Severity } from './severity.ts'
 
 /** AND between the three, OR inside device types and devices, AND inside labels; an empty list leaves all in. */
 type Selector = {
@@ -27,30 +28,53 @@ export type Rule = {
   readonly holdMs: number
   /** How long it must be clear before an active alarm clears; 0 at once. */
   readonly keepActiveMs: number
+  /** Of its alarms; with a ladder that of the first rung. */
   readonly severity: Severity
+  /** From the least to the gravest; empty without a ladder. */
+  readonly ladder: readonly Rung[]
   readonly message: Message
   /** Names of channels. */
   readonly notify: readonly string[]
+  /** Label keys: devices with the same values of them share one alarm; empty: each device has its own. */
+  readonly groupBy: readonly string[]
+  /** While an alarm of these rules is active, nobody is told of this one. */
+  readonly inhibitedBy: readonly Inhibitor[]
+  /** How long an acknowledgement counts; 0 until the alarm clears. */
+  readonly unacknowledgeAfterMs: number
+  /** What an event beyond the allowed lateness does to alarms. */
+  readonly late: 'ignore' | 'amend'
 }
 
-const KEYS = ['name', 'version', 'enabled', 'select', 'when', 'for', 'keepActive', 'severity', 'message', 'notify']
-const SEVERITIES: readonly Severity[] = ['info', 'warning', 'critical']
+/** `equal`: labels in which the device of the other alarm must agree; empty: it is the same device, or its group has this one in it. */
+export type Inhibitor = { readonly rule: string; readonly equal: readonly string[] }
+
+const KEYS = [
+  ...['name', 'version', 'enabled', 'select', 'when', 'for', 'keepActive', 'severity', 'message', 'notify'],
+  ...['groupBy', 'inhibitedBy', 'unacknowledgeAfter', 'late'],
+]
+const MAX_INHIBITORS = 20
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
 /** `name`: what the address calls the rule; the document may leave its own out, but not contradict. */
 export function parseRule(input: unknown, name?: string): Rule {
   const fields = readObject(input, '', KEYS, 'rule')
+  const when = parseCondition(fields.when, 'when')
+  const duration = (key: string) => (fields[key] === undefined ? 0 : readDurationMs(fields[key], key))
   return {
     name: parseName(fields.name, name),
     version: parseVersion(fields.version),
     enabled: fields.enabled === undefined ? true : readBoolean(fields.enabled, 'enabled'),
     select: parseSelector(fields.select),
-    when: parseCondition(fields.when, 'when'),
-    holdMs: fields.for === undefined ? 0 : readDurationMs(fields.for, 'for'),
-    keepActiveMs: fields.keepActive === undefined ? 0 : readDurationMs(fields.keepActive, 'keepActive'),
-    severity: parseSeverity(fields.severity),
+    when,
+    holdMs: duration('for'),
+    keepActiveMs: duration('keepActive'),
+    ...parseSeverity(fields.severity, when),
     message: parseTemplate(fields.message),
     notify: fields.notify === undefined ? [] : readList(fields.notify, 'notify', checkName),
+    groupBy: fields.groupBy === undefined ? [] : readList(fields.groupBy, 'groupBy', checkKey),
+    inhibitedBy: parseInhibitors(fields.inhibitedBy),
+    unacknowledgeAfterMs: duration('unacknowledgeAfter'),
+    late: fields.late === undefined ? 'ignore' : readChoice(fields.late, 'late', ['ignore', 'amend'] as const),
   }
 }
 
@@ -69,9 +93,13 @@ export function ruleToJson(rule: Rule): { readonly [key: string]: unknown } {
     when: conditionToJson(rule.when),
     for: formatDuration(rule.holdMs),
     keepActive: formatDuration(rule.keepActiveMs),
-    severity: rule.severity,
+    severity: rule.ladder.length === 0 ? rule.severity : ladderToJson(rule.ladder),
     message: rule.message.text,
     notify: rule.notify,
+    groupBy: rule.groupBy,
+    inhibitedBy: rule.inhibitedBy.map(({ rule: name, equal }) => (equal.length === 0 ? name : { rule: name, equal })),
+    unacknowledgeAfter: formatDuration(rule.unacknowledgeAfterMs),
+    late: rule.late,
   }
 }
 
@@ -122,11 +150,21 @@ function checkLabel(text: string, path: string): string {
   return text
 }
 
-function parseSeverity(input: unknown): Severity {
-  if (input === undefined) return 'warning'
-  if (Array.isArray(input))
-    throw invalid('severity', `a ladder of severities cannot be judged yet; expected one of ${SEVERITIES.join(', ')}`)
-  return readChoice(input, 'severity', SEVERITIES)
+function checkKey(key: string, path: string): string {
+  if (key.includes('=')) throw invalid(path, 'expected the key of a label')
+  return key
+}
+
+function parseInhibitors(input: unknown): Inhibitor[] {
+  if (input === undefined) return []
+  if (!Array.isArray(input) || input.length > MAX_INHIBITORS)
+    throw invalid('inhibitedBy', `expected a list of at most ${MAX_INHIBITORS} names of rules`)
+  return input.map((one: unknown, index) => {
+    const path = `inhibitedBy[${index}]`
+    if (typeof one === 'string') return { rule: checkName(one, path), equal: [] }
+    const { rule, equal } = readObject(one, path, ['rule', 'equal'])
+    return { rule: checkName(rule, `${path}.rule`), equal: readList(equal, `${path}.equal`, checkKey) }
+  })
 }
 
 function parseTemplate(input: unknown): Message {

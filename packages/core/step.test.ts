@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { parseRule, type Rule } from './rule.ts'
 import { type Change, FRESH, type RuleState, retire, type StepInput, type StepOutcome, step } from './step.ts'
 
+const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
+
 const MINUTE_US = 60_000_000
 const NOON_US = Date.UTC(2026, 10, 21, 12) * 1000
 const ALWAYS = Number.NEGATIVE_INFINITY
@@ -13,7 +15,15 @@ function at(minutes: number): number {
 }
 
 function temperature(minutes: number, value: unknown, more: object = {}): StepInput {
-  return { kind: 'event', eventType: 'temperature', data: { temperature: { value } }, timeUs: at(minutes), eventId: `e${minutes}`, ...more }
+  return {
+    kind: 'event',
+    device: DEVICE,
+    eventType: 'temperature',
+    data: { temperature: { value } },
+    timeUs: at(minutes),
+    eventId: `e${minutes}`,
+    ...more,
+  }
 }
 
 function clock(minutes: number, listeningSinceUs = ALWAYS): StepInput {
@@ -153,7 +163,7 @@ describe('an alarm', () => {
 
   it('says why nothing changed', () => {
     const reasons = (rule: Rule, inputs: StepInput[]) => run(rule, inputs).reasons.at(-1)
-    const other: StepInput = { kind: 'event', eventType: 'co2', data: { co2: { ppm: 9 } }, timeUs: at(1), eventId: 'x' }
+    const other: StepInput = { kind: 'event', device: DEVICE, eventType: 'co2', data: { co2: { ppm: 9 } }, timeUs: at(1), eventId: 'x' }
     expect(reasons(warm(), [temperature(0, -16)])).toBe('temperature.value -16 is not above -15')
     expect(reasons(warm(), [temperature(0, undefined)])).toBe('temperature.value is missing')
     expect(reasons(warm(), [temperature(0, 'hot')])).toBe('temperature.value is "hot", not a number')
@@ -198,7 +208,7 @@ describe('time', () => {
   it('passes up to an event of the type read, not of another', () => {
     const rule = warm({ for: '5m' })
     const { state } = step(rule, undefined, temperature(0, -10))
-    const outcome = step(rule, state, { kind: 'event', eventType: 'co2', data: {}, timeUs: at(9), eventId: 'x' })
+    const outcome = step(rule, state, { kind: 'event', device: DEVICE, eventType: 'co2', data: {}, timeUs: at(9), eventId: 'x' })
     expect(outcome).toEqual({ state, changes: [], reason: expect.any(String) })
   })
 })

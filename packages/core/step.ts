@@ -2,6 +2,7 @@
 // Live judging, backtests, rule tests and explanations all run this function; none has a copy of any decision in it.
 import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
+import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
 import { eventTypesOf, type Rule } from './rule.ts'
 import { formatDuration, formatTime } from './time.ts'
@@ -13,6 +14,8 @@ import { formatDuration, formatTime } from './time.ts'
 export type StepInput =
   | {
       readonly kind: 'event'
+      /** As it is at that moment. */
+      readonly device: Device
       readonly eventType: string
       readonly data: EventData
       readonly timeUs: number

@@ -167,6 +167,7 @@ export class Judge implements Consumer {
     const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
     const input: StepInput = {
       kind: 'event',
+      device,
       eventType: event.eventType,
       data,
       timeUs,

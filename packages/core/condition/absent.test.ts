@@ -3,13 +3,15 @@ import { describe, expect, it } from 'vitest'
 import { parseRule } from '../rule.ts'
 import { type Change, type RuleState, type StepInput, step } from '../step.ts'
 
+const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
+
 const HOUR_US = 3_600_000_000
 const ALWAYS = Number.NEGATIVE_INFINITY
 const rule = parseRule({ name: 'silent', when: { absent: { eventType: 'temperature', for: '1h' } } })
 
 function event(hours: number, listeningSince?: number): StepInput {
   const listening = listeningSince === undefined ? {} : { listeningSinceUs: listeningSince * HOUR_US }
-  return { kind: 'event', eventType: 'temperature', data: {}, timeUs: hours * HOUR_US, eventId: `e${hours}`, ...listening }
+  return { kind: 'event', device: DEVICE, eventType: 'temperature', data: {}, timeUs: hours * HOUR_US, eventId: `e${hours}`, ...listening }
 }
 
 function clock(hours: number, listeningSince = ALWAYS): StepInput {

@@ -2,7 +2,7 @@
 import { checkEventType } from '../event.ts'
 import { invalid } from '../failure.ts'
 import { formatDuration, formatTime } from '../time.ts'
-import { joinPath, readDurationMs, readObject, readString } from './input.ts'
+import { durationSchema, joinPath, readDurationMs, readObject, readString } from './input.ts'
 import type { ConditionKind, Memory, Verdict } from './kind.ts'
 
 export type Absent = {
@@ -21,6 +21,16 @@ type AbsentMemory = Memory & {
 
 export const absent: ConditionKind<Absent, AbsentMemory> = {
   name: 'absent',
+  schema: {
+    type: 'object',
+    description: 'no event of a type for a duration; armed by the first one',
+    additionalProperties: false,
+    required: ['eventType', 'for'],
+    properties: {
+      eventType: { type: 'string', examples: ['temperature'] },
+      for: { ...durationSchema, description: 'how long nothing must come' },
+    },
+  },
   parse(input, path) {
     const fields = readObject(input, path, ['eventType', 'for'])
     const eventType = checkEventType(readString(fields.eventType, joinPath(path, 'eventType'), 64), joinPath(path, 'eventType'))
@@ -31,6 +41,8 @@ export const absent: ConditionKind<Absent, AbsentMemory> = {
   toJson: ({ eventType, silenceMs }) => ({ eventType, for: formatDuration(silenceMs) }),
   eventTypes: condition => condition.eventTypes,
   unit: () => undefined,
+  worse: () => undefined,
+  levels: () => [],
   judge(condition, memory, held, input) {
     if (input.kind === 'event') return verdict(false, { kind: 'absent', lastUs: input.timeUs })
     if (memory === undefined || held !== undefined) return verdict(undefined, memory)
@@ -56,6 +68,11 @@ export const absent: ConditionKind<Absent, AbsentMemory> = {
   lasting({ eventType, silenceMs }, holds, _cause, duration) {
     if (!holds) return `${eventType} events have come again for ${duration}`
     return `no ${eventType} event for ${formatDuration(silenceMs)}, and for another ${duration}`
+  },
+  nearest({ eventType, silenceMs }, { memory }, held) {
+    if (memory === undefined) return `a first ${eventType} event, then none for ${formatDuration(silenceMs)}`
+    if (held !== undefined) return `a ${eventType} event`
+    return `no ${eventType} event until ${formatTime(sinceUs(memory as AbsentMemory) + silenceMs * 1000)}`
   },
 }
 

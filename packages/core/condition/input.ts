@@ -1,6 +1,7 @@
 // Reading what a person wrote, strictly: unknown keys, wrong types and values out of range are refused by path.
 import { invalid } from '../failure.ts'
 import { parseDuration } from '../time.ts'
+import type { Schema } from './kind.ts'
 
 export type Fields = { readonly [key: string]: unknown }
 
@@ -8,6 +9,8 @@ const MAX_DURATION_MS = 366 * 86_400_000
 const MAX_LIST = 1000
 // A refusal repeats the key it refuses; one of a megabyte should not fill the answer or the log.
 const MAX_SHOWN_KEY = 64
+
+export const durationSchema: Schema = { type: 'string', pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$', examples: ['30s', '5m', '2h'] }
 
 export function joinPath(path: string, key: string): string {
   return path === '' ? key : `${path}.${key}`
@@ -66,7 +69,7 @@ export function readList(value: unknown, path: string, readOne: (text: string, p
 }
 
 /** The valid name a person most likely meant, or undefined when none is near. Case, `_` and `-` make no difference. */
-function nearest(name: string, valid: readonly string[]): string | undefined {
+export function nearest(name: string, valid: readonly string[]): string | undefined {
   const plain = (text: string) => text.toLowerCase().replaceAll(/[_-]/g, '')
   const ranked = valid.map(one => ({ one, steps: distance(plain(name), plain(one)) })).sort((a, b) => a.steps - b.steps)
   const best = ranked[0]

@@ -22,13 +22,18 @@ export type Verdict = {
   readonly memory: Memory | undefined
 }
 
+/** A JSON Schema (2020-12) of one part of a rule, for editors. */
+export type Schema = { readonly [keyword: string]: unknown }
+
 /**
- * One kind of condition. It only says whether it holds; `for`, `keepActive` and the alarm are the engine's (step.ts).
- * Methods, not function properties, so that a `ConditionKind<Threshold>` can stand in a table of kinds.
+ * One kind of condition. It only says whether it holds; `for`, `keepActive`, the schedule, the ladder of severities and the alarm
+ * are the engine's (step.ts). Methods, not function properties, so that a `ConditionKind<Threshold>` can stand in a table of kinds.
  */
 export interface ConditionKind<C, M extends Memory = Memory> {
   /** The key below `when`. */
   readonly name: string
+  /** Of what stands below that key: every key with its type, meaning (`description`) and an example. */
+  readonly schema: Schema
   parse(input: unknown, path: string): C
   /** What `parse` gives the same condition for. */
   toJson(condition: C): { readonly [key: string]: unknown }
@@ -36,6 +41,13 @@ export interface ConditionKind<C, M extends Memory = Memory> {
   eventTypes(condition: C): readonly string[]
   /** Of the values it compares, for people. */
   unit(condition: C): string | undefined
+  /**
+   * In which direction its values get worse, for a ladder of severities; undefined when they have none (both sides of a band, no
+   * number), and then a ladder is refused.
+   */
+  worse(condition: C): 'higher' | 'lower' | undefined
+  /** Values to draw as lines across a chart of `chart`'s field, if there are any; in the unit of the condition. */
+  levels(condition: C): readonly number[]
   /**
    * `held` is what made it hold when it holds now. Times never go backwards from one call to the next, and a `time` input
    * comes exactly at `dueUs`. This is the hot path: allocate a verdict and nothing else when nothing changes.
@@ -47,4 +59,9 @@ export interface ConditionKind<C, M extends Memory = Memory> {
   describe(condition: C, verdict: Verdict): string
   /** That it has held (or not held) without a break for a duration, in plain words. */
   lasting(condition: C, holds: boolean, cause: Cause, duration: string): string
+  /**
+   * The nearest thing that would have turned this verdict over, in plain words (`temperature.value above -15, which is 3.2 more`); empty
+   * when there is none to name. For `explain`.
+   */
+  nearest(condition: C, verdict: Verdict, held: Cause | undefined): string
 }

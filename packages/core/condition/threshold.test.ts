@@ -3,12 +3,14 @@ import { describe, expect, it } from 'vitest'
 import { parseRule } from '../rule.ts'
 import { type RuleState, step } from '../step.ts'
 
+const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
+
 function judge(level: object, values: readonly unknown[], field = 'temperature.value', eventType = 'temperature', data?: string) {
   const rule = parseRule({ name: 'a', when: { threshold: { field, ...level } } })
   let state: RuleState | undefined
   return values.map((value, index) => {
     const given = data === undefined ? { [eventType]: { value } } : JSON.parse(data)
-    const outcome = step(rule, state, { kind: 'event', eventType, data: given, timeUs: index, eventId: 'e' })
+    const outcome = step(rule, state, { kind: 'event', device: DEVICE, eventType, data: given, timeUs: index, eventId: 'e' })
     state = outcome.state
     return { phase: outcome.state.phase, limit: outcome.changes[0]?.limit, reason: outcome.reason }
   })

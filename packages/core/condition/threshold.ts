@@ -1,13 +1,12 @@
 // threshold: a numeric field above or below a level, or outside of two, with separate levels at which it is clear again.
-import { checkEventType, type EventData, mainField } from '../event.ts'
 import { invalid } from '../failure.ts'
+import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
 import { type Fields, joinPath, readNumber, readObject, readString } from './input.ts'
 import type { Cause, ConditionKind, Verdict } from './kind.ts'
 
 export type Threshold = {
   readonly kind: 'threshold'
-  /** Event type and dotted path: `temperature.value`. */
-  readonly field: string
+  readonly field: Field
   /** Holds above this, or below `below`. Both: outside of them. */
   readonly above: number | undefined
   readonly below: number | undefined
@@ -16,38 +15,44 @@ export type Threshold = {
   readonly clearAbove: number | undefined
   /** Shown, not converted. */
   readonly unit: string | undefined
-  readonly eventTypes: readonly string[]
-  readonly sources: readonly Source[]
 }
 
-/** Event types may contain dots: `a.b.c` is field `b.c` of type `a` as well as field `c` of type `a.b`. */
-type Source = { readonly eventType: string; readonly path: readonly string[] }
-
 const KEYS = ['field', 'above', 'below', 'clearBelow', 'clearAbove', 'unit']
-const MAX_DEPTH = 8
-const SHOWN_CHARS = 40
 const UNTOLD: Verdict = { holds: undefined, value: undefined, limit: undefined, memory: undefined }
 
 export const threshold: ConditionKind<Threshold> = {
   name: 'threshold',
+  schema: {
+    type: 'object',
+    description: 'a reading beyond a level; with both levels it holds outside of them',
+    additionalProperties: false,
+    required: ['field'],
+    properties: {
+      field: fieldSchema,
+      above: { type: 'number', description: 'holds above this' },
+      below: { type: 'number', description: 'holds below this' },
+      clearBelow: { type: 'number', description: 'once it holds because of `above`, it stops only below this' },
+      clearAbove: { type: 'number', description: 'once it holds because of `below`, it stops only above this' },
+      unit: { type: 'string', description: 'of the levels', examples: ['°C'] },
+    },
+  },
   parse(input, path) {
     const fields = readObject(input, path, KEYS)
-    const sources = parseField(fields.field, joinPath(path, 'field'))
     return {
       kind: 'threshold',
-      field: fields.field as string,
+      field: parseField(fields.field, joinPath(path, 'field')),
       ...parseLevels(fields, path),
       unit: fields.unit === undefined ? undefined : readString(fields.unit, joinPath(path, 'unit'), 32),
-      eventTypes: sources.map(source => source.eventType),
-      sources,
     }
   },
-  toJson: ({ field, above, below, clearBelow, clearAbove, unit }) => ({ field, above, below, clearBelow, clearAbove, unit }),
-  eventTypes: condition => condition.eventTypes,
+  toJson: ({ field, above, below, clearBelow, clearAbove, unit }) => ({ field: field.text, above, below, clearBelow, clearAbove, unit }),
+  eventTypes: condition => condition.field.eventTypes,
   unit: condition => condition.unit,
+  worse: ({ above, below }) => (below === undefined ? 'higher' : above === undefined ? 'lower' : undefined),
+  levels: ({ above, below, clearBelow, clearAbove }) => [above, clearBelow, clearAbove, below].filter(level => level !== undefined),
   judge(condition, _memory, held, input) {
     if (input.kind === 'time') return UNTOLD
-    const value = readingIn(condition, input.eventType, input.data)
+    const value = numberIn(condition.field, input.eventType, input.data)
     if (typeof value !== 'number') return { holds: undefined, value, limit: undefined, memory: undefined }
     if (held === undefined) {
       const limit = crossed(condition, value)
@@ -58,22 +63,39 @@ export const threshold: ConditionKind<Threshold> = {
   },
   dueUs: () => Number.POSITIVE_INFINITY,
   describe(condition, { holds, value, limit }) {
-    if (typeof value !== 'number') return `${condition.field} is ${value === undefined ? 'missing' : `${value}, not a number`}`
-    return `${condition.field} ${value} is ${holds === true ? heldPlace(condition, value) : clearPlace(condition, limit)}`
+    if (typeof value !== 'number') return `${condition.field.text} is ${value === undefined ? 'missing' : `${value}, not a number`}`
+    return `${condition.field.text} ${value} is ${holds === true ? heldPlace(condition, value) : clearPlace(condition, limit)}`
   },
   lasting(condition, holds, { value, limit }, duration) {
     const place = holds && typeof value === 'number' ? heldPlace(condition, value) : clearPlace(condition, limit)
-    return `${condition.field} has been ${place} for ${duration}`
+    return `${condition.field.text} has been ${place} for ${duration}`
   },
-}
-
-function parseField(input: unknown, path: string): readonly Source[] {
-  const parts = readString(input, path, 256).split('.')
-  const [first] = parts as [string]
-  checkEventType(first, path)
-  if (parts.length < 2 || parts.length > MAX_DEPTH || parts.includes(''))
-    throw invalid(path, `expected an event type and the path of a field, for example "${first}.${mainField(first)}"`)
-  return parts.slice(1).map((_, index) => ({ eventType: parts.slice(0, index + 1).join('.'), path: parts.slice(index + 1) }))
+  nearest(condition, { value }, held) {
+    if (typeof value !== 'number') return ''
+    const { above, below, clearBelow, clearAbove, field } = condition
+    const ways =
+      held === undefined
+        ? [
+            { place: `above ${above}`, level: above },
+            { place: `below ${below}`, level: below },
+          ]
+        : [
+            {
+              place: clearBelow === undefined ? `not above ${above}` : `below ${clearBelow}`,
+              level: above === undefined ? above : (clearBelow ?? above),
+            },
+            {
+              place: clearAbove === undefined ? `not below ${below}` : `above ${clearAbove}`,
+              level: below === undefined ? below : (clearAbove ?? below),
+            },
+          ]
+    const [near] = ways
+      .flatMap(({ place, level }) => (level === undefined ? [] : [{ place, away: level - value }]))
+      .sort((a, b) => Math.abs(a.away) - Math.abs(b.away))
+    if (near === undefined) return ''
+    const far = Number(Math.abs(near.away).toPrecision(6))
+    return `${field.text} ${near.place}, which is ${far} ${near.away < 0 ? 'less' : 'more'}`
+  },
 }
 
 type Levels = Pick<Threshold, 'above' | 'below' | 'clearBelow' | 'clearAbove'>
@@ -108,33 +130,6 @@ function checkClearAbove({ above, below, clearBelow, clearAbove }: Levels, path:
   if (clearAbove < below) throw invalid(path, `expected at least below (${below})`)
   const end = clearBelow ?? above
   if (end !== undefined && clearAbove >= end) throw invalid(path, `expected less than ${end}, or no value would ever be clear`)
-}
-
-/** A finite number, a description of what stands in its place, or undefined when nothing does. */
-function readingIn(condition: Threshold, eventType: string, data: EventData): number | string | undefined {
-  for (const source of condition.sources) {
-    if (source.eventType !== eventType) continue
-    const found = Object.hasOwn(data, eventType) ? follow(data[eventType], source.path) : undefined
-    return typeof found === 'number' && Number.isFinite(found) ? found : found === undefined ? undefined : shown(found)
-  }
-  return undefined
-}
-
-/** Own fields of plain objects only: `constructor.length` and the length of a list or text are no readings. */
-function follow(inner: unknown, path: readonly string[]): unknown {
-  // `{"temperature": 21.5}` has the reading `value`, as in readingsOf.
-  if (typeof inner === 'number') return path.length === 1 && path[0] === 'value' ? inner : undefined
-  let found = inner
-  for (const key of path) {
-    if (typeof found !== 'object' || found === null || Array.isArray(found) || !Object.hasOwn(found, key)) return undefined
-    found = (found as EventData)[key]
-  }
-  return found
-}
-
-function shown(found: unknown): string {
-  if (typeof found === 'string') return JSON.stringify(found.length > SHOWN_CHARS ? `${found.slice(0, SHOWN_CHARS)}…` : found)
-  return Array.isArray(found) ? 'a list' : typeof found === 'object' && found !== null ? 'an object' : String(found)
 }
 
 /** The level that the value lies beyond. */
