@@ -20,6 +20,7 @@ describe('a rule', () => {
           text: 'temperature.value',
           eventTypes: ['temperature'],
           sources: [{ eventType: 'temperature', path: ['value'] }],
+          key: 'temperature.value',
         },
         above: -15,
         isOutside: false,

@@ -1,6 +1,6 @@
 // Units by tables: how they are spelt, what becomes what, and that a difference is not a reading.
 import { describe, expect, it } from 'vitest'
-import { conversion, convert, fieldUnit, parseUnit, type Unit, unitsOf } from './unit.ts'
+import { conversion, convert, difference, fieldUnit, parseUnit, type Unit, unitsOf } from './unit.ts'
 
 function unit(text: string): Unit {
   const found = parseUnit(text)
@@ -101,8 +101,17 @@ describe('a difference of readings', () => {
     [20, 22.5, '°C', 'K', 2.5],
     [68, 72.5, '°F', '°C', 2.5],
   ])('from %d to %d %s becomes one in %s, wherever it begins: %d', (low, high, from, to, expected) =>
-    expect(converted(high, from, to) - converted(low, from, to)).toBeCloseTo(expected, 9),
+    expect(difference(converted(low, from, to), converted(high, from, to))).toBe(expected),
   )
+
+  it.each([
+    [4.6, 4.65, 0.05],
+    [0.3, 0.1, -0.2],
+    [-15.1, -14.9, 0.2],
+    [1e-12, 2e-12, 1e-12],
+    [1e300, 1.5e300, 5e299],
+    [0, 0, 0],
+  ])('from %d to %d is %d, as on paper', (from, to, expected) => expect(difference(from, to)).toBe(expected))
 })
 
 describe('a known field', () => {

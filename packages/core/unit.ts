@@ -250,9 +250,16 @@ export function convert(value: number, { scale, offset }: Conversion): number {
   return Number.isFinite(rounded) ? rounded : exact
 }
 
-/** To 14 digits. */
-export function tidy(value: number): number {
-  return Number.isInteger(value) ? value : Number(value.toPrecision(14))
+/** What `to` is more than `from`, freed of the same: 4.65 is 0.05 more than 4.6, not 0.05000000000000071. */
+export function difference(from: number, to: number): number {
+  const exact = to - from
+  const rounded = Math.round(exact * 1e9) / 1e9
+  const noise = Math.max(Math.abs(from), Math.abs(to)) * 4 * Number.EPSILON
+  return Math.abs(rounded - exact) <= noise ? rounded : exact
+}
+
+export function tidy(value: number, digits = 14): number {
+  return Number.isInteger(value) ? value : Number(value.toPrecision(digits))
 }
 
 function indexed(entries: readonly (readonly [spelling: string, unit: Unit])[]): ReadonlyMap<string, Unit> {

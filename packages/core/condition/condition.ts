@@ -1,13 +1,24 @@
 // The conditions there are. A new one is a file beside this one, a member of the union and a line in the table.
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
+import { type Flapping, flapping } from './flapping.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind } from './kind.ts'
+import { type Rate, rate } from './rate.ts'
+import { type State, state } from './state.ts'
+import { type Stuck, stuck } from './stuck.ts'
 import { type Threshold, threshold } from './threshold.ts'
 
-export type Condition = Threshold | Absent
+export type Condition = Threshold | Absent | State | Rate | Stuck | Flapping
 
-const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent }
+const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
+  threshold,
+  absent,
+  state,
+  rate,
+  stuck,
+  flapping,
+}
 const NAMES = Object.keys(KINDS) as Condition['kind'][]
 
 export function kindOf(condition: Condition): ConditionKind<Condition> {

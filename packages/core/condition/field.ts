@@ -11,6 +11,8 @@ export type Field = {
   /** Always the same array for one field. */
   readonly eventTypes: readonly string[]
   readonly sources: readonly Source[]
+  /** For memories: of another field or unit what was kept is worth nothing. */
+  readonly key: string
   /** What `numberIn` gives readings in: a symbol, or what the rule says where nobody knows it. Undefined: as they were sent. */
   readonly unit: string | undefined
   readonly measure: Measure | undefined
@@ -55,9 +57,9 @@ export function readField(fields: Fields, path: string): Field {
   const unit = parseUnit(text)
   if (sent !== undefined && unit?.dimension !== sent.dimension) throw unfit(field, sent, text, unit, place)
   // On a field of its sender's own a unit nobody knows is a label, as `cows`.
-  if (unit === undefined) return { ...field, unit: text }
+  if (unit === undefined) return { ...field, key: `${field.text} ${text}`, unit: text }
   const measure = { unit, sent, conversion: sent === undefined ? undefined : conversion(sent, unit) }
-  return { ...field, unit: unit.symbol, measure }
+  return { ...field, key: `${field.text} ${unit.symbol}`, unit: unit.symbol, measure }
 }
 
 function unfit(field: Field, sent: Unit, text: string, unit: Unit | undefined, path: string): Error {
@@ -76,7 +78,7 @@ export function parseField(input: unknown, path: string): Field {
   if (parts.length < 2 || parts.length > MAX_DEPTH || parts.includes(''))
     throw invalid(path, `expected an event type and the path of a field, for example "${first}.${mainField(first)}"`)
   const sources = parts.slice(1).map((_, index) => ({ eventType: parts.slice(0, index + 1).join('.'), path: parts.slice(index + 1) }))
-  return { text, sources, eventTypes: sources.map(source => source.eventType), unit: undefined, measure: undefined }
+  return { text, sources, eventTypes: sources.map(source => source.eventType), key: text, unit: undefined, measure: undefined }
 }
 
 /** A finite number in the unit of the field, a description of what stands in its place, or undefined when nothing does. */
