@@ -124,13 +124,13 @@ describe('a rate', () => {
   it('is spoken of in plain words', () => {
     const { reasons } = run(rate({ above: 2, unit: '°C' }), minutely([5, 8, 9, 'x']))
     expect(reasons).toEqual([
-      'a.value 5 has no change yet: there is not an earlier reading',
+      'a.value has a reading without one before it, so no change yet',
       'a.value changes by 3 °C/min, above 2',
       'a.value changes by 1 °C/min, not above 2',
       'a.value is "x", not a number in °C',
     ])
     const { reasons: spans, changes } = run(rate({ below: -2, over: '2m' }), minutely([0, 0, -6, -12]), { for: '1m' })
-    expect(spans[0]).toBe('a.value 0 has no change yet: there is not a reading from 2m before')
+    expect(spans[0]).toBe('a.value has a reading without one from 2m before it, so no change yet')
     expect(changes.at(-1)?.reason).toBe('the change of a.value has been below -2 per 1m for 1m')
   })
 

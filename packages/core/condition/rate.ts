@@ -9,6 +9,7 @@ import {
   clearLevel,
   clearPlace,
   crossed,
+  deadBandOf,
   heldPlace,
   LEVEL_KEYS,
   type Levels,
@@ -28,6 +29,8 @@ export type Rate = Levels & {
   readonly overMs: number
   /** `°C/min`, once. */
   readonly unit: string | undefined
+  /** What a reading is that has none to be compared with. */
+  readonly alone: string
 }
 
 type RateMemory = Memory & {
@@ -69,7 +72,8 @@ export const rate: ConditionKind<Rate, RateMemory> = {
     if (perMs === 0) throw invalid(joinPath(path, 'per'), 'expected a duration longer than 0')
     const overMs = fields.over === undefined ? 0 : readDurationMs(fields.over, joinPath(path, 'over'))
     const unit = field.unit === undefined ? undefined : `${field.unit}/${NAMES.get(perMs) ?? formatDuration(perMs)}`
-    return { kind: 'rate', field, perMs, overMs, unit, ...parseLevels(fields, path) }
+    const alone = overMs === 0 ? 'without one before it' : `without one from ${formatDuration(overMs)} before it`
+    return { kind: 'rate', field, perMs, overMs, unit, alone, ...parseLevels(fields, path) }
   },
   toJson(condition) {
     const { field, perMs, overMs } = condition
@@ -79,6 +83,7 @@ export const rate: ConditionKind<Rate, RateMemory> = {
   eventTypes: condition => condition.field.eventTypes,
   unit: condition => condition.unit,
   worse: worseOf,
+  deadBand: deadBandOf,
   levels: () => [],
   judge(condition, memory, held, input) {
     if (input.kind === 'time') return memory === undefined ? UNTOLD : { holds: undefined, value: undefined, limit: undefined, memory }
@@ -89,7 +94,7 @@ export const rate: ConditionKind<Rate, RateMemory> = {
     const points = kept(known, input.timeUs, value, overMs * 1000)
     const next = points === known ? memory : ({ kind: 'rate', of: field.key, points } as RateMemory)
     const from = baseOf(points, input.timeUs, overMs * 1000)
-    if (from < 0) return { holds: undefined, value, limit: undefined, memory: next }
+    if (from < 0) return { holds: undefined, value: condition.alone, limit: undefined, memory: next }
     const spanUs = input.timeUs - (points[from] as number)
     const speed = tidy((difference(points[from + 1] as number, value) * perMs * 1000) / spanUs, DIGITS)
     if (!Number.isFinite(speed)) return { holds: undefined, value: String(speed), limit: undefined, memory: next }
@@ -99,18 +104,17 @@ export const rate: ConditionKind<Rate, RateMemory> = {
   },
   dueUs: () => Number.POSITIVE_INFINITY,
   describe(condition, { holds, value, limit }) {
-    const { field, overMs } = condition
+    const { field, alone } = condition
+    if (value === alone) return `${field.text} has a reading ${alone}, so no change yet`
     if (typeof value !== 'number') return unread(field, value)
-    const earlier = overMs === 0 ? 'an earlier reading' : `a reading from ${formatDuration(overMs)} before`
-    if (holds === undefined) return `${field.text} ${value} has no change yet: there is not ${earlier}`
     return `${field.text} changes by ${value} ${perOf(condition)}, ${holds ? heldPlace(condition, value) : clearPlace(condition, limit)}`
   },
   lasting(condition, holds, { value, limit }, duration) {
     const place = holds && typeof value === 'number' ? heldPlace(condition, value) : clearPlace(condition, limit)
     return `the change of ${condition.field.text} has been ${place} ${perOf(condition)} for ${duration}`
   },
-  nearest(condition, { value, holds }, held) {
-    if (typeof value !== 'number' || holds === undefined) return ''
+  nearest(condition, { value }, held) {
+    if (typeof value !== 'number') return ''
     return `a change of ${condition.field.text} ${perOf(condition)} ${nearestPlace(condition, value, held !== undefined)}`
   },
 }

@@ -8,6 +8,7 @@ import {
   clearLevel,
   clearPlace,
   crossed,
+  deadBandOf,
   heldPlace,
   LEVEL_KEYS,
   type Levels,
@@ -68,6 +69,7 @@ export const threshold: ConditionKind<Threshold> = {
   eventTypes: condition => condition.field.eventTypes,
   unit: condition => condition.field.unit,
   worse: condition => (condition.inside === undefined ? worseOf(condition) : undefined),
+  deadBand: deadBandOf,
   levels({ inside, ...levels }) {
     if (inside === undefined) return linesOf(levels)
     return [inside.clearAbove, inside.high, inside.low, inside.clearBelow].filter(level => level !== undefined)
