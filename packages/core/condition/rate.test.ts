@@ -139,7 +139,17 @@ describe('a rate', () => {
       { at: 2, severity: 'warning' },
       { at: 5, severity: 'critical' },
     ]
-    expect(parseRule({ name: 'a', when: rate({ above: 2 }), severity }).ladder).toEqual(severity)
+    expect(run(rate({ above: 2 }), minutely([50, 53, 59, 62]), { severity }).brief).toBe('active@1 escalated@2 deescalated@3')
+    expect(run(rate({ above: 2, clearBelow: 1 }), minutely([50, 53, 59, 63.5]), { severity }).brief).toBe('active@1 escalated@2')
+  })
+
+  it('that cannot be told after an edit is no rung of a ladder', () => {
+    const severity = [
+      { at: 2, severity: 'warning' },
+      { at: 5, severity: 'critical' },
+    ]
+    const { state } = run(rate({ above: 2 }), minutely([50, 53]), { severity })
+    expect(run(rate({ above: 2, unit: '°C' }), [[2, 53]], { severity }, state)).toMatchObject({ marks: '+', brief: '' })
   })
 
   it.each([{ above: 2 }, { per: '90s', over: '10m', below: -2, clearAbove: -1, unit: '°F' }])('comes back the same: %j', more =>

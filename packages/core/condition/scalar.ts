@@ -23,7 +23,8 @@ export function scalarIn(field: Field, eventType: string, data: EventData): Scal
   const found = valueIn(field, eventType, data)
   if (typeof found === 'string') return found.length > MAX_CHARS ? brief(found) : found
   if (typeof found === 'boolean') return found
-  const number = typeof found === 'number' ? numberIn(field, eventType, data) : undefined
+  if (typeof found !== 'number') return undefined
+  const number = field.measure === undefined && Number.isFinite(found) ? found : numberIn(field, eventType, data)
   return typeof number === 'number' ? number : undefined
 }
 
