@@ -178,7 +178,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarms: alarms.get.bind(alarms),
-    acknowledgements: alarms.acknowledgements.bind(alarms),
+    attendances: alarms.attendances.bind(alarms),
     listeningSinceUs: () => listening.sinceUs(),
     nowUs: () => Date.now() * 1000,
     latenessMs,
