@@ -2,16 +2,24 @@
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { type Composite, type Conditions, composite } from './composite.ts'
+import { type Flapping, flapping } from './flapping.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind, Schema } from './kind.ts'
+import { type Rate, rate } from './rate.ts'
+import { type State, state } from './state.ts'
+import { type Stuck, stuck } from './stuck.ts'
 import { type Threshold, threshold } from './threshold.ts'
 
-export type Condition = Threshold | Absent | Composite
+export type Condition = Threshold | State | Rate | Absent | Flapping | Stuck | Composite
 
 const conditions: Conditions = { kindOf, parse: parseCondition, toJson: conditionToJson }
 const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
   threshold,
+  state,
+  rate,
   absent,
+  flapping,
+  stuck,
   all: composite('all', conditions),
   any: composite('any', conditions),
   not: composite('not', conditions),
