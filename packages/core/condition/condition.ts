@@ -4,10 +4,12 @@ import { type Absent, absent } from './absent.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind } from './kind.ts'
 import { type Threshold, threshold } from './threshold.ts'
+import { window } from './window.ts'
+import type { Window } from './windowrule.ts'
 
-export type Condition = Threshold | Absent
+export type Condition = Threshold | Absent | Window
 
-const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent }
+const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent, window }
 const NAMES = Object.keys(KINDS) as Condition['kind'][]
 
 export function kindOf(condition: Condition): ConditionKind<Condition> {
