@@ -1,15 +1,16 @@
 // The conditions there are. A new one is a file beside this one, a member of the union and a line in the table.
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
+import { type Deviation, deviation } from './deviation.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind } from './kind.ts'
 import { type Threshold, threshold } from './threshold.ts'
 import { window } from './window.ts'
 import type { Window } from './windowrule.ts'
 
-export type Condition = Threshold | Absent | Window
+export type Condition = Threshold | Absent | Window | Deviation
 
-const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent, window }
+const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent, window, deviation }
 const NAMES = Object.keys(KINDS) as Condition['kind'][]
 
 export function kindOf(condition: Condition): ConditionKind<Condition> {

@@ -4,8 +4,8 @@
 export type Sketch = readonly Point[]
 type Point = readonly [value: number, weight: number]
 
-// Averages only; values that stand for themselves are kept as they came.
-const DIGITS = 9
+// An average is as exact as the thousandth of the gap that it stands for, whatever the size of the values: short numbers, small states.
+const GAP_DIGITS = 3
 
 /** With one more value; `most` is how many points there may be. */
 export function withValue(sketch: Sketch, value: number, most: number): Sketch {
@@ -27,10 +27,15 @@ export function squeezed(sketch: Sketch, most: number, share?: number): Sketch {
     const at = cheapest(points, total, share)
     const [low, high] = [points[at] as Point, points[at + 1] as Point]
     const weight = low[1] + high[1]
-    const value = low[0] === high[0] ? low[0] : Number((low[0] + (high[0] - low[0]) * (high[1] / weight)).toPrecision(DIGITS))
+    const value = low[0] === high[0] ? low[0] : between(low[0], high[0], high[1] / weight)
     points.splice(at, 2, [value, weight])
   }
   return points
+}
+
+function between(low: number, high: number, share: number): number {
+  const digits = GAP_DIGITS - Math.floor(Math.log10(high - low))
+  return Number((low + (high - low) * share).toFixed(Math.min(Math.max(digits, 0), 20)))
 }
 
 function cheapest(points: Sketch, total: number, share: number | undefined): number {
