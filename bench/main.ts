@@ -49,12 +49,16 @@ async function main(): Promise<void> {
     return print({ machine: machine(), all }, () => renderDurables(all))
   }
   if (what === 'detection') return printDetection()
+  checkUsage(what)
+  const report = await benchmark(values.quick ? QUICK : FULL)
+  print(report, () => renderReport(report))
+}
+
+function checkUsage(what: string | undefined): void {
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error(
       'usage: npm run bench -- [stages|fanout|durable|detection] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
     )
-  const report = await benchmark(values.quick ? QUICK : FULL)
-  print(report, () => renderReport(report))
 }
 
 function printDetection(): void {
