@@ -2,15 +2,28 @@
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { type Deviation, deviation } from './deviation.ts'
+import { type Flapping, flapping } from './flapping.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind } from './kind.ts'
+import { type Rate, rate } from './rate.ts'
+import { type State, state } from './state.ts'
+import { type Stuck, stuck } from './stuck.ts'
 import { type Threshold, threshold } from './threshold.ts'
 import { window } from './window.ts'
 import type { Window } from './windowrule.ts'
 
-export type Condition = Threshold | Absent | Window | Deviation
+export type Condition = Threshold | Absent | State | Rate | Stuck | Flapping | Window | Deviation
 
-const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent, window, deviation }
+const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
+  threshold,
+  absent,
+  state,
+  rate,
+  stuck,
+  flapping,
+  window,
+  deviation,
+}
 const NAMES = Object.keys(KINDS) as Condition['kind'][]
 
 export function kindOf(condition: Condition): ConditionKind<Condition> {

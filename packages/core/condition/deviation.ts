@@ -3,9 +3,9 @@
 import { invalid } from '../failure.ts'
 import type { StepInput } from '../step.ts'
 import { formatDuration } from '../time.ts'
-import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
+import { type Field, fieldSchema, numberIn, readField, unitSchema, unread } from './field.ts'
 import { type History, historyAt, levelAt, type Period, remember, rememberHour, type Season, seasonAt } from './history.ts'
-import { durationSchema, joinPath, readChoice, readDurationMs, readNumber, readObject, readString } from './input.ts'
+import { durationSchema, joinPath, readChoice, readDurationMs, readNumber, readObject } from './input.ts'
 import type { Cause, ConditionKind, Memory, Verdict } from './kind.ts'
 
 export type Deviation = {
@@ -20,7 +20,6 @@ export type Deviation = {
   /** In the unit of the field. */
   readonly minChange: number
   readonly atLeast: number
-  readonly unit: string | undefined
   /** What was usual of something else is of no use after an edit. */
   readonly of: string
 }
@@ -61,13 +60,13 @@ export const deviation: ConditionKind<Deviation, DeviationMemory> = {
       direction: { enum: DIRECTIONS, default: 'both', description: 'too high, too low, or either' },
       minChange: { type: 'number', minimum: 0, description: 'never holds nearer than this to what is usual, in the unit of the field' },
       atLeast: { type: 'integer', minimum: 1, default: AT_LEAST, description: 'says nothing while its history has fewer readings' },
-      unit: { type: 'string', description: 'of the field', examples: ['°C'] },
+      unit: { ...unitSchema, description: 'of the field and of `minChange`; readings in another are converted' },
     },
   },
   parse(input, path) {
     const fields = readObject(input, path, KEYS)
     const season = fields.season === undefined ? undefined : readChoice(fields.season, joinPath(path, 'season'), SEASONS)
-    const field = parseField(fields.field, joinPath(path, 'field'))
+    const field = readField(fields, path)
     const overMs = fields.over === undefined ? OVER_MS[season ?? 'recent'] : readDurationMs(fields.over, joinPath(path, 'over'))
     if (overMs < LEAST_OVER_MS) throw invalid(joinPath(path, 'over'), `expected at least ${formatDuration(LEAST_OVER_MS)}`)
     const number = (key: string, least: number) =>
@@ -88,16 +87,16 @@ export const deviation: ConditionKind<Deviation, DeviationMemory> = {
       direction: fields.direction === undefined ? 'both' : readChoice(fields.direction, joinPath(path, 'direction'), DIRECTIONS),
       minChange: number('minChange', 0) ?? 0,
       atLeast,
-      unit: fields.unit === undefined ? undefined : readString(fields.unit, joinPath(path, 'unit'), 32),
-      of: [field.text, formatDuration(overMs), season ?? ''].join(' '),
+      of: [field.key, formatDuration(overMs), season ?? ''].join(' '),
     }
   },
-  toJson({ field, overMs, season, above, clearBelow, direction, minChange, atLeast, unit }) {
-    return { field: field.text, over: formatDuration(overMs), season, above, clearBelow, direction, minChange, atLeast, unit }
+  toJson({ field, overMs, season, above, clearBelow, direction, minChange, atLeast }) {
+    return { field: field.text, over: formatDuration(overMs), season, above, clearBelow, direction, minChange, atLeast, unit: field.unit }
   },
   eventTypes: condition => condition.field.eventTypes,
   unit: () => undefined,
   worse: () => 'higher',
+  deadBand: ({ above, clearBelow }) => above - (clearBelow ?? above),
   levels: () => [],
   judge(condition, kept, held, input) {
     const memory = kept?.of === condition.of ? kept : undefined
@@ -108,7 +107,7 @@ export const deviation: ConditionKind<Deviation, DeviationMemory> = {
   dueUs: () => Number.POSITIVE_INFINITY,
   describe(condition, { holds, value, memory }) {
     const { field, atLeast, season } = condition
-    if (typeof value === 'string') return `${field.text} is ${value}, not a number`
+    if (typeof value === 'string') return unread(field, value)
     if (memory === undefined) return `${field.text} is missing`
     const { seen, history } = memory as DeviationMemory
     const reading = seen === undefined ? '' : ` ${seen[0]}`

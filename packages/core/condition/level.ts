@@ -66,6 +66,12 @@ export function worseOf({ above, below }: Levels): 'higher' | 'lower' | undefine
   return below === undefined ? 'higher' : above === undefined ? 'lower' : undefined
 }
 
+/** How far behind its level a value must be to be clear again; 0 for a band, which has two. */
+export function deadBandOf({ above, below, clearBelow, clearAbove }: Levels): number {
+  if (above !== undefined) return below === undefined ? above - (clearBelow ?? above) : 0
+  return below === undefined ? 0 : (clearAbove ?? below) - below
+}
+
 /** The level that the value lies beyond. */
 export function crossed({ above, below }: Levels, value: number): number | undefined {
   if (above !== undefined && value > above) return above

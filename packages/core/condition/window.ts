@@ -2,9 +2,9 @@
 // events of a type or entries into a state it had. For a device 200 bytes and 20 for each reading in the window, 6 kB at the very most.
 import type { StepInput } from '../step.ts'
 import { formatTime } from '../time.ts'
-import { numberIn, valueIn } from './field.ts'
+import { numberIn, unread, valueIn } from './field.ts'
 import type { Cause, ConditionKind, Memory, Verdict } from './kind.ts'
-import { clearLevel, clearPlace, crossed, heldPlace, linesOf, nearestPlace, staysHeld, worseOf } from './level.ts'
+import { clearLevel, clearPlace, crossed, deadBandOf, heldPlace, linesOf, nearestPlace, staysHeld, worseOf } from './level.ts'
 import { countOf, leaving, measure, type Samples, type Statistic, withSample } from './sliding.ts'
 import { parseWindow, type Source, type Window, windowSchema, windowToJson } from './windowrule.ts'
 
@@ -37,6 +37,7 @@ export const window: ConditionKind<Window, WindowMemory> = {
   eventTypes: condition => condition.eventTypes,
   unit: condition => condition.unit,
   worse: worseOf,
+  deadBand: deadBandOf,
   levels: condition => (condition.source.kind === 'field' && !isNumber(condition.statistic) ? linesOf(condition) : []),
   judge(condition, kept, held, input) {
     const memory = kept?.of === condition.of ? kept : undefined
@@ -53,7 +54,7 @@ export const window: ConditionKind<Window, WindowMemory> = {
   },
   describe(condition, { holds, value, limit, memory }) {
     const { label, source, atLeast } = condition
-    if (typeof value === 'string') return `${source.kind === 'events' ? label : source.field.text} is ${value}, not a number`
+    if (typeof value === 'string') return source.kind === 'events' ? label : unread(source.field, value)
     const { samples, sinceUs } = (memory ?? fresh(condition, 0)) as WindowMemory
     const count = countOf(samples.list)
     if (value === undefined)

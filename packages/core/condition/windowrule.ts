@@ -2,7 +2,7 @@
 import { checkEventType } from '../event.ts'
 import { invalid } from '../failure.ts'
 import { formatDuration } from '../time.ts'
-import { type Field, fieldSchema, parseField, shown } from './field.ts'
+import { type Field, fieldSchema, parseField, readField, shown, unitSchema } from './field.ts'
 import { durationSchema, type Fields, joinPath, nearest, readDurationMs, readNumber, readObject, readString } from './input.ts'
 import type { Schema } from './kind.ts'
 import { LEVEL_KEYS, type Levels, levelSchemas, levelsToJson, parseLevels } from './level.ts'
@@ -53,7 +53,7 @@ older readings leave in groups of at most a sixtieth of the duration (a percenti
     over: { ...durationSchema, description: 'how long the window is' },
     ...levelSchemas,
     atLeast: { type: 'integer', minimum: 0, description: 'says nothing while fewer readings are in the window' },
-    unit: { type: 'string', description: 'of the levels', examples: ['°C'] },
+    unit: unitSchema,
   },
 }
 
@@ -70,6 +70,7 @@ export function parseWindow(input: unknown, path: string): Window {
   const statistic = parseStatistic(fields.function, joinPath(path, 'function'))
   if (source.kind !== 'field' && statistic.name !== 'count')
     throw invalid(joinPath(path, 'function'), 'expected count: events and entries have no other')
+  if (statistic.name === 'count' && fields.unit !== undefined) throw invalid(joinPath(path, 'unit'), 'expected none: a count has no unit')
   const overMs = readDurationMs(fields.over, joinPath(path, 'over'))
   if (overMs === 0) throw invalid(joinPath(path, 'over'), 'expected a duration longer than 0')
   const levels = parseLevels(fields, path)
@@ -82,10 +83,10 @@ export function parseWindow(input: unknown, path: string): Window {
     overMs,
     ...levels,
     atLeast: Math.max(atLeast, fewest(statistic)),
-    unit: fields.unit === undefined ? undefined : readString(fields.unit, joinPath(path, 'unit'), 32),
+    unit: source.kind === 'field' ? source.field.unit : undefined,
     eventTypes: source.kind === 'events' ? [source.eventType] : source.field.eventTypes,
     label,
-    of: label,
+    of: source.kind === 'events' ? label : `${label} ${source.field.unit ?? ''}`,
     by: [...LEVEL_KEYS.map(key => levels[key] ?? ''), atLeast].join(' '),
   }
 }
@@ -98,7 +99,8 @@ function parseSource(fields: Fields, path: string): Source {
     const at = joinPath(path, 'eventType')
     return { kind: 'events', eventType: checkEventType(readString(eventType, at, 64), at) }
   }
-  const parsed = parseField(field, joinPath(path, 'field'))
+  const isValue = entering === undefined && fields.function !== 'count'
+  const parsed = isValue ? readField(fields, path) : parseField(field, joinPath(path, 'field'))
   return entering === undefined
     ? { kind: 'field', field: parsed }
     : { kind: 'entering', field: parsed, value: parseValue(entering, joinPath(path, 'entering')) }
