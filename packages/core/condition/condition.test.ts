@@ -34,7 +34,14 @@ const EVERY: object[] = [
   { rate: { field, per: '1m', over: '10m', below: -2, clearAbove: -1, unit: '°F' } },
   { stuck: { field, for: '1h', tolerance: 1, readings: 4, unit: 'K' } },
   { flapping: { field, changes: 3, within: '1h', level: 4, calm: '2h', unit: '°C' } },
+  { absent: { eventType: 'a', for: '1h', times: 3, min: '1m', max: '2h' } },
+  { window: { field, function: 'p95', over: '1h', above: 8, clearBelow: 7, atLeast: 3, unit: '°C' } },
+  { window: { eventType: 'a', function: 'count', over: '1h', below: 8 } },
+  { window: { field, entering: 'OPEN', function: 'count', over: '1h', above: 8 } },
+  { deviation: { field, above: 4, clearBelow: 3, season: 'weekly', direction: 'up', minChange: 2, unit: '°F' } },
 ]
+/** What counts events: one that comes again, at the same time, is one more. A doubled one is dropped by its id before it comes here. */
+const COUNTING: ReadonlySet<string> = new Set(['window', 'deviation'])
 
 describe.each(EVERY)('the condition %j', when => {
   const condition = parseCondition(when, 'when')
@@ -65,8 +72,8 @@ describe.each(EVERY)('the condition %j', when => {
     for (const values of [['A'], ['A', 'B'], [1], [1, 9, 1, 9], [true], [[]]]) {
       const { verdict } = judged(when, values)
       const again = kind.judge(condition, verdict.memory, undefined, reading(values.length - 1, values.at(-1)))
-      expect(again.memory).toEqual(verdict.memory)
-      if (condition.kind !== 'absent') expect(again.memory).toBe(verdict.memory)
+      if (!COUNTING.has(condition.kind)) expect(again.memory).toEqual(verdict.memory)
+      if (condition.kind !== 'absent' && !COUNTING.has(condition.kind)) expect(again.memory).toBe(verdict.memory)
       expect(JSON.parse(JSON.stringify({ memory: verdict.memory }))).toEqual({ memory: verdict.memory })
     }
   })

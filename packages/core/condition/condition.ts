@@ -2,6 +2,7 @@
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { type Composite, type Conditions, composite } from './composite.ts'
+import { type Deviation, deviation } from './deviation.ts'
 import { type Flapping, flapping } from './flapping.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind, Schema } from './kind.ts'
@@ -9,15 +10,19 @@ import { type Rate, rate } from './rate.ts'
 import { type State, state } from './state.ts'
 import { type Stuck, stuck } from './stuck.ts'
 import { type Threshold, threshold } from './threshold.ts'
+import { window } from './window.ts'
+import type { Window } from './windowrule.ts'
 
-export type Condition = Threshold | State | Rate | Absent | Flapping | Stuck | Composite
+export type Condition = Threshold | State | Rate | Window | Absent | Deviation | Flapping | Stuck | Composite
 
 const conditions: Conditions = { kindOf, parse: parseCondition, toJson: conditionToJson }
 const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
   threshold,
   state,
   rate,
+  window,
   absent,
+  deviation,
   flapping,
   stuck,
   all: composite('all', conditions),
