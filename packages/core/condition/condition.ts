@@ -2,16 +2,18 @@
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { type Composite, type Conditions, composite } from './composite.ts'
+import { type Expression, expression } from './expression.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind, Schema } from './kind.ts'
 import { type Threshold, threshold } from './threshold.ts'
 
-export type Condition = Threshold | Absent | Composite
+export type Condition = Threshold | Absent | Expression | Composite
 
 const conditions: Conditions = { kindOf, parse: parseCondition, toJson: conditionToJson }
 const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
   threshold,
   absent,
+  expression,
   all: composite('all', conditions),
   any: composite('any', conditions),
   not: composite('not', conditions),
