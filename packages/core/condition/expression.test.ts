@@ -207,7 +207,6 @@ describe('the cost of an expression', () => {
       return performance.now() - begin
     })
     expect(Math.min(...times)).toBeLessThan(10)
-    if (process.env['COSTS']) console.log(_, Math.min(...times).toFixed(3), step(rule, undefined, input).reason.slice(-60))
   })
 
   it('is a microsecond or two for what people write', () => {
@@ -226,7 +225,6 @@ describe('the cost of an expression', () => {
     const begin = performance.now()
     for (let i = 0; i < 20_000; i++) kindOf(rule.when).judge(rule.when, undefined, undefined, input)
     const each = (performance.now() - begin) / 20
-    if (process.env['COSTS']) console.log('each', each.toFixed(2), 'us')
     expect(each).toBeLessThan(50)
   })
 })
