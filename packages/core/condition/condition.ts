@@ -3,6 +3,7 @@ import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { type Composite, type Conditions, composite } from './composite.ts'
 import { type Deviation, deviation } from './deviation.ts'
+import { type Expression, expression } from './expression.ts'
 import { type Flapping, flapping } from './flapping.ts'
 import { joinPath, readObject } from './input.ts'
 import type { ConditionKind, Schema } from './kind.ts'
@@ -13,7 +14,7 @@ import { type Threshold, threshold } from './threshold.ts'
 import { window } from './window.ts'
 import type { Window } from './windowrule.ts'
 
-export type Condition = Threshold | State | Rate | Window | Absent | Deviation | Flapping | Stuck | Composite
+export type Condition = Threshold | State | Rate | Window | Absent | Deviation | Flapping | Stuck | Expression | Composite
 
 const conditions: Conditions = { kindOf, parse: parseCondition, toJson: conditionToJson }
 const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = {
@@ -25,6 +26,7 @@ const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } 
   deviation,
   flapping,
   stuck,
+  expression,
   all: composite('all', conditions),
   any: composite('any', conditions),
   not: composite('not', conditions),
