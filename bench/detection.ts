@@ -29,7 +29,7 @@ const CALM = { for: '20m', keepActive: '30m' }
 /** Their conditions wait long enough themselves. */
 const AT_ONCE: ReadonlySet<string> = new Set(['cellar, %RH'])
 
-/** As a person would set them who has seen a week of the series; no incident was looked at. */
+/** Round numbers, set once and not tuned to the result; but whoever set them knew the incidents. */
 const CANDIDATES: { readonly [series: string]: readonly Candidate[] } = {
   'freezer, °C': [
     ['threshold', { threshold: { ...FIELD, above: -13, clearBelow: -15 } }],
