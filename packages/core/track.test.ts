@@ -1,6 +1,7 @@
 // Late, doubled and shuffled events: what people end up knowing is what the right order would have told them.
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { type Alarm, currentAlarm, nextAlarm } from './alarm.ts'
 import { Recent, type RecentEvent } from './recent.ts'
 import { eventTypesOf, parseRule, type Rule } from './rule.ts'
 import { type Change, type EventInput, type RuleState, step } from './step.ts'
@@ -81,6 +82,14 @@ function known(changes: readonly Change[]) {
   return [...episodes].sort(([a], [b]) => a - b)
 }
 
+/** The alarm document after all that was told. */
+function shownOf(rule: Rule, changes: readonly Change[]) {
+  let alarm: Alarm | undefined
+  for (const change of changes) alarm = currentAlarm(alarm, nextAlarm(alarm, rule, DEVICE, change, END_US), change.kind)
+  const { state, since, activeSince, severity } = alarm ?? {}
+  return state === 'active' || state === 'pending' ? { state, since, activeSince, severity } : { state: 'cleared' }
+}
+
 function inOrder(rule: Rule, events: readonly EventInput[]): { changes: Change[]; state: RuleState | undefined } {
   const changes: Change[] = []
   let state: RuleState | undefined
@@ -159,6 +168,7 @@ describe('events in any order, twice and late', () => {
         line.restart()
         const right = inOrder(rule, events)
         expect(known(line.told)).toEqual(known(right.changes))
+        expect(shownOf(rule, line.told)).toEqual(shownOf(rule, right.changes))
         expect(line.track.current).toEqual(right.state)
       }),
       { numRuns: 150, seed: 20_261_121 },

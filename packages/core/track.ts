@@ -177,19 +177,16 @@ function toldAfter(told: readonly Episode[], changes: readonly Change[]): readon
   return [...byNumber.values()]
 }
 
-/** What people must be told so that they know the episodes as they are, from what they know. */
-function corrections(told: readonly Episode[], true_: readonly Episode[], changes: readonly Change[], late: EventInput): readonly Change[] {
-  const numbers = [...new Set([...told, ...true_].map(({ episode }) => episode))].sort((a, b) => a - b)
-  return numbers.flatMap(number => {
-    const before = told.find(({ episode }) => episode === number)
-    const after = true_.find(({ episode }) => episode === number)
-    return correction(
-      before,
-      after,
-      changes.filter(({ episode }) => episode === number).map(change => ({ ...change, late: true })),
-      late,
-    )
+/** What people must be told so that they know the episodes as they are, from what they know. What never was is taken back first. */
+function corrections(told: readonly Episode[], right: readonly Episode[], changes: readonly Change[], late: EventInput): readonly Change[] {
+  const numbers = [...new Set([...told, ...right].map(({ episode }) => episode))].sort((a, b) => a - b)
+  const found = numbers.flatMap(number => {
+    const is = ({ episode }: { readonly episode: number }) => episode === number
+    const after = changes.filter(is).map(change => ({ ...change, late: true }))
+    return correction(told.find(is), right.find(is), after, late)
   })
+  const isTaken = ({ kind }: Change) => kind === 'withdrawn' || kind === 'dropped'
+  return [...found.filter(isTaken).reverse(), ...found.filter(change => !isTaken(change))]
 }
 
 function correction(

@@ -1,4 +1,5 @@
 // Silence: when a device counts as silent, when it does not, and that an outage of ours is not one of the devices.
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseRule } from '../rule.ts'
 import { type Change, type RuleState, type StepInput, step } from '../step.ts'
@@ -11,7 +12,15 @@ const rule = parseRule({ name: 'silent', when: { absent: { eventType: 'temperatu
 
 function event(hours: number, listeningSince?: number): StepInput {
   const listening = listeningSince === undefined ? {} : { listeningSinceUs: listeningSince * HOUR_US }
-  return { kind: 'event', device: DEVICE, eventType: 'temperature', data: {}, timeUs: hours * HOUR_US, eventId: `e${hours}`, ...listening }
+  return {
+    kind: 'event',
+    device: DEVICE,
+    eventType: 'temperature',
+    data: {},
+    timeUs: Math.round(hours * HOUR_US),
+    eventId: `e${hours}`,
+    ...listening,
+  }
 }
 
 function clock(hours: number, listeningSince = ALWAYS): StepInput {
@@ -127,4 +136,44 @@ describe('a device that is silent for some times its interval', () => {
     [{ times: undefined }, 'when.absent.for: expected a duration, or "times" beside it'],
     [{ times: undefined, for: '1h', min: '1h' }, 'when.absent.min: expected only together with "times"'],
   ])('is refused with %j', (more, message) => expect(() => due(more, [])).toThrow(message))
+})
+
+describe('a learned interval agrees with one from all events there ever were', () => {
+  /** Minutes of silence after which it is missed. */
+  function plainWait(times: readonly number[], factor: number): number {
+    const gaps = times.slice(1).flatMap((time, index) => (time > (times[index] as number) ? [time - (times[index] as number)] : []))
+    const last = gaps.slice(-20).toSorted((a, b) => a - b)
+    return last.length < 5 ? 90 : Math.min(Math.max(factor * (last[Math.ceil(last.length * 0.9) - 1] as number), 4), 200)
+  }
+
+  it('whatever comes', () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.integer({ min: 0, max: 10 }), fc.integer({ min: 0, max: 150 })), { minLength: 1, maxLength: 60 }),
+        gaps => {
+          const own = parseRule({
+            name: 'a',
+            when: { absent: { eventType: 'temperature', for: '90m', times: 2.5, min: '4m', max: '200m' } },
+          })
+          let minute = 0
+          const times = gaps.map(gap => {
+            minute += gap
+            return minute
+          })
+          const expected = times.flatMap((time, index) => {
+            const dueAt = time + plainWait(times.slice(0, index + 1), 2.5)
+            const next = times[index + 1]
+            return next === undefined || dueAt > next ? [] : [`active@${dueAt}`, `cleared@${next}`]
+          })
+          let state: RuleState | undefined
+          const found = times.flatMap(time => {
+            const outcome = step(own, state, event(time / 60))
+            state = JSON.parse(JSON.stringify(outcome.state)) as RuleState
+            return outcome.changes.map(({ kind, atUs }) => `${kind}@${atUs / 60_000_000}`)
+          })
+          expect(found).toEqual(expected)
+        },
+      ),
+      { numRuns: 200, seed: 3 },
+    ))
 })

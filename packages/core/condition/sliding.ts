@@ -129,7 +129,16 @@ export function measure({ baseUs, list }: Samples, statistic: Statistic, overUs:
 function measurePercentile({ baseUs, list }: Samples, { share }: Statistic, overUs: number, atLeast: number): Measured {
   const [oldest] = list
   const nextUs = oldest === undefined ? Number.POSITIVE_INFINITY : baseUs + oldest[0] + overUs
-  return { stat: countOf(list) < atLeast ? undefined : quantile(sketchOf(list), share), opensUs: nextUs, closesUs: nextUs }
+  return { stat: countOf(list) < atLeast ? undefined : percentileOf(list, share), opensUs: nextUs, closesUs: nextUs }
+}
+
+/** While all stand for themselves numbers alone are sorted, a tenth of the work. */
+function percentileOf(list: readonly Sample[], share: number): number {
+  if (list.some(sample => sample.length > 2)) return quantile(sketchOf(list), share)
+  const sorted = Float64Array.from(list, ([, value = 0]) => value).sort()
+  const rank = Math.min(Math.max(share * sorted.length - 0.5, 0), sorted.length - 1)
+  const [low, high] = [sorted[Math.floor(rank)] as number, sorted[Math.ceil(rank)] as number]
+  return low + (high - low) * (rank - Math.floor(rank))
 }
 
 export function countOf(list: readonly Sample[]): number {
