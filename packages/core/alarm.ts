@@ -138,7 +138,7 @@ export function alarmToJson(project: string, alarm: Alarm, attendance: Attendanc
 }
 
 export function attendanceOf(alarm: Alarm, attendance: Attendance | undefined): Omit<Attendance, 'episode'> {
-  return attendance?.episode === alarm.episode ? attendance : UNATTENDED
+  return attendance !== undefined && attendance.episode === alarm.episode ? attendance : UNATTENDED
 }
 
 function stateAfter(change: Change): AlarmState {
