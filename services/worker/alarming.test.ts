@@ -12,6 +12,7 @@ import { type AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
 import { Attentions } from '../../packages/state/attention.ts'
 import { digest, History } from '../../packages/state/history.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
+import { Rules } from '../../packages/state/rule.ts'
 import { newSilenceId, Silences } from '../../packages/state/silence.ts'
 import { type Alarming, alarmingOn, type Written } from './alarming.ts'
 import type { OutboxEntry } from './commit.ts'
@@ -214,9 +215,10 @@ describe.skipIf(installed === undefined)('alarming', () => {
   })
 
   it('tells again when an acknowledgement lapses', async () => {
-    await happens(rule(plain), device('a'), change('active', 0))
+    const warm = await new Rules(server.redis).save(project, rule({ ...plain, unacknowledgeAfter: '10s' }), true)
+    await happens(warm, device('a'), change('active', 0))
     const { alarmId } = await only()
-    await alarms.acknowledge(project, alarmId, 'kari', '', time(1), 10_000)
+    await alarms.acknowledge(project, alarmId, 'kari', '', time(1))
     await passes(10)
     expect((await only()).acknowledgement).toMatchObject({ lapses: time(11) })
     await passes(11)
