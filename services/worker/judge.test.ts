@@ -335,7 +335,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await save(hot)
     await append(project, { device: 'a', timeUs: 5, data: { value: 35 } })
     await append(project, { device: 'b', timeUs: (Date.now() + 86_400_000) * 1000, data: { value: 35 } })
-    await append(project, { device: 'b', timeUs: Date.now() * 1000, data: { value: 20 } })
+    await append(project, { device: 'b', timeUs: (Date.now() + 5000) * 1000, data: { value: 20 } })
     await workerOf().run(project)
     const changes = await history(project)
     expect(changes.map(({ device, state }) => `${device} ${state}`)).toEqual(['a active', 'b active', 'b cleared'])

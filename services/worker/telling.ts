@@ -49,10 +49,10 @@ export class Telling {
   step(step: Step): void {
     const id = step.alarm.alarmId
     const last = this.#alarms.get(id) ?? step.before
-    const goesOn = last !== undefined && last.episode === step.alarm.episode && (last.state !== 'cleared' || step.alarm.state === 'cleared')
+    const goesOn = last !== undefined && (step.corrects ? last.episode === step.alarm.episode : last.state !== 'cleared')
     const isCorrection = step.current.episode !== step.alarm.episode
-    // What people did was about the episode before.
-    if (!goesOn && !isCorrection && this.#attendances.get(id) !== undefined) {
+    // What people did was about the episode before, or about one that never was.
+    if ((!goesOn || step.kind === 'withdrawn') && !isCorrection && this.#attendances.get(id) !== undefined) {
       this.#attendances.set(id, undefined)
       this.#attended.add(id)
     }
