@@ -16,8 +16,7 @@ export type GroupKind = ChangeKind | 'joined' | 'left'
 
 const EMPTY: Tally = { pending: 0, info: 0, warning: 0, critical: 0 }
 /** What separates, what a topic of MQTT gives a meaning to, and what a line may not hold. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not stand in a name
-const RESERVED = /[%,=/+#\u0000-\u001f\u007f]/g
+const RESERVED = /[%,=/+#\p{Cc}]/gu
 
 /** The labels by which a device belongs to a group; of a label that it does not have the empty value. Null: the rule groups nothing. */
 export function groupOf(rule: Rule, device: Device): { readonly [key: string]: string } | null {
@@ -54,7 +53,7 @@ export function nextGroup(
   before: Member | undefined,
   after: Member | undefined,
   rule: Rule,
-  device: Device,
+  { type, group }: { readonly type: string; readonly group: { readonly [key: string]: string } },
   change: Change,
   nowUs: number,
 ): { readonly alarm: Alarm; readonly kind: GroupKind } | undefined {
@@ -64,8 +63,7 @@ export function nextGroup(
   const severity = SEVERITIES.findLast(one => tally[one] > 0) ?? after?.severity ?? alarm?.severity ?? rule.severity
   const kind = kindOf(alarm, was, stateOf(was, tally, devices, change), severity, before, after, change)
   if (kind === undefined) return undefined
-  const group = groupOf(rule, device) ?? {}
-  const shared: Device = { id: groupNameOf(group), type: device.type, labels: group, productNumber: '' }
+  const shared: Device = { id: groupNameOf(group), type, labels: group, productNumber: '' }
   const begins = was === 'cleared'
   const sinceUs = begins ? (after?.sinceUs ?? change.atUs) : undefined
   const moved: Change = {

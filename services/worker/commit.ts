@@ -4,7 +4,7 @@ import type { Device } from '../../packages/core/device.ts'
 import type { Rule } from '../../packages/core/rule.ts'
 import type { Change, ChangeKind, RuleState } from '../../packages/core/step.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
-import type { CommitCommand } from '../../packages/log/log.ts'
+import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
 import { Pairs } from './pairs.ts'
 
@@ -21,7 +21,8 @@ export type Judgement = {
 export type Changed = {
   readonly rule: Rule
   readonly device: Device
-  readonly change: Change
+  /** Undefined: only the labels of the device, or what the rule groups by, may have changed, and with them the alarm it belongs to. */
+  readonly change: Change | undefined
   /** Nobody is told: the rule was deleted or disabled. */
   readonly quiet: boolean
 }
@@ -33,9 +34,6 @@ export type OutboxEntry = {
   readonly channels: readonly string[]
   readonly alarm: AlarmDocument
 }
-
-/** Pairs per command: far below what Lua can unpack. */
-const PAIRS = 1000
 
 export function newJudgement(): Judgement {
   return { states: new Map(), newest: new Pairs(), changes: [], retired: [] }
@@ -81,12 +79,6 @@ function retireCommands(project: string, rule: string, devices: readonly string[
     ['SREM', projectKey(project, 'ruleStates'), rule],
     ['HDEL', projectKey(project, 'removedRules'), rule],
   ]
-}
-
-function chunked(command: string, key: string, args: readonly (string | number)[]): CommitCommand[] {
-  const commands: CommitCommand[] = []
-  for (let i = 0; i < args.length; i += PAIRS * 2) commands.push([command, key, ...args.slice(i, i + PAIRS * 2)])
-  return commands
 }
 
 export function outboxCommand(project: string, entry: OutboxEntry): CommitCommand {

@@ -1,6 +1,5 @@
 // The judge: each event meets the rules that select it, and what that changes is committed together with the place in the log
 // (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { type Alarm, type Attendance, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
@@ -8,10 +7,10 @@ import { type Rule, selects } from '../../packages/core/rule.ts'
 import { FRESH, type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
-import { alarmCommands, frameCommand } from '../../packages/state/alarm.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { Held } from '../../packages/state/judgement.ts'
-import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
+import type { Alarming } from './alarming.ts'
+import { type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer } from './drain.ts'
 import { Pairs } from './pairs.ts'
 import { RuleSet } from './ruleset.ts'
@@ -33,12 +32,10 @@ export type JudgePorts = {
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
   /** Rules that have states but are not among these any more, with every state by device. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; states: Map<string, RuleState> }[]>
-  alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
-  attendances(project: string, ids: readonly string[]): Promise<(Attendance | undefined)[]>
+  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
   nowUs(): number
-  changed(kind: string): void
   /** The outbox has something for a project. */
   notify(project: string): Promise<void>
 }
@@ -73,6 +70,7 @@ export class Judge implements Consumer {
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#ports.alarming.forget(project)
   }
 
   async committed(project: string): Promise<void> {
@@ -92,7 +90,7 @@ export class Judge implements Consumer {
       await this.#deselect(project, memory, judgement, relabelled)
       for (const one of await this.#select(project, memory, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
     }
-    return this.#commands(project, judgement)
+    return this.#commands(project, memory, judgement)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
@@ -102,7 +100,8 @@ export class Judge implements Consumer {
     await this.#refresh(project, memory, judgement)
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
-    return this.#commands(project, judgement)
+    const commands = await this.#commands(project, memory, judgement)
+    return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
@@ -145,8 +144,9 @@ export class Judge implements Consumer {
     for (const id of new Set(ids)) {
       const known = memory.devices.get(id)
       for (const rule of rules)
-        if (memory.states.get(rule.name, id) !== undefined && !(known && selects(rule, known)))
-          this.#release(memory, judgement, rule, known ?? unknownDevice(id))
+        if (memory.states.get(rule.name, id) !== undefined)
+          if (!known || !selects(rule, known)) this.#release(memory, judgement, rule, known ?? unknownDevice(id))
+          else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
 
@@ -252,31 +252,18 @@ export class Judge implements Consumer {
       memory.newest.set(eventType, device, found[i] ?? Number.NEGATIVE_INFINITY)
   }
 
-  async #commands(project: string, { changes, ...judgement }: Judgement): Promise<CommitCommand[]> {
-    const commands = stateCommands(project, { changes, ...judgement })
-    if (changes.length === 0) return commands
-    const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
-    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.attendances(project, ids)])
-    const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
-    for (const changed of changes) {
-      const { rule, device, change } = changed
-      const id = alarmIdOf(rule.name, device.id)
-      const before = current.get(id)
-      const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
-      current.set(id, { alarm, acknowledgement: before?.acknowledgement })
-      commands.push(...alarmCommands(project, alarm), frameCommand(project, alarm, before?.acknowledgement))
-      if (isNotified(changed)) {
-        commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
-        this.#toNotify.add(project)
-      }
-      this.#ports.changed(change.kind)
-    }
+  async #commands(project: string, memory: Memory, judgement: Judgement): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.byName, judgement.changes, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
+    return [...commands, ...stateCommands(project, judgement)]
+  }
+
+  /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
+  async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.byName, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
     return commands
   }
-}
-
-function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Attendance | undefined) {
-  return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
 }
 
 type Wanted = { readonly event: LogEvent; readonly device: Device; readonly rules: readonly Rule[]; readonly acceptedUs: number }
@@ -300,11 +287,6 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
         span.relabelled.push(event.device)
       } else if (memory.rules.reads(event.eventType)) span.arrived.push({ event, acceptedUs: acceptedUs(entry.id) })
   return [...spans, span]
-}
-
-/** People are told of what is active or was; pending is nobody's business yet. */
-function isNotified({ rule, change, quiet }: Changed): boolean {
-  return !quiet && rule.notify.length > 0 && (change.kind === 'active' || change.kind === 'cleared')
 }
 
 function unknownDevice(id: string): Device {
