@@ -34,6 +34,7 @@ import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
+import { Silences } from '../packages/state/silence.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import { recordChanges } from './audit.ts'
 import type { Config } from './config.ts'
@@ -235,6 +236,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       alarms,
       history: new History(quick),
       outbox: new Outbox(quick),
+      silences: new Silences(quick),
       quarantine,
       rules: new Rules(quick),
       channels: new Channels(quick),

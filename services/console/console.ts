@@ -27,6 +27,7 @@ import type { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import type { Silences } from '../../packages/state/silence.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
@@ -46,6 +47,7 @@ import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addSessionRoutes } from './session.ts'
+import { addSilenceRoutes } from './silence.ts'
 import { addStatusRoutes } from './status.ts'
 import { addDurableStreamRoutes } from './stream.ts'
 import { addSubscriptionRoutes } from './subscription.ts'
@@ -64,6 +66,7 @@ export type ConsolePorts = {
   readonly alarms: Alarms
   readonly history: History
   readonly outbox: Outbox
+  readonly silences: Silences
   readonly channels: Channels
   readonly quarantine: Quarantine
   readonly connectors: Connectors
@@ -104,6 +107,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
     (await ports.rules.list(project)).find(rule => rule.name === name)?.unacknowledgeAfterMs ?? 0
   addAlarmRoutes(app, { alarms: ports.alarms, lapseMs, nowUs })
   addAlarmHistoryRoutes(app, ports)
+  addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
