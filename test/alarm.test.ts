@@ -348,6 +348,13 @@ describe('notifications', () => {
 })
 
 describe('what people do about an alarm', () => {
+  const command = async (...args: string[]) => {
+    const { keyId, secret } = telltale.key
+    const env = { TELLTALE_HTTP_URL: telltale.url(), TELLTALE_KEY_ID: keyId, TELLTALE_SECRET: secret }
+    const [out, err] = [new PassThrough(), new PassThrough()]
+    const code = await runCommand(args, { out, err, env, stopped: new AbortController().signal })
+    return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
+  }
   const act = async (alarm: AlarmDocument | undefined, verb: string, body: Json) => {
     const { status, json, text } = await telltale.send('POST', `/v2/${alarm?.name}:${verb}`, body)
     if (status !== 200) throw new Error(text)
@@ -451,14 +458,51 @@ describe('what people do about an alarm', () => {
     expect(ms).toEqual(ms.toSorted((a, b) => a - b))
   })
 
+  test('a silence keeps it from being told of until the silence ends, and what is told then has its receipt', async () => {
+    await channel('hushed', `${receiver.url}/hushed`)
+    await rule('hushed', 'vault', { ...hot, notify: ['hushed'] })
+    const create = ['silences', 'create', 'rule=hushed', 'device=vault|cellar', '--until', '1h', '--reason', 'moving house']
+    const { code, out } = await command(...create, '--json')
+    expect([code, JSON.parse(out)]).toMatchObject([0, { state: 'active', author: 'admin@localhost', reason: 'moving house' }])
+    const { id } = JSON.parse(out) as { id: string }
+    await reading('vault', 31)
+    const [active] = await changes('vault', ['active'])
+    expect(active?.suppressedBy).toMatchObject({ kind: 'silence', name: id })
+    expect((await command(...create, '--preview')).out).toBe('1 alarms would be silenced now\n  hushed on vault: active\n')
+    expect((await telltale.http(`${PROJECT}/silences/${id}`)).json).toMatchObject({ id, matching: 1 })
+    expect((await command('silences', 'list')).out).toContain('device=vault|cellar')
+    expect(receiver.attempts.filter(({ path }) => path === '/hushed')).toEqual([])
+    expect((await command('silences', 'end', id)).out).toBe(`ended ${id}\n`)
+    await until('the channel is told after all', () => receiver.taken().some(({ path }) => path === '/hushed'))
+    await eventually(async () => {
+      const { json } = await telltale.http(`/v2/${active?.name}/receipts`)
+      expect(json['receipts']).toMatchObject([
+        { kind: 'unsilenced', event: null, deliveries: [{ channel: 'hushed', state: 'delivered' }] },
+        { kind: 'active', deliveries: [] },
+      ])
+    })
+    const kinds = (await command('alarms', 'history', active?.alarmId ?? '', '--json')).out.trim().split('\n')
+    expect(kinds.map(line => (JSON.parse(line) as { kind: string }).kind)).toEqual(['unsilenced', 'silenced', 'active'])
+    expect((await telltale.http(`${PROJECT}/silences/${id}`)).status).toBe(404)
+  })
+
+  test.each<[Json, RegExp]>([
+    [{ matchers: [{ field: 'rule', equals: 'x' }] }, /^endTime: expected an RFC 3339 time/],
+    [{ matchers: [], endTime: '2200-01-01T00:00:00Z' }, /^matchers: expected a list of 1 to 20/],
+    [
+      { matchers: [{ field: 'site', equals: 'x' }], startTime: '2199-12-31T00:00:00Z', endTime: '2200-01-01T00:00:00Z' },
+      /^matchers\[0\]\.field: expected one of rule, device/,
+    ],
+    [
+      { matchers: [{ field: 'rule', equals: 'x' }], startTime: '2020-01-01T00:00:00Z', endTime: '2020-01-02T00:00:00Z' },
+      /^endTime: expected a time to come/,
+    ],
+  ])('a silence %j is refused', async (body, message) => {
+    const { status, json } = await telltale.send('POST', `${PROJECT}/silences`, body)
+    expect([status, json['error']]).toEqual([400, expect.stringMatching(message)])
+  })
+
   test('is in a chain that the command line checks by itself', async () => {
-    const { keyId, secret } = telltale.key
-    const env = { TELLTALE_HTTP_URL: telltale.url(), TELLTALE_KEY_ID: keyId, TELLTALE_SECRET: secret }
-    const command = async (...args: string[]) => {
-      const [out, err] = [new PassThrough(), new PassThrough()]
-      const code = await runCommand(args, { out, err, env, stopped: new AbortController().signal })
-      return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
-    }
     expect((await command('alarms', 'comment', alarm?.alarmId ?? '', 'by hand')).out).toBe('attended on vat: comment added\n')
     expect((await command('alarms', 'history', alarm?.alarmId ?? '')).out).toContain('by hand')
     expect((await command('alarms', 'list', '--rule', 'receipted')).out).toContain('tank')

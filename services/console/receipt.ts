@@ -77,19 +77,28 @@ async function findEvent(store: ReceiptPorts['store'], project: string, record: 
 
 async function deliveryToJson(outbox: ReceiptPorts['outbox'], project: string, changeId: string, { channel, createdMs, attempts }: Told) {
   const id = `${changeId}~${channel}`
-  const delivery = await outbox.delivery(project, id)
   return {
     id: `${project}.${id}`,
     channel,
-    state: delivery?.state ?? endOf(attempts),
+    state: await stateOf(outbox, project, id, attempts),
     createTime: formatTime(createdMs * 1000),
     attempts: attempts.map(attemptToJson),
   }
 }
 
-/** Of a delivery that is over for so long that it was forgotten. */
-function endOf(attempts: readonly DeliveryAttempt[]): Delivery['state'] {
-  return attempts.at(-1)?.outcome === 'delivered' ? 'delivered' : 'dead'
+/** Says no more than the attempts do, which were read before. */
+async function stateOf(
+  outbox: ReceiptPorts['outbox'],
+  project: string,
+  id: string,
+  attempts: readonly DeliveryAttempt[],
+): Promise<Delivery['state']> {
+  const last = attempts.at(-1)?.outcome
+  if (last === 'delivered') return 'delivered'
+  if (last === 'refused') return 'dead'
+  // What is over is forgotten after a while; what was given up was tried for a day before.
+  const delivery = await outbox.delivery(project, id)
+  return delivery === undefined || delivery.state === 'dead' ? 'dead' : 'open'
 }
 
 function attemptToJson({ startedMs, durationMs, outcome, status, providerId, detail }: DeliveryAttempt) {
