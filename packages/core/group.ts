@@ -1,6 +1,7 @@
 // Devices that share one alarm (`groupBy`): what each of them contributes, and the alarm of all from the change of one.
 import { type Alarm, alarmIdOf, nextAlarm } from './alarm.ts'
 import type { Device } from './device.ts'
+import { contentKey } from './id.ts'
 import type { Rule, Severity } from './rule.ts'
 import { SEVERITIES } from './severity.ts'
 import type { Change, ChangeKind } from './step.ts'
@@ -14,6 +15,7 @@ export type Tally = { readonly pending: number } & Readonly<Record<Severity, num
 
 export type GroupKind = ChangeKind | 'joined' | 'left'
 
+const MAX_NAME = 1000
 const EMPTY: Tally = { pending: 0, info: 0, warning: 0, critical: 0 }
 /** What separates, what a topic of MQTT gives a meaning to, and what a line may not hold. */
 const RESERVED = /[%,=/+#\p{Cc}]/gu
@@ -24,11 +26,12 @@ export function groupOf(rule: Rule, device: Device): { readonly [key: string]: s
   return Object.fromEntries(rule.groupBy.map(key => [key, Object.hasOwn(device.labels, key) ? (device.labels[key] as string) : '']))
 }
 
-/** `key=value,key2=value2`; what would be mistaken for a separator is percent-encoded. */
+/** `key=value,key2=value2`; what would be mistaken for a separator is percent-encoded, and a name that is too long for a topic is cut. */
 export function groupNameOf(group: { readonly [key: string]: string }): string {
-  return Object.entries(group)
+  const name = Object.entries(group)
     .map(([key, value]) => `${escaped(key)}=${escaped(value)}`)
     .join(',')
+  return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 20)}~${contentKey(name)}`
 }
 
 /** The alarm that a change of this device belongs to. */

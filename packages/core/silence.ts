@@ -80,10 +80,10 @@ export function silenceStateAt({ startUs, endUs }: Silence, nowUs: number): Sile
 
 /** Whenever it is. */
 export function isSilencedBy(silence: Silence, alarm: Pick<Alarm, 'rule' | 'device' | 'severity' | 'labels'>): boolean {
-  return silence.matchers.every(({ field, values }) => values.includes(valueOf(field, alarm)))
+  return silence.matchers.every(({ field, values }) => values.includes(fieldOf(field, alarm)))
 }
 
-function valueOf(field: string, alarm: Pick<Alarm, 'rule' | 'device' | 'severity' | 'labels'>): string {
+function fieldOf(field: string, alarm: Pick<Alarm, 'rule' | 'device' | 'severity' | 'labels'>): string {
   if (field === 'rule' || field === 'device' || field === 'severity') return alarm[field]
   const key = field.slice(LABEL.length)
   return Object.hasOwn(alarm.labels, key) ? (alarm.labels[key] as string) : ''

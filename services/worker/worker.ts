@@ -20,6 +20,7 @@ import { Connectors } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Reports } from '../../packages/state/devicereport.ts'
 import { Feeds } from '../../packages/state/feed.ts'
+import { History } from '../../packages/state/history.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
@@ -66,6 +67,7 @@ export type WorkerPorts = {
   readonly partitions: number
   readonly retentionMs: number
   readonly logRetentionMs: number
+  readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly connectorGiveUpMs: number
 }
@@ -101,6 +103,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
   const attentions = new Attentions(redis)
+  const history = new History(redis)
   const quarantine = new Quarantine(redis)
   const sweep = new Sweep({
     log,
@@ -115,6 +118,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
+    trimHistory: project => history.trim(project, (Date.now() - ports.alarmHistoryMs) * 1000),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
