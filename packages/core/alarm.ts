@@ -5,7 +5,7 @@ import type { Tally } from './group.ts'
 import { hash, xid } from './id.ts'
 import { renderMessage } from './message.ts'
 import type { Rule, Severity } from './rule.ts'
-import type { Change } from './step.ts'
+import type { Change, ChangeKind } from './step.ts'
 import { formatTime } from './time.ts'
 
 export type AlarmState = 'pending' | 'active' | 'cleared'
@@ -76,7 +76,8 @@ export const LATE_AFTER_US = 60_000_000
 export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, change: Change, nowUs: number): Alarm {
   const time = formatTime(change.atUs)
   const state = stateAfter(change)
-  const goesOn = alarm !== undefined && (change.episode === undefined ? alarm.state !== 'cleared' : alarm.episode === change.episode)
+  const goesOn =
+    alarm !== undefined && (corrects(change.kind) ? alarm.episode === (change.episode ?? alarm.episode) : alarm.state !== 'cleared')
   const before = goesOn ? alarm : undefined
   const facts = {
     alarmId: alarm?.alarmId ?? alarmIdOf(rule.name, device.id),
@@ -112,9 +113,14 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
  * Which of the two the alarm is from now on, when a change was of an earlier episode than the one it is in: only one can be open at a time,
  * so one that is over leaves everything but the version as it was.
  */
-export function currentAlarm(before: Alarm | undefined, after: Alarm): Alarm {
-  if (before === undefined || after.episode >= before.episode || after.state !== 'cleared') return after
+export function currentAlarm(before: Alarm | undefined, after: Alarm, kind: ChangeKind): Alarm {
+  if (before === undefined || !corrects(kind) || after.episode >= before.episode || after.state !== 'cleared') return after
   return { ...before, version: after.version, serverTime: after.serverTime }
+}
+
+/** Of an episode that may be over; every other change is of the one that is open, or begins one. */
+export function corrects(kind: string): boolean {
+  return kind === 'amended' || kind === 'withdrawn'
 }
 
 /** What receivers know a change by: the same for every repetition of it. */
@@ -139,7 +145,7 @@ export function alarmToJson(project: string, alarm: Alarm, attendance: Attendanc
 }
 
 export function attendanceOf(alarm: Alarm, attendance: Attendance | undefined): Omit<Attendance, 'episode'> {
-  return attendance?.episode === alarm.episode ? attendance : UNATTENDED
+  return attendance !== undefined && attendance.episode === alarm.episode ? attendance : UNATTENDED
 }
 
 function stateAfter(change: Change): AlarmState {

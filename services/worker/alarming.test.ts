@@ -332,4 +332,13 @@ describe.skipIf(installed === undefined)('alarming', () => {
     await happens(warm, device('a'), change('cleared', 2))
     expect(await told()).toEqual(['active a', 'cleared a'])
   })
+
+  it('ends an alarm whose episode the engine counts anew', async () => {
+    const warm = rule(plain)
+    for (const second of [0, 10, 20]) await happens(warm, device('a'), change('active', second), change('cleared', second + 5))
+    await happens(warm, device('a'), change('active', 30))
+    await happens(warm, device('a'), change('cleared', 31, { episode: 1, sinceUs: at(30), activeUs: at(30) }))
+    expect(await only()).toMatchObject({ state: 'cleared', episode: 1, activeSince: time(30) })
+    expect((await told()).slice(-2)).toEqual(['active a', 'cleared a'])
+  })
 })

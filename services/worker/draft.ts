@@ -127,7 +127,7 @@ export class Draft {
   }
 
   #add(before: Alarm | undefined, alarm: Alarm, kind: GroupKind, rule: Rule, device: Device, change: Change, quiet: boolean): void {
-    const current = currentAlarm(before, alarm)
+    const current = currentAlarm(before, alarm, change.kind)
     this.alarms.set(alarm.alarmId, current)
     this.steps.push({ alarm, current, before, kind, rule, device: device.id, eventId: change.eventId, quiet })
   }

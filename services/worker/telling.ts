@@ -1,5 +1,5 @@
 // Who is told of what happened to alarms: the documents, frames, records and outbox entries of one commit, alarm by alarm.
-import { type Alarm, type Attendance, alarmToJson, changeIdOf, type Suppression } from '../../packages/core/alarm.ts'
+import { type Alarm, type Attendance, alarmToJson, changeIdOf, corrects, type Suppression } from '../../packages/core/alarm.ts'
 import { type Attention, attend, type Circumstances } from '../../packages/core/attention.ts'
 import type { Happening } from '../../packages/core/chain.ts'
 import type { Rule } from '../../packages/core/rule.ts'
@@ -49,7 +49,7 @@ export class Telling {
   step(step: Step): void {
     const id = step.alarm.alarmId
     const last = this.#alarms.get(id) ?? step.before
-    const goesOn = last !== undefined && last.episode === step.alarm.episode && (last.state !== 'cleared' || step.alarm.state === 'cleared')
+    const goesOn = last !== undefined && (corrects(step.kind) ? last.episode === step.alarm.episode : last.state !== 'cleared')
     const isCorrection = step.current.episode !== step.alarm.episode
     // What people did was about the episode before.
     if (!goesOn && !isCorrection && this.#attendances.get(id) !== undefined) {

@@ -118,7 +118,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
-    trimHistory: project => history.trim(project, (Date.now() - ports.alarmHistoryMs) * 1000),
+    trimHistory: project => history.trim(project, ports.alarmHistoryMs === 0 ? 0 : (Date.now() - ports.alarmHistoryMs) * 1000),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
