@@ -137,7 +137,8 @@ export function alarmToJson(project: string, alarm: Alarm, attendance: Attendanc
     acknowledgement,
     assignee,
     snooze,
-    suppressedBy: suppressedBy ?? snoozed,
+    // The judge notes the beginning and the end of a snooze a moment after people see it.
+    suppressedBy: suppressedBy === null || suppressedBy.kind === 'snooze' ? snoozed : suppressedBy,
   }
 }
 

@@ -3,20 +3,25 @@
 const VERBS = [
   'ack',
   'acknowledge',
+  'assign',
   'batchUpdate',
   'claim',
   'clear',
+  'comment',
   'getInviteUrl',
   'metrics',
   'nack',
+  'preview',
   'publish',
   'pull',
   'replay',
   'reset',
+  'snooze',
   'stream',
   'sync',
   'test',
   'transfer',
+  'unacknowledge',
 ] as const
 export type Verb = (typeof VERBS)[number]
 

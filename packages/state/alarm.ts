@@ -14,6 +14,9 @@ import { History } from './history.ts'
 export type AlarmDocument = ReturnType<typeof alarmToJson>
 export type AlarmPage = { readonly alarms: readonly AlarmDocument[]; readonly next: string }
 
+/** `sinceUs`: changed then or later by the clock of the server. */
+export type AlarmQuery = { readonly wanted?: (alarm: AlarmDocument) => boolean; readonly sinceUs?: number | undefined }
+
 /** Somebody's act: by whom, when, and what they say about it. */
 export type Act = { readonly by: string; readonly time: string; readonly comment: string }
 
@@ -21,6 +24,7 @@ export type Act = { readonly by: string; readonly time: string; readonly comment
 type Deed = Partial<Omit<Attendance, 'episode'>> & { readonly said: Pick<Happening, 'kind' | 'to' | 'until'> }
 
 const SCAN_PAGE = 200
+const MAX_SCANNED = 20_000
 
 export class Alarms {
   readonly #redis: Redis
@@ -51,20 +55,23 @@ export class Alarms {
     return document
   }
 
-  /** Most recently changed first; `after` is the `next` of the page before. */
-  async list(project: string, states: ReadonlySet<string> | undefined, after: string, limit: number): Promise<AlarmPage> {
+  /**
+   * Most recently changed first; `after` is the `next` of the page before. A page may hold fewer than the limit, or none: few that are
+   * wanted are not looked for among all there are at once.
+   */
+  async list(project: string, { wanted = () => true, sinceUs = 0 }: AlarmQuery, after: string, limit: number): Promise<AlarmPage> {
     const found: AlarmDocument[] = []
-    let from = after === '' ? 0 : Number(after)
-    for (;;) {
+    const first = after === '' ? 0 : Number(after)
+    for (let from = first; from - first < MAX_SCANNED; from += SCAN_PAGE) {
       const ids = await this.#redis.zrevrange(projectKey(project, 'alarmIndex'), from, from + SCAN_PAGE - 1)
-      for (const document of await this.#documents(project, ids)) {
-        from++
-        if (states && !states.has(document.state)) continue
-        found.push(document)
-        if (found.length === limit) return { alarms: found, next: String(from) }
+      const documents = await this.#documents(project, ids)
+      for (const [i, document] of documents.entries()) {
+        if ((parseTime(document.serverTime) ?? 0) < sinceUs) return { alarms: found, next: '' }
+        if (wanted(document) && found.push(document) === limit) return { alarms: found, next: String(from + i + 1) }
       }
       if (ids.length < SCAN_PAGE) return { alarms: found, next: '' }
     }
+    return { alarms: found, next: String(first + MAX_SCANNED) }
   }
 
   /** All that happened to one, oldest first; the newest `limit` of it. */

@@ -101,7 +101,7 @@ describe.skipIf(installed === undefined)('alarming', () => {
       const { kind, alarm } = entry as OutboxEntry
       return `${kind} ${alarm.device}`
     })
-  const all = async () => (await alarms.list(project, undefined, '', 100)).alarms.toSorted((a, b) => (a.device < b.device ? -1 : 1))
+  const all = async () => (await alarms.list(project, {}, '', 100)).alarms.toSorted((a, b) => (a.device < b.device ? -1 : 1))
   const shown = async () => (await all()).map(({ device, state, devices }) => `${device} ${state} ${devices}`)
   const only = async () => (await all())[0] as AlarmDocument
   const kinds = async () => (await history.page(project, 0, 1000)).records.map(({ kind }) => kind)

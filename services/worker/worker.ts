@@ -82,7 +82,7 @@ const MAX_QUARANTINE_BYTES = 64 * 1024 * 1024
 export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Promise<void> {
   const { redis, log, wakes, logger } = ports
   const queue: QueuePorts = { redis, log: logger }
-  const outbox = new Outbox(redis)
+  const outbox = new Outbox(redis, ports.alarmHistoryMs)
   const deliveries = new Deliveries(queue)
   lifecycle.started('deliveries', () => deliveries.close())
   const notify = notifyPorts(ports, outbox, deliveries)
