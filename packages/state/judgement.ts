@@ -91,8 +91,8 @@ export class Judgements {
     return due
   }
 
-  /** Rules that have states but are not enabled any more, as they were last. */
-  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; states: Map<string, RuleState> }[]> {
+  /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
+  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; states: Map<string, RuleState> }[]> {
     const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))
     return Promise.all(
       names.map(async name => {
@@ -101,7 +101,8 @@ export class Judgements {
           (await this.#redis.hget(projectKey(project, 'removedRules'), name))
         const rows = await this.#redis.hgetall(stateKey(project, name))
         const states = Object.entries(rows).map(([device, row]) => [device, JSON.parse(row) as RuleState] as const)
-        return { rule: parseRule(JSON.parse(kept ?? 'null'), name), states: new Map(states) }
+        const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
+        return { rule: parseRule(document, name), notify: notifyRemoval, states: new Map(states) }
       }),
     )
   }
