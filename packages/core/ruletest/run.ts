@@ -1,0 +1,209 @@
+// Runs a test of rules through the engine that judges live, and says in words where it did not do what was expected.
+import type { Device } from '../device.ts'
+import { eventTypesOf, type Rule, selects } from '../rule.ts'
+import type { Severity } from '../severity.ts'
+import { type Change, FRESH, type RuleState, type StepInput, type StepOutcome, step } from '../step.ts'
+import { formatDuration, formatTime } from '../time.ts'
+import type { ExpectedChange, RuleTest, TestEvent } from './plan.ts'
+
+/** Times are RFC 3339 and, for people, how long after the beginning of the test. */
+export type TestChange = {
+  readonly time: string
+  readonly at: string
+  readonly rule: string
+  readonly device: string
+  readonly kind: Change['kind']
+  readonly severity: Severity
+  readonly value: number | string | null
+  readonly reason: string
+}
+
+export type TestFailure = {
+  /** Of what was expected, in the document: `tests[0].expect[1]`; of the test when nothing expected it. */
+  readonly path: string
+  readonly time: string
+  readonly at: string
+  readonly rule: string
+  readonly device: string
+  readonly expected: string
+  readonly found: string
+  /** What the rule said last. */
+  readonly reason: string
+}
+
+export type TestOutcome = {
+  readonly name: string
+  readonly passed: boolean
+  readonly failures: readonly TestFailure[]
+  readonly changes: readonly TestChange[]
+}
+
+type Made = { readonly rule: Rule; readonly device: Device; readonly change: Change }
+
+/** One rule on one device. */
+type Pair = { readonly rule: Rule; readonly device: Device; readonly selected: boolean; state: RuleState; last: StepOutcome | undefined }
+
+export function runRuleTest(test: RuleTest, rules: readonly Rule[], path: string): TestOutcome {
+  const course = new Course(test, rules)
+  const { untilUs } = test
+  const moments = [
+    ...test.events.map(event => ({ atUs: event.arrivalUs, act: () => course.take(event) })),
+    // After the events of the same moment.
+    ...[...test.expect, ...(test.changes ?? [])].map(({ atUs }) => ({ atUs, act: () => course.passTime(atUs) })),
+    ...test.expect.map(one => ({ atUs: one.atUs, act: () => course.expect(one) })),
+    ...(untilUs === undefined ? [] : [{ atUs: untilUs, act: () => course.passTime(untilUs) }]),
+  ]
+  for (const { act } of moments.toSorted((a, b) => a.atUs - b.atUs)) act()
+  const failures = [...course.failures, ...changeFailures(test, course, path)]
+  return { name: test.name, passed: failures.length === 0, failures, changes: course.made.map(one => changeToJson(test, one)) }
+}
+
+class Course {
+  readonly failures: TestFailure[] = []
+  readonly made: Made[] = []
+  readonly #test: RuleTest
+  readonly #pairs: readonly Pair[]
+  /** The newest judged time of each device and event type, as the judge keeps it. */
+  readonly #newest = new Map<string, number>()
+
+  constructor(test: RuleTest, rules: readonly Rule[]) {
+    this.#test = test
+    this.#pairs = rules.flatMap(rule =>
+      test.devices.map(device => ({ rule, device, selected: selects(rule, device), state: FRESH, last: undefined })),
+    )
+  }
+
+  take(event: TestEvent): void {
+    const { device, eventType, data, timeUs, eventId } = event
+    const series = `${device.id}\t${eventType}`
+    const newestUs = this.#newest.get(series) ?? timeUs
+    this.#newest.set(series, Math.max(timeUs, newestUs))
+    const listeningSinceUs = this.#test.startUs
+    for (const pair of this.#pairs)
+      if (pair.selected && pair.device === device && eventTypesOf(pair.rule).includes(eventType))
+        this.#step(pair, { kind: 'event', device, eventType, data, timeUs, eventId, newestUs, listeningSinceUs })
+  }
+
+  passTime(timeUs: number): void {
+    for (const pair of this.#pairs) if (pair.selected) this.#step(pair, { kind: 'time', timeUs, listeningSinceUs: this.#test.startUs })
+  }
+
+  #step(pair: Pair, input: StepInput): void {
+    const outcome = step(pair.rule, pair.state, input)
+    pair.state = outcome.state
+    // That nothing was due explains nothing.
+    if (input.kind === 'event' || outcome.changes.length > 0) pair.last = outcome
+    for (const change of outcome.changes) this.made.push({ rule: pair.rule, device: pair.device, change })
+  }
+
+  expect(one: RuleTest['expect'][number]): void {
+    const pair = this.#pairs.find(({ rule, device }) => rule === one.rule && device === one.device)
+    if (pair === undefined) return
+    const { phase, cause } = pair.state
+    const severity = severityOf(pair.state, pair.rule)
+    const value = cause?.value
+    const wrong =
+      phase !== one.state ||
+      (one.severity !== undefined && (phase === 'clear' || severity !== one.severity)) ||
+      (one.value !== undefined && value !== one.value) ||
+      (one.reason !== undefined && !this.reasonOf(pair).includes(one.reason))
+    if (!wrong) return
+    const found = [phase, phase === 'clear' ? undefined : severity, one.value === undefined ? undefined : `value ${String(value)}`]
+    this.failures.push({
+      path: one.path,
+      ...placeOf(this.#test, one.atUs, pair.rule, pair.device),
+      expected: wanted(one.state, one),
+      found: found.filter(part => part !== undefined).join(', ') + this.#since(pair.state),
+      reason: this.reasonOf(pair),
+    })
+  }
+
+  #since({ phase, sinceUs, dueUs }: RuleState): string {
+    const since = sinceUs === undefined || phase === 'clear' ? '' : ` since ${offsetText(this.#test, sinceUs)}`
+    return dueUs === undefined || phase !== 'pending' ? since : `${since}, active at ${offsetText(this.#test, dueUs)}`
+  }
+
+  reasonOf({ selected, last }: Pick<Pair, 'selected' | 'last'>): string {
+    return selected ? (last?.reason ?? 'no event that it reads has come') : 'the rule does not select the device'
+  }
+
+  reasonAt(rule: Rule, device: Device): string {
+    const pair = this.#pairs.find(one => one.rule === rule && one.device === device)
+    return pair === undefined ? '' : this.reasonOf(pair)
+  }
+}
+
+/** All changes, each as it was expected, and no other. */
+function changeFailures(test: RuleTest, course: Course, path: string): TestFailure[] {
+  if (test.changes === undefined) return []
+  const left = [...course.made]
+  const missing = test.changes.filter(expected => {
+    const at = left.findIndex(made => isChange(expected, made))
+    if (at >= 0) left.splice(at, 1)
+    return at < 0
+  })
+  return [
+    ...missing.map(one => {
+      const near = left.find(({ rule, device, change }) => rule === one.rule && device === one.device && change.kind === one.kind)
+      return {
+        path: one.path,
+        ...placeOf(test, one.atUs, one.rule, one.device),
+        expected: wanted(one.kind, one),
+        found: near === undefined ? 'no such change' : `${said(near)} at ${offsetText(test, near.change.atUs)}`,
+        reason: near === undefined ? course.reasonAt(one.rule, one.device) : near.change.reason,
+      }
+    }),
+    ...left.map(made => ({
+      path: `${path}.changes`,
+      ...placeOf(test, made.change.atUs, made.rule, made.device),
+      expected: 'no other change',
+      found: said(made),
+      reason: made.change.reason,
+    })),
+  ]
+}
+
+function isChange(expected: ExpectedChange, { rule, device, change }: Made): boolean {
+  return (
+    expected.rule === rule &&
+    expected.device === device &&
+    expected.atUs === change.atUs &&
+    expected.kind === change.kind &&
+    (expected.severity === undefined || expected.severity === severityOf(change, rule)) &&
+    (expected.value === undefined || expected.value === change.value) &&
+    (expected.reason === undefined || change.reason.includes(expected.reason))
+  )
+}
+
+function wanted(what: string, { severity, value, reason }: Pick<ExpectedChange, 'severity' | 'value' | 'reason'>): string {
+  const parts = [
+    what,
+    severity,
+    value === undefined ? undefined : `value ${value}`,
+    reason === undefined ? undefined : `because of "${reason}"`,
+  ]
+  return parts.filter(part => part !== undefined).join(', ')
+}
+
+function said({ rule, change }: Made): string {
+  return `${change.kind}, ${severityOf(change, rule)}${change.value === undefined ? '' : `, value ${change.value}`}`
+}
+
+/** Where there is no ladder the rule has but one. */
+function severityOf(one: Change | RuleState, rule: Rule): Severity {
+  return (one as { readonly severity?: Severity }).severity ?? rule.severity
+}
+
+function changeToJson(test: RuleTest, { rule, device, change }: Made): TestChange {
+  const { kind, value = null, reason } = change
+  return { ...placeOf(test, change.atUs, rule, device), kind, severity: severityOf(change, rule), value, reason }
+}
+
+function placeOf(test: RuleTest, atUs: number, rule: Rule, device: Device) {
+  return { time: formatTime(atUs), at: offsetText(test, atUs), rule: rule.name, device: device.id }
+}
+
+function offsetText(test: RuleTest, timeUs: number): string {
+  const ms = Math.round((timeUs - test.startUs) / 1000)
+  return ms < 0 ? `-${formatDuration(-ms)}` : ms === 0 ? '0s' : formatDuration(ms)
+}
