@@ -2,13 +2,26 @@
 import { invalid } from '../failure.ts'
 import { type Absent, absent } from './absent.ts'
 import { joinPath, readObject } from './input.ts'
-import type { ConditionKind } from './kind.ts'
+import type { ConditionKind, Schema } from './kind.ts'
 import { type Threshold, threshold } from './threshold.ts'
 
 export type Condition = Threshold | Absent
 
 const KINDS: { readonly [name in Condition['kind']]: ConditionKind<Condition> } = { threshold, absent }
 const NAMES = Object.keys(KINDS) as Condition['kind'][]
+
+/** Of one condition, with every kind there is. */
+export function conditionSchema(): Schema {
+  const properties = Object.fromEntries(NAMES.map(name => [name, KINDS[name].schema]))
+  return {
+    type: 'object',
+    description: 'exactly one condition',
+    additionalProperties: false,
+    minProperties: 1,
+    maxProperties: 1,
+    properties,
+  }
+}
 
 export function kindOf(condition: Condition): ConditionKind<Condition> {
   return KINDS[condition.kind]
