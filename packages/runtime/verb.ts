@@ -3,6 +3,7 @@
 const VERBS = [
   'ack',
   'acknowledge',
+  'apply',
   'batchUpdate',
   'claim',
   'clear',
@@ -17,6 +18,7 @@ const VERBS = [
   'sync',
   'test',
   'transfer',
+  'validate',
 ] as const
 export type Verb = (typeof VERBS)[number]
 

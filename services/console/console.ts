@@ -42,6 +42,7 @@ import { addOrganizationRoutes } from './organization.ts'
 import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
+import { addRuleSetRoutes } from './ruleset.ts'
 import { addSessionRoutes } from './session.ts'
 import { addStatusRoutes } from './status.ts'
 import { addDurableStreamRoutes } from './stream.ts'
@@ -94,7 +95,9 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
-  addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
+  const rulePorts = { rules: ports.rules, channels: ports.channels, changed: (project: string) => wakes.wake(project, 'judge'), nowUs }
+  addRuleRoutes(app, rulePorts)
+  addRuleSetRoutes(app, rulePorts)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
