@@ -31,6 +31,11 @@ function removed(rule: Rule): PlannedChange {
   return { rule: rule.name, action: 'delete', differences: differencesOf(said(rule), plain(rule)) }
 }
 
+/** Whether saving the one over the other would change nothing. */
+export function isSameRule(before: Rule, after: Rule): boolean {
+  return JSON.stringify(said(before)) === JSON.stringify(said(after))
+}
+
 /** Without the version, which is the server's. */
 function said(rule: Rule): { readonly [key: string]: unknown } {
   const { version: _, ...document } = ruleToJson(rule)
