@@ -31,12 +31,17 @@ const named = (name: string) => `${name}-${count}`
 const text = (name: string, above: number, more = '') =>
   `# ${name}\nname: ${name}\nwhen:\n  threshold: {field: temperature.value, above: ${above}}\n${more}`
 
-async function cli(...args: string[]) {
+const cli = (...args: string[]) => answering(undefined, ...args)
+
+/** `answer`: what a person at a terminal types; undefined where nobody is. */
+async function answering(answer: string | undefined, ...args: string[]) {
+  const typed = Object.assign(new PassThrough(), { isTTY: answer !== undefined })
+  typed.end(answer)
   const out = new PassThrough()
   const err = new PassThrough()
   const { keyId, secret } = telltale.key
   const env = { TELLTALE_HTTP_URL: telltale.url(), TELLTALE_KEY_ID: keyId, TELLTALE_SECRET: secret }
-  const code = await runCommand(['rules', ...args], { out, err, env, stopped: new AbortController().signal })
+  const code = await runCommand(['rules', ...args], { in: typed, out, err, env, stopped: new AbortController().signal })
   return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
 }
 
@@ -90,15 +95,18 @@ describe('a rule', () => {
     const path = `${rules}/${named('hot')}`
     await done(telltale.send('PUT', path, hot(30)))
     const other = `${rules}/${named('cold')}`
+    await done(telltale.send('PUT', `/v2/projects/default/devices/${named('d')}`, { type: 'temperature', labels: { building: 'b' } }))
     const answers = await Promise.all([
       telltale.send('PUT', other, hot(1, { notify: ['nobody'] })),
       telltale.send('PUT', other, hot(1, { inhibitedBy: [named('hott')] })),
       telltale.send('PUT', path, hot(1, { inhibitedBy: [named('hot')] })),
+      telltale.send('PUT', path, hot(1, { groupBy: ['bulding'] })),
     ])
     expect(answers.map(({ status, json }) => [status, json['field'], json['error']])).toEqual([
       [400, 'notify[0]', expect.stringMatching(/^notify\[0\]: channel nobody does not exist; /)],
       [400, 'inhibitedBy[0]', expect.stringContaining(`did you mean "${named('hot')}"?`)],
       [400, 'inhibitedBy[0]', expect.stringContaining('would silence each other')],
+      [400, 'groupBy[0]', expect.stringContaining('did you mean "building"?')],
     ])
   })
 
@@ -208,7 +216,10 @@ describe('a set', () => {
       out: expect.stringMatching(new RegExp(`^\\+ ${a}\n {4}when {2}\\{ threshold: .*\n[\\s\\S]*3 rules: 3 to create\n$`)),
     })
     expect((await telltale.http(`${rules}/${a}`)).status).toBe(404)
-    expect(await cli('apply', folder)).toMatchObject({ code: 0, out: expect.stringContaining('3 rules: 3 created\n') })
+    for (const no of ['n\n', '\n', ''])
+      expect(await answering(no, 'apply', folder)).toMatchObject({ code: 1, out: expect.stringContaining('[y/N] nothing was changed\n') })
+    expect((await telltale.http(`${rules}/${a}`)).status).toBe(404)
+    expect(await answering('y\n', 'apply', folder)).toMatchObject({ code: 0, out: expect.stringContaining('3 rules: 3 created\n') })
     expect(await cli('diff', folder)).toEqual({ code: 0, out: '3 rules: 3 unchanged\n', err: '' })
 
     await writeFile(join(folder, 'a.yaml'), text(a, 31, 'notify: [nobody]\n'))

@@ -95,7 +95,13 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
-  const rulePorts = { rules: ports.rules, channels: ports.channels, changed: (project: string) => wakes.wake(project, 'judge'), nowUs }
+  const rulePorts = {
+    rules: ports.rules,
+    channels: ports.channels,
+    labelKeys: (project: string) => devices.labelKeys(project),
+    changed: (project: string) => wakes.wake(project, 'judge'),
+    nowUs,
+  }
   addRuleRoutes(app, rulePorts)
   addRuleSetRoutes(app, rulePorts)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })

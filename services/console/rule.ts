@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { ruleToYaml } from '../../packages/core/document.ts'
 import { invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../../packages/core/rule.ts'
-import { checkNames } from '../../packages/core/ruleplan.ts'
+import { checkNames, type KnownNames } from '../../packages/core/ruleplan.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
@@ -28,6 +28,8 @@ import {
 export type RulePorts = {
   readonly rules: Rules
   readonly channels: Channels
+  /** Of the labels of all devices; undefined: nobody knows. */
+  labelKeys(project: string): Promise<readonly string[] | undefined>
   /** The judge should look again. */
   changed(project: string): void
   nowUs(): number
@@ -170,18 +172,18 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
 }
 
 async function save(ports: RulePorts, project: string, rule: Rule, author: Author, onlyNew: boolean, ifVersion?: number) {
-  const { rules, channels, changed } = ports
-  const [there, known] = await Promise.all([rules.list(project), channels.list(project)])
-  const all = new Map([...there, rule].map(one => [one.name, one]))
-  checkNames(
-    rule,
-    '',
-    all,
-    known.map(({ name }) => name),
-  )
+  const { rules, changed } = ports
+  const all = new Map([...(await rules.list(project)), rule].map(one => [one.name, one]))
+  checkNames(rule, '', all, await knownNames(ports, project, [rule]))
   const saved = await rules.save(project, rule, onlyNew, author, ifVersion)
   changed(project)
   return toJson(project, saved)
+}
+
+/** What the names in these rules may be names of. */
+export async function knownNames({ channels, labelKeys }: RulePorts, project: string, rules: readonly Rule[]): Promise<KnownNames> {
+  const known = (await channels.list(project)).map(({ name }) => name)
+  return { channels: known, labelKeys: rules.some(({ groupBy }) => groupBy.length > 0) ? await labelKeys(project) : undefined }
 }
 
 export function authorOf(request: FastifyRequest, project: string, { nowUs }: Pick<RulePorts, 'nowUs'>): Author {

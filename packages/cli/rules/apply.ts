@@ -1,5 +1,5 @@
 // `telltale rules apply` and `diff`: the server's rules are made those of a folder, after everybody has seen what that changes.
-import { createInterface } from 'node:readline/promises'
+import { createInterface } from 'node:readline'
 import type { NamedRule, RuleChange } from '../../client/index.ts'
 import { TelltaleError } from '../../client/index.ts'
 import { Failure, invalid } from '../../core/failure.ts'
@@ -77,9 +77,17 @@ async function isConfirmed({ terminal, json }: Run, changes: readonly RuleChange
 export async function confirmed({ in: input, out, stopped }: Terminal, question: string): Promise<boolean> {
   if (input?.isTTY !== true) return false
   const lines = createInterface({ input, output: out })
+  const close = () => lines.close()
+  stopped.addEventListener('abort', close)
   try {
-    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `, { signal: stopped })).trim())
+    // Who ends the input, or the program, has not said yes.
+    const answer = await new Promise<string>(resolve => {
+      lines.once('close', () => resolve(''))
+      lines.question(`${question} [y/N] `, resolve)
+    })
+    return /^y(es)?$/i.test(answer.trim())
   } finally {
+    stopped.removeEventListener('abort', close)
     lines.close()
   }
 }
