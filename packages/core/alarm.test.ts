@@ -82,7 +82,7 @@ describe('an alarm', () => {
       group: null,
       devices: 1,
       suppressedBy: null,
-      told: false,
+      told: null,
       tally: null,
     })
   })

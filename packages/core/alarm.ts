@@ -47,8 +47,8 @@ export type Alarm = {
   /** Found long after the fact (LATE_AFTER_US). */
   readonly late: boolean
   readonly suppressedBy: Suppression | null
-  /** Channels were told that this episode is active, and not yet that it is over. Not shown. */
-  readonly told: boolean
+  /** What channels know of this episode: nothing, that it is active, or that it is over. Not shown. */
+  readonly told: null | 'active' | 'over'
   /** Of a group: its devices by what they are. Not shown. */
   readonly tally: Tally | null
 }
@@ -105,7 +105,7 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
     reason: change.reason,
     late: change.late || nowUs - change.atUs > LATE_AFTER_US,
     suppressedBy: before?.suppressedBy ?? null,
-    told: before?.told ?? false,
+    told: before?.told ?? null,
     tally: null,
   }
   return { ...facts, message: renderMessage(rule.message, { ...facts, device }) }

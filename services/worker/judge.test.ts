@@ -6,11 +6,11 @@ import { indexLine, type LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type Sent, type TestRedis } from '../../packages/log/fixture.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
-import { Alarms } from '../../packages/state/alarm.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import { Rules } from '../../packages/state/rule.ts'
+import { alarmingOn } from './alarming.ts'
 import { Drain } from './drain.ts'
 import { Judge, type JudgePorts } from './judge.ts'
 
@@ -25,7 +25,6 @@ describe.skipIf(installed === undefined)('the judge', () => {
   let log: Log
   let devices: Devices
   let rules: Rules
-  let alarms: Alarms
   let outbox: Outbox
   let project: string
   beforeAll(async () => {
@@ -33,7 +32,6 @@ describe.skipIf(installed === undefined)('the judge', () => {
     log = new Log(server.redis, ['judge'])
     devices = new Devices(server.redis)
     rules = new Rules(server.redis)
-    alarms = new Alarms(server.redis)
     outbox = new Outbox(server.redis)
   })
   beforeEach(() => {
@@ -55,11 +53,9 @@ describe.skipIf(installed === undefined)('the judge', () => {
       latenessMs: 120_000,
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
-      alarms: alarms.get.bind(alarms),
-      attendances: alarms.attendances.bind(alarms),
+      alarming: alarmingOn(server.redis, () => {}),
       listeningSinceUs: async () => 0,
       nowUs: () => T0,
-      changed: () => {},
       notify: async () => {},
       ...change,
     })

@@ -1,6 +1,5 @@
 // The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
 // log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { type Alarm, type Attendance, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
@@ -11,9 +10,9 @@ import { type Followed, followEvent, followTime, settle, type Track } from '../.
 import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
-import { alarmCommands, frameCommand } from '../../packages/state/alarm.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
-import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
+import type { Alarming } from './alarming.ts'
+import { type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
 import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
 import { type Judged, RuleSet } from './ruleset.ts'
@@ -35,12 +34,10 @@ export type JudgePorts = MemoryPorts & {
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
   /** Rules that have states but are not among these any more, with every row by device. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; rows: Map<string, TrackRow> }[]>
-  alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
-  attendances(project: string, ids: readonly string[]): Promise<(Attendance | undefined)[]>
+  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
   nowUs(): number
-  changed(kind: string): void
   /** The outbox has something for a project. */
   notify(project: string): Promise<void>
   /** Events may be this much older than the newest of their device and type, and are put in order. */
@@ -72,6 +69,7 @@ export class Judge implements Consumer {
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#ports.alarming.forget(project)
   }
 
   async committed(project: string): Promise<void> {
@@ -87,7 +85,7 @@ export class Judge implements Consumer {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
       for (const one of await this.#select(memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
     }
-    return this.#commands(project, judgement)
+    return this.#commands(project, memory, judgement)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
@@ -97,7 +95,8 @@ export class Judge implements Consumer {
     await this.#refresh(project, memory, judgement, after)
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
-    return this.#commands(project, judgement)
+    const commands = await this.#commands(project, memory, judgement)
+    return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
@@ -163,8 +162,10 @@ export class Judge implements Consumer {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
       const fresh = judgement.rows.get(`${name}\t${device}`)
-      if (rule && !(known && selects(rule, known)))
+      if (rule === undefined) continue
+      if (!(known && selects(rule, known)))
         this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
 
@@ -307,32 +308,18 @@ export class Judge implements Consumer {
     return wanted
   }
 
-  async #commands(project: string, judgement: Judgement): Promise<CommitCommand[]> {
-    const commands = stateCommands(project, judgement)
-    const { changes } = judgement
-    if (changes.length === 0) return commands
-    const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
-    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.attendances(project, ids)])
-    const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
-    for (const changed of changes) {
-      const { rule, device, change } = changed
-      const id = alarmIdOf(rule.name, device.id)
-      const before = current.get(id)
-      const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
-      current.set(id, { alarm, acknowledgement: before?.acknowledgement })
-      commands.push(...alarmCommands(project, alarm), frameCommand(project, alarm, before?.acknowledgement))
-      if (isNotified(changed)) {
-        commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
-        this.#toNotify.add(project)
-      }
-      this.#ports.changed(change.kind)
-    }
+  async #commands(project: string, memory: Memory, judgement: Judgement): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.rules, judgement.changes, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
+    return [...commands, ...stateCommands(project, judgement)]
+  }
+
+  /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
+  async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.rules, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
     return commands
   }
-}
-
-function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Attendance | undefined) {
-  return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
 }
 
 type Arrived = Pick<Wanted, 'event' | 'entryId'>
@@ -355,11 +342,6 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
         span.relabelled.push(event.device)
       } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
   return [...spans, span]
-}
-
-/** People are told of what is active or was; pending is nobody's business yet. */
-function isNotified({ rule, change, quiet }: Changed): boolean {
-  return !quiet && rule.notify.length > 0 && (change.kind === 'active' || change.kind === 'cleared')
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
