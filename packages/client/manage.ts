@@ -119,7 +119,9 @@ export class Rules {
   }
 
   async list(): Promise<readonly Wire.Rule[]> {
-    return (await this.#api.request<Wire.Page<'rules', Wire.Rule>>('GET', this.#api.path('rules'))).rules
+    const all: Wire.Rule[] = []
+    for await (const page of pagesOf<Wire.Rule>(this.#api, this.#api.path('rules'), 'rules', {})) all.push(...page)
+    return all
   }
 
   get(rule: string): Promise<Wire.Rule> {
@@ -131,12 +133,29 @@ export class Rules {
     return this.#api.request('POST', this.#api.path('rules'), { body: { ...body, name: rule } })
   }
 
-  put(rule: string, body: Wire.NewRule): Promise<Wire.Rule> {
-    return this.#api.request('PUT', this.#api.path(`rules/${id(rule)}`), { body })
+  /** `ifVersion`: the version that you have seen, 0 for none; `conflict` when it is another by now. */
+  put(rule: string, body: Wire.NewRule, options: { readonly ifVersion?: number } = {}): Promise<Wire.Rule> {
+    return this.#api.request('PUT', this.#api.path(`rules/${id(rule)}`), { body, query: options })
   }
 
-  remove(rule: string): Promise<unknown> {
-    return this.#api.request('DELETE', this.#api.path(`rules/${id(rule)}`))
+  /** Its alarms clear; `notify`: channels are told. */
+  remove(rule: string, options: { readonly notify?: boolean } = {}): Promise<unknown> {
+    return this.#api.request('DELETE', this.#api.path(`rules/${id(rule)}`), { query: options })
+  }
+
+  /** Newest first, with who saved them and when; also of a rule that is gone. */
+  versionPages(rule: string, query: Wire.PageQuery = {}): AsyncGenerator<readonly Wire.RuleVersion[], undefined> {
+    return pagesOf(this.#api, this.#api.path(`rules/${id(rule)}/versions`), 'versions', query)
+  }
+
+  /** What is wrong with a rule; nothing is saved. */
+  validate(rule: unknown): Promise<Wire.RuleValidation> {
+    return this.#api.request('POST', this.#api.path('rules:validate'), { body: rule })
+  }
+
+  /** Puts a set of rules in place, all or none. */
+  apply(set: Wire.RuleSet): Promise<Wire.RuleSetAnswer> {
+    return this.#api.request('POST', this.#api.path('rules:apply'), { body: set })
   }
 }
 

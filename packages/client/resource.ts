@@ -55,20 +55,62 @@ export type Window = {
 
 export type Severity = 'info' | 'warning' | 'critical'
 
+export type Rung = { readonly at: number; readonly severity: Severity }
+export type Inhibitor = { readonly rule: string; readonly equal: readonly string[] }
 export type NewRule = {
   readonly enabled?: boolean
   readonly select?: { readonly deviceTypes?: readonly string[]; readonly labels?: readonly string[]; readonly devices?: readonly string[] }
   /** One condition: `{ threshold: { field: 'temperature.value', above: 30 } }`, `{ absent: { for: '10m' } }`. */
-  readonly when: { readonly [condition: string]: object }
+  readonly when: { readonly [condition: string]: unknown }
   /** How long the condition must hold: `5m`. */
   readonly for?: string
   readonly keepActive?: string
-  readonly severity?: Severity
+  /** One, or a ladder of them over the values. */
+  readonly severity?: Severity | readonly Rung[]
+  /** When it counts; without it always. */
+  readonly schedule?: { readonly [setting: string]: unknown }
   readonly message?: string
   /** Names of channels. */
   readonly notify?: readonly string[]
+  /** Keys of labels: devices with the same values share one alarm. */
+  readonly groupBy?: readonly string[]
+  readonly inhibitedBy?: readonly (string | Inhibitor)[]
+  readonly unacknowledgeAfter?: string
+  readonly late?: 'ignore' | 'amend'
 }
-export type Rule = NewRule & { readonly name: string; readonly resource: string; readonly version: number }
+export type NamedRule = NewRule & { readonly name: string }
+export type Rule = NamedRule & { readonly resource: string; readonly version: number }
+/** `rule: null`: it was removed. */
+export type RuleVersion = {
+  readonly version: number
+  readonly by: string
+  readonly time: string | null
+  readonly rule: (NamedRule & { readonly version: number }) | null
+}
+export type RuleProblem = { readonly field: string; readonly message: string; readonly line?: number; readonly column?: number }
+export type RuleValidation = {
+  readonly valid: boolean
+  readonly errors: readonly RuleProblem[]
+  readonly rule?: NamedRule
+  readonly yaml?: string
+}
+/** `null` where there was, or will be, nothing. */
+export type RuleDifference = { readonly path: string; readonly from: unknown; readonly to: unknown }
+export type RuleChange = {
+  readonly rule: string
+  readonly action: 'create' | 'update' | 'delete' | 'same'
+  readonly differences: readonly RuleDifference[]
+}
+export type RuleSet = {
+  readonly rules: readonly NamedRule[]
+  /** Rules that are not among these go. */
+  readonly remove?: boolean
+  /** Only say what would change. */
+  readonly dryRun?: boolean
+  /** `revision` of a dry run; `conflict` when rules were changed since. */
+  readonly ifRevision?: string
+}
+export type RuleSetAnswer = { readonly changes: readonly RuleChange[]; readonly revision: string }
 
 export type AlarmState = 'pending' | 'active' | 'cleared'
 type Said = { readonly by: string; readonly time: string }

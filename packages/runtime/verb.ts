@@ -4,6 +4,7 @@ const VERBS = [
   'ack',
   'acknowledge',
   'assign',
+  'apply',
   'batchUpdate',
   'claim',
   'clear',
@@ -22,6 +23,7 @@ const VERBS = [
   'test',
   'transfer',
   'unacknowledge',
+  'validate',
 ] as const
 export type Verb = (typeof VERBS)[number]
 

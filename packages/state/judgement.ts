@@ -142,15 +142,16 @@ export class Judgements {
     return due
   }
 
-  /** Rules that have states but are not enabled any more, as they were last. */
-  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; rows: Map<string, TrackRow> }[]> {
+  /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
+  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]> {
     const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))
     return Promise.all(
       names.map(async name => {
         const kept =
           (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
           (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-        return { rule: parseRule(JSON.parse(kept ?? 'null'), name), rows: await this.rows(project, name) }
+        const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
+        return { rule: parseRule(document, name), notify: notifyRemoval, rows: await this.rows(project, name) }
       }),
     )
   }

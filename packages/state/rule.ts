@@ -1,34 +1,84 @@
-// Rules in Redis: the current document of each, and a version that tells the workers to look again.
+// Rules in Redis: the current document of each, every version there was, and a revision that tells the workers to look again.
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../core/rule.ts'
+import { isSameRule } from '../core/ruleplan.ts'
+import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 
-const SAVE = `
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-return redis.call('INCR', KEYS[2])`
-/** The judge still needs the document, to clear the alarms of the rule. */
-const REMOVE = `
-local document = redis.call('HGET', KEYS[1], ARGV[1])
-if not document then return 0 end
-if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then redis.call('HSET', KEYS[3], ARGV[1], document) end
-redis.call('HDEL', KEYS[1], ARGV[1])
-return redis.call('INCR', KEYS[2])`
+/** `rule: null`: it was removed. Documents are as they were saved then, not as today's engine would read them. */
+export type RuleVersion = {
+  readonly version: number
+  /** E-mail address of the service account; empty when that was not kept. */
+  readonly by: string
+  readonly time: string | null
+  readonly rule: RuleDocument | null
+}
+export type RuleDocument = { readonly [key: string]: unknown }
 
+/** One step of a change: the rule as it is to be, or the name of one that goes, with whether channels are told of alarms that clear by it. */
+export type RuleChange = { readonly save: Rule } | { readonly remove: string; readonly notify: boolean }
+
+/** All rules at one moment; a change that was made of them fails when they are others meanwhile. */
+export type RuleSnapshot = { readonly revision: string; readonly rules: readonly Rule[] }
+
+export type Author = { readonly by: string; readonly timeUs: number }
+
+const NOBODY: Author = { by: '', timeUs: 0 }
+const MAX_RULES = 10_000
+const MAX_VERSIONS = 1000
+/** Of this many removed rules the versions are kept. */
+const MAX_REMOVED = 1000
+const LIMITS = [MAX_RULES, MAX_VERSIONS, MAX_REMOVED] as const
 const REMOVAL_LOOK_MS = 50
 const REMOVAL_LIMIT_MS = 3000
+/** Each attempt that fails is somebody else's that succeeded. */
+const MAX_ATTEMPTS = 100
+const UNCHANGED = 0
 
-type Scripts = {
-  telltaleSaveRule(keys: number, ...args: string[]): Promise<number>
-  telltaleRemoveRule(keys: number, ...args: string[]): Promise<number>
-}
+/**
+ * All or nothing. ARGV: revision; how many rules there may be, versions and removed rules are kept; now; prefix of the lists of versions; then
+ * for each change: name, document (empty: it goes), entry of the list of versions, document for the judge, which clears the alarms of what goes.
+ * Answers the new revision, -1 when the rules are others meanwhile, -2 when alarms of a removed rule of one of the names still clear, -3
+ * when there are too many.
+ */
+const CHANGE = `
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return -1 end
+local count = redis.call('HLEN', KEYS[1])
+for i = 7, #ARGV, 4 do
+  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then return -2 end
+  if ARGV[i + 1] == '' then count = count - 1 else count = count + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
+end
+if count > tonumber(ARGV[2]) then return -3 end
+for i = 7, #ARGV, 4 do
+  local name = ARGV[i]
+  local versions = ARGV[6] .. name
+  if redis.call('EXISTS', versions) == 0 and redis.call('HEXISTS', KEYS[1], name) == 1 then
+    redis.call('LPUSH', versions, redis.call('HGET', KEYS[1], name))
+  end
+  redis.call('LPUSH', versions, ARGV[i + 2])
+  redis.call('LTRIM', versions, 0, ARGV[3] - 1)
+  if ARGV[i + 1] == '' then
+    if redis.call('SISMEMBER', KEYS[4], name) == 1 then redis.call('HSET', KEYS[3], name, ARGV[i + 3]) end
+    redis.call('HDEL', KEYS[1], name)
+    redis.call('ZADD', KEYS[5], ARGV[5], name)
+  else
+    redis.call('HSET', KEYS[1], name, ARGV[i + 1])
+    redis.call('ZREM', KEYS[5], name)
+  end
+end
+while redis.call('ZCARD', KEYS[5]) > tonumber(ARGV[4]) do
+  redis.call('DEL', ARGV[6] .. redis.call('ZPOPMIN', KEYS[5])[1])
+end
+return redis.call('INCR', KEYS[2])`
+
+type Scripts = { telltaleChangeRules(keys: number, ...args: (string | number)[]): Promise<number> }
 
 export class Rules {
   readonly #redis: Redis & Scripts
 
   constructor(redis: Redis) {
-    redis.defineCommand('telltaleSaveRule', { lua: SAVE })
-    redis.defineCommand('telltaleRemoveRule', { lua: REMOVE })
+    redis.defineCommand('telltaleChangeRules', { lua: CHANGE })
     this.#redis = redis as Redis & Scripts
   }
 
@@ -41,40 +91,8 @@ export class Rules {
 
   async one(project: string, name: string): Promise<Rule> {
     const row = await this.#redis.hget(projectKey(project, 'rules'), name)
-    if (row === null) throw new Failure('not_found', `rule ${name} does not exist in project ${project}`, { field: 'rule' })
+    if (row === null) throw missing(project, name)
     return parseRule(JSON.parse(row), name)
-  }
-
-  /** Creates or replaces; the version grows by one with each save. `onlyNew`: conflict when it exists. */
-  async save(project: string, rule: Rule, onlyNew: boolean): Promise<Rule> {
-    await this.#awaitRemoval(project, rule.name)
-    const row = await this.#redis.hget(projectKey(project, 'rules'), rule.name)
-    if (row !== null && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
-    const version = row === null ? 1 : parseRule(JSON.parse(row), rule.name).version + 1
-    const saved = { ...rule, version }
-    await this.#redis.telltaleSaveRule(2, ...this.#keys(project), rule.name, JSON.stringify(ruleToJson(saved)))
-    return saved
-  }
-
-  /** A rule made again under the name of a removed one would inherit its alarms: those are cleared first, which takes a moment. */
-  async #awaitRemoval(project: string, name: string): Promise<void> {
-    for (let waitedMs = 0; (await this.#redis.hexists(projectKey(project, 'removedRules'), name)) === 1; waitedMs += REMOVAL_LOOK_MS) {
-      if (waitedMs > REMOVAL_LIMIT_MS)
-        throw new Failure('conflict', `rule ${name} is being removed, with its alarms: try again in a moment`)
-      await new Promise(resolve => setTimeout(resolve, REMOVAL_LOOK_MS))
-    }
-  }
-
-  async remove(project: string, name: string): Promise<void> {
-    if (
-      (await this.#redis.telltaleRemoveRule(
-        4,
-        ...this.#keys(project),
-        ...['removedRules', 'ruleStates'].map(key => projectKey(project, key)),
-        name,
-      )) === 0
-    )
-      throw new Failure('not_found', `rule ${name} does not exist in project ${project}`, { field: 'rule' })
   }
 
   /** Changes with every save and removal; empty before the first. */
@@ -82,7 +100,142 @@ export class Rules {
     return (await this.#redis.get(projectKey(project, 'rulesVersion'))) ?? ''
   }
 
-  #keys(project: string): [string, string] {
-    return [projectKey(project, 'rules'), projectKey(project, 'rulesVersion')]
+  async snapshot(project: string): Promise<RuleSnapshot> {
+    // The revision first: rules that are newer than it are found out by it.
+    const revision = await this.version(project)
+    return { revision, rules: await this.list(project) }
   }
+
+  /** Newest first; also of a rule that is gone. `before`: the version that the page before ended with. */
+  async versions(project: string, name: string, before: number | undefined, limit: number): Promise<RuleVersion[]> {
+    const [rows, current] = await Promise.all([
+      this.#redis.lrange(versionsKey(project, name), 0, -1),
+      this.#redis.hget(projectKey(project, 'rules'), name),
+    ])
+    // Saved before versions were kept.
+    if (rows.length === 0 && current !== null) rows.push(current)
+    if (rows.length === 0) throw missing(project, name)
+    const all = rows.map(row => JSON.parse(row) as RuleVersion | RuleDocument)
+    const versions = all.map(one => ('by' in one ? (one as RuleVersion) : unsigned(one)))
+    return versions.filter(({ version }) => before === undefined || version < before).slice(0, limit)
+  }
+
+  /**
+   * Creates or replaces; `onlyNew`: conflict when it exists. The version grows with each save that changes something, and goes on when a
+   * removed rule is made again, so that one number never means two documents. `ifVersion`: the one that the caller has seen, 0 for none;
+   * when it is another by now that is a conflict.
+   */
+  async save(project: string, rule: Rule, onlyNew = false, author = NOBODY, ifVersion?: number): Promise<Rule> {
+    let saved = rule
+    await this.#retried(rule.name, async () => {
+      const revision = await this.version(project)
+      const row = await this.#redis.hget(projectKey(project, 'rules'), rule.name)
+      const before = row === null ? undefined : parseRule(JSON.parse(row), rule.name)
+      if (before && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
+      checkSeen(rule.name, before, ifVersion)
+      const [made] = await this.#numbered(project, [rule])
+      saved = before && isSameRule(before, rule) ? before : (made as Rule)
+      return saved === before ? UNCHANGED : this.#change(project, revision, [{ save: saved }], author)
+    })
+    return saved
+  }
+
+  async remove(project: string, name: string, notify = false, author = NOBODY): Promise<void> {
+    await this.#retried(name, async () => {
+      const revision = await this.version(project)
+      await this.one(project, name)
+      return this.#change(project, revision, [{ remove: name, notify }], author)
+    })
+  }
+
+  /**
+   * All of them or none. Steps that would change nothing must not be among them. Fails with `conflict` when the rules are not those of the
+   * revision any more. Returns the new revision.
+   */
+  async apply(project: string, revision: string, changes: readonly RuleChange[], author = NOBODY): Promise<string> {
+    if (changes.length === 0) return revision
+    let next = 0
+    const [first] = changes.flatMap(change => ('save' in change ? [change.save.name] : []))
+    await this.#retried(first ?? '', async () => {
+      const saved = await this.#numbered(
+        project,
+        changes.flatMap(change => ('save' in change ? [change.save] : [])),
+      )
+      const numbered = changes.map(change => ('save' in change ? { save: saved.shift() as Rule } : change))
+      next = await this.#change(project, revision, numbered, author)
+      if (next === -1) throw changedMeanwhile()
+      return next
+    })
+    return String(next)
+  }
+
+  /** With the version after the newest one there was of each name. */
+  async #numbered(project: string, rules: readonly Rule[]): Promise<Rule[]> {
+    return Promise.all(rules.map(async rule => ({ ...rule, version: (await this.#newest(project, rule.name)) + 1 })))
+  }
+
+  async #newest(project: string, name: string): Promise<number> {
+    const row =
+      (await this.#redis.lindex(versionsKey(project, name), 0)) ??
+      (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
+      '{"version":0}'
+    return (JSON.parse(row) as { version: number }).version
+  }
+
+  async #change(project: string, revision: string, changes: readonly RuleChange[], { by, timeUs }: Author): Promise<number> {
+    const time = timeUs === 0 ? null : formatTime(timeUs)
+    const steps = await Promise.all(
+      changes.map(async change => {
+        if ('save' in change) {
+          const document = ruleToJson(change.save)
+          const entry: RuleVersion = { version: change.save.version, by, time, rule: document }
+          return [change.save.name, JSON.stringify(document), JSON.stringify(entry), '']
+        }
+        const { remove: name, notify } = change
+        const entry: RuleVersion = { version: (await this.#newest(project, name)) + 1, by, time, rule: null }
+        const document = ruleToJson(await this.one(project, name))
+        return [name, '', JSON.stringify(entry), JSON.stringify(notify ? { ...document, notifyRemoval: true } : document)]
+      }),
+    )
+    const keys = ['rules', 'rulesVersion', 'removedRules', 'ruleStates', 'ruleGraves'].map(key => projectKey(project, key))
+    const prefix = versionsKey(project, '')
+    return this.#redis.telltaleChangeRules(keys.length, ...keys, revision, ...LIMITS, timeUs, prefix, ...steps.flat())
+  }
+
+  /** A rule made again under the name of a removed one would inherit its alarms: those are cleared first, which takes a moment. */
+  async #retried(name: string, attempt: () => Promise<number>): Promise<void> {
+    for (let attempts = 0, waitedMs = 0; attempts < MAX_ATTEMPTS; attempts++) {
+      const outcome = await attempt()
+      if (outcome >= 0) return
+      if (outcome === -3) throw new Failure('conflict', `a project has at most ${MAX_RULES} rules`)
+      if (outcome !== -2) continue
+      if (waitedMs > REMOVAL_LIMIT_MS)
+        throw new Failure('conflict', `rule ${name} is being removed, with its alarms: try again in a moment`)
+      await new Promise(resolve => setTimeout(resolve, REMOVAL_LOOK_MS))
+      waitedMs += REMOVAL_LOOK_MS
+    }
+    throw changedMeanwhile()
+  }
+}
+
+function checkSeen(name: string, before: Rule | undefined, seen: number | undefined): void {
+  if (seen === undefined || seen === (before?.version ?? 0)) return
+  const now = before === undefined ? 'does not exist' : `is at version ${before.version} by now`
+  throw new Failure('conflict', `ifVersion: rule ${name} ${now}, expected version ${seen}`, { field: 'ifVersion' })
+}
+
+function unsigned(document: RuleDocument): RuleVersion {
+  return { version: Number(document['version']), by: '', time: null, rule: document }
+}
+
+function versionsKey(project: string, name: string): string {
+  return projectKey(project, `ruleVersions:${name}`)
+}
+
+function missing(project: string, name: string): Failure {
+  return new Failure('not_found', `rule ${name} does not exist in project ${project}`, { field: 'rule' })
+}
+
+function changedMeanwhile(): Failure {
+  return new Failure('conflict', 'the rules were changed by others meanwhile: look again')
 }

@@ -46,6 +46,7 @@ import { addOrganizationRoutes } from './organization.ts'
 import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
+import { addRuleSetRoutes } from './ruleset.ts'
 import { addSessionRoutes } from './session.ts'
 import { addSilenceRoutes } from './silence.ts'
 import { addStatusRoutes } from './status.ts'
@@ -102,10 +103,16 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
-  addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
-  const lapseMs = async (project: string, name: string) =>
-    (await ports.rules.list(project)).find(rule => rule.name === name)?.unacknowledgeAfterMs ?? 0
-  addAlarmRoutes(app, { alarms: ports.alarms, lapseMs, nowUs })
+  const rulePorts = {
+    rules: ports.rules,
+    channels: ports.channels,
+    labelKeys: (project: string) => devices.labelKeys(project),
+    changed: (project: string) => wakes.wake(project, 'judge'),
+    nowUs,
+  }
+  addRuleRoutes(app, rulePorts)
+  addRuleSetRoutes(app, rulePorts)
+  addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addAlarmHistoryRoutes(app, ports)
   addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)

@@ -1,69 +1,60 @@
-// Rules: created, replaced, listed and removed by people; judged by the worker, which is woken to look at once.
-import { type Static, Type } from 'typebox'
+// Rules one by one: created, replaced, looked at in every version and removed by people; judged by the worker, which is woken to look at once.
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { ruleToYaml } from '../../packages/core/document.ts'
 import { invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../../packages/core/rule.ts'
+import { checkNames, type KnownNames } from '../../packages/core/ruleplan.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
-import { described, Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
-import type { Rules } from '../../packages/state/rule.ts'
+import type { Author, Rules } from '../../packages/state/rule.ts'
+import {
+  DeleteQuery,
+  EXAMPLE,
+  InProject,
+  ONE_RULE,
+  OneRule,
+  RULES,
+  RuleAnswer,
+  RuleBody,
+  type RuleJson,
+  SaveQuery,
+  tags,
+  VersionsAnswer,
+} from './ruleschema.ts'
 
 export type RulePorts = {
   readonly rules: Rules
   readonly channels: Channels
+  /** Of the labels of all devices; undefined: nobody knows. */
+  labelKeys(project: string): Promise<readonly string[] | undefined>
   /** The judge should look again. */
   changed(project: string): void
+  nowUs(): number
 }
 
-const example = {
-  name: 'freezer-too-warm',
-  select: { deviceTypes: ['temperature'], labels: ['kind=freezer'] },
-  when: { threshold: { field: 'temperature.value', above: -15, clearBelow: -16, unit: '°C' } },
-  for: '10m',
-  severity: 'critical',
-}
-const Select = Type.Object({
-  deviceTypes: Type.Array(Type.String()),
-  labels: Type.Array(Type.String({ description: '`key` or `key=value`' })),
-  devices: Type.Array(Type.String()),
-})
-const RuleFields = Type.Object({
-  name: Type.String(),
-  version: Type.Integer(),
-  enabled: Type.Boolean(),
-  select: Select,
-  when: Type.Record(Type.String(), Type.Unknown(), { description: 'one condition, such as threshold or absent' }),
-  for: Type.String({ description: 'how long it must hold, such as 10m' }),
-  keepActive: Type.String({ description: 'how long it must be clear before the alarm clears' }),
-  severity: Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('critical')]),
-  message: Type.String(),
-  notify: Type.Array(Type.String({ description: 'name of a channel' })),
-})
-const RuleAnswer = Type.Object({ ...RuleFields.properties, resource: Type.String() })
-const ruleBody = (example: object) =>
-  described(Type.Partial(Type.Object({ ...RuleFields.properties, select: Type.Partial(Select) }), { examples: [example] }))
 const MAX_PAGE = 1000
-const project = ProjectId
-const tags = ['rules']
-const One = Type.Object({ project, rule: Type.String({ examples: [example.name] }) })
+const MAX_VERSIONS = 100
+const PageOf = Type.Object(PageQuery)
+const ruleBody = (example: object) => described(Type.Object(RuleBody.properties, { examples: [example] }))
 
 export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
-  const { rules } = ports
-  const save = async (project: string, rule: Rule, onlyNew: boolean) => {
-    await checkChannels(ports.channels, project, rule)
-    const saved = await rules.save(project, rule, onlyNew)
-    ports.changed(project)
-    return toJson(project, saved)
-  }
+  addReading(app, ports)
+  addSaving(app, ports)
+}
+
+function addReading(app: HttpApp, { rules }: RulePorts): void {
   app.get(
-    '/v2/projects/:project/rules',
+    RULES,
     {
       schema: {
         operationId: 'listRules',
         summary: 'Lists rules',
         tags,
-        params: Type.Object({ project }),
-        querystring: Type.Object(PageQuery),
+        params: InProject,
+        querystring: PageOf,
         response: { 200: listOf('rules', RuleAnswer) },
       },
     },
@@ -78,71 +69,141 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
       return { rules: page.map(rule => toJson(project, rule)), nextPageToken: last ? encodeToken(last.name) : '' }
     },
   )
+  app.get(
+    ONE_RULE,
+    {
+      schema: {
+        operationId: 'getRule',
+        summary: 'Gets a rule; as YAML with `Accept: application/yaml`',
+        tags,
+        params: OneRule,
+        response: { 200: RuleAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { project, rule } = request.params
+      callerIn(request, project)
+      return shown(request, reply, project, await rules.one(project, rule))
+    },
+  )
+  app.get(
+    `${ONE_RULE}/versions`,
+    {
+      schema: {
+        operationId: 'listRuleVersions',
+        summary: 'Lists the versions of a rule, newest first, with who saved them; also of a rule that is gone',
+        tags,
+        params: OneRule,
+        querystring: PageOf,
+        response: { 200: VersionsAnswer },
+      },
+    },
+    async request => {
+      const { project, rule } = request.params
+      callerIn(request, project)
+      const limit = Math.min(request.query.pageSize ?? MAX_VERSIONS, MAX_VERSIONS)
+      const before = placeIn(request.query.pageToken)
+      const found = await rules.versions(project, rule, before, limit + 1)
+      const versions = found.slice(0, limit)
+      const last = found.length > limit ? versions.at(-1) : undefined
+      return { versions, nextPageToken: last ? encodeToken(String(last.version)) : '' }
+    },
+  )
+}
+
+function addSaving(app: HttpApp, ports: RulePorts): void {
+  const { rules, changed } = ports
   app.post(
-    '/v2/projects/:project/rules',
+    RULES,
     {
       schema: {
         operationId: 'createRule',
         summary: 'Creates a rule; 409 when its name is taken',
         tags,
-        params: Type.Object({ project }),
-        body: ruleBody({ ...example, name: 'fridge-too-warm' }),
+        params: InProject,
+        body: ruleBody({ ...EXAMPLE, name: 'fridge-too-warm' }),
         response: { 200: RuleAnswer },
       },
     },
     async request => {
       const { project } = request.params
-      callerIn(request, project, 'developer')
-      return save(project, parseRule(request.body), true)
-    },
-  )
-  app.get(
-    '/v2/projects/:project/rules/:rule',
-    { schema: { operationId: 'getRule', summary: 'Gets a rule', tags, params: One, response: { 200: RuleAnswer } } },
-    async request => {
-      const { project, rule } = request.params
-      callerIn(request, project)
-      return toJson(project, await rules.one(project, rule))
+      const author = authorOf(request, project, ports)
+      return save(ports, project, parseRule(request.body), author, true)
     },
   )
   app.put(
-    '/v2/projects/:project/rules/:rule',
+    ONE_RULE,
     {
       schema: {
         operationId: 'putRule',
-        summary: 'Creates a rule or replaces it by a new version',
+        summary: 'Creates a rule or replaces it by a new version; the same again makes none',
         tags,
-        params: One,
-        body: ruleBody(example),
+        params: OneRule,
+        querystring: SaveQuery,
+        body: ruleBody(EXAMPLE),
         response: { 200: RuleAnswer },
       },
     },
     async request => {
       const { project, rule } = request.params
-      callerIn(request, project, 'developer')
-      return save(project, parseRule(request.body, rule), false)
+      const author = authorOf(request, project, ports)
+      return save(ports, project, parseRule(request.body, rule), author, false, request.query.ifVersion)
     },
   )
   app.delete(
-    '/v2/projects/:project/rules/:rule',
-    { schema: { operationId: 'deleteRule', summary: 'Deletes a rule; its alarms clear', tags, params: One, response: { 200: Empty } } },
+    ONE_RULE,
+    {
+      schema: {
+        operationId: 'deleteRule',
+        summary: 'Deletes a rule; its alarms clear',
+        tags,
+        params: OneRule,
+        querystring: DeleteQuery,
+        response: { 200: Empty },
+      },
+    },
     async request => {
       const { project, rule } = request.params
-      callerIn(request, project, 'developer')
-      await rules.remove(project, rule)
-      ports.changed(project)
+      await rules.remove(project, rule, request.query.notify === true, authorOf(request, project, ports))
+      changed(project)
       return {}
     },
   )
 }
 
-/** A rule that notifies a channel nobody made would be silent for ever. */
-async function checkChannels(channels: Channels, project: string, rule: Rule): Promise<void> {
-  const known = new Set((await channels.list(project)).map(({ name }) => name))
-  for (const [i, name] of rule.notify.entries())
-    if (!known.has(name)) throw invalid(`notify.${i}`, `channel ${name} does not exist; there are: ${[...known].join(', ') || 'none'}`)
+async function save(ports: RulePorts, project: string, rule: Rule, author: Author, onlyNew: boolean, ifVersion?: number) {
+  const { rules, changed } = ports
+  const all = new Map([...(await rules.list(project)), rule].map(one => [one.name, one]))
+  checkNames(rule, '', all, await knownNames(ports, project, [rule]))
+  const saved = await rules.save(project, rule, onlyNew, author, ifVersion)
+  changed(project)
+  return toJson(project, saved)
+}
+
+/** What the names in these rules may be names of. */
+export async function knownNames({ channels, labelKeys }: RulePorts, project: string, rules: readonly Rule[]): Promise<KnownNames> {
+  const known = (await channels.list(project)).map(({ name }) => name)
+  return { channels: known, labelKeys: rules.some(({ groupBy }) => groupBy.length > 0) ? await labelKeys(project) : undefined }
+}
+
+export function authorOf(request: FastifyRequest, project: string, { nowUs }: Pick<RulePorts, 'nowUs'>): Author {
+  return { by: callerIn(request, project, 'developer').account, timeUs: nowUs() }
+}
+
+const YAML = /\b(application|text)\/(x-)?yaml\b/
+
+function shown(request: FastifyRequest, reply: FastifyReply, project: string, rule: Rule) {
+  if (!YAML.test(request.headers.accept ?? '')) return toJson(project, rule)
+  return reply.type('application/yaml; charset=utf-8').send(ruleToYaml(rule))
+}
+
+function placeIn(pageToken: string | undefined): number | undefined {
+  const place = decodeToken(pageToken)
+  if (place === undefined) return undefined
+  if (!/^\d{1,15}$/.test(place)) throw invalid('pageToken', 'expected the nextPageToken of an earlier page')
+  return Number(place)
 }
 
 function toJson(project: string, rule: Rule) {
-  return { ...(ruleToJson(rule) as Static<typeof RuleFields>), name: rule.name, resource: `projects/${project}/rules/${rule.name}` }
+  return { ...(ruleToJson(rule) as RuleJson), name: rule.name, resource: `projects/${project}/rules/${rule.name}` }
 }

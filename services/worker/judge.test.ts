@@ -175,7 +175,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await rules.remove(project, 'hot')
     const saving = save({ ...hot, when: { threshold: { field: 'temperature.value', above: 1000 } } })
     await worker.run(project)
-    expect((await saving).version).toBe(1)
+    expect((await saving).version).toBe(3)
     await worker.run(project)
     expect((await history(project)).map(({ state, reason }) => [state, reason.slice(0, 12)])).toEqual([
       ['active', 'temperature.'],
