@@ -1,5 +1,51 @@
 // Where two versions of a rule disagree: the alarms of both on the same devices, side by side.
 import type { Episode } from './backtest.ts'
+import type { Severity } from './severity.ts'
+
+/** A change of either version of a rule, as it was noted when it came about. */
+export type SidedChange = {
+  readonly side: 'old' | 'new'
+  /** Of whom the alarm is. */
+  readonly device: string
+  readonly kind: string
+  readonly atUs: number
+  readonly severity?: Severity | undefined
+  readonly sinceUs?: number | undefined
+  readonly activeUs?: number | undefined
+  readonly value?: number | string | undefined
+  readonly limit?: number | undefined
+  readonly reason: string
+}
+
+/** Changes in the order in which they came about → alarms; one that was active before the first change begins at `fromUs`. */
+export function episodesOf(changes: readonly SidedChange[], side: SidedChange['side'], fromUs: number): Episode[] {
+  const episodes: Episode[] = []
+  const last = new Map<string, number>()
+  const replace = (device: string, change: (episode: Episode) => Episode) => {
+    const at = last.get(device)
+    const episode = at === undefined ? undefined : episodes[at]
+    if (at === undefined || episode === undefined) return false
+    episodes[at] = change(episode)
+    return true
+  }
+  for (const change of changes) {
+    if (change.side !== side) continue
+    const { device, kind, atUs } = change
+    if (kind === 'active') last.set(device, episodes.push(begun(change, atUs)) - 1)
+    if (kind === 'cleared' && !replace(device, episode => ({ ...episode, clearedUs: atUs })))
+      last.set(device, episodes.push({ ...begun(change, fromUs), clearedUs: atUs }) - 1)
+    if (kind === 'amended' && change.activeUs !== undefined) {
+      const activeUs = change.activeUs
+      replace(device, episode => ({ ...episode, activeUs }))
+    }
+    if (kind === 'withdrawn') replace(device, episode => ({ ...episode, clearedUs: episode.activeUs - 1 }))
+  }
+  return episodes.filter(({ activeUs, clearedUs }) => clearedUs === undefined || clearedUs >= activeUs)
+}
+
+function begun({ device, severity = 'warning', sinceUs, value, limit, reason }: SidedChange, activeUs: number): Episode {
+  return { device, severity, sinceUs: sinceUs ?? activeUs, activeUs, clearedUs: undefined, value, limit, reason }
+}
 
 /**
  * `missing` only the old version was in alarm, `extra` only the new one was, `shifted` both were, from or until another time. A side can
