@@ -5,6 +5,7 @@ import { type Device, type LabelFilter, matchesLabels, parseLabelFilter } from '
 import { checkDevice } from './event.ts'
 import { invalid } from './failure.ts'
 import { DEFAULT_MESSAGE, type Message, parseMessage } from './message.ts'
+import { parseSchedule, type Schedule, scheduleToJson } from './schedule.ts'
 import { ladderToJson, parseSeverity, type Rung, type Severity } from './severity.ts'
 import { formatDuration } from './time.ts'
 
@@ -32,6 +33,8 @@ export type Rule = {
   readonly severity: Severity
   /** From the least to the gravest; empty without a ladder. */
   readonly ladder: readonly Rung[]
+  /** When it counts; undefined: always. */
+  readonly schedule: Schedule | undefined
   readonly message: Message
   /** Names of channels. */
   readonly notify: readonly string[]
@@ -48,10 +51,8 @@ export type Rule = {
 /** `equal`: labels in which the device of the other alarm must agree; empty: it is the same device, or its group has this one in it. */
 export type Inhibitor = { readonly rule: string; readonly equal: readonly string[] }
 
-const KEYS = [
-  ...['name', 'version', 'enabled', 'select', 'when', 'for', 'keepActive', 'severity', 'message', 'notify'],
-  ...['groupBy', 'inhibitedBy', 'unacknowledgeAfter', 'late'],
-]
+const KEYS =
+  'name version enabled select when for keepActive severity schedule message notify groupBy inhibitedBy unacknowledgeAfter late'.split(' ')
 const MAX_INHIBITORS = 20
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
@@ -69,6 +70,7 @@ export function parseRule(input: unknown, name?: string): Rule {
     holdMs: duration('for'),
     keepActiveMs: duration('keepActive'),
     ...parseSeverity(fields.severity, when),
+    schedule: fields.schedule === undefined ? undefined : parseSchedule(fields.schedule, 'schedule'),
     message: parseTemplate(fields.message),
     notify: fields.notify === undefined ? [] : readList(fields.notify, 'notify', checkName),
     groupBy: fields.groupBy === undefined ? [] : readList(fields.groupBy, 'groupBy', checkKey),
@@ -94,6 +96,7 @@ export function ruleToJson(rule: Rule): { readonly [key: string]: unknown } {
     for: formatDuration(rule.holdMs),
     keepActive: formatDuration(rule.keepActiveMs),
     severity: rule.ladder.length === 0 ? rule.severity : ladderToJson(rule.ladder),
+    schedule: rule.schedule === undefined ? undefined : scheduleToJson(rule.schedule),
     message: rule.message.text,
     notify: rule.notify,
     groupBy: rule.groupBy,
