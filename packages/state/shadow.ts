@@ -65,10 +65,11 @@ export class Shadows {
     return (await this.#redis.telltaleRemoveShadow(4, ...keys(project, rule), rule)) === 1
   }
 
-  /** As the judge judges them: under their own names, and with nobody to tell. */
-  async judged(project: string): Promise<Rule[]> {
-    const rows = await this.#redis.hgetall(projectKey(project, 'shadows'))
-    return Object.entries(rows).map(([name, row]) => asShadow(shadowOf(row, name).rule))
+  /** Of these rules, as the judge judges them: under their own names, and with nobody to tell. */
+  async of(project: string, rules: readonly Rule[]): Promise<Rule[]> {
+    if (rules.length === 0) return []
+    const rows = await this.#redis.hmget(projectKey(project, 'shadows'), ...rules.map(({ name }) => name))
+    return rows.flatMap((row, i) => (row === null ? [] : [asShadow(shadowOf(row, rules[i]?.name ?? '').rule)]))
   }
 
   /** What the rule (`old`) and its shadow (`new`) did since the shadow began. */

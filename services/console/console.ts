@@ -103,7 +103,12 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
-  addRuleRoutes(app, { rules: ports.rules, channels: ports.channels, changed: project => wakes.wake(project, 'judge') })
+  addRuleRoutes(app, {
+    rules: ports.rules,
+    channels: ports.channels,
+    shadows: ports.shadows,
+    changed: project => wakes.wake(project, 'judge'),
+  })
   addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addChannelRoutes(app, ports)

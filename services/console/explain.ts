@@ -81,8 +81,10 @@ export function addExplainRoute(app: HttpApp, ports: ExplainPorts): void {
 
 /** Oldest first, up to and with the moment. */
 async function newest(store: ExplainPorts['store'], project: string, device: string, rule: Rule, atUs: number): Promise<SeenEvent[]> {
-  const range = { fromUs: atUs - PAST_US, toUs: atUs + 1 }
-  const found = await store.events({ project, device, eventTypes: eventTypesOf(rule), ...range, limit: EVENTS })
+  const query = { project, device, eventTypes: eventTypesOf(rule), toUs: atUs + 1, limit: EVENTS }
+  const recent = await store.events({ ...query, fromUs: atUs - PAST_US })
+  // Of a device that has been silent for long there is only what was before.
+  const found = recent.length > 0 ? recent : await store.events({ ...query, fromUs: Number.MIN_SAFE_INTEGER })
   return found.reverse().map(({ eventType, timeUs, eventId, frame }) => {
     const { data } = JSON.parse(frame) as DeviceEvent
     return { eventType, timeUs, eventId, data }

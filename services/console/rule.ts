@@ -7,10 +7,12 @@ import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import type { Shadows } from '../../packages/state/shadow.ts'
 
 export type RulePorts = {
   readonly rules: Rules
   readonly channels: Channels
+  readonly shadows: Pick<Shadows, 'remove'>
   /** The judge should look again. */
   changed(project: string): void
 }
@@ -130,6 +132,7 @@ export function addRuleRoutes(app: HttpApp, ports: RulePorts): void {
       const { project, rule } = request.params
       callerIn(request, project, 'developer')
       await rules.remove(project, rule)
+      await ports.shadows.remove(project, rule)
       ports.changed(project)
       return {}
     },
