@@ -91,7 +91,8 @@ export function alarmToJson(project: string, alarm: Alarm, acknowledgement: Ackn
 }
 
 function stateAfter(change: Change): AlarmState {
-  return change.kind === 'dropped' ? 'cleared' : change.kind
+  if (change.clearedUs !== undefined) return 'cleared'
+  return change.activeUs === undefined ? 'pending' : 'active'
 }
 
 /**

@@ -63,6 +63,7 @@ export type WorkerPorts = {
   readonly logger: Logger
   readonly metrics: WorkerMetrics
   readonly partitions: number
+  readonly latenessMs: number
   readonly retentionMs: number
   readonly logRetentionMs: number
   readonly logMaxBytes: number
@@ -160,7 +161,7 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   }
 }
 
-function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
+function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
   const judgements = new Judgements(redis)
   const alarms = new Alarms(redis)
@@ -169,15 +170,18 @@ function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Device
     devices,
     rulesVersion: (project: string) => rules.version(project),
     rules: (project: string) => rules.list(project),
-    states: judgements.states.bind(judgements),
+    since: judgements.since.bind(judgements),
+    tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),
-    newest: judgements.newest.bind(judgements),
+    rows: judgements.rows.bind(judgements),
+    recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarms: alarms.get.bind(alarms),
     acknowledgements: alarms.acknowledgements.bind(alarms),
     listeningSinceUs: () => listening.sinceUs(),
     nowUs: () => Date.now() * 1000,
+    latenessMs,
     changed: (kind: string) => metrics.alarmChanges.inc({ kind }),
     notify: async (project: string) => {
       if (await log.setWake(project, 'notify')) wakes.wake(project, 'notify')

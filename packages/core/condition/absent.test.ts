@@ -45,15 +45,12 @@ describe('a silent device', () => {
     ['is missed again', [event(0), clock(7), event(8), clock(9)], 'active@1 cleared@8 active@9', undefined],
     ['is seen to have been silent by the event that ends it', [event(0), event(3)], 'active@1 cleared@3', 4],
     ['has been silent when it speaks at the very moment', [event(0), event(1)], 'active@1 cleared@1', 2],
-    ['is not waited for from an older event', [event(5), event(1)], '', 6],
-    ['is not back with an event from before', [event(0), clock(7), event(0.5)], 'active@1', undefined],
     ['is missed after an outage only when it had its time to speak', [event(0), clock(1, 3)], '', 4],
     ['is missed after an outage in which it fell silent', [event(0), clock(1, 3), clock(4, 3)], 'active@4', undefined],
     ['makes no alarm by speaking first thing after an outage', [event(0), clock(1, 3), event(3.25)], '', 4.25],
     ['makes none either where the event itself tells of the outage', [event(0), event(3.25, 3)], '', 4.25],
     ['is waited for longer after a second outage', [event(0), clock(1, 3), clock(4, 5)], '', 6],
     ['is waited for from an event newer than the outage', [event(0), clock(1, 3), event(3.5), clock(4.5, 3)], 'active@4.5', undefined],
-    ['is waited for from listening when it sends an older event', [event(0), clock(1, 3), event(2.5), clock(3.5, 3)], '', 4],
   ])('%s', (_, inputs, expected, dueHour) => expect(run(inputs)).toMatchObject({ brief: expected, dueHour }))
 
   it('is spoken of in plain words', () => {
@@ -62,7 +59,7 @@ describe('a silent device', () => {
     expect(run([event(0), clock(1, 3)]).reason).toBe(
       'temperature: the last one was at 1970-01-01T00:00:00.000000Z, listening since 1970-01-01T03:00:00.000000Z',
     )
-    expect(run([event(0), clock(1), event(2)]).changes).toEqual([
+    expect(run([event(0), clock(1), event(2)]).changes).toMatchObject([
       {
         kind: 'active',
         atUs: HOUR_US,

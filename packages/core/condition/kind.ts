@@ -46,6 +46,8 @@ export interface ConditionKind<C, M extends Memory = Memory> {
    * number), and then a ladder is refused.
    */
   worse(condition: C): 'higher' | 'lower' | undefined
+  /** How far behind a level a value must be before it is clear again; a ladder's rungs are left by the same. */
+  deadBand?(condition: C): number
   /** Values to draw as lines across a chart of `chart`'s field, if there are any; in the unit of the condition. */
   levels(condition: C): readonly number[]
   /**

@@ -49,6 +49,8 @@ export const threshold: ConditionKind<Threshold> = {
   eventTypes: condition => condition.field.eventTypes,
   unit: condition => condition.unit,
   worse: ({ above, below }) => (below === undefined ? 'higher' : above === undefined ? 'lower' : undefined),
+  deadBand: ({ above, below, clearBelow, clearAbove }) =>
+    above === undefined ? (clearAbove ?? below ?? 0) - (below ?? 0) : above - (clearBelow ?? above),
   levels: ({ above, below, clearBelow, clearAbove }) => [above, clearBelow, clearAbove, below].filter(level => level !== undefined),
   judge(condition, _memory, held, input) {
     if (input.kind === 'time') return UNTOLD
