@@ -5,6 +5,7 @@ import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
+import { goneShadow } from './shadow.ts'
 
 export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
 
@@ -135,7 +136,7 @@ export class Judgements {
         const kept =
           (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
           (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-        return { rule: parseRule(JSON.parse(kept ?? 'null'), name), rows: await this.rows(project, name) }
+        return { rule: goneShadow(name) ?? parseRule(JSON.parse(kept ?? 'null'), name), rows: await this.rows(project, name) }
       }),
     )
   }

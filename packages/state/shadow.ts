@@ -94,9 +94,9 @@ export function ruleOfShadow(name: string): string | undefined {
 }
 
 /** Of a rule that has a shadow, or of a shadow. A log that was removed meanwhile does not come back by this. */
-export function shadowCommand(project: string, name: string, alarmOf: string, change: Change): CommitCommand {
+export function shadowCommand(project: string, name: string, alarmOf: string, member: string, change: Change): CommitCommand {
   const rule = ruleOfShadow(name)
-  const noted: SidedChange = { side: rule === undefined ? 'old' : 'new', device: alarmOf, ...change }
+  const noted: SidedChange = { side: rule === undefined ? 'old' : 'new', device: alarmOf, member, ...change }
   return ['XADD', logKey(project, rule ?? name), 'NOMKSTREAM', 'MAXLEN', '~', MOST_CHANGES, '*', 'c', JSON.stringify(noted)]
 }
 

@@ -1,6 +1,7 @@
 // The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
 // log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
 import { type Acknowledgement, type Alarm, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
+import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
@@ -14,6 +15,7 @@ import type { CommitCommand } from '../../packages/log/log.ts'
 import { alarmCommands } from '../../packages/state/alarm.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
+import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
 import { type Judged, RuleSet } from './ruleset.ts'
@@ -402,8 +404,8 @@ export class Judge implements Consumer {
   }
 
   async #commands(project: string, judgement: Judgement): Promise<CommitCommand[]> {
-    const commands = stateCommands(project, judgement)
-    const { changes } = judgement
+    const commands = [...stateCommands(project, judgement), ...this.#shadowCommands(project, judgement.changes)]
+    const changes = judgement.changes.filter(({ rule }) => ruleOfShadow(rule.name) === undefined)
     if (changes.length === 0) return commands
     const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
     const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.acknowledgements(project, ids)])
@@ -422,6 +424,14 @@ export class Judge implements Consumer {
       this.#ports.changed(change.kind)
     }
     return commands
+  }
+
+  /** A shadow makes no alarms; what it does is kept beside what its rule does. */
+  #shadowCommands(project: string, changes: readonly Changed[]): CommitCommand[] {
+    const rules = this.#memories.get(project)?.rules
+    return changes
+      .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || rules?.byName.has(shadowName(rule.name)) === true)
+      .map(({ rule, device, change }) => shadowCommand(project, rule.name, groupKey(rule, device), device.id, change))
   }
 }
 
