@@ -130,3 +130,48 @@ test('suggest finds a dead-band that ends the flapping and says what it costs', 
   expect(best?.figures['flaps']).toBe(0)
   expect((await telltale.send('POST', `${RULES}:backtest`, { rule: best?.rule, ...SPAN })).status).toBe(200)
 })
+
+test('a shadow is judged beside its rule, raises no alarm, and every difference is told', async () => {
+  expect((await telltale.send('PUT', `${RULES}/none:shadow`, { ...RULE, name: 'none' })).status).toBe(404)
+  const began = await telltale.send('PUT', `${RULES}/warm:shadow`, { ...RULE, name: 'warm', for: '5m' })
+  expect(began.json).toMatchObject({ agreements: 0, missing: 0, disagreements: [] })
+  const send = (minute: number, value: number) =>
+    telltale.send('POST', '/v2/projects/default/events', {
+      device: 'f1',
+      eventType: 'temperature',
+      eventId: `later-${minute}`,
+      data: { temperature: { value } },
+      timestamp: at(1000 + minute),
+    })
+  // Three minutes are enough for the rule, but not for its shadow; twenty are for both.
+  for (const [minute, value] of [
+    [0, -10],
+    [3, -20],
+    [10, -10],
+    [30, -20],
+  ] as const)
+    expect((await send(minute, value)).status).toBe(200)
+  await eventually(async () => {
+    const { json } = await telltale.http(`${RULES}/warm:shadow`)
+    expect(json).toMatchObject({
+      old: { alarms: 2, active: 0 },
+      new: { alarms: 1, active: 0 },
+      missing: 1,
+      shifted: 1,
+      extra: 0,
+      truncated: false,
+    })
+  })
+  const alarms = (await telltale.http('/v2/projects/default/alarms')).json['alarms'] as { rule: string }[]
+  expect(new Set(alarms.map(({ rule }) => rule))).toEqual(new Set(['warm']))
+  expect((await telltale.http(RULES)).json['rules']).toHaveLength(1)
+  expect((await telltale.http(`${RULES}/warm:shadow`, { method: 'DELETE' })).status).toBe(200)
+  expect((await telltale.http(`${RULES}/warm:shadow`)).status).toBe(404)
+  // The judge retires what it had of it, and goes on.
+  expect((await send(40, -10)).status).toBe(200)
+  expect((await send(43, -20)).status).toBe(200)
+  await eventually(async () => {
+    const [alarm] = (await telltale.http('/v2/projects/default/alarms')).json['alarms'] as { updateTime: string }[]
+    expect(alarm?.updateTime).toBe(at(1043))
+  })
+})

@@ -11,6 +11,7 @@ import { formatTime } from './time.ts'
 export type Episode = {
   /** Id of the device, or `key=value,…` of the group. */
   readonly device: string
+  /** The gravest that it had. */
   readonly severity: Severity
   /** When the condition began to hold, when the alarm became active, when it cleared (undefined: it is active at the end). */
   readonly sinceUs: number
@@ -98,7 +99,8 @@ export class Backtest {
   #note(run: Run, changes: readonly Change[]): void {
     for (const change of changes) {
       if (TOLD.has(change.kind)) this.#tell(change)
-      if (change.kind === 'active') run.open = this.#begun(run, change)
+      if (change.kind === 'active') run.open = begun(run.key, change)
+      else if (change.kind === 'escalated' && run.open) run.open = { ...run.open, severity: change.severity }
       else if (change.kind === 'cleared' && run.open) this.#end(run, run.open, change.atUs)
       else if (change.kind === 'dropped') this.#dropped++
     }
@@ -108,11 +110,6 @@ export class Backtest {
     this.#told++
     const day = this.#day(change.atUs)
     if (day) day.notifications += this.#rule.notify.length
-  }
-
-  #begun(run: Run, { atUs, value, limit, reason }: Change): Episode {
-    const sinceUs = atUs - this.#rule.holdMs * 1000
-    return { device: run.key, severity: this.#rule.severity, sinceUs, activeUs: atUs, clearedUs: undefined, value, limit, reason }
   }
 
   #end(run: Run, open: Episode, clearedUs: number | undefined): void {
@@ -180,6 +177,10 @@ export class Backtest {
       truncated: this.#truncated,
     }
   }
+}
+
+function begun(device: string, { atUs, sinceUs, severity, value, limit, reason }: Change): Episode {
+  return { device, severity, sinceUs, activeUs: atUs, clearedUs: undefined, value, limit, reason }
 }
 
 /** Of whom an alarm is: the device, or all that have the same values of the rule's labels. */

@@ -148,9 +148,35 @@ describe('an alarm', () => {
       { value: -17, limit: -16.5, eventId: 'e7' },
     ]
     expect(changes).toMatchObject([
-      { kind: 'pending', atUs: at(0), episode: 1, sinceUs: at(0), activeUs: undefined, ...began, reason: 'temperature.value -12.4 is above -15' },
-      { kind: 'active', atUs: at(5), episode: 1, sinceUs: at(0), activeUs: at(5), clearedUs: undefined, ...began, reason: 'temperature.value has been above -15 for 5m' },
-      { kind: 'cleared', atUs: at(9), episode: 1, sinceUs: at(0), activeUs: at(5), clearedUs: at(9), ...ended, reason: 'temperature.value has been below -16.5 for 2m' },
+      {
+        kind: 'pending',
+        atUs: at(0),
+        episode: 1,
+        sinceUs: at(0),
+        activeUs: undefined,
+        ...began,
+        reason: 'temperature.value -12.4 is above -15',
+      },
+      {
+        kind: 'active',
+        atUs: at(5),
+        episode: 1,
+        sinceUs: at(0),
+        activeUs: at(5),
+        clearedUs: undefined,
+        ...began,
+        reason: 'temperature.value has been above -15 for 5m',
+      },
+      {
+        kind: 'cleared',
+        atUs: at(9),
+        episode: 1,
+        sinceUs: at(0),
+        activeUs: at(5),
+        clearedUs: at(9),
+        ...ended,
+        reason: 'temperature.value has been below -16.5 for 2m',
+      },
     ])
     expect(reasons).toEqual([
       'temperature.value -12.4 is above -15',

@@ -7,6 +7,7 @@ import { type Explanation, explain, type SeenEvent } from '../../packages/core/e
 import { Failure } from '../../packages/core/failure.ts'
 import { eventTypesOf, type Rule } from '../../packages/core/rule.ts'
 import { checkTime, formatDuration, formatTime } from '../../packages/core/time.ts'
+import { standing } from '../../packages/core/trackrow.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId } from '../../packages/runtime/schema.ts'
 import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
@@ -21,7 +22,7 @@ export type ExplainPorts = {
   readonly devices: Pick<Devices, 'one'>
   readonly rules: Pick<Rules, 'one'>
   readonly alarms: Pick<Alarms, 'one'>
-  readonly judgements: Pick<Judgements, 'states'>
+  readonly judgements: Pick<Judgements, 'tracks'>
   nowUs(): number
 }
 
@@ -36,6 +37,7 @@ const ExplainAnswer = Type.Object({
   device: Type.String(),
   enabled: Type.Boolean(),
   selected: Type.Boolean(),
+  open: Type.Boolean({ description: 'whether the schedule of the rule is open then' }),
   alarmOf: Type.String({ description: 'the device, or the group that shares one alarm' }),
   phase: Type.String({ description: 'clear, pending or active, from the stored events' }),
   judged: Type.Union([Type.String(), Type.Null()], {
@@ -95,11 +97,11 @@ type Live = { readonly judged: string | null; readonly alarm: AlarmDocument | nu
 const NOT_LIVE: Live = { judged: null, alarm: null, words: [] }
 
 async function liveOf(ports: ExplainPorts, project: string, rule: Rule, device: string, explained: Explanation): Promise<Live> {
-  const [[state], alarm] = await Promise.all([
-    ports.judgements.states(project, [[rule.name, device]]),
+  const [[row], alarm] = await Promise.all([
+    ports.judgements.tracks(project, [[rule.name, device]]),
     alarmOf(ports.alarms, project, alarmIdOf(rule.name, explained.alarmOf)),
   ])
-  const judged = state?.phase ?? null
+  const judged = row ? standing(row).phase : null
   const words: string[] = []
   if (judged !== null && judged !== explained.phase && explained.selected)
     words.push(`The judge has it as ${judged}: its events are newer or older than what is stored, or the rule was edited meanwhile.`)
@@ -131,7 +133,7 @@ function toldWords(alarm: AlarmDocument): string[] {
 }
 
 function toJson(rule: Rule, device: string, explained: Explanation) {
-  const { atUs, selected, alarmOf, phase, nearest } = explained
+  const { atUs, selected, open, alarmOf, phase, nearest } = explained
   const plain = (value: unknown) => value ?? null
   return {
     time: formatTime(atUs),
@@ -140,6 +142,7 @@ function toJson(rule: Rule, device: string, explained: Explanation) {
     device,
     enabled: rule.enabled,
     selected,
+    open,
     alarmOf,
     phase,
     values: explained.values.map(({ timeUs, eventType, eventId, value, limit, holds, reason }) => ({
