@@ -1,12 +1,13 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
 // `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
-// `npm run bench -- durable`: durable streams, beside NATS JetStream. Options: --quick, --json, --store influx, --profile;
+// `npm run bench -- durable`: durable streams, beside NATS JetStream. `npm run bench -- backtest`: stored history through a rule. Options: --quick, --json, --store influx, --profile;
 // of fanout --only '20,500', for what has this in its name.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { measureBacktest, renderBacktest } from './backtest.ts'
 import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
 import { measurePeer } from './peer.ts'
@@ -36,6 +37,10 @@ async function main(): Promise<void> {
     const stages = await measureStages(values.quick ? 1 : 3)
     return print({ machine: machine(), stages }, () => renderStages(stages))
   }
+  if (what === 'backtest') {
+    const backtest = await measureBacktest(values.quick ? 1_000_000 : 10_000_000)
+    return print({ machine: machine(), backtest }, () => renderBacktest(backtest))
+  }
   if (what === 'fanout') {
     const all = await measureFanOuts(values.quick ? 3 : 8, values.quick ? 1 : 3, values.only)
     return print({ machine: machine(), all }, () => renderFanOuts(all))
@@ -48,7 +53,7 @@ async function main(): Promise<void> {
   }
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error(
-      'usage: npm run bench -- [stages|fanout|durable] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+      'usage: npm run bench -- [stages|fanout|durable|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
     )
   const report = await benchmark(values.quick ? QUICK : FULL)
   print(report, () => renderReport(report))

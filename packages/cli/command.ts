@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events'
 import { Command, CommanderError } from 'commander'
 import { Failure } from '../core/failure.ts'
+import { addPast } from './past/past.ts'
 import { addPublish } from './publish.ts'
 import { addSimulate } from './simulate.ts'
 import { addStreams } from './streams/streams.ts'
@@ -20,6 +21,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   addSimulate(program.command('simulate'), terminal, ended)
   addPublish(program.command('publish'), terminal, ended)
   addTail(program.command('tail'), terminal, ended)
+  addPast(program.command('rules').description('rules over what has been: backtest, explain, suggest, shadow'), terminal, ended)
   addStreams(program.command('streams'), terminal, ended)
   try {
     await program.parseAsync(args, { from: 'user' })
