@@ -363,6 +363,7 @@ export type SuggestionFigures = {
   readonly alarmsPerWeek: number
   readonly flaps: number
   readonly minutesInAlarm: number
+  readonly extraMinutes: number
   readonly addedDelay: { readonly median: string; readonly max: string }
   readonly missed: number
   readonly longestMissedMinutes: number

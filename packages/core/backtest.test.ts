@@ -235,6 +235,16 @@ describe('a suggestion', () => {
     expect(best?.words).toContain('0 flaps instead of 29')
   })
 
+  it('is never to be in alarm for good', () => {
+    const always = figuresOf(
+      run(rule, readings, 200),
+      run(ruleOf({ when: { threshold: { field: 'temperature.value', above: 5, clearBelow: 1 } } }), readings, 200),
+    )
+    expect([always.flaps, always.addedDelayMaxMs]).toEqual([0, 0])
+    expect(always.extraMinutes).toBeGreaterThan(90)
+    expect(always.score).toBeGreaterThan(0.9)
+  })
+
   it('of a hold time counts what is found later, and what is not found at all', () => {
     const present = run(rule, readings, 200)
     const held = figuresOf(present, run({ ...rule, holdMs: 600_000 }, readings, 200))

@@ -33,6 +33,7 @@ const FiguresAnswer = Type.Object({
   alarmsPerWeek: Type.Number(),
   flaps: Type.Integer({ description: 'alarms within an hour after the last one of the same device' }),
   minutesInAlarm: Type.Number(),
+  extraMinutes: Type.Number({ description: 'in alarm for longer than the incidents of the present rule took' }),
   addedDelay: Type.Object({ median: Type.String(), max: Type.String() }),
   missed: Type.Integer({ description: 'incidents of the present rule that would not have been found' }),
   longestMissedMinutes: Type.Number(),
@@ -167,15 +168,19 @@ async function tried(events: readonly Sampled[], rule: Rule, range: Range, signa
   return backtest.finish()
 }
 
-function figuresToJson({ score: _, addedDelayMedianMs, addedDelayMaxMs, ...figures }: Figures) {
-  const addedDelay = { median: formatDuration(Math.round(addedDelayMedianMs)), max: formatDuration(Math.round(addedDelayMaxMs)) }
+function figuresToJson(figures: Figures) {
+  const { alarms, flaps, missed } = figures
+  const duration = (ms: number) => formatDuration(Math.round(ms))
   const round = (value: number) => Math.round(value * 100) / 100
   return {
-    ...figures,
+    alarms,
     alarmsPerWeek: round(figures.alarmsPerWeek),
+    flaps,
     minutesInAlarm: round(figures.minutesInAlarm),
+    extraMinutes: round(figures.extraMinutes),
+    addedDelay: { median: duration(figures.addedDelayMedianMs), max: duration(figures.addedDelayMaxMs) },
+    missed,
     longestMissedMinutes: round(figures.longestMissedMinutes),
-    addedDelay,
   }
 }
 
