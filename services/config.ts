@@ -63,6 +63,8 @@ export type Config = {
   readonly latenessMs: number
   readonly retentionMs: number
   readonly logRetentionMs: number
+  /** Of what happened to alarms. */
+  readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
   readonly streamPatienceMs: number
@@ -176,6 +178,11 @@ export const SETTINGS: readonly Setting[] = [
     meaning: 'how much older than the newest of its device and type an event may be and still be put in order by the rules',
   },
   { name: 'TELLTALE_RETENTION', fallback: '0s', meaning: 'how long readings are kept, such as 90d; 0s: for ever' },
+  {
+    name: 'TELLTALE_ALARM_HISTORY',
+    fallback: '400d',
+    meaning: 'how long it is kept what happened to alarms: changes, acknowledgements, silences',
+  },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
@@ -288,6 +295,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     latenessMs: read('TELLTALE_LATENESS', duration),
     retentionMs: read('TELLTALE_RETENTION', duration),
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
+    alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),

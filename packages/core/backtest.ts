@@ -210,9 +210,9 @@ export function numberFieldsOf(rule: Rule): readonly NumberField[] | undefined {
   return field && [field]
 }
 
-/** A name with a dot in it would be the same path as a field within a field. */
+/** A name with a dot in it would be the same path as a field within a field; and a unit in the rule makes the one in the event matter. */
 function numberFieldOf(condition: Condition): NumberField | undefined {
-  if (condition.kind !== 'threshold') return undefined
+  if (condition.kind !== 'threshold' || condition.field.measure !== undefined) return undefined
   const [source, ...others] = condition.field.sources
   const [field, ...deeper] = source?.path ?? []
   return source && field !== undefined && others.length === 0 && deeper.length === 0 ? { eventType: source.eventType, field } : undefined

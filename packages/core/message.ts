@@ -23,7 +23,7 @@ export type MessageFacts = {
   readonly device: Device
 }
 
-const MAX_TEMPLATE_CHARS = 2000
+export const MAX_TEMPLATE_CHARS = 2000
 /** Longer ones are cut: chat and SMS gateways refuse them, and a label can be of any length. */
 export const MAX_MESSAGE_CHARS = 4000
 const LABEL = 'device.labels.'

@@ -1,9 +1,9 @@
 // A rule: which devices, which condition, how long, how grave. Strictly parsed once, trusted by the engine (step.ts).
 import { type Condition, conditionToJson, kindOf, parseCondition } from './condition/condition.ts'
-import { readBoolean, readChoice, readDurationMs, readList, readObject } from './condition/input.ts'
+import { type Fields, MAX_SHOWN_KEY, readBoolean, readChoice, readDurationMs, readList, readObject } from './condition/input.ts'
 import { type Device, type LabelFilter, matchesLabels, parseLabelFilter } from './device.ts'
 import { checkDevice } from './event.ts'
-import { invalid } from './failure.ts'
+import { Failure, invalid } from './failure.ts'
 import { DEFAULT_MESSAGE, type Message, parseMessage } from './message.ts'
 import { parseSchedule, type Schedule, scheduleToJson } from './schedule.ts'
 import { ladderToJson, parseSeverity, type Rung, type Severity } from './severity.ts'
@@ -78,6 +78,48 @@ export function parseRule(input: unknown, name?: string): Rule {
     unacknowledgeAfterMs: duration('unacknowledgeAfter'),
     late: fields.late === undefined ? 'ignore' : readChoice(fields.late, 'late', ['ignore', 'amend'] as const),
   }
+}
+
+/**
+ * What is wrong with a document, at most one mistake for each key of the rule; none when parseRule takes it. A wrong part is left out
+ * and the rest read again, so nothing is said of what depends on it.
+ */
+export function findMistakes(input: unknown, name?: string): Failure[] {
+  const mistakes: Failure[] = []
+  for (let rest: Fields | undefined; mistakes.length <= KEYS.length; ) {
+    const mistake = firstMistake(rest ?? input, name)
+    if (mistake === undefined || mistakes.some(({ field }) => field === mistake.field)) return mistakes
+    mistakes.push(mistake)
+    rest = withoutMistake(rest ?? input, mistake.field ?? '', name)
+    if (rest === undefined) return mistakes
+  }
+  return mistakes
+}
+
+function firstMistake(input: unknown, name: string | undefined): Failure | undefined {
+  try {
+    parseRule(input, name)
+    return undefined
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+}
+
+/** Undefined when there is nothing left to look at. */
+function withoutMistake(input: unknown, field: string, name = 'x'): Fields | undefined {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) return undefined
+  // What cannot be left out is taken as if it were right.
+  const needed: Fields = { name, when: { threshold: { field: 'x.value', above: 0 } } }
+  const key = Object.keys({ ...needed, ...input }).find(one => isBelow(field, one.slice(0, MAX_SHOWN_KEY)))
+  // A ladder is of the values of the condition.
+  const left = Object.entries(input).filter(([one]) => one !== key && !(key === 'when' && one === 'severity'))
+  const stands = Object.entries(needed).filter(([one]) => one === key)
+  return key === undefined ? undefined : Object.fromEntries([...left, ...stands])
+}
+
+function isBelow(field: string, key: string): boolean {
+  return field.startsWith(key) && ['', '.', '['].includes(field.charAt(key.length))
 }
 
 /** The document of a rule, every setting said; `parseRule` makes the same rule of it. */

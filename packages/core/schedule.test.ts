@@ -47,6 +47,19 @@ describe('a schedule', () => {
       ['2026-12-24T23:00 -', '2026-12-26T23:00 +', '2027-05-16T22:00 -', '2027-05-17T22:00 +', 'never'],
     ],
     [
+      'is always open but for a holiday, by windows that bridge each other',
+      {
+        timezone: 'UTC',
+        active: [
+          { from: '00:15', to: '00:00' },
+          { from: '00:30', to: '00:15' },
+        ],
+        holidays: ['2026-12-25'],
+      },
+      '1980-01-01T12:00',
+      ['2026-12-25T00:15 -', '2026-12-26T00:15 +', 'never'],
+    ],
+    [
       'inverse: outside of office hours and on holidays',
       { ...office, holidays: ['2026-12-25'], inverse: true },
       '2026-12-24T12:00',

@@ -63,6 +63,7 @@ export const scheduleSchema: Schema = {
         properties: {
           days: {
             description: 'every day when left out',
+            default: 'mon-sun',
             anyOf: [daysSchema, { type: 'array', minItems: 1, items: daysSchema, examples: [['mon', 'wed']] }],
           },
           from: { ...clockSchema, default: '00:00' },
@@ -73,6 +74,8 @@ export const scheduleSchema: Schema = {
     holidays: {
       type: 'array',
       description: 'local dates on which no window starts',
+      maxItems: 1000,
+      default: [],
       items: { type: 'string', pattern: '^\\d{4}-\\d\\d-\\d\\d$', examples: ['2026-12-25'] },
     },
     inverse: { type: 'boolean', default: false, description: 'it counts outside of the windows instead, and on holidays' },
@@ -168,15 +171,20 @@ function closesUs(schedule: Schedule, clock: WallClock, fromDay: number, endUs: 
   let toUs = endUs
   let before = fromDay - 1
   for (const day of daysFrom(schedule, fromDay)) {
+    const skipped = day > before + 1
     // Nothing was new on the days that were left out: it is open until this one.
-    if (day > before + 1) toUs = Math.max(toUs, clock.reach(day * DAY_US).firstUs)
+    if (skipped) toUs = Math.max(toUs, clock.reach(day * DAY_US).firstUs)
     before = day
-    const windows = windowsOf(schedule, clock, day)
-    // One of them may bridge what lies between two others.
-    for (const _ of windows) for (const window of windows) if (window.fromUs <= toUs && window.toUs > toUs) toUs = window.toUs
+    toUs = extended([...(skipped ? windowsOf(schedule, clock, day - 1) : []), ...windowsOf(schedule, clock, day)], toUs)
     if (toUs < clock.reach(day * DAY_US).firstUs) return toUs
   }
   return Number.POSITIVE_INFINITY
+}
+
+/** The end of what these windows make of a stretch, in whatever order they stand. */
+function extended(windows: readonly Stretch[], endUs: number): number {
+  const further = windows.filter(({ fromUs, toUs }) => fromUs <= endUs && toUs > endUs).map(({ toUs }) => toUs)
+  return further.length === 0 ? endUs : extended(windows, Math.max(...further))
 }
 
 /** The days until nothing new can happen. Between two holidays that lie far apart nothing does, and these days are left out. */

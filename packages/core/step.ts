@@ -1,5 +1,6 @@
 // The rules engine: one rule, one device, one event or moment of event time in; the new state, what changed and why out.
 // Live judging, backtests, rule tests and explanations all run this function; none has a copy of any decision in it.
+import { type Change, changeOf } from './change.ts'
 import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
 import type { Device } from './device.ts'
@@ -8,6 +9,8 @@ import { eventTypesOf, type Rule } from './rule.ts'
 import { isOpen, nextEdgeUs } from './schedule.ts'
 import { type Severity, severityAt } from './severity.ts'
 import { formatDuration, formatTime } from './time.ts'
+
+export type { Change, ChangeKind } from './change.ts'
 
 /**
  * Times are event time, and inputs of one rule and device come in order (track.ts sees to that): no event is older than an input before
@@ -57,32 +60,6 @@ export type RuleState = {
   readonly edgeUs?: number | undefined
   /** When the next `time` input is wanted: the end of `for`, of `keepActive`, an edge of the schedule, or what the condition waits for. */
   readonly dueUs?: number | undefined
-}
-
-/**
- * `pending` it has begun to hold and `for` runs · `active` from pending, or at once without `for` · `escalated`, `deescalated` another
- * rung of the ladder, still active · `cleared` no longer active · `dropped` no longer pending, and never was active. Late events make
- * two more (track.ts): `amended` an episode was another one than it seemed · `withdrawn` it never was active.
- */
-export type ChangeKind = 'pending' | 'active' | 'escalated' | 'deescalated' | 'cleared' | 'dropped' | 'amended' | 'withdrawn'
-
-export type Change = {
-  readonly kind: ChangeKind
-  /** When it came about in event time, whenever it was found. */
-  readonly atUs: number
-  readonly episode: number
-  readonly severity: Severity
-  /** Of the episode, after this change. */
-  readonly sinceUs: number
-  readonly activeUs: number | undefined
-  readonly clearedUs: number | undefined
-  readonly value: number | string | undefined
-  readonly limit: number | undefined
-  readonly reason: string
-  /** The event that made the condition begin or stop to hold; undefined when silence did. */
-  readonly eventId: string | undefined
-  /** A late event brought it to light, or took it back. */
-  readonly late: boolean
 }
 
 export type StepOutcome = {
@@ -264,7 +241,7 @@ function turned(
   atUs: number,
   cause: Cause,
   verdict: Verdict | undefined,
-  waiting?: Cause | undefined,
+  waiting?: Cause,
 ): RuleState {
   const memory = verdict === undefined ? memoryOf(rule, from) : verdict.memory
   if (turn === 'waiting') return atRest(rule, from, from.waiting === undefined ? cause : undefined, memory, atUs)
@@ -355,35 +332,6 @@ function nextDueUs(rule: Rule, state: RuleState): number {
   const dueUs = kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
   const edgeUs = rule.schedule === undefined ? NEVER : (state.edgeUs ?? NEVER)
   return Math.min(timerUs(rule, state), edgeUs, dueUs)
-}
-
-/** Of two states and what lies between them; the facts are those of the episode that the change is about. */
-function changeOf(rule: Rule, from: RuleState, to: RuleState, atUs: number, { value, limit, eventId }: Cause, reason: string): Change {
-  const ended = to.phase === 'clear'
-  const { episode, severity, sinceUs = atUs, activeUs } = ended ? from : to
-  const kind = kindOfChange(rule, from, to)
-  const clearedUs = ended ? atUs : undefined
-  return {
-    kind,
-    atUs,
-    episode,
-    severity: severity ?? rule.severity,
-    sinceUs,
-    activeUs,
-    clearedUs,
-    value,
-    limit,
-    reason,
-    eventId,
-    late: false,
-  }
-}
-
-function kindOfChange({ ladder }: Rule, from: RuleState, to: RuleState): ChangeKind {
-  if (to.phase === 'clear') return from.phase === 'active' ? 'cleared' : 'dropped'
-  if (to.phase === 'pending' || from.phase !== 'active') return to.phase
-  const height = (severity: Severity | undefined) => ladder.findIndex(rung => rung.severity === severity)
-  return height(to.severity) > height(from.severity) ? 'escalated' : 'deescalated'
 }
 
 /** An event that changed nothing by itself, by far the most frequent outcome: its reason costs only whoever asks. */

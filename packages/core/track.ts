@@ -245,11 +245,11 @@ function followPast(rule: Rule, track: Track, event: EventInput): Followed {
   }
 }
 
-/** Only what was active counts. An interval that reaches into the episode under way makes that one begin earlier. */
+/** Only what was active counts, as an episode of the past (0). What reaches into the one under way makes that begin earlier. */
 function amendment({ current }: Track, change: Change): readonly Change[] {
   if (change.activeUs === undefined || (change.kind !== 'active' && change.kind !== 'cleared')) return []
   const reason = `found late: ${change.reason}`
   const joins = current.phase !== 'clear' && change.clearedUs !== undefined && change.clearedUs >= (current.sinceUs ?? 0)
-  if (!joins) return [{ ...change, kind: 'amended', episode: 0, reason, late: true }]
+  if (!joins) return [{ ...change, kind: 'amended', episode: 0, clearedUs: change.clearedUs ?? change.atUs, reason, late: true }]
   return [{ ...change, kind: 'amended', episode: current.episode, clearedUs: undefined, reason, late: true }]
 }

@@ -1,5 +1,6 @@
 // What the judge wrote with its commits, read back when a worker starts or takes a project over.
 import type { Redis } from 'ioredis'
+import { alarmIdOf } from '../core/alarm.ts'
 import type { DeviceEvent } from '../core/event.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
@@ -68,21 +69,22 @@ export class Judgements {
     for (const [k, [rule, devices]] of [...byRule].entries()) {
       const [error, rows] = replies[k] as [Error | null, (string | null)[]]
       if (error) throw error
-      for (const [i, row] of rows.entries()) if (row !== null) found.set(`${rule}\t${devices[i]}`, parseTrackRow(row))
+      const known = rows.flatMap((row, i) => (row === null ? [] : [[devices[i] as string, parseTrackRow(row)] as const]))
+      for (const [device, row] of await this.#numbered(project, rule, known)) found.set(`${rule}\t${device}`, row)
     }
     return wanted.map(([rule, device]) => found.get(`${rule}\t${device}`))
   }
 
-  /** Recent events of each series (`{event type}\t{device}`), in the order asked for. */
-  async recents(project: string, series: readonly string[]): Promise<Recent[]> {
+  /** Lines of the recent events of each series (`{event type}\t{device}`), in the order asked for. */
+  async recents(project: string, series: readonly string[]): Promise<string[][]> {
     if (series.length === 0) return []
     const pipeline = this.#redis.pipeline()
     for (const one of series) pipeline.lrange(recentKey(project, one), 0, -1)
     const replies = (await pipeline.exec()) ?? []
-    return series.map((one, i) => {
-      const [error, lines] = replies[i] as [Error | null, string[]]
+    return replies.map(reply => {
+      const [error, lines] = reply as [Error | null, string[]]
       if (error) throw error
-      return recentOf(one.slice(0, one.indexOf('\t')), lines)
+      return lines
     })
   }
 
@@ -94,7 +96,20 @@ export class Judgements {
   /** Every device that has a row of a rule. */
   async rows(project: string, rule: string): Promise<Map<string, TrackRow>> {
     const rows = await this.#redis.hgetall(stateKey(project, rule))
-    return new Map(Object.entries(rows).map(([device, row]) => [device, parseTrackRow(row)]))
+    const parsed = Object.entries(rows).map(([device, row]) => [device, parseTrackRow(row)] as const)
+    return new Map(await this.#numbered(project, rule, parsed))
+  }
+
+  /** States of the first kind did not count their episodes; the alarms did. */
+  async #numbered(project: string, rule: string, rows: readonly (readonly [device: string, row: TrackRow])[]) {
+    const first = rows.filter(([, { r }]) => r === 0)
+    if (first.length === 0) return rows
+    const ids = first.map(([device]) => alarmIdOf(rule, device))
+    const alarms = await this.#redis.hmget(projectKey(project, 'alarms'), ...ids)
+    const numbers = new Map(first.map(([device], i) => [device, (JSON.parse(alarms[i] ?? '{}') as { episode?: number }).episode ?? 0]))
+    return rows.map(([device, row]): readonly [string, TrackRow] =>
+      row.r === 0 && row.s ? [device, { ...row, s: { ...row.s, episode: numbers.get(device) ?? 0 } }] : [device, row],
+    )
   }
 
   /** Which of these rules have a state of which of these devices: few, where there are many of both. */
@@ -142,7 +157,7 @@ export class Judgements {
   }
 }
 
-function recentOf(eventType: string, lines: readonly string[]): Recent {
+export function recentOf(eventType: string, lines: readonly string[]): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {

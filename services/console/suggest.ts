@@ -1,7 +1,8 @@
 // Suggestions: from the devices that flapped most, a dead-band and a hold time that would have cut it, tried through the same engine.
 import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import { Type } from 'typebox'
-import { Backtest, type Findings, numberFieldsOf, type Range } from '../../packages/core/backtest.ts'
+import { Backtest, type Findings, type Range } from '../../packages/core/backtest.ts'
+import { numberIn } from '../../packages/core/condition/field.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { EventData } from '../../packages/core/event.ts'
 import { invalid } from '../../packages/core/failure.ts'
@@ -139,8 +140,9 @@ class Sample {
   take(device: Device, eventType: string, timeUs: number, eventId: string, data: EventData): void {
     if (!this.#wanted.has(device.id) || this.events.length >= SAMPLED_EVENTS) return
     this.events.push({ device, eventType, timeUs, eventId, data })
-    const [wanted] = numberFieldsOf(this.rule) ?? []
-    const value = wanted && (data[eventType] as EventData | undefined)?.[wanted.field]
+    const { when } = this.rule
+    // As the rule has it: in its unit.
+    const value = when.kind === 'threshold' ? numberIn(when.field, eventType, data) : undefined
     if (typeof value !== 'number') return
     const before = this.#last.get(device.id)
     if (before !== undefined) this.#differences.push(Math.abs(value - before))

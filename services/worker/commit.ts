@@ -3,7 +3,7 @@ import type { Device } from '../../packages/core/device.ts'
 import type { Rule } from '../../packages/core/rule.ts'
 import type { Change, ChangeKind } from '../../packages/core/step.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
-import type { CommitCommand } from '../../packages/log/log.ts'
+import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
 import { recentKey } from '../../packages/state/judgement.ts'
 
@@ -24,7 +24,8 @@ export type Judgement = {
 export type Changed = {
   readonly rule: Rule
   readonly device: Device
-  readonly change: Change
+  /** Undefined: only the labels of the device, or what the rule groups by, may have changed, and with them the alarm it belongs to. */
+  readonly change: Change | undefined
   /** Nobody is told: the rule was deleted or disabled, or does not select the device any more. */
   readonly quiet: boolean
 }
@@ -36,9 +37,6 @@ export type OutboxEntry = {
   readonly channels: readonly string[]
   readonly alarm: AlarmDocument
 }
-
-/** Pairs per command: far below what Lua can unpack. */
-const PAIRS = 1000
 
 export function newJudgement(): Judgement {
   return { rows: new Map(), timers: new Map(), recents: new Map(), since: new Map(), changes: [], retired: [] }
@@ -82,12 +80,6 @@ function retireCommands(project: string, rule: string, devices: readonly string[
     ['HDEL', projectKey(project, 'removedRules'), rule],
     ['HDEL', projectKey(project, 'ruleSince'), rule],
   ]
-}
-
-function chunked(command: string, key: string, args: readonly (string | number)[]): CommitCommand[] {
-  const commands: CommitCommand[] = []
-  for (let i = 0; i < args.length; i += PAIRS * 2) commands.push([command, key, ...args.slice(i, i + PAIRS * 2)])
-  return commands
 }
 
 export function outboxCommand(project: string, entry: OutboxEntry): CommitCommand {

@@ -89,9 +89,9 @@ export class Drain {
       }
       const next = nextPlace(place, entries.at(-1)?.id)
       if (!(await log.commit(project, consumer.name, place, next, commands))) {
-        // Another worker has the partition now; it does what is left.
+        // Another worker has the partition now, and does what is left; or what the commands were made of has changed, and they are made anew.
         this.#forget(project)
-        return true
+        return (await log.place(project, consumer.name)) !== place
       }
       this.#left.set(project, next)
       this.#ports.committed(consumer.name, count(entries))

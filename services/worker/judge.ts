@@ -1,53 +1,45 @@
 // The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
 // log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { type Acknowledgement, type Alarm, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
 import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
-import { Recent } from '../../packages/core/recent.ts'
+import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
-import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
-import { type Followed, followEvent, followTime, restore, settle, settleAll, type Track } from '../../packages/core/track.ts'
-import { standing, type TrackRow, trackToJson } from '../../packages/core/trackrow.ts'
-import { acceptedUs, compareIds, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
+import { type EventInput, retire } from '../../packages/core/step.ts'
+import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
+import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
+import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
-import { alarmCommands } from '../../packages/state/alarm.ts'
-import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
-import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
+import type { Alarming } from './alarming.ts'
+import { type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
+import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
 import { type Judged, RuleSet } from './ruleset.ts'
-import { type Kind, type Seat, Seen } from './seat.ts'
+import type { Kind, Seat, Seen } from './seat.ts'
 
 /** A timer in server time. */
 export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
 
-export type JudgePorts = {
-  readonly devices: Devices
+export type JudgePorts = MemoryPorts & {
   rulesVersion(project: string): Promise<string>
   rules(project: string): Promise<Rule[]>
   /** By rule `{version} {entry id}`: since when that version judges. */
   since(project: string): Promise<Readonly<Record<string, string>>>
-  /** By rule and device, in the order asked for. */
-  tracks(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(TrackRow | undefined)[]>
   /** Those that there are of these rules and devices. */
   held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
   /** All that there are of a rule, by device. */
   rows(project: string, rule: string): Promise<Map<string, TrackRow>>
-  /** By `{event type}\t{device}`, in the order asked for. */
-  recents(project: string, series: readonly string[]): Promise<Recent[]>
   /** Rules and devices whose timer is due by now. */
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
   /** Rules that have states but are not among these any more, with every row by device. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; rows: Map<string, TrackRow> }[]>
-  alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
-  acknowledgements(project: string, ids: readonly string[]): Promise<(Acknowledgement | undefined)[]>
+  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
   nowUs(): number
-  changed(kind: string): void
   /** The outbox has something for a project. */
   notify(project: string): Promise<void>
   /** Events may be this much older than the newest of their device and type, and are put in order. */
@@ -57,18 +49,9 @@ export type JudgePorts = {
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
 const DUE_LIMIT = 1000
-const NO_LONGER = 'the rule no longer selects the device'
-
-/** What the judge remembers of a project between two reads. */
-type Memory = {
-  rules: RuleSet
-  readonly devices: DeviceCache
-  readonly seen: Map<string, Seen>
-  /** Seats and events, about. */
-  weight: number
-}
-
+/** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
+const NO_LONGER = 'the rule no longer selects the device'
 
 type Wanted = { readonly event: LogEvent; readonly entryId: string; readonly seen: Seen; readonly kind: Kind }
 
@@ -88,6 +71,7 @@ export class Judge implements Consumer {
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#ports.alarming.forget(project)
   }
 
   async committed(project: string): Promise<void> {
@@ -101,9 +85,9 @@ export class Judge implements Consumer {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
     for (const { relabelled, arrived } of spansOf(memory, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
-      for (const one of await this.#select(project, memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
+      for (const one of await this.#select(memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
     }
-    return this.#commands(project, judgement)
+    return this.#commands(project, memory, judgement)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
@@ -113,20 +97,19 @@ export class Judge implements Consumer {
     await this.#refresh(project, memory, judgement, after)
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
-    return this.#commands(project, judgement)
+    const commands = await this.#commands(project, memory, judgement)
+    return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
-    const found = await this.#see(
-      memory,
+    const found = await memory.see(
       judgement,
       due.map(({ device }) => device),
     )
     const seats = due.map(({ rule, device }) => found.get(device)?.seats.get(rule))
-    await this.#load(
-      project,
-      memory,
+    await memory.load(
+      judgement,
       seats.flatMap((seat, i) => (seat ? [{ seat, seen: found.get((due[i] as Due).device) as Seen }] : [])),
     )
     const left: Due[] = []
@@ -140,7 +123,14 @@ export class Judge implements Consumer {
       // How far the device's clock is behind the server's: by this the timer was put into server time.
       const offsetUs = one.dueUs - dueUs
       const seen = found.get(one.device) as Seen
-      this.#moved(judgement, seen.device, seat, followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs), offsetUs)
+      this.#moved(
+        memory,
+        judgement,
+        seen.device,
+        seat,
+        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
+        offsetUs,
+      )
     }
     await this.#releaseAll(project, memory, judgement, left)
   }
@@ -164,8 +154,8 @@ export class Judge implements Consumer {
    * that were removed leave all.
    */
   async #relabel(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
-    for (const seen of (await this.#see(memory, judgement, ids)).values()) await this.#settleDevice(project, memory, judgement, seen)
-    for (const id of ids) this.#overlook(memory, id)
+    for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
+    for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
@@ -174,28 +164,22 @@ export class Judge implements Consumer {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
       const fresh = judgement.rows.get(`${name}\t${device}`)
-      if (rule && !(known && selects(rule, known)))
+      if (rule === undefined) continue
+      if (!(known && selects(rule, known)))
         this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
 
-  async #settleDevice(project: string, memory: Memory, judgement: Judgement, seen: Seen): Promise<void> {
-    await this.#load(
-      project,
-      memory,
+  async #settleDevice(memory: Memory, judgement: Judgement, seen: Seen): Promise<void> {
+    await memory.load(
+      judgement,
       [...seen.seats.values()].map(seat => ({ seat, seen })),
     )
-    for (const seat of seen.seats.values()) this.#final(judgement, seen.device, seat)
+    for (const seat of seen.seats.values()) memory.final(judgement, seen.device, seat)
     for (const { eventType, recent } of seen.kinds.values())
       if (recent.events.length > 0)
         judgement.recents.set(`${eventType}\t${seen.device.id}`, { lines: [floorLine(recent.newestUs)], whole: true })
-  }
-
-  /** What it has come to does not change any more, whatever comes late. */
-  #final(judgement: Judgement, device: Device, seat: Seat): void {
-    const before = seat.track
-    seat.track = settleAll(seat.judged.rule, before, seat.recents)
-    if (seat.track.current !== FRESH) this.#write(judgement, device, seat)
   }
 
   #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow): void {
@@ -219,7 +203,7 @@ export class Judge implements Consumer {
     const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
     const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
     for (const seat of kind.seats)
-      this.#moved(judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
+      this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
     const overdueUs = kind.recent.overdueUs(this.#latenessUs)
     if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
   }
@@ -232,20 +216,16 @@ export class Judge implements Consumer {
     memory.weight++
   }
 
-  #moved(judgement: Judgement, device: Device, seat: Seat, { track, changes }: Followed, offsetUs: number): void {
+  #moved(memory: Memory, judgement: Judgement, device: Device, seat: Seat, { track, changes }: Followed, offsetUs: number): void {
     const before = seat.track
     if (track === before) return
     const { rule } = seat.judged
     seat.track = track
-    if (changes.length > 0 || isWorthWriting(before, track)) this.#write(judgement, device, seat)
+    if (changes.length > 0 || isWorthWriting(before, track)) memory.write(judgement, device, seat)
     const { dueUs } = track.current
     if (dueUs !== before.current.dueUs)
       judgement.timers.set(`${rule.name}\t${device.id}`, dueUs === undefined || !Number.isFinite(dueUs) ? undefined : dueUs + offsetUs)
     for (const change of changes) judgement.changes.push({ rule, device, change, quiet: false })
-  }
-
-  #write(judgement: Judgement, device: Device, { judged: { rule }, track }: Seat): void {
-    judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(trackToJson(rule, track)))
   }
 
   /** Lets what is older than late events may be go into the settled states. */
@@ -255,7 +235,7 @@ export class Judge implements Consumer {
       const settled = settle(seat.judged.rule, seat.track, seat.recents, beforeUs, around)
       if (settled === seat.track) continue
       seat.track = settled
-      this.#write(judgement, device, seat)
+      memory.write(judgement, device, seat)
     }
     const before = kind.recent.events.length
     kind.recent.drop(beforeUs)
@@ -266,15 +246,9 @@ export class Judge implements Consumer {
   #recall(project: string): Memory {
     const known = this.#memories.get(project)
     if (known && known.weight < MAX_REMEMBERED) return known
-    const rules = new RuleSet('', [])
-    const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), seen: new Map(), weight: 0 }
+    const memory = new Memory(this.#ports, project)
     this.#memories.set(project, memory)
     return memory
-  }
-
-  #overlook(memory: Memory, id: string): void {
-    memory.devices.forget(id)
-    memory.seen.delete(id)
   }
 
   /** Looks whether rules were saved or removed; the alarms of a rule that is gone are cleared. */
@@ -291,25 +265,9 @@ export class Judge implements Consumer {
       if (known !== undefined) edited.push({ rule, after })
       return { rule, after }
     })
-    memory.rules = new RuleSet(version, judged)
-    for (const seen of [...memory.seen.values()]) this.#reseat(memory, judgement, seen, seen.known ? seen.device : undefined)
+    memory.rule(judgement, new RuleSet(version, judged))
     for (const { rule } of edited) await this.#releaseUnselected(project, memory, judgement, rule)
     await this.#retireOrphans(project, memory, judgement)
-  }
-
-  /** The rules of a device that is remembered, anew; what has not changed stays where it is. */
-  #reseat(memory: Memory, judgement: Judgement, earlier: Seen, device: Device | undefined): Seen {
-    const seen = new Seen(device ?? earlier.device, device !== undefined, memory.rules)
-    seen.inherit(earlier)
-    for (const [name, seat] of seen.seats) {
-      const before = earlier.seats.get(name)
-      if (!before?.loaded) continue
-      seat.track = before.track
-      seat.loaded = seat.kinds.every(({ loaded }) => loaded)
-      if (before.judged.rule.version !== seat.judged.rule.version) this.#final(judgement, seen.device, seat)
-    }
-    memory.seen.set(seen.device.id, seen)
-    return seen
   }
 
   async #releaseUnselected(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
@@ -333,9 +291,8 @@ export class Judge implements Consumer {
   }
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
-  async #select(project: string, memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await this.#see(
-      memory,
+  async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
+    const found = await memory.see(
       judgement,
       arrived.map(({ event }) => event.device),
     )
@@ -346,97 +303,30 @@ export class Judge implements Consumer {
     })
     const seats = new Map<Seat, Seen>()
     for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
-    await this.#load(
-      project,
-      memory,
+    await memory.load(
+      judgement,
       [...seats].map(([seat, seen]) => ({ seat, seen })),
     )
     return wanted
   }
 
-  /** Devices as they are now, with the rules that select them. */
-  async #see(memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
-    const found = new Map<string, Seen>()
-    const missing: string[] = []
-    for (const id of ids) {
-      const seen = memory.seen.get(id)
-      // One that did not exist may do so by now.
-      if (seen?.known) found.set(id, seen)
-      else missing.push(id)
-    }
-    if (missing.length === 0) return found
-    const devices = await memory.devices.load(missing)
-    for (const id of new Set(missing)) {
-      const device = devices.get(id)
-      const before = memory.seen.get(id)
-      const seen = before
-        ? this.#reseat(memory, judgement, before, device)
-        : new Seen(device ?? unknownDevice(id), device !== undefined, memory.rules)
-      memory.weight += seen.seats.size
-      memory.seen.set(id, seen)
-      found.set(id, seen)
-    }
-    return found
+  async #commands(project: string, memory: Memory, judgement: Judgement): Promise<CommitCommand[]> {
+    // A shadow makes no alarms; what it does is kept beside what its rule does.
+    const own = judgement.changes.filter(({ rule }) => ruleOfShadow(rule.name) === undefined)
+    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.rules, own, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
+    const beside = judgement.changes
+      .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
+      .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+    return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
-  async #load(project: string, memory: Memory, wanted: readonly { readonly seat: Seat; readonly seen: Seen }[]): Promise<void> {
-    const missing = wanted.filter(({ seat }) => !seat.loaded)
-    if (missing.length === 0) return
-    const kinds = new Map<string, { readonly kind: Kind; readonly seen: Seen }>()
-    for (const { seat, seen } of missing)
-      for (const kind of seat.kinds) if (!kind.loaded) kinds.set(`${kind.eventType}\t${seen.device.id}`, { kind, seen })
-    const [rows, recents] = await Promise.all([
-      this.#ports.tracks(
-        project,
-        missing.map(({ seat, seen }) => [seat.judged.rule.name, seen.device.id] as const),
-      ),
-      this.#ports.recents(project, [...kinds.keys()]),
-    ])
-    for (const [i, { kind, seen }] of [...kinds.values()].entries()) {
-      seen.fill(kind, recents[i] ?? new Recent())
-      memory.weight += kind.recent.events.length
-    }
-    for (const [i, { seat, seen }] of missing.entries()) {
-      const { rule, after } = seat.judged
-      seat.track = restore(rule, rows[i], seat.recents, { device: seen.device }, ({ entryId }) => compareIds(entryId, after) <= 0)
-      seat.loaded = true
-    }
-  }
-
-  async #commands(project: string, judgement: Judgement): Promise<CommitCommand[]> {
-    const commands = [...stateCommands(project, judgement), ...this.#shadowCommands(project, judgement.changes)]
-    const changes = judgement.changes.filter(({ rule }) => ruleOfShadow(rule.name) === undefined)
-    if (changes.length === 0) return commands
-    const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
-    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.acknowledgements(project, ids)])
-    const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
-    for (const changed of changes) {
-      const { rule, device, change } = changed
-      const id = alarmIdOf(rule.name, device.id)
-      const before = current.get(id)
-      const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
-      current.set(id, { alarm, acknowledgement: before?.acknowledgement })
-      commands.push(...alarmCommands(project, alarm, before?.acknowledgement))
-      if (isNotified(changed)) {
-        commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
-        this.#toNotify.add(project)
-      }
-      this.#ports.changed(change.kind)
-    }
+  /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
+  async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.rules, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
     return commands
   }
-
-  /** A shadow makes no alarms; what it does is kept beside what its rule does. */
-  #shadowCommands(project: string, changes: readonly Changed[]): CommitCommand[] {
-    const rules = this.#memories.get(project)?.rules
-    return changes
-      .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || rules?.byName.has(shadowName(rule.name)) === true)
-      .map(({ rule, device, change }) => shadowCommand(project, rule.name, groupKey(rule, device), device.id, change))
-  }
-}
-
-function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Acknowledgement | undefined) {
-  return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
 }
 
 type Arrived = Pick<Wanted, 'event' | 'entryId'>
@@ -459,11 +349,6 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
         span.relabelled.push(event.device)
       } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
   return [...spans, span]
-}
-
-/** People are told of what is active or was; pending is nobody's business yet. */
-function isNotified({ rule, change, quiet }: Changed): boolean {
-  return !quiet && rule.notify.length > 0 && (change.kind === 'active' || change.kind === 'cleared')
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
@@ -490,8 +375,4 @@ function linesOf({ events }: Recent, floorUs: number): string[] {
     floorLine(floorUs),
     ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
   ]
-}
-
-function unknownDevice(id: string): Device {
-  return { id, type: '', labels: {}, productNumber: '' }
 }

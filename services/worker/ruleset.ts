@@ -8,12 +8,14 @@ export type Judged = { readonly rule: Rule; readonly after: string }
 export class RuleSet {
   readonly version: string
   readonly byName: ReadonlyMap<string, Judged>
+  readonly rules: ReadonlyMap<string, Rule>
   readonly #eventTypes: ReadonlySet<string>
   readonly #bySign = new Map<string, Judged[]>()
 
   constructor(version: string, rules: readonly Judged[]) {
     this.version = version
     this.byName = new Map(rules.map(judged => [judged.rule.name, judged]))
+    this.rules = new Map(rules.map(({ rule }) => [rule.name, rule]))
     this.#eventTypes = new Set(rules.flatMap(({ rule }) => eventTypesOf(rule)))
     for (const judged of rules)
       for (const sign of signsOf(judged.rule)) {

@@ -13,13 +13,14 @@ import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, t
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
-import { Alarms } from '../../packages/state/alarm.ts'
+import { Attentions } from '../../packages/state/attention.ts'
 import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Connectors } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Reports } from '../../packages/state/devicereport.ts'
 import { Feeds } from '../../packages/state/feed.ts'
+import { History } from '../../packages/state/history.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
@@ -28,6 +29,7 @@ import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import { Shadows } from '../../packages/state/shadow.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
+import { alarmingOn } from './alarming.ts'
 import { Connecting } from './connector/connector.ts'
 import type { ConnectorPorts } from './connector/project.ts'
 import { syncPorts } from './connector/sync.ts'
@@ -67,6 +69,7 @@ export type WorkerPorts = {
   readonly latenessMs: number
   readonly retentionMs: number
   readonly logRetentionMs: number
+  readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly connectorGiveUpMs: number
 }
@@ -101,17 +104,23 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   await leases.start()
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
+  const attentions = new Attentions(redis)
+  const history = new History(redis)
   const quarantine = new Quarantine(redis)
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
-    nextDueUs: async project => (await judgements.due(project, Number.MAX_SAFE_INTEGER, 1))[0]?.dueUs,
+    nextDueUs: async project => {
+      const [[timer], attentionUs] = await Promise.all([judgements.due(project, Number.MAX_SAFE_INTEGER, 1), attentions.nextDueUs(project)])
+      return timer === undefined || attentionUs === undefined ? (timer?.dueUs ?? attentionUs) : Math.min(timer.dueUs, attentionUs)
+    },
     hasOutbox: async project => !(await outbox.isEmpty(project)),
     wake: (project, consumer) => wakes.wake(project, consumer),
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
+    trimHistory: project => history.trim(project, (Date.now() - ports.alarmHistoryMs) * 1000),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
@@ -166,7 +175,6 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
   const rules = new Rules(redis)
   const shadows = new Shadows(redis)
   const judgements = new Judgements(redis)
-  const alarms = new Alarms(redis)
   const listening = new Listening(redis)
   return {
     devices,
@@ -182,12 +190,10 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
-    alarms: alarms.get.bind(alarms),
-    acknowledgements: alarms.acknowledgements.bind(alarms),
+    alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
     listeningSinceUs: () => listening.sinceUs(),
     nowUs: () => Date.now() * 1000,
     latenessMs,
-    changed: (kind: string) => metrics.alarmChanges.inc({ kind }),
     notify: async (project: string) => {
       if (await log.setWake(project, 'notify')) wakes.wake(project, 'notify')
     },

@@ -84,3 +84,47 @@ describe('a silent device', () => {
     ])
   })
 })
+
+describe('a device that is silent for some times its interval', () => {
+  const learning = { eventType: 'temperature', times: 3 }
+  const hourly = (count: number) => Array.from({ length: count }, (_, at) => event(at))
+  const due = (more: object, inputs: readonly StepInput[]) => {
+    let state: RuleState | undefined
+    const own = parseRule({ name: 'silent', when: { absent: { ...learning, ...more } } })
+    const changes = inputs.flatMap(input => {
+      const outcome = step(own, state, input)
+      state = JSON.parse(JSON.stringify(outcome.state)) as RuleState
+      return outcome.changes
+    })
+    const brief = changes.map(change => `${change.kind}@${change.atUs / HOUR_US}`).join(' ')
+    return { brief, dueHour: state?.dueUs === undefined ? undefined : state.dueUs / HOUR_US, reason: changes[0]?.reason, state }
+  }
+
+  it.each<[string, object, StepInput[], string, number | undefined]>([
+    ['is not waited for before its interval is known', {}, hourly(5), '', undefined],
+    ['is waited for by a fixed duration until then', { for: '7h' }, hourly(5), '', 11],
+    ['is waited for from five intervals on', { for: '7h' }, hourly(6), '', 8],
+    ['is missed', {}, [...hourly(6), clock(9)], 'active@8', undefined],
+    ['is waited for anew when it is back', {}, [...hourly(20), clock(30), event(30)], 'active@22 cleared@30', 33],
+    ['is not waited for shorter than min', { min: '5h' }, hourly(6), '', 10],
+    ['is not waited for longer than max', { max: '2h' }, hourly(6), '', 7],
+    ['does not learn from one outage', {}, [...hourly(20), event(90)], 'active@22 cleared@90', 93],
+    ['does not learn from a batch with one time', {}, [...hourly(6), event(5), event(5), event(5)], '', 8],
+    ['does not learn from an outage of ours', {}, [...hourly(6), clock(8, 40), event(41, 40)], '', 44],
+    ['is not shortened by a burst', {}, [...hourly(20), event(19.01), event(19.02), event(20)], '', 23],
+    ['learns a longer interval', {}, [...hourly(20), event(21), event(23), event(25)], '', 31],
+  ])('%s', (_, more, inputs, brief, dueHour) => expect(due(more, inputs)).toMatchObject({ brief, dueHour }))
+
+  it('keeps little, and says what it has learned', () => {
+    const { state, reason } = due({}, [...hourly(200), clock(500)])
+    expect(JSON.stringify(state?.memory).length).toBeLessThan(300)
+    expect(reason).toMatch(/^no temperature event for 3h \(its interval is 1h\), the last one was at /)
+  })
+
+  it.each<[object, string]>([
+    [{ times: 0.5 }, 'when.absent.times: expected 1 to 1000'],
+    [{ min: '2h', max: '1h' }, 'when.absent.max: expected at least min (2h)'],
+    [{ times: undefined }, 'when.absent.for: expected a duration, or "times" beside it'],
+    [{ times: undefined, for: '1h', min: '1h' }, 'when.absent.min: expected only together with "times"'],
+  ])('is refused with %j', (more, message) => expect(() => due(more, [])).toThrow(message))
+})

@@ -8,7 +8,9 @@ export type Fields = { readonly [key: string]: unknown }
 const MAX_DURATION_MS = 366 * 86_400_000
 const MAX_LIST = 1000
 // A refusal repeats the key it refuses; one of a megabyte should not fill the answer or the log.
-const MAX_SHOWN_KEY = 64
+export const MAX_SHOWN_KEY = 64
+/** Every refusal of a key begins so, and no other does. */
+export const UNKNOWN = 'is unknown here'
 
 export const durationSchema: Schema = { type: 'string', pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$', examples: ['30s', '5m', '2h'] }
 
@@ -28,7 +30,7 @@ function unknownKey(path: string, key: string, valid: readonly string[]): Error 
   const shown = key.slice(0, MAX_SHOWN_KEY)
   const near = nearest(shown, valid)
   const hint = near === undefined ? '' : `did you mean "${near}"? `
-  return invalid(joinPath(path, shown), `is unknown here; ${hint}Valid: ${valid.join(', ')}`)
+  return invalid(joinPath(path, shown), `${UNKNOWN}; ${hint}Valid: ${valid.join(', ')}`)
 }
 
 export function readString(value: unknown, path: string, maxChars: number): string {
