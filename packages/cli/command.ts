@@ -5,6 +5,7 @@ import { Failure } from '../core/failure.ts'
 import { addAlarms } from './alarms/alarms.ts'
 import { addAudit } from './alarms/audit.ts'
 import { addSilences } from './alarms/silence.ts'
+import { addPast } from './past/past.ts'
 import { addPublish } from './publish.ts'
 import { addRules } from './rules/rules.ts'
 import { addSimulate } from './simulate.ts'
@@ -28,9 +29,11 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   addAlarms(program.command('alarms'), terminal, ended)
   addSilences(program.command('silences'), terminal, ended)
   addAudit(program.command('audit'), terminal, ended)
-  addRules(program.command('rules'), terminal, found => {
+  const rules = program.command('rules')
+  addRules(rules, terminal, found => {
     code = found
   })
+  addPast(rules, terminal, ended)
   try {
     await program.parseAsync(args, { from: 'user' })
     return code

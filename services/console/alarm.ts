@@ -10,7 +10,6 @@ import { AlarmAnswer, AlarmId, FilterQuery, RecordAnswer, State, wantedBy } from
 
 export type AlarmPorts = {
   readonly alarms: Alarms
-  /** How long an acknowledgement of an alarm of this rule counts; 0: until the alarm clears. */
   nowUs(): number
 }
 

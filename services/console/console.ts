@@ -21,23 +21,27 @@ import type { Connectors } from '../../packages/state/connector.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import type { History } from '../../packages/state/history.ts'
+import type { Judgements } from '../../packages/state/judgement.ts'
 import type { Members } from '../../packages/state/member.ts'
 import type { Organizations } from '../../packages/state/organization.ts'
 import type { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import type { Shadows } from '../../packages/state/shadow.ts'
 import type { Silences } from '../../packages/state/silence.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
 import { addAlarmHistoryRoutes } from './alarmhistory.ts'
 import { addAuditRoutes } from './audit.ts'
+import { addBacktestRoutes } from './backtest.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
 import { addConsumeRoutes } from './consume.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addEmulatorRoutes } from './emulator.ts'
+import { addExplainRoute } from './explain.ts'
 import { addHistoryRoutes } from './history.ts'
 import { addLabelRoutes } from './label.ts'
 import { addMemberRoutes } from './member.ts'
@@ -47,11 +51,14 @@ import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addRuleSetRoutes } from './ruleset.ts'
+import { Running } from './running.ts'
 import { addSessionRoutes } from './session.ts'
+import { addShadowRoutes } from './shadow.ts'
 import { addSilenceRoutes } from './silence.ts'
 import { addStatusRoutes } from './status.ts'
 import { addDurableStreamRoutes } from './stream.ts'
 import { addSubscriptionRoutes } from './subscription.ts'
+import { addSuggestRoute } from './suggest.ts'
 import { addTokenRoute } from './token.ts'
 import { addTransferRoutes } from './transfer.ts'
 
@@ -64,10 +71,12 @@ export type ConsolePorts = {
   readonly devices: Devices
   readonly lists: DeviceLists
   readonly rules: Rules
+  readonly shadows: Shadows
   readonly alarms: Alarms
   readonly history: History
   readonly outbox: Outbox
   readonly silences: Silences
+  readonly judgements: Judgements
   readonly channels: Channels
   readonly quarantine: Quarantine
   readonly connectors: Connectors
@@ -106,12 +115,14 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   const rulePorts = {
     rules: ports.rules,
     channels: ports.channels,
+    shadows: ports.shadows,
     labelKeys: (project: string) => devices.labelKeys(project),
     changed: (project: string) => wakes.wake(project, 'judge'),
     nowUs,
   }
   addRuleRoutes(app, rulePorts)
   addRuleSetRoutes(app, rulePorts)
+  addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addAlarmHistoryRoutes(app, ports)
   addSilenceRoutes(app, { ...ports, nowUs })
@@ -124,6 +135,16 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addConsumeRoutes(app, ports)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
+}
+
+/** Rules over what has been. */
+function addPastRoutes(app: HttpApp, ports: ConsolePorts): void {
+  const running = new Running()
+  app.addHook('preClose', async () => running.stop())
+  addBacktestRoutes(app, { ...ports, running, nowUs })
+  addShadowRoutes(app, { shadows: ports.shadows, changed: project => ports.wakes.wake(project, 'judge'), nowUs })
+  addSuggestRoute(app, { ...ports, running, nowUs })
+  addExplainRoute(app, { ...ports, nowUs })
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {

@@ -10,6 +10,7 @@ import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Author, Rules } from '../../packages/state/rule.ts'
+import type { Shadows } from '../../packages/state/shadow.ts'
 import {
   DeleteQuery,
   EXAMPLE,
@@ -30,6 +31,7 @@ export type RulePorts = {
   readonly channels: Channels
   /** Of the labels of all devices; undefined: nobody knows. */
   labelKeys(project: string): Promise<readonly string[] | undefined>
+  readonly shadows: Pick<Shadows, 'remove'>
   /** The judge should look again. */
   changed(project: string): void
   nowUs(): number
@@ -112,7 +114,7 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
 }
 
 function addSaving(app: HttpApp, ports: RulePorts): void {
-  const { rules, changed } = ports
+  const { rules, shadows, changed } = ports
   app.post(
     RULES,
     {
@@ -165,6 +167,7 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
     async request => {
       const { project, rule } = request.params
       await rules.remove(project, rule, request.query.notify === true, authorOf(request, project, ports))
+      await shadows.remove(project, rule)
       changed(project)
       return {}
     },

@@ -27,6 +27,7 @@ import { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
+import { Shadows } from '../../packages/state/shadow.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { alarmingOn } from './alarming.ts'
 import { Connecting } from './connector/connector.ts'
@@ -172,12 +173,16 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
 
 function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
+  const shadows = new Shadows(redis)
   const judgements = new Judgements(redis)
   const listening = new Listening(redis)
   return {
     devices,
     rulesVersion: (project: string) => rules.version(project),
-    rules: (project: string) => rules.list(project),
+    rules: async (project: string) => {
+      const all = await rules.list(project)
+      return [...all, ...(await shadows.of(project, all))]
+    },
     since: judgements.since.bind(judgements),
     tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),
