@@ -26,8 +26,10 @@ import { Channels } from '../packages/state/channel.ts'
 import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
+import { History } from '../packages/state/history.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
+import { Outbox } from '../packages/state/outbox.ts'
 import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
@@ -231,6 +233,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       devices,
       lists: new DeviceLists(quick, devices),
       alarms,
+      history: new History(quick),
+      outbox: new Outbox(quick),
       quarantine,
       rules: new Rules(quick),
       channels: new Channels(quick),

@@ -2,6 +2,9 @@
 import { setMaxListeners } from 'node:events'
 import { Command, CommanderError } from 'commander'
 import { Failure } from '../core/failure.ts'
+import { addAlarms } from './alarms/alarms.ts'
+import { addAudit } from './alarms/audit.ts'
+import { addSilences } from './alarms/silence.ts'
 import { addPublish } from './publish.ts'
 import { addSimulate } from './simulate.ts'
 import { addStreams } from './streams/streams.ts'
@@ -21,6 +24,9 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   addPublish(program.command('publish'), terminal, ended)
   addTail(program.command('tail'), terminal, ended)
   addStreams(program.command('streams'), terminal, ended)
+  addAlarms(program.command('alarms'), terminal, ended)
+  addSilences(program.command('silences'), terminal, ended)
+  addAudit(program.command('audit'), terminal, ended)
   try {
     await program.parseAsync(args, { from: 'user' })
     return succeeded ? 0 : 1

@@ -1,5 +1,6 @@
 // @telltale/client: publish to, follow and manage a Telltale server, from Node and from browsers.
 
+export type { Alarms, Silences } from './alarm.ts'
 export type { Query, RequestOptions } from './api.ts'
 export type { BasicLogin, GivenToken, Login, SessionLogin, TokenLogin, TokenSource } from './auth.ts'
 export type { PullOptions, Streams, Subscriptions } from './durable.ts'
@@ -9,4 +10,4 @@ export type { Channels, Connectors, Devices, History, Rules, ServiceAccounts } f
 export type { Publisher, PublishSettings, PublishWatch, Settled } from './publish.ts'
 export type * from './resource.ts'
 export type { EventStream, Gaps, SlowPolicy, StreamFilter, StreamOptions } from './stream.ts'
-export { type Alarms, type Receipt, Telltale, type TelltaleOptions } from './telltale.ts'
+export { type Receipt, Telltale, type TelltaleOptions } from './telltale.ts'

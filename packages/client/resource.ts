@@ -113,28 +113,148 @@ export type RuleSet = {
 export type RuleSetAnswer = { readonly changes: readonly RuleChange[]; readonly revision: string }
 
 export type AlarmState = 'pending' | 'active' | 'cleared'
+type Said = { readonly by: string; readonly time: string }
+/** Acknowledgement, assignee and snooze are of this episode, and null in the next. */
 export type Alarm = {
+  /** `projects/{project}/alarms/{alarmId}`. */
+  readonly name: string
   readonly alarmId: string
   readonly rule: string
-  /** Device id. */
+  readonly ruleVersion: number
+  /** Device id; of a rule with `groupBy` the values of its labels: `site=oslo,zone=cold`. */
   readonly device: string
+  readonly deviceType: string
   readonly labels: Labels
+  /** Of a rule with `groupBy`. */
+  readonly group: Labels | null
+  /** How many are in alarm. */
+  readonly devices: number
   readonly state: AlarmState
   readonly severity: Severity
   readonly since: string
-  readonly activeSince?: string | null
-  readonly clearedAt?: string | null
-  readonly value?: unknown
-  readonly limit?: unknown
-  readonly unit?: string | null
+  readonly activeSince: string | null
+  readonly clearedAt: string | null
+  /** Event time of the last change, and when the server found it. */
+  readonly updateTime: string
+  readonly serverTime: string
+  readonly value: number | string | null
+  readonly limit: number | null
+  readonly unit: string | null
+  readonly reason: string
   readonly message: string
+  /** Found long after the fact. */
+  readonly late: boolean
   /** Grows each time the alarm begins anew. */
   readonly episode: number
   /** Grows with each change. */
   readonly version: number
-  readonly acknowledgement: { readonly by: string; readonly time: string; readonly comment: string } | null
+  /** `lapses`: when it counts no longer; null: until the alarm clears. */
+  readonly acknowledgement: (Said & { readonly comment: string; readonly lapses: string | null }) | null
+  readonly assignee: (Said & { readonly to: string }) | null
+  readonly snooze: (Said & { readonly until: string }) | null
+  /** Why nobody is told; null: people are. `name`: of the silence or of the alarm that inhibits. */
+  readonly suppressedBy: {
+    readonly kind: 'silence' | 'snooze' | 'inhibition'
+    readonly name: string
+    readonly until: string | null
+  } | null
 }
-export type AlarmQuery = PageQuery & { readonly state?: readonly AlarmState[] }
+export type AlarmQuery = PageQuery & {
+  readonly state?: readonly AlarmState[]
+  /** Names of rules. */
+  readonly rule?: readonly string[]
+  readonly device?: readonly string[]
+  readonly severity?: readonly Severity[]
+  readonly acknowledged?: boolean
+  /** '': of nobody. */
+  readonly assignee?: readonly string[]
+  readonly suppressed?: boolean
+  /** Changed then or later. */
+  readonly startTime?: string | Date
+}
+
+/** What has happened to an alarm, one link of the project's chain. Which other fields it has depends on its kind. */
+export type AlarmRecord = {
+  /** Of the project, from 1, without gaps. */
+  readonly seq: number
+  /** Of the server. */
+  readonly time: string
+  /** `active`, `escalated`, `cleared` …, `acknowledged`, `commented`, `snoozed` … */
+  readonly kind: string
+  readonly alarmId: string
+  readonly rule: string
+  readonly ruleVersion: number
+  readonly device: string
+  readonly episode: number
+  /** SHA-256, hex, of the hash before it, a line break, and the JSON of this record without `hash`: keys in order, no spaces. */
+  readonly hash: string
+  readonly [field: string]: unknown
+}
+/** A record's place in the chain. */
+export type ChainPlace = { readonly seq: number; readonly hash: string }
+export type AlarmHistoryPage = Page<'records', AlarmRecord> & {
+  /** What is before the first record of this page; with 0 and 64 zeros nothing ever was. */
+  readonly base: ChainPlace
+  /** Where the chain ended when this was asked. */
+  readonly head: ChainPlace
+}
+
+/** How a change of an alarm came about and reached people: what is not known is null. */
+export type AlarmReceipt = {
+  readonly seq: number
+  readonly kind: string
+  readonly episode: number
+  /** Of the event that caused it; null: silence did, or a person. */
+  readonly event: {
+    readonly eventId: string
+    /** The event's own time. */
+    readonly timestamp: string | null
+    /** On the server's disk. */
+    readonly acceptedTime: string | null
+    /** False: not yet, or not kept any more. */
+    readonly stored: boolean
+  } | null
+  readonly judgedTime: string
+  readonly deliveries: readonly AlarmDelivery[]
+  /** First acknowledgement of the episode that came after this. */
+  readonly acknowledged: { readonly by: string; readonly time: string; readonly comment: string } | null
+}
+export type AlarmDelivery = {
+  /** What the receiver knows it by. */
+  readonly id: string
+  readonly channel: string
+  readonly state: 'open' | 'delivered' | 'dead'
+  readonly createTime: string
+  readonly attempts: readonly {
+    readonly time: string
+    readonly outcome: 'delivered' | 'retry' | 'refused'
+    readonly status: number | null
+    readonly durationMs: number
+    readonly providerId: string | null
+    readonly detail: string
+  }[]
+}
+
+export type SilenceField = 'rule' | 'device' | 'severity' | `labels.${string}`
+export type SilenceMatcher = { readonly field: SilenceField } & ({ readonly equals: string } | { readonly in: readonly string[] })
+export type NewSilence = {
+  /** All of them must match. */
+  readonly matchers: readonly SilenceMatcher[]
+  readonly reason: string
+  /** Now unless said. */
+  readonly startTime?: string | Date
+  readonly endTime: string | Date
+}
+export type Silence = {
+  readonly name: string
+  readonly id: string
+  readonly matchers: readonly SilenceMatcher[]
+  readonly author: string
+  readonly reason: string
+  readonly startTime: string
+  readonly endTime: string
+  readonly state: 'pending' | 'active' | 'expired'
+}
 
 export type NewChannel = { readonly type: 'webhook'; readonly url: string; readonly headers?: Labels; readonly secret?: string }
 export type Channel = {

@@ -1,12 +1,12 @@
 // The client: one object per server and project, from which everything else is reached.
+import { Alarms, Silences } from './alarm.ts'
 import { Api, type RequestOptions } from './api.ts'
 import { authorityFor, type Login } from './auth.ts'
 import { Streams } from './durable.ts'
 import type { TelltaleError } from './error.ts'
 import { type GapEvent, lineOf, type NewEvent, Stamps, type TelltaleEvent } from './event.ts'
-import { Channels, Connectors, Devices, History, pagesOf, Rules, ServiceAccounts } from './manage.ts'
+import { Channels, Connectors, Devices, History, Rules, ServiceAccounts } from './manage.ts'
 import { Publisher, type PublishSettings, type PublishWatch } from './publish.ts'
-import type { Alarm, AlarmQuery, Page } from './resource.ts'
 import { EventStream, type Gaps, type StreamOptions } from './stream.ts'
 
 export type TelltaleOptions = Login & {
@@ -35,6 +35,7 @@ export class Telltale {
   readonly history: History
   readonly rules: Rules
   readonly alarms: Alarms
+  readonly silences: Silences
   readonly channels: Channels
   readonly connectors: Connectors
   readonly serviceAccounts: ServiceAccounts
@@ -54,6 +55,7 @@ export class Telltale {
     this.history = new History(api)
     this.rules = new Rules(api)
     this.alarms = new Alarms(api, this.#closed.signal)
+    this.silences = new Silences(api)
     this.channels = new Channels(api)
     this.connectors = new Connectors(api)
     this.serviceAccounts = new ServiceAccounts(api)
@@ -121,39 +123,5 @@ export class Telltale {
   async close(): Promise<void> {
     await this.#publisher.close(CLOSE_LIMIT_MS)
     this.#closed.abort()
-  }
-}
-
-export class Alarms {
-  readonly #api: Api
-  readonly #closed: AbortSignal
-
-  constructor(api: Api, closed: AbortSignal) {
-    this.#api = api
-    this.#closed = closed
-  }
-
-  /** Most recently changed first. One page; `pages` has them all. */
-  list(query: AlarmQuery = {}): Promise<Page<'alarms', Alarm>> {
-    return this.#api.request('GET', this.#api.path('alarms'), { query })
-  }
-
-  pages(query: AlarmQuery = {}): AsyncGenerator<readonly Alarm[], undefined> {
-    return pagesOf(this.#api, this.#api.path('alarms'), 'alarms', query)
-  }
-
-  get(alarmId: string): Promise<Alarm> {
-    return this.#api.request('GET', this.#api.path(`alarms/${encodeURIComponent(alarmId)}`))
-  }
-
-  acknowledge(alarmId: string, comment = ''): Promise<Alarm> {
-    return this.#api.request('POST', this.#api.path(`alarms/${encodeURIComponent(alarmId)}:acknowledge`), { body: { comment } })
-  }
-
-  /** Changes of alarms as they happen; all that is said of `Telltale.stream` holds. */
-  stream(options: StreamOptions & { readonly gaps: 'yield' }): EventStream<Alarm | GapEvent>
-  stream(options?: StreamOptions & Gaps): EventStream<Alarm>
-  stream(options: StreamOptions & Gaps = {}): EventStream<Alarm> {
-    return new EventStream(this.#api, this.#api.path('alarms:stream'), options, this.#closed)
   }
 }

@@ -51,6 +51,11 @@ describe('an alarm', () => {
       reason: 'active',
       message: `Freezer 3 is -12.4°C (limit -15) since ${time(1)}`,
       late: false,
+      group: null,
+      devices: 1,
+      suppressedBy: null,
+      told: false,
+      tally: null,
     })
   })
 
@@ -105,14 +110,18 @@ describe('an alarm', () => {
 })
 
 describe('the document of an alarm', () => {
-  const by = { by: 'kari@example.com', time: time(9), comment: 'on my way' }
+  const by = { by: 'kari@example.com', time: time(9), comment: 'on my way', lapses: null }
+  const seen = { episode: 1, acknowledgement: by, assignee: null, snooze: null }
 
   it('is named within its project and carries who acknowledged it', () => {
     const alarm = alarmAfter([change('active', 0)])
-    expect(alarmToJson('p', alarm, { episode: 1, ...by })).toEqual({
+    const { told: _told, tally: _tally, ...shown } = alarm
+    expect(alarmToJson('p', alarm, seen)).toEqual({
       name: `projects/p/alarms/${alarm.alarmId}`,
-      ...alarm,
+      ...shown,
       acknowledgement: by,
+      assignee: null,
+      snooze: null,
     })
   })
 
@@ -126,7 +135,7 @@ describe('the document of an alarm', () => {
   ])('after an acknowledged alarm is %s carries it: %s', (kind, carried) => {
     const cleared = [change('active', 0), change('cleared', 1)]
     const alarm = alarmAfter(kind === 'cleared' ? cleared : [...cleared, change(kind, 2)])
-    expect(alarmToJson('p', alarm, { episode: 1, ...by }).acknowledgement).toEqual(carried ? by : null)
+    expect(alarmToJson('p', alarm, seen).acknowledgement).toEqual(carried ? by : null)
   })
 })
 

@@ -1,6 +1,7 @@
-// The alarm of one rule on one device as callers see it, and how each change of the engine moves it on.
+// The alarm of one rule on one device, or on one group of them, as callers see it, and how each change of the engine moves it on.
 import { kindOf } from './condition/condition.ts'
 import type { Device } from './device.ts'
+import type { Tally } from './group.ts'
 import { hash, xid } from './id.ts'
 import { renderMessage } from './message.ts'
 import type { Rule, Severity } from './rule.ts'
@@ -9,20 +10,27 @@ import { formatTime } from './time.ts'
 
 export type AlarmState = 'pending' | 'active' | 'cleared'
 
-/** JSON as it is stored and shown; times are RFC 3339. */
+/** Why nobody is told of an alarm: `name` of the silence, of who snoozed it, or of the alarm that inhibits. */
+export type Suppression = { readonly kind: 'silence' | 'snooze' | 'inhibition'; readonly name: string; readonly until: string | null }
+
+/** JSON as it is stored; times are RFC 3339. */
 export type Alarm = {
   readonly alarmId: string
   readonly rule: string
+  /** Of a group: `key=value,key2=value2`, see groupNameOf. */
   readonly device: string
   readonly deviceType: string
-  /** Of the device when this last changed. */
+  /** Of the device when this last changed; of a group those that its devices share. */
   readonly labels: Device['labels']
+  readonly group: { readonly [key: string]: string } | null
+  /** How many are in alarm. */
+  readonly devices: number
   readonly state: AlarmState
   readonly severity: Severity
   readonly ruleVersion: number
   /** How many times it has left `cleared`, to pending or active. An acknowledgement is of one episode. */
   readonly episode: number
-  /** How many changes there were; see changeIdOf. */
+  /** How many changes there were; see changeIdOf. It grows with a change that corrects an earlier episode, too. */
   readonly version: number
   /** When the condition began to hold in this episode. */
   readonly since: string
@@ -38,41 +46,75 @@ export type Alarm = {
   readonly message: string
   /** Found long after the fact (LATE_AFTER_US). */
   readonly late: boolean
+  readonly suppressedBy: Suppression | null
+  /** Channels were told that this episode is active, and not yet that it is over. Not shown. */
+  readonly told: boolean
+  /** Of a group: its devices by what they are. Not shown. */
+  readonly tally: Tally | null
 }
 
-/** By whom, kept beside the alarm: it changes without the engine. */
-export type Acknowledgement = { readonly episode: number; readonly by: string; readonly time: string; readonly comment: string }
+/** What people did about one episode, kept beside the alarm: it changes without the engine. */
+export type Attendance = {
+  readonly episode: number
+  readonly acknowledgement: Acknowledgement | null
+  readonly assignee: { readonly to: string; readonly by: string; readonly time: string } | null
+  readonly snooze: { readonly by: string; readonly time: string; readonly until: string } | null
+}
+
+/** `lapses`: when it ceases to count, if it does. */
+export type Acknowledgement = { readonly by: string; readonly time: string; readonly comment: string; readonly lapses: string | null }
+
+export const UNATTENDED: Omit<Attendance, 'episode'> = Object.freeze({ acknowledgement: null, assignee: null, snooze: null })
 
 /** Devices batch, gateways retry and clocks differ by seconds, and nobody would call that late; a minute is an outage or a backlog. */
 export const LATE_AFTER_US = 60_000_000
 
-/** The alarm after a change, from the alarm before it (undefined: there never was one). */
+/**
+ * The alarm after a change, from the alarm before it (undefined: there never was one). A change that corrects an episode says all there is
+ * to know of it; for any other, what it leaves out is as before.
+ */
 export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, change: Change, nowUs: number): Alarm {
   const time = formatTime(change.atUs)
-  const begins = alarm === undefined || alarm.state === 'cleared'
+  const state = stateAfter(change)
+  const goesOn = alarm !== undefined && (change.episode === undefined ? alarm.state !== 'cleared' : alarm.episode === change.episode)
+  const before = goesOn ? alarm : undefined
   const facts = {
     alarmId: alarm?.alarmId ?? alarmIdOf(rule.name, device.id),
     rule: rule.name,
     device: device.id,
     deviceType: device.type,
     labels: device.labels,
-    state: stateAfter(change),
-    severity: rule.severity,
+    group: null,
+    devices: state === 'active' ? 1 : 0,
+    state,
+    severity: change.severity ?? rule.severity,
     ruleVersion: rule.version,
-    episode: (alarm?.episode ?? 0) + (begins ? 1 : 0),
+    episode: change.episode ?? (alarm?.episode ?? 0) + (goesOn ? 0 : 1),
     version: (alarm?.version ?? 0) + 1,
-    since: begins ? time : alarm.since,
-    activeSince: change.kind === 'active' ? time : begins ? null : alarm.activeSince,
-    clearedAt: stateAfter(change) === 'cleared' ? time : null,
+    since: timeOf(change.sinceUs) ?? before?.since ?? time,
+    activeSince: activeSince(before, change),
+    clearedAt: state === 'cleared' ? (timeOf(change.clearedUs) ?? time) : null,
     updateTime: time,
     serverTime: formatTime(nowUs),
     value: change.value ?? null,
     limit: change.limit ?? null,
     unit: kindOf(rule.when).unit(rule.when) ?? null,
     reason: change.reason,
-    late: nowUs - change.atUs > LATE_AFTER_US,
+    late: change.late ?? nowUs - change.atUs > LATE_AFTER_US,
+    suppressedBy: before?.suppressedBy ?? null,
+    told: before?.told ?? false,
+    tally: null,
   }
   return { ...facts, message: renderMessage(rule.message, { ...facts, device }) }
+}
+
+/**
+ * Which of the two the alarm is from now on, when a change was of an earlier episode than the one it is in: only one can be open at a time,
+ * so one that is over leaves everything but the version as it was.
+ */
+export function currentAlarm(before: Alarm | undefined, after: Alarm): Alarm {
+  if (before === undefined || after.episode >= before.episode || after.state !== 'cleared') return after
+  return { ...before, version: after.version, serverTime: after.serverTime }
 }
 
 /** What receivers know a change by: the same for every repetition of it. */
@@ -80,18 +122,47 @@ export function changeIdOf(alarm: Alarm): string {
   return `${alarm.alarmId}-${alarm.version}`
 }
 
-/** The resource of the API. An acknowledgement of an earlier episode does not count. */
-export function alarmToJson(project: string, alarm: Alarm, acknowledgement: Acknowledgement | undefined) {
-  const counts = acknowledgement !== undefined && acknowledgement.episode === alarm.episode
+/** The resource of the API. What people did about an earlier episode does not count. */
+export function alarmToJson(project: string, alarm: Alarm, attendance: Attendance | undefined) {
+  const { told: _told, tally: _tally, suppressedBy, ...shown } = alarm
+  const { acknowledgement, assignee, snooze } = attendanceOf(alarm, attendance)
+  const snoozed = snooze && alarm.state !== 'cleared' ? ({ kind: 'snooze', name: snooze.by, until: snooze.until } as const) : null
   return {
     name: `projects/${project}/alarms/${alarm.alarmId}`,
-    ...alarm,
-    acknowledgement: counts ? { by: acknowledgement.by, time: acknowledgement.time, comment: acknowledgement.comment } : null,
+    ...shown,
+    acknowledgement,
+    assignee,
+    snooze,
+    suppressedBy: suppressedBy ?? snoozed,
   }
 }
 
+export function attendanceOf(alarm: Alarm, attendance: Attendance | undefined): Omit<Attendance, 'episode'> {
+  return attendance?.episode === alarm.episode ? attendance : UNATTENDED
+}
+
 function stateAfter(change: Change): AlarmState {
-  return change.kind === 'dropped' ? 'cleared' : change.kind
+  switch (change.kind) {
+    case 'pending':
+      return 'pending'
+    case 'active':
+    case 'escalated':
+    case 'deescalated':
+      return 'active'
+    case 'amended':
+      return change.clearedUs !== undefined ? 'cleared' : change.activeUs !== undefined ? 'active' : 'pending'
+    default:
+      return 'cleared'
+  }
+}
+
+function activeSince(before: Alarm | undefined, change: Change): string | null {
+  if (change.kind === 'withdrawn' || change.kind === 'dropped' || change.kind === 'pending') return null
+  return timeOf(change.activeUs) ?? before?.activeSince ?? (change.kind === 'active' ? formatTime(change.atUs) : null)
+}
+
+function timeOf(timeUs: number | undefined): string | undefined {
+  return timeUs === undefined ? undefined : formatTime(timeUs)
 }
 
 /**

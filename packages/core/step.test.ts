@@ -398,7 +398,7 @@ describe('the same events', () => {
         let last: keyof typeof after = 'clear'
         for (const change of run(rule, story(seeded(seed))).changes) {
           expect(after[last]).toContain(change.kind)
-          last = change.kind
+          last = change.kind as keyof typeof after
         }
       }
   })

@@ -4,7 +4,7 @@ import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
-import { eventTypesOf, type Rule } from './rule.ts'
+import { eventTypesOf, type Rule, type Severity } from './rule.ts'
 import { formatDuration, formatTime } from './time.ts'
 
 /**
@@ -56,20 +56,32 @@ export type RuleState = {
 }
 
 /**
- * `pending` it has begun to hold and `for` runs · `active` from pending, or at once without `for` · `cleared` no longer
- * active · `dropped` no longer pending, and never was active.
+ * `pending` it has begun to hold and `for` runs · `active` from pending, or at once without `for` · `escalated`, `deescalated` another rung
+ * of the ladder while active · `cleared` no longer active · `dropped` no longer pending, and never was active · `amended` a late event moved
+ * the interval of an episode · `withdrawn` a late event showed that an episode never was active.
  */
-export type ChangeKind = 'pending' | 'active' | 'cleared' | 'dropped'
+export type ChangeKind = 'pending' | 'active' | 'escalated' | 'deescalated' | 'cleared' | 'dropped' | 'amended' | 'withdrawn'
 
+/** The facts of the episode are those after the change; undefined: as the alarm before it has them. */
 export type Change = {
   readonly kind: ChangeKind
   /** When it came about in event time, whenever it was found. */
   readonly atUs: number
+  /** How many times this rule has left `clear` for this device. */
+  readonly episode?: number | undefined
+  readonly severity?: Severity | undefined
+  /** When the condition began to hold in this episode, and when it became active. */
+  readonly sinceUs?: number | undefined
+  readonly activeUs?: number | undefined
+  /** Of an episode that is over, for `amended`. */
+  readonly clearedUs?: number | undefined
   readonly value: number | string | undefined
   readonly limit: number | undefined
   readonly reason: string
   /** The event that made the condition begin or stop to hold; undefined when silence did. */
   readonly eventId: string | undefined
+  /** Found after the fact, whatever the clock says. */
+  readonly late?: boolean | undefined
 }
 
 export type StepOutcome = {
@@ -81,7 +93,7 @@ export type StepOutcome = {
 }
 
 /** What a verdict does to a state: a change, a timer started (`clearing`) or stopped (`resumed`), or nothing. */
-type Turn = ChangeKind | 'clearing' | 'resumed' | 'none'
+type Turn = 'pending' | 'active' | 'cleared' | 'dropped' | 'clearing' | 'resumed' | 'none'
 
 /** The state of a device that has none: a step that returns it left nothing to save. */
 export const FRESH: RuleState = Object.freeze({

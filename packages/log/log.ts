@@ -78,6 +78,10 @@ const COMMIT = `
 local place = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if place ~= ARGV[2] then return 0 end
 local i = 4
+while ARGV[i + 1] == 'EXPECT' do
+  if (redis.call('GET', KEYS[tonumber(ARGV[i + 2])]) or '') ~= ARGV[i + 3] then return 0 end
+  i = i + 4
+end
 ${RUN}
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1`
@@ -91,12 +95,15 @@ return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])`
 
 type Scripts = {
   telltaleAppend(keyCount: number, ...args: (string | number)[]): Promise<[string, number, ...number[]]>
-  telltaleCommit(keyCount: number, ...args: (string | number)[]): Promise<number>
+  telltaleCommit(keyCount: number, ...args: (string | readonly (string | number)[])[]): Promise<number>
   telltaleTrim(keyCount: number, log: string, trimmed: string, beforeId: string): Promise<number>
 }
 
+/** Not a command of Redis: nothing of a commit happens unless this key holds this value (empty: there is none). */
+export const EXPECT = 'EXPECT'
+
 /**
- * One Redis command of a commit; the key stands apart because a Cluster wants to know it. Lua's `unpack` takes some thousands
+ * One Redis command of a commit, or EXPECT; the key stands apart because a Cluster wants to know it. Lua's `unpack` takes some thousands
  * of values: longer commands are split by the caller.
  */
 export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
@@ -223,11 +230,17 @@ export class Log {
     return this.#redis.hgetall(projectKey(project, 'offsets'))
   }
 
-  /** All or nothing: false when `from` is no longer the consumer's place (another worker has it now). */
+  /**
+   * All or nothing: false when `from` is no longer the consumer's place (another worker has it now), or when what the commands expect is
+   * not there any more: they were made of something that has changed since.
+   */
   async commit(project: string, consumer: string, from: string, to: string, commands: readonly CommitCommand[] = []): Promise<boolean> {
     const keys = [projectKey(project, 'offsets')]
-    const args = commandArgs(commands, keys)
-    return (await this.#redis.telltaleCommit(keys.length, ...keys, consumer, from, to, ...args)) === 1
+    const expected = commands.filter(([command]) => command === EXPECT)
+    const written = commands.filter(([command]) => command !== EXPECT)
+    const args = commandArgs([...expected, ...written], keys)
+    // As lists, which ioredis flattens: spread, some hundred thousand would be more than the stack holds.
+    return (await this.#redis.telltaleCommit(keys.length, keys, consumer, from, to, args)) === 1
   }
 
   /** Lets an append wake the consumer again: called before reading, so that no wake is lost. */

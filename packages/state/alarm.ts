@@ -1,101 +1,188 @@
-// Alarms in Redis: written by the judge together with its place, acknowledged by people beside it.
+// Alarms in Redis: written by the judge together with its place; what people do about them stands beside, and in the history.
 import type { Redis } from 'ioredis'
-import { type Acknowledgement, type Alarm, alarmToJson } from '../core/alarm.ts'
+import { type Alarm, type Attendance, alarmToJson, attendanceOf } from '../core/alarm.ts'
+import type { Happening, HistoryRecord } from '../core/chain.ts'
 import { Failure } from '../core/failure.ts'
 import { asciiJson } from '../core/json.ts'
-import { parseTime } from '../core/time.ts'
+import { formatTime, parseTime } from '../core/time.ts'
 import { indexLine } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
+import { History } from './history.ts'
 
 export type AlarmDocument = ReturnType<typeof alarmToJson>
 export type AlarmPage = { readonly alarms: readonly AlarmDocument[]; readonly next: string }
 
-/** Acknowledges only the alarm that was looked at: a change in between makes the caller look again. */
-const ACKNOWLEDGE = `
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-redis.call('XADD', KEYS[3], '*', 'i', ARGV[4], 'f', ARGV[5])
-return 1`
+/** `sinceUs`: changed then or later by the clock of the server. */
+export type AlarmQuery = { readonly wanted?: (alarm: AlarmDocument) => boolean; readonly sinceUs?: number | undefined }
 
-type Scripts = { telltaleAcknowledge(keys: number, ...args: string[]): Promise<number> }
+/** Somebody's act: by whom, when, and what they say about it. */
+export type Act = { readonly by: string; readonly time: string; readonly comment: string }
+
+/** What an act makes of what people did before, and says in the history. */
+type Deed = Partial<Omit<Attendance, 'episode'>> & { readonly said: Pick<Happening, 'kind' | 'to' | 'until'> }
 
 const SCAN_PAGE = 200
+const MAX_SCANNED = 20_000
 
 export class Alarms {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis
+  readonly #history: History
 
   constructor(redis: Redis) {
-    redis.defineCommand('telltaleAcknowledge', { lua: ACKNOWLEDGE })
-    this.#redis = redis as Redis & Scripts
+    this.#redis = redis
+    this.#history = new History(redis)
   }
 
-  /** As the judge keeps them, without acknowledgements. */
+  /** As the judge keeps them. */
   async get(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]> {
     if (ids.length === 0) return []
     const rows = await this.#redis.hmget(projectKey(project, 'alarms'), ...ids)
-    return rows.map(row => (row === null ? undefined : (JSON.parse(row) as Alarm)))
+    return rows.map(row => (row === null ? undefined : parseAlarm(row)))
   }
 
-  async acknowledgements(project: string, ids: readonly string[]): Promise<(Acknowledgement | undefined)[]> {
+  /** What people did about them. */
+  async attendances(project: string, ids: readonly string[]): Promise<(Attendance | undefined)[]> {
     if (ids.length === 0) return []
     const rows = await this.#redis.hmget(projectKey(project, 'acknowledgements'), ...ids)
-    return rows.map(row => (row === null ? undefined : (JSON.parse(row) as Acknowledgement)))
+    return rows.map(row => (row === null ? undefined : parseAttendance(row)))
   }
 
   async one(project: string, id: string): Promise<AlarmDocument> {
     const [document] = await this.#documents(project, [id])
-    if (!document) throw new Failure('not_found', `alarm ${id} does not exist in project ${project}`, { field: 'alarm' })
+    if (!document) throw missing(project, id)
     return document
   }
 
-  /** Most recently changed first; `after` is the `next` of the page before. */
-  async list(project: string, states: ReadonlySet<string> | undefined, after: string, limit: number): Promise<AlarmPage> {
+  /**
+   * Most recently changed first; `after` is the `next` of the page before. A page may hold fewer than the limit, or none: few that are
+   * wanted are not looked for among all there are at once.
+   */
+  async list(project: string, { wanted = () => true, sinceUs = 0 }: AlarmQuery, after: string, limit: number): Promise<AlarmPage> {
     const found: AlarmDocument[] = []
-    let from = after === '' ? 0 : Number(after)
-    for (;;) {
+    const first = after === '' ? 0 : Number(after)
+    for (let from = first; from - first < MAX_SCANNED; from += SCAN_PAGE) {
       const ids = await this.#redis.zrevrange(projectKey(project, 'alarmIndex'), from, from + SCAN_PAGE - 1)
-      for (const document of await this.#documents(project, ids)) {
-        from++
-        if (states && !states.has(document.state)) continue
-        found.push(document)
-        if (found.length === limit) return { alarms: found, next: String(from) }
+      const documents = await this.#documents(project, ids)
+      for (const [i, document] of documents.entries()) {
+        if ((parseTime(document.serverTime) ?? 0) < sinceUs) return { alarms: found, next: '' }
+        if (wanted(document) && found.push(document) === limit) return { alarms: found, next: String(from + i + 1) }
       }
       if (ids.length < SCAN_PAGE) return { alarms: found, next: '' }
     }
+    return { alarms: found, next: String(first + MAX_SCANNED) }
   }
 
-  /** Marks this episode as seen by somebody; again replaces who and why. */
-  async acknowledge(project: string, id: string, by: string, comment: string, time: string): Promise<AlarmDocument> {
-    const keys = ['alarms', 'acknowledgements', 'alarmlog'].map(name => projectKey(project, name))
-    for (let attempt = 0; attempt < 20; attempt++) {
-      const row = await this.#redis.hget(keys[0] as string, id)
-      if (row === null) throw new Failure('not_found', `alarm ${id} does not exist in project ${project}`, { field: 'alarm' })
-      const alarm = JSON.parse(row) as Alarm
-      const acknowledgement: Acknowledgement = { episode: alarm.episode, by, time, comment }
-      const document = alarmToJson(project, alarm, acknowledgement)
-      const line = alarmLine(alarm)
-      if ((await this.#redis.telltaleAcknowledge(3, ...keys, id, row, JSON.stringify(acknowledgement), line, asciiJson(document))) === 1)
-        return document
-    }
-    throw new Failure('conflict', `alarm ${id} is changing too quickly: try again`)
+  /** All that happened to one, oldest first; the newest `limit` of it. */
+  async history(project: string, id: string, limit?: number): Promise<HistoryRecord[]> {
+    if ((await this.#redis.hexists(projectKey(project, 'alarms'), id)) === 0) throw missing(project, id)
+    return this.#history.read(project, id, limit)
+  }
+
+  /**
+   * Marks this episode as seen by somebody; again replaces who and why.
+   * @param lapseMs when it ceases to count, if it does (`unacknowledgeAfter` of the rule).
+   */
+  async acknowledge(project: string, id: string, by: string, comment: string, time: string, lapseMs = 0): Promise<AlarmDocument> {
+    const lapses = lapseMs === 0 ? null : formatTime((parseTime(time) ?? 0) + lapseMs * 1000)
+    return this.#act(project, id, { by, time, comment }, () => ({
+      acknowledgement: { by, time, comment, lapses },
+      said: { kind: 'acknowledged', ...(lapses === null ? {} : { until: lapses }) },
+    }))
+  }
+
+  async unacknowledge(project: string, id: string, act: Act): Promise<AlarmDocument> {
+    return this.#act(project, id, act, () => ({ acknowledgement: null, said: { kind: 'unacknowledged' } }))
+  }
+
+  /** `to` empty: nobody any more. */
+  async assign(project: string, id: string, act: Act, to: string): Promise<AlarmDocument> {
+    const assignee = to === '' ? null : { to, by: act.by, time: act.time }
+    return this.#act(project, id, act, () => ({ assignee, said: { kind: 'assigned', to } }))
+  }
+
+  async comment(project: string, id: string, act: Act): Promise<AlarmDocument> {
+    return this.#act(project, id, act, () => ({ said: { kind: 'commented' } }))
+  }
+
+  /** Nobody is told of this episode until then; null: ends that. */
+  async snooze(project: string, id: string, act: Act, until: string | null): Promise<AlarmDocument> {
+    return this.#act(project, id, act, alarm => {
+      if (until === null) return { snooze: null, said: { kind: 'unsnoozed' } }
+      if (alarm.state === 'cleared') throw new Failure('conflict', `alarm ${id} is cleared: there is nothing to snooze`)
+      return { snooze: { by: act.by, time: act.time, until }, said: { kind: 'snoozed', until } }
+    })
+  }
+
+  async #act(project: string, id: string, act: Act, deed: (alarm: Alarm) => Deed): Promise<AlarmDocument> {
+    return this.#history.append(project, async () => {
+      const [[alarm], [before]] = await Promise.all([this.get(project, [id]), this.attendances(project, [id])])
+      if (alarm === undefined) throw missing(project, id)
+      const { said, ...changed } = deed(alarm)
+      const attendance: Attendance = { ...attendanceOf(alarm, before), ...changed, episode: alarm.episode }
+      const document = alarmToJson(project, alarm, attendance)
+      const happening: Happening = { ...happeningOf(alarm, act.time), by: act.by, ...said }
+      const commands: CommitCommand[] = [
+        ['HSET', projectKey(project, 'acknowledgements'), id, JSON.stringify(attendance)],
+        frameCommand(project, alarm, attendance),
+        // The judge looks again, which tells those who are to be told, and when to look next.
+        ['ZADD', projectKey(project, 'attention'), 0, id],
+      ]
+      return { happenings: [act.comment === '' ? happening : { ...happening, comment: act.comment }], commands, result: document }
+    })
   }
 
   async #documents(project: string, ids: readonly string[]): Promise<AlarmDocument[]> {
-    const [alarms, acknowledgements] = await Promise.all([this.get(project, ids), this.acknowledgements(project, ids)])
-    return alarms.flatMap((alarm, i) => (alarm ? [alarmToJson(project, alarm, acknowledgements[i])] : []))
+    const [alarms, attendances] = await Promise.all([this.get(project, ids), this.attendances(project, ids)])
+    return alarms.flatMap((alarm, i) => (alarm ? [alarmToJson(project, alarm, attendances[i])] : []))
   }
 }
 
-/** What the judge commits for one changed alarm: the document, its place in the list, and the frame for those who follow. */
-export function alarmCommands(project: string, alarm: Alarm, acknowledgement: Acknowledgement | undefined): CommitCommand[] {
+/** What every record about an alarm says. */
+export function happeningOf(alarm: Alarm, time: string): Omit<Happening, 'kind'> {
+  const { alarmId, rule, ruleVersion, device, episode } = alarm
+  return { time, alarmId, rule, ruleVersion, device, episode }
+}
+
+/** What the judge commits for one alarm: the document, its place in the list, and whether it is one of those that are active. */
+export function alarmCommands(project: string, alarm: Alarm): CommitCommand[] {
+  const { alarmId, rule, device, labels, group } = alarm
   return [
-    ['HSET', projectKey(project, 'alarms'), alarm.alarmId, JSON.stringify(alarm)],
-    ['ZADD', projectKey(project, 'alarmIndex'), parseTime(alarm.serverTime) ?? 0, alarm.alarmId],
-    ['XADD', projectKey(project, 'alarmlog'), '*', 'i', alarmLine(alarm), 'f', asciiJson(alarmToJson(project, alarm, acknowledgement))],
+    ['HSET', projectKey(project, 'alarms'), alarmId, JSON.stringify(alarm)],
+    ['ZADD', projectKey(project, 'alarmIndex'), parseTime(alarm.serverTime) ?? 0, alarmId],
+    alarm.state === 'active'
+      ? ['HSET', activeKey(project, rule), alarmId, JSON.stringify({ alarmId, rule, device, labels, group })]
+      : ['HDEL', activeKey(project, rule), alarmId],
   ]
 }
 
-function alarmLine(alarm: Alarm): string {
-  return indexLine(alarm.device, alarm.rule, parseTime(alarm.updateTime) ?? 0)
+/** For those who follow. */
+export function frameCommand(project: string, alarm: Alarm, attendance: Attendance | undefined): CommitCommand {
+  const line = indexLine(alarm.device, alarm.rule, parseTime(alarm.updateTime) ?? 0)
+  return ['XADD', projectKey(project, 'alarmlog'), '*', 'i', line, 'f', asciiJson(alarmToJson(project, alarm, attendance))]
+}
+
+/** The active alarms of a rule, by id, with what inhibition asks of them. */
+export function activeKey(project: string, rule: string): string {
+  return projectKey(project, `active:${rule}`)
+}
+
+/** Alarms of before there were groups and suppressions say nothing of them. */
+function parseAlarm(row: string): Alarm {
+  const alarm = JSON.parse(row) as Alarm
+  if (alarm.told !== undefined) return alarm
+  const isActive = alarm.state === 'active'
+  return { ...alarm, group: null, devices: isActive ? 1 : 0, suppressedBy: null, told: isActive, tally: null }
+}
+
+/** As above: there were only acknowledgements, which did not lapse. */
+function parseAttendance(row: string): Attendance {
+  const attendance = JSON.parse(row) as Attendance | { episode: number; by: string; time: string; comment: string }
+  if (!('by' in attendance)) return attendance
+  const { episode, ...acknowledgement } = attendance
+  return { episode, acknowledgement: { ...acknowledgement, lapses: null }, assignee: null, snooze: null }
+}
+
+function missing(project: string, id: string): Failure {
+  return new Failure('not_found', `alarm ${id} does not exist in project ${project}`, { field: 'alarm' })
 }

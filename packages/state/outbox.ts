@@ -16,6 +16,26 @@ export type Delivery = {
   readonly changedMs: number
 }
 
+/** One attempt, as receipts have it. */
+export type DeliveryAttempt = {
+  readonly startedMs: number
+  readonly durationMs: number
+  readonly outcome: 'delivered' | 'retry' | 'refused'
+  /** Of the answer, where there was one that has such. */
+  readonly status?: number | undefined
+  /** What the receiver calls what it was told. */
+  readonly providerId?: string | undefined
+  readonly detail: string
+}
+
+/** What became of one change on one channel. */
+export type Told = { readonly channel: string; readonly createdMs: number; readonly attempts: readonly DeliveryAttempt[] }
+
+/** Attempts of a delivery that receipts have: the first, and the one that ended it. A dead channel is tried for a day, for each change. */
+const MAX_ATTEMPTS = 20
+/** As long as the history of alarms, unless said. */
+const KEEP_RECEIPTS_MS = 400 * 86_400_000
+
 /** Finished deliveries are kept this long, so that a repeat is recognised and people can look. */
 const KEEP_SECONDS = 7 * 86_400
 const READ_COUNT = 100
@@ -27,6 +47,8 @@ local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 if redis.call('HSETNX', KEYS[1], 'record', ARGV[1]) == 1 then
   redis.call('HSET', KEYS[1], 'state', 'open', 'attempts', 0, 'detail', '', 'createdMs', ms, 'changedMs', ms)
   redis.call('RPUSH', KEYS[2], ARGV[2])
+  redis.call('RPUSH', KEYS[3], ARGV[3] .. '\\t' .. ms)
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
 end
 return redis.call('HGET', KEYS[1], 'state')`
 
@@ -39,6 +61,10 @@ if ARGV[2] ~= 'open' then
   redis.call('EXPIRE', KEYS[1], ARGV[6])
   if ARGV[2] == 'dead' then redis.call('LPUSH', KEYS[3], ARGV[1]); redis.call('LTRIM', KEYS[3], 0, 9999) end
 end
+if ARGV[7] ~= '' then
+  redis.call('RPUSH', KEYS[4], ARGV[7])
+  redis.call('PEXPIRE', KEYS[4], ARGV[8])
+end
 return 1`
 
 type Scripts = {
@@ -48,8 +74,10 @@ type Scripts = {
 
 export class Outbox {
   readonly #redis: Redis & Scripts
+  readonly #keepReceiptsMs: number
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, keepReceiptsMs = KEEP_RECEIPTS_MS) {
+    this.#keepReceiptsMs = keepReceiptsMs
     redis.defineCommand('telltaleCreateDelivery', { lua: CREATE })
     redis.defineCommand('telltaleRecordDelivery', { lua: RECORD })
     this.#redis = redis as Redis & Scripts
@@ -75,11 +103,14 @@ export class Outbox {
     for (const delivery of deliveries) {
       const record = JSON.stringify({ alarmId: delivery.alarmId, channel: delivery.channel, entry: delivery.entry })
       const state = await this.#redis.telltaleCreateDelivery(
-        2,
+        3,
         recordKey(project, delivery.id),
         lineKey(project, delivery),
+        toldKey(project, changeOf(delivery)),
         record,
         delivery.id,
+        delivery.channel,
+        this.#keepReceiptsMs,
       )
       if (state === 'open') open.push(delivery)
     }
@@ -106,11 +137,48 @@ export class Outbox {
     return (await this.#redis.lindex(lineKey(project, delivery), 0)) ?? undefined
   }
 
-  async record(project: string, delivery: Delivery): Promise<void> {
+  async record(project: string, delivery: Delivery, attempt: DeliveryAttempt): Promise<void> {
     const { id, state, attempts, detail, changedMs } = delivery
-    const keys = [recordKey(project, id), lineKey(project, delivery), projectKey(project, 'deadLetters')]
-    await this.#redis.telltaleRecordDelivery(3, ...keys, id, state, attempts, detail.slice(0, 1000), changedMs, KEEP_SECONDS)
+    const told = toldKey(project, changeOf(delivery))
+    const keys = [recordKey(project, id), lineKey(project, delivery), projectKey(project, 'deadLetters'), told]
+    const isKept = attempts <= MAX_ATTEMPTS || state !== 'open'
+    const line = isKept ? `${delivery.channel}\t${JSON.stringify({ ...attempt, detail: attempt.detail.slice(0, 1000) })}` : ''
+    const facts = [id, state, attempts, detail.slice(0, 1000), changedMs, KEEP_SECONDS, line, this.#keepReceiptsMs]
+    await this.#redis.telltaleRecordDelivery(keys.length, ...keys, ...facts)
   }
+
+  /** Who was to be told of these changes, and how that went; in the order asked for. */
+  async told(project: string, changeIds: readonly string[]): Promise<Told[][]> {
+    if (changeIds.length === 0) return []
+    const pipeline = this.#redis.pipeline()
+    for (const id of changeIds) pipeline.lrange(toldKey(project, id), 0, -1)
+    return ((await pipeline.exec()) ?? []).map(([error, lines]) => {
+      if (error) throw error
+      return toldOf(lines as string[])
+    })
+  }
+}
+
+/** Lines are a channel and, behind a tab, when its delivery was made, then an attempt each. */
+function toldOf(lines: readonly string[]): Told[] {
+  const byChannel = new Map<string, { channel: string; createdMs: number; attempts: DeliveryAttempt[] }>()
+  for (const line of lines) {
+    const tab = line.indexOf('\t')
+    const channel = line.slice(0, tab)
+    const known = byChannel.get(channel)
+    if (known) known.attempts.push(JSON.parse(line.slice(tab + 1)) as DeliveryAttempt)
+    else byChannel.set(channel, { channel, createdMs: Number(line.slice(tab + 1)), attempts: [] })
+  }
+  return [...byChannel.values()]
+}
+
+/** The change that a delivery tells of. */
+function changeOf({ id, channel }: Pick<Delivery, 'id' | 'channel'>): string {
+  return id.slice(0, -channel.length - 1)
+}
+
+function toldKey(project: string, changeId: string): string {
+  return projectKey(project, `told:${changeId}`)
 }
 
 function recordKey(project: string, id: string): string {

@@ -197,14 +197,17 @@ class DuckStore implements ReadingStore {
     const { timeUs = toUs, eventId: afterId = '', eventType: afterType = '' } = after ?? {}
     const place = { afterTime: timeParameter(timeUs), afterId, afterType }
     const rows = await this.#read(
-      `select e.time, e.event_id, s.event_type, e.frame from entry e join series s on e.series = s.id
+      `select e.time, e.event_id, s.event_type, e.frame, e.log_ms from entry e join series s on e.series = s.id
        where s.project = $project and s.device = $device and ($types is null or list_contains($types, s.event_type))
          and e.is_event and e.time >= $from and e.time < $to and e.time <= $afterTime
          and (e.time < $afterTime or e.event_id < $afterId or (e.event_id = $afterId and s.event_type < $afterType))
        order by e.time desc, e.event_id desc, s.event_type desc limit $limit`,
       { ...place, project, device, types, from: timeParameter(fromUs), to: timeParameter(toUs), limit },
     )
-    return rows.map(([time, eventId, eventType, frame]) => ({ timeUs: Number(time), eventId, eventType, frame }) as EventRecord)
+    return rows.map(([time, eventId, eventType, frame, ms]) => {
+      const acceptedMs = ms === null ? undefined : Number(ms)
+      return { timeUs: Number(time), eventId, eventType, frame, acceptedMs } as EventRecord
+    })
   }
 
   async readings(query: ReadingQuery): Promise<RawReading[]> {

@@ -119,13 +119,14 @@ class InfluxStore implements ReadingStore {
     return this.#run(async () => {
       if (limit < 1 || eventTypes?.length === 0) return []
       const from = eventTypes === undefined ? '/.*/' : eventTypes.map(identifier).join(',')
-      const selection = { fields: '"_id","_event"', from, where: ofDevice(project, device) }
+      const selection = { fields: '"_id","_event","_place"', from, where: ofDevice(project, device) }
       const rows = await this.#rows(selection, { fromUs, toUs: Math.min(toUs, after?.timeUs ?? toUs) }, 'DESC', limit)
       // The place itself may lie amid events of its microsecond.
       if (after && after.timeUs >= fromUs && after.timeUs < toUs)
         rows.push(...(await this.#microseconds([{ selection, timeUs: after.timeUs }])))
       const records = rows.map(
-        ({ eventType, timeUs, values: [, eventId, frame] }) => ({ timeUs, eventId, eventType, frame }) as EventRecord,
+        ({ eventType, timeUs, values: [, eventId, frame, place] }) =>
+          ({ timeUs, eventId, eventType, frame, acceptedMs: acceptedMsOf(place) }) as EventRecord,
       )
       const { timeUs, eventId, eventType = '' } = after ?? { timeUs: Number.POSITIVE_INFINITY, eventId: '' }
       const place = { timeUs, eventId, eventType }
@@ -235,6 +236,10 @@ class InfluxStore implements ReadingStore {
     })
     return (await this.#client.query(statements)).flat().flatMap(rowsOf)
   }
+}
+
+function acceptedMsOf(place: unknown): number | undefined {
+  return typeof place === 'string' ? Number.parseInt(place, 10) : undefined
 }
 
 function isElsewhere(event: StoreEvent, place: string | undefined): boolean {

@@ -110,6 +110,15 @@ export function pastContract(name: string, open: () => Promise<ReadingStore>): v
       expect(events.map(({ place }) => place.index)).toEqual([0, 1, 2, 0, 4])
     })
 
+    test('an event of the history tells when it was accepted, one that was stored without a place does not', async () => {
+      const one = placed(`${MS0}-0`, 0)
+      const unplaced = { ...placed(`${MS0}-0`, 1, { timeUs: one.timeUs - 1 }), place: undefined }
+      await store.write([one, unplaced], { project, after: '0-0', to: `${MS0}-0` })
+      const { device } = one
+      const events = await store.events({ project, device, fromUs: one.timeUs - 10, toUs: one.timeUs + 10, limit: 10 })
+      expect(events.map(({ acceptedMs }) => acceptedMs)).toEqual([MS0, undefined])
+    })
+
     test('an event that came twice in one batch has its first place', async () => {
       const [one] = entry(`${MS0}-0`, 1) as [StoreEvent]
       await store.write([one, { ...one, place: { entryId: `${MS0 + 1}-0`, index: 0 } }], { project, after: '0-0', to: `${MS0 + 1}-0` })

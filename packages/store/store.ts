@@ -55,7 +55,12 @@ export type EventQuery = {
 
 /** `eventType` tells apart two events of one device with one id at one time; without it the place is after both. */
 export type EventPlace = { readonly timeUs: number; readonly eventId: string; readonly eventType?: string | undefined }
-export type EventRecord = EventPlace & { readonly eventType: string; readonly frame: string }
+export type EventRecord = EventPlace & {
+  readonly eventType: string
+  readonly frame: string
+  /** By its place in the log; undefined for an event that was written without one. */
+  readonly acceptedMs?: number | undefined
+}
 
 export type ReadingQuery = {
   readonly project: string

@@ -20,14 +20,17 @@ import type { Channels } from '../../packages/state/channel.ts'
 import type { Connectors } from '../../packages/state/connector.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
+import type { History } from '../../packages/state/history.ts'
 import type { Members } from '../../packages/state/member.ts'
 import type { Organizations } from '../../packages/state/organization.ts'
+import type { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
+import { addAlarmHistoryRoutes } from './alarmhistory.ts'
 import { addAuditRoutes } from './audit.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
@@ -60,6 +63,8 @@ export type ConsolePorts = {
   readonly lists: DeviceLists
   readonly rules: Rules
   readonly alarms: Alarms
+  readonly history: History
+  readonly outbox: Outbox
   readonly channels: Channels
   readonly quarantine: Quarantine
   readonly connectors: Connectors
@@ -98,7 +103,10 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   const rulePorts = { rules: ports.rules, channels: ports.channels, changed: (project: string) => wakes.wake(project, 'judge'), nowUs }
   addRuleRoutes(app, rulePorts)
   addRuleSetRoutes(app, rulePorts)
-  addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
+  const lapseMs = async (project: string, name: string) =>
+    (await ports.rules.list(project)).find(rule => rule.name === name)?.unacknowledgeAfterMs ?? 0
+  addAlarmRoutes(app, { alarms: ports.alarms, lapseMs, nowUs })
+  addAlarmHistoryRoutes(app, ports)
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)

@@ -76,7 +76,7 @@ async function announceIn(ports: AnnouncePorts, followers: Followers, project: s
   const from = await ports.log.last(project, 'alarmlog')
   const announceAll = async () => {
     for (let after = ''; ; ) {
-      const page = await ports.alarms.list(project, undefined, after, PAGE)
+      const page = await ports.alarms.list(project, {}, after, PAGE)
       for (const alarm of page.alarms) await announce(alarm)
       after = page.next
       if (after === '') return

@@ -87,7 +87,7 @@ describe.skipIf(installed === undefined)('accidents', () => {
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarms: alarms.get.bind(alarms),
-      acknowledgements: alarms.acknowledgements.bind(alarms),
+      attendances: alarms.attendances.bind(alarms),
       listeningSinceUs: async () => 0,
       nowUs: () => T0,
       changed: () => {},

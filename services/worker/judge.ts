@@ -1,6 +1,6 @@
 // The judge: each event meets the rules that select it, and what that changes is committed together with the place in the log
 // (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { type Acknowledgement, type Alarm, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
+import { type Alarm, type Attendance, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
@@ -8,7 +8,7 @@ import { type Rule, selects } from '../../packages/core/rule.ts'
 import { FRESH, type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
-import { alarmCommands } from '../../packages/state/alarm.ts'
+import { alarmCommands, frameCommand } from '../../packages/state/alarm.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import type { Held } from '../../packages/state/judgement.ts'
 import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
@@ -34,7 +34,7 @@ export type JudgePorts = {
   /** Rules that have states but are not among these any more, with every state by device. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; states: Map<string, RuleState> }[]>
   alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
-  acknowledgements(project: string, ids: readonly string[]): Promise<(Acknowledgement | undefined)[]>
+  attendances(project: string, ids: readonly string[]): Promise<(Attendance | undefined)[]>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
   nowUs(): number
@@ -256,7 +256,7 @@ export class Judge implements Consumer {
     const commands = stateCommands(project, { changes, ...judgement })
     if (changes.length === 0) return commands
     const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
-    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.acknowledgements(project, ids)])
+    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.attendances(project, ids)])
     const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
     for (const changed of changes) {
       const { rule, device, change } = changed
@@ -264,7 +264,7 @@ export class Judge implements Consumer {
       const before = current.get(id)
       const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
       current.set(id, { alarm, acknowledgement: before?.acknowledgement })
-      commands.push(...alarmCommands(project, alarm, before?.acknowledgement))
+      commands.push(...alarmCommands(project, alarm), frameCommand(project, alarm, before?.acknowledgement))
       if (isNotified(changed)) {
         commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
         this.#toNotify.add(project)
@@ -275,7 +275,7 @@ export class Judge implements Consumer {
   }
 }
 
-function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Acknowledgement | undefined) {
+function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Attendance | undefined) {
   return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
 }
 

@@ -175,7 +175,7 @@ function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Device
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarms: alarms.get.bind(alarms),
-    acknowledgements: alarms.acknowledgements.bind(alarms),
+    attendances: alarms.attendances.bind(alarms),
     listeningSinceUs: () => listening.sinceUs(),
     nowUs: () => Date.now() * 1000,
     changed: (kind: string) => metrics.alarmChanges.inc({ kind }),

@@ -6,7 +6,7 @@ import type { NewMessage } from '../../client/index.ts'
 import { Failure, invalid } from '../../core/failure.ts'
 import { formatTime } from '../../core/time.ts'
 import { collect, timeUs } from '../option.ts'
-import type { Common, Run } from './run.ts'
+import type { Common, Run } from '../run.ts'
 
 export type AppendOptions = Common & {
   readonly key?: string

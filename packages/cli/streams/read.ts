@@ -6,8 +6,8 @@ import { pause } from '../../client/pace.ts'
 import { invalid } from '../../core/failure.ts'
 import { formatTime } from '../../core/time.ts'
 import { pastUs, wholeNumber } from '../option.ts'
+import type { Common, Run } from '../run.ts'
 import { paletteOf, printable, type Terminal } from '../terminal.ts'
-import type { Common, Run } from './run.ts'
 
 export type ReadOptions = Common & { readonly last?: number; readonly since?: number; readonly after?: number; readonly follow?: boolean }
 

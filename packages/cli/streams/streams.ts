@@ -3,28 +3,20 @@ import type { Command } from 'commander'
 import type { Stream, Subscription, SubscriptionPosition, Telltale } from '../../client/index.ts'
 import { invalid } from '../../core/failure.ts'
 import { formatTime, parseDuration, parseTime } from '../../core/time.ts'
-import { explained, openClient } from '../api.ts'
-import { addLoginOptions, wholeNumber } from '../option.ts'
-import { ageText, bytesText, tableLines } from '../table.ts'
-import { resolveTarget } from '../target.ts'
-import { paletteOf, printable, type Terminal, writeLine } from '../terminal.ts'
+import { wholeNumber } from '../option.ts'
+import { addSub, type Common, printTable, type Run, runWith, type Start } from '../run.ts'
+import { ageText, bytesText } from '../table.ts'
+import { printable, type Terminal, writeLine } from '../terminal.ts'
 import { type AppendOptions, addAppend, append } from './append.ts'
 import { addRead, type ReadOptions, read } from './read.ts'
-import type { Common, Run } from './run.ts'
 import { type SettingOptions, settingsOf } from './setting.ts'
 
 const PAGE = 100
 
 export function addStreams(command: Command, terminal: Terminal, ended: (ok: boolean) => void): void {
   command.description('durable streams: list, create, show, delete, append, read, subscriptions, reset')
-  const sub = (name: string, description: string) => {
-    const added = addLoginOptions(command.command(name).description(description))
-    return added
-      .option('--http <url>', 'the server (else TELLTALE_HTTP_URL, else http://127.0.0.1:8080)')
-      .option('--json', 'print JSON, one document a line')
-  }
-  const run = (what: string, options: Common, work: (run: Run) => Promise<void>) =>
-    runWith(terminal, what, options, work).then(() => ended(true))
+  const sub = (name: string, description: string) => addSub(command, name, description)
+  const run: Start = (what, options, work) => runWith(terminal, what, options, work).then(() => ended(true))
   addManaging(sub, run)
   addRead(sub('read', 'print messages, oldest first; nothing is consumed by that')).action((stream: string, options: ReadOptions) =>
     run('messages', options, one => read(one, stream, options)),
@@ -36,7 +28,6 @@ export function addStreams(command: Command, terminal: Terminal, ended: (ok: boo
 }
 
 type Sub = (name: string, description: string) => Command
-type Start = (what: string, options: Common, work: (run: Run) => Promise<void>) => Promise<void>
 
 function addManaging(sub: Sub, run: Start): void {
   sub('list', 'list streams with their rates, consumers and backlog').action((options: Common) => run('streams', options, list))
@@ -96,29 +87,15 @@ function addManaging(sub: Sub, run: Start): void {
     )
 }
 
-async function runWith(terminal: Terminal, what: string, options: Common, work: (run: Run) => Promise<void>): Promise<void> {
-  const target = resolveTarget(options, terminal.env)
-  const client = openClient(target)
-  const json = options.json === true
-  const print = (document: unknown, line: string) => writeLine(terminal.out, json ? JSON.stringify(document) : line)
-  try {
-    await work({ client, terminal, json, print })
-  } catch (error) {
-    throw explained(target, what, error)
-  } finally {
-    await client.close()
-  }
-}
-
 async function list({ client, terminal, json, print }: Run): Promise<void> {
   const all: Stream[] = []
   for await (const page of client.streams.pages({ pageSize: PAGE })) all.push(...page)
   if (json) for (const stream of all) await print(stream, '')
   else if (all.length === 0) await print(undefined, 'no streams yet: telltale streams create NAME')
-  else for (const line of streamTable(all, terminal)) await writeLine(terminal.out, line)
+  else await printStreams(terminal, all)
 }
 
-function streamTable(streams: readonly Stream[], { out, env }: Terminal): string[] {
+async function printStreams(terminal: Terminal, streams: readonly Stream[]): Promise<void> {
   const headings = ['stream', 'messages', 'size', 'in/s', 'out/s', 'consumers', 'backlog', 'oldest unacked']
   const rows = streams.map(({ name, stats }) => [
     name,
@@ -130,7 +107,7 @@ function streamTable(streams: readonly Stream[], { out, env }: Terminal): string
     stats.backlogCount,
     ageText(stats.backlogAgeMs),
   ])
-  return tableLines(headings, rows, paletteOf(out, env))
+  await printTable(terminal, headings, rows)
 }
 
 async function show(run: Run, name: string): Promise<void> {
@@ -181,7 +158,7 @@ async function printSubscriptions({ terminal, json, print }: Run, all: readonly 
       stats.redeliveredCount,
       stats.deadLetteredCount,
     ])
-    for (const line of tableLines(headings, rows, paletteOf(terminal.out, terminal.env))) await writeLine(terminal.out, line)
+    await printTable(terminal, headings, rows)
   }
 }
 

@@ -113,6 +113,29 @@ describe.skipIf(installed === undefined)('notifications', () => {
     expect(await outbox.delivery(project, 'a-1~ops')).toMatchObject({ attempts: 2, detail: 'status 200' })
   })
 
+  it('leave a receipt of each attempt, of the first and the last when there were many', async () => {
+    const refused: Attempt = { outcome: 'retry', detail: 'status 500', status: 500, afterMs: 0 }
+    const { ports, seen } = start({ ops: [refused] })
+    await change('a', 1, 'ops', 'chat')
+    await drainOutbox(ports, project)
+    await until('all recorded', async () => (await stateOf('a-1~ops')) === 'delivered' && (await stateOf('a-1~chat')) === 'delivered', 8000)
+    expect(seen.attempts).toHaveLength(3)
+    const [told = [], nobody] = await outbox.told(project, ['a-1', 'a-2'])
+    expect(told).toMatchObject([
+      { channel: 'ops', attempts: [{ outcome: 'retry', status: 500, detail: 'status 500' }, { outcome: 'delivered' }] },
+      { channel: 'chat', attempts: [{ outcome: 'delivered', durationMs: expect.any(Number) }] },
+    ])
+    expect(told[0]?.createdMs).toBeGreaterThan(0)
+    expect(nobody).toEqual([])
+    const delivery = await outbox.delivery(project, 'a-1~ops')
+    if (!delivery) throw new Error('no delivery')
+    await server.redis.hset(projectKey(project, 'delivery:a-1~ops'), 'state', 'open')
+    const late = { startedMs: 1, durationMs: 1, outcome: 'retry', detail: 'late' } as const
+    await outbox.record(project, { ...delivery, state: 'open', attempts: 21 }, late)
+    await outbox.record(project, { ...delivery, state: 'dead', attempts: 150 }, late)
+    expect((await outbox.told(project, ['a-1']))[0]?.[0]?.attempts).toHaveLength(3)
+  })
+
   it('are given up at once by a receiver that does not want them, and for a channel that is gone', async () => {
     const { ports, seen } = start({ ops: [{ outcome: 'refused', detail: 'status 410' }] })
     await change('a', 1, 'ops', 'deleted')
@@ -172,8 +195,10 @@ describe.skipIf(installed === undefined)('notifications', () => {
       changedMs: 0,
     }
     await outbox.create(project, [delivery])
-    await outbox.record(project, { ...delivery, state: 'delivered', detail: 'status 200' })
-    await outbox.record(project, delivery)
+    const said = { startedMs: 0, durationMs: 5, outcome: 'retry', detail: 'hung' } as const
+    await outbox.record(project, { ...delivery, state: 'delivered', detail: 'status 200' }, { ...said, outcome: 'delivered' })
+    await outbox.record(project, delivery, said)
+    expect((await outbox.told(project, ['a-1']))[0]?.[0]?.attempts.map(({ outcome }) => outcome)).toEqual(['delivered'])
     expect(await outbox.delivery(project, 'a-1~ops')).toMatchObject({ state: 'delivered', detail: 'status 200' })
   })
 })

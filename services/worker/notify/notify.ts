@@ -2,7 +2,7 @@
 // At least once: the receiver sees one id per delivery. Changes of one alarm reach a channel in their order.
 import type { Deliveries, DeliveryJob, DeliveryVerdict, Running } from '../../../packages/queue/queue.ts'
 import type { Channel } from '../../../packages/state/channel.ts'
-import type { Delivery, Outbox } from '../../../packages/state/outbox.ts'
+import type { Delivery, DeliveryAttempt, Outbox } from '../../../packages/state/outbox.ts'
 import type { OutboxEntry } from '../commit.ts'
 import type { Attempt } from './webhook.ts'
 
@@ -80,6 +80,7 @@ async function shared(ports: NotifyPorts, shares: Map<string, number>, { project
 
 async function attempt(ports: NotifyPorts, project: string, delivery: Delivery): Promise<DeliveryVerdict | undefined> {
   const { id } = delivery
+  const startedMs = ports.nowMs()
   const channel = await ports.channel(project, delivery.channel)
   const result: Attempt = channel
     ? await ports.send(channel, `${project}.${id}`, delivery.entry as OutboxEntry)
@@ -87,13 +88,21 @@ async function attempt(ports: NotifyPorts, project: string, delivery: Delivery):
   ports.attempted(result.outcome)
   const attempts = delivery.attempts + 1
   const state = stateAfter(ports, delivery, result)
-  await ports.outbox.record(project, { ...delivery, state, attempts, detail: result.detail, changedMs: ports.nowMs() })
+  await ports.outbox.record(
+    project,
+    { ...delivery, state, attempts, detail: result.detail, changedMs: ports.nowMs() },
+    attemptOf(result, startedMs, ports.nowMs()),
+  )
   if (state !== 'open') await hastenNext(ports, project, delivery)
   if (state === 'delivered') return undefined
   if (state === 'open')
     return { retry: true, afterMs: backoffMs(attempts, ports.random(), result.outcome === 'retry' ? result.afterMs : undefined) }
   ports.gaveUp({ project, delivery: id, detail: result.detail })
   return { retry: false, reason: result.detail }
+}
+
+function attemptOf({ outcome, status, providerId, detail }: Attempt, startedMs: number, endedMs: number): DeliveryAttempt {
+  return { startedMs, durationMs: endedMs - startedMs, outcome, status, providerId, detail }
 }
 
 /** Without this a line would move by one each time its jobs look again, and an alarm that changes faster would never catch up. */

@@ -5,10 +5,10 @@ import type { Outbound } from '../../../packages/outbound/outbound.ts'
 import type { OutboxEntry } from '../commit.ts'
 
 /** `delivered`: the receiver has it. `retry`: it may work later. `refused`: it never will. */
-export type Attempt =
-  | { readonly outcome: 'delivered'; readonly detail: string }
-  | { readonly outcome: 'retry'; readonly detail: string; readonly afterMs?: number | undefined }
-  | { readonly outcome: 'refused'; readonly detail: string }
+export type Attempt = Told &
+  ({ readonly outcome: 'delivered' | 'refused' } | { readonly outcome: 'retry'; readonly afterMs?: number | undefined })
+/** For receipts: the status of the answer, and what the receiver calls what it was told, where there are such. */
+type Told = { readonly detail: string; readonly status?: number; readonly providerId?: string }
 
 /** The body: `{"type":"alarm.active","timestamp":…,"data":{alarm}}` (standardwebhooks.com, "Payload structure"). */
 export function webhookBody(entry: OutboxEntry): string {
@@ -37,9 +37,9 @@ export async function postWebhook(
   try {
     const { status, retryAfterMs, ms } = await outbound.post(new URL(url), headers, body)
     const detail = `status ${status} after ${Math.round(ms)} ms`
-    if (status >= 200 && status < 300) return { outcome: 'delivered', detail }
+    if (status >= 200 && status < 300) return { outcome: 'delivered', detail, status }
     // 410: the receiver does not want this any more. Everything else may be a mistake that somebody mends within the day.
-    return status === 410 ? { outcome: 'refused', detail } : { outcome: 'retry', detail, afterMs: retryAfterMs }
+    return status === 410 ? { outcome: 'refused', detail, status } : { outcome: 'retry', detail, status, afterMs: retryAfterMs }
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Failure ? error.cause : error
     if (cause instanceof Failure && cause.code !== 'unavailable') return { outcome: 'refused', detail: cause.message }

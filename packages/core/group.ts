@@ -1,0 +1,126 @@
+// Devices that share one alarm (`groupBy`): what each of them contributes, and the alarm of all from the change of one.
+import { type Alarm, alarmIdOf, nextAlarm } from './alarm.ts'
+import type { Device } from './device.ts'
+import type { Rule, Severity } from './rule.ts'
+import { SEVERITIES } from './severity.ts'
+import type { Change, ChangeKind } from './step.ts'
+import { parseTime } from './time.ts'
+
+/** One device of a group that is pending or active. */
+export type Member = { readonly state: 'pending' | 'active'; readonly severity: Severity; readonly sinceUs: number }
+
+/** How many are pending, and how many active by severity: the alarm of thousands moves on without reading them. */
+export type Tally = { readonly pending: number } & Readonly<Record<Severity, number>>
+
+export type GroupKind = ChangeKind | 'joined' | 'left'
+
+const EMPTY: Tally = { pending: 0, info: 0, warning: 0, critical: 0 }
+/** What separates, what a topic of MQTT gives a meaning to, and what a line may not hold. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not stand in a name
+const RESERVED = /[%,=/+#\u0000-\u001f\u007f]/g
+
+/** The labels by which a device belongs to a group; of a label that it does not have the empty value. Null: the rule groups nothing. */
+export function groupOf(rule: Rule, device: Device): { readonly [key: string]: string } | null {
+  if (rule.groupBy.length === 0) return null
+  return Object.fromEntries(rule.groupBy.map(key => [key, Object.hasOwn(device.labels, key) ? (device.labels[key] as string) : '']))
+}
+
+/** `key=value,key2=value2`; what would be mistaken for a separator is percent-encoded. */
+export function groupNameOf(group: { readonly [key: string]: string }): string {
+  return Object.entries(group)
+    .map(([key, value]) => `${escaped(key)}=${escaped(value)}`)
+    .join(',')
+}
+
+/** The alarm that a change of this device belongs to. */
+export function sharedAlarmIdOf(rule: Rule, device: Device): string {
+  const group = groupOf(rule, device)
+  return alarmIdOf(rule.name, group === null ? device.id : groupNameOf(group))
+}
+
+/** What the device contributes after a change; undefined: nothing any more. */
+export function nextMember(member: Member | undefined, rule: Rule, change: Change): Member | undefined {
+  const { kind } = change
+  if (kind === 'cleared' || kind === 'dropped' || kind === 'withdrawn') return undefined
+  if (kind === 'amended' && member === undefined) return undefined
+  const sinceUs = change.sinceUs ?? member?.sinceUs ?? change.atUs
+  const severity = change.severity ?? member?.severity ?? rule.severity
+  return { state: kind === 'pending' ? 'pending' : kind === 'amended' ? (member?.state ?? 'active') : 'active', severity, sinceUs }
+}
+
+/** The alarm of the group after a change of one of its devices; undefined: what is seen of it is as before. */
+export function nextGroup(
+  alarm: Alarm | undefined,
+  before: Member | undefined,
+  after: Member | undefined,
+  rule: Rule,
+  device: Device,
+  change: Change,
+  nowUs: number,
+): { readonly alarm: Alarm; readonly kind: GroupKind } | undefined {
+  const tally = counted(counted(alarm?.tally ?? EMPTY, before, -1), after, 1)
+  const devices = tally.info + tally.warning + tally.critical
+  const was = alarm?.state ?? 'cleared'
+  const severity = SEVERITIES.findLast(one => tally[one] > 0) ?? after?.severity ?? alarm?.severity ?? rule.severity
+  const kind = kindOf(alarm, was, stateOf(was, tally, devices, change), severity, before, after, change)
+  if (kind === undefined) return undefined
+  const group = groupOf(rule, device) ?? {}
+  const shared: Device = { id: groupNameOf(group), type: device.type, labels: group, productNumber: '' }
+  const begins = was === 'cleared'
+  const sinceUs = begins ? (after?.sinceUs ?? change.atUs) : undefined
+  const moved: Change = {
+    ...change,
+    kind: kind === 'joined' || kind === 'left' || kind === 'amended' ? (was === 'pending' ? 'pending' : 'escalated') : kind,
+    episode: (alarm?.episode ?? 0) + (begins ? 1 : 0),
+    severity,
+    sinceUs,
+    activeUs: undefined,
+    clearedUs: undefined,
+  }
+  return { alarm: { ...nextAlarm(alarm, rule, shared, moved, nowUs), group, devices, tally }, kind }
+}
+
+/** Only a change of the tally is left to be kept, of a group that is not in alarm. */
+export function recounted(alarm: Alarm, before: Member | undefined, after: Member | undefined): Alarm {
+  return { ...alarm, tally: counted(counted(alarm.tally ?? EMPTY, before, -1), after, 1) }
+}
+
+/** Those that are pending do not keep a group in alarm whose last active device has cleared. */
+function stateOf(was: Alarm['state'], tally: Tally, devices: number, change: Change): Alarm['state'] {
+  if (devices > 0) return 'active'
+  return was !== 'active' && tally.pending > 0 && (was === 'pending' || change.kind === 'pending') ? 'pending' : 'cleared'
+}
+
+function kindOf(
+  alarm: Alarm | undefined,
+  was: Alarm['state'],
+  is: Alarm['state'],
+  severity: Severity,
+  before: Member | undefined,
+  after: Member | undefined,
+  change: Change,
+): GroupKind | undefined {
+  if (was !== is) return is === 'cleared' ? (was === 'pending' ? 'dropped' : change.kind === 'withdrawn' ? 'withdrawn' : 'cleared') : is
+  if (is === 'cleared') return undefined
+  const graver = SEVERITIES.indexOf(severity) - SEVERITIES.indexOf(alarm?.severity ?? severity)
+  if (is === 'active' && graver !== 0) return graver > 0 ? 'escalated' : 'deescalated'
+  const counts = (member: Member | undefined) => member !== undefined && (is === 'pending' || member.state === 'active')
+  if (counts(before) !== counts(after)) return counts(after) ? 'joined' : 'left'
+  return change.kind === 'amended' ? 'amended' : undefined
+}
+
+function counted(tally: Tally, member: Member | undefined, by: 1 | -1): Tally {
+  if (member === undefined) return tally
+  const key = member.state === 'pending' ? 'pending' : member.severity
+  return { ...tally, [key]: tally[key] + by }
+}
+
+function escaped(text: string): string {
+  return text.replace(RESERVED, char => `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+}
+
+/** What a device contributes whose own alarm becomes part of a group's; undefined when that is over. */
+export function memberOf(alarm: Alarm | undefined): Member | undefined {
+  if (alarm === undefined || alarm.state === 'cleared') return undefined
+  return { state: alarm.state, severity: alarm.severity, sinceUs: parseTime(alarm.since) ?? 0 }
+}

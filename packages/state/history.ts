@@ -1,0 +1,174 @@
+// The history of alarms in Redis: one chain per project, appended to by the judge's commits and by people's actions, read by whoever asks
+// what happened. Nothing rewrites it; what is too old is cut off at the start, and the hash before that is kept.
+import { createHash } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { canonicalJson, chained, GENESIS, type Happening, type Head, type HistoryRecord } from '../core/chain.ts'
+import { Failure } from '../core/failure.ts'
+import { parseTime } from '../core/time.ts'
+import { projectKey } from '../log/key.ts'
+import { type CommitCommand, commandArgs, EXPECT, RUN } from '../log/log.ts'
+
+/** Runs the commands if the chain ends where it was read to end: nothing changes an alarm without moving that. */
+const APPEND = `
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local i = 2
+${RUN}
+return 1`
+
+/** Cuts off everything before a record, which the lists of the alarms (from the third key on) forget. */
+const TRIM = `
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+for k = 3, #KEYS do redis.call('LPOP', KEYS[k], ARGV[k + 1]) end
+return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[3])`
+
+type Scripts = {
+  telltaleAppendHistory(keys: number, ...args: (string | number)[]): Promise<number>
+  telltaleTrimHistory(keys: number, ...args: (string | number)[]): Promise<number>
+}
+
+/** What somebody does: what the history says of it, and what it changes, in one step. */
+export type Action<T> = {
+  readonly happenings: readonly Happening[]
+  readonly commands: readonly CommitCommand[]
+  readonly result: T
+}
+
+export type HistoryPage = {
+  readonly records: readonly HistoryRecord[]
+  /** What is before the first one: with it the page can be verified by itself. */
+  readonly base: Head
+  /** The `fromSeq` of the next page; undefined at the end. */
+  readonly next: number | undefined
+}
+
+const ATTEMPTS = 50
+const TRIM_AT_ONCE = 1000
+const MAX_READ = 1000
+
+export function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+export class History {
+  readonly #redis: Redis & Scripts
+
+  constructor(redis: Redis) {
+    redis.defineCommand('telltaleAppendHistory', { lua: APPEND })
+    redis.defineCommand('telltaleTrimHistory', { lua: TRIM })
+    this.#redis = redis as Redis & Scripts
+  }
+
+  /** Where the chain ends. */
+  async head(project: string): Promise<Head> {
+    return parseHead(await this.#redis.get(projectKey(project, HEAD)))
+  }
+
+  /** What is before the oldest record that is kept. */
+  async base(project: string): Promise<Head> {
+    return parseHead(await this.#redis.get(projectKey(project, BASE)))
+  }
+
+  /** @param plan reads what it needs, and is asked again when the alarms have changed since. */
+  async append<T>(project: string, plan: () => Promise<Action<T>>): Promise<T> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const head = await this.head(project)
+      const { happenings, commands, result } = await plan()
+      const keys = [projectKey(project, HEAD)]
+      const written = historyCommands(project, chained(head, happenings, digest))
+      const args = [formatHead(head), ...commandArgs([...commands, ...written], keys)]
+      if ((await this.#redis.telltaleAppendHistory(keys.length, ...keys, ...args)) === 1) return result
+    }
+    throw new Failure('unavailable', 'the alarms of this project are changing too quickly: try again', { retryAfterMs: 1000 })
+  }
+
+  /** The newest records of one alarm, oldest first. */
+  async read(project: string, alarmId: string, limit = MAX_READ): Promise<HistoryRecord[]> {
+    const numbers = await this.#redis.lrange(listKey(project, alarmId), -Math.min(limit, MAX_READ), -1)
+    const pipeline = this.#redis.pipeline()
+    for (const seq of numbers) pipeline.xrange(projectKey(project, STREAM), `${seq}-0`, `${seq}-0`)
+    const replies = (await pipeline.exec()) ?? []
+    return replies.flatMap(([error, rows]) => {
+      if (error) throw error
+      return (rows as Row[]).map(parseRow)
+    })
+  }
+
+  /** Oldest first, from this number on or from the oldest one that is kept. */
+  async page(project: string, fromSeq: number, limit: number): Promise<HistoryPage> {
+    const [base, rows] = await Promise.all([this.base(project), this.#rows(project, fromSeq, limit + 1)])
+    const records = rows.slice(0, limit).map(parseRow)
+    const next = rows.length > limit ? (records.at(-1)?.seq ?? 0) + 1 : undefined
+    if (fromSeq <= base.seq + 1) return { records, base, next }
+    const [before] = await this.#rows(project, fromSeq - 1, 1)
+    return { records, base: before ? headOf(parseRow(before)) : base, next }
+  }
+
+  /** Cuts off, a bounded number at once, what was written before this time; true when there may be more. */
+  async trim(project: string, beforeUs: number): Promise<boolean> {
+    const base = await this.#redis.get(projectKey(project, BASE))
+    const oldest = (await this.#rows(project, 0, TRIM_AT_ONCE)).map(parseRow)
+    const kept = oldest.findIndex(({ time }) => (parseTime(time) ?? 0) >= beforeUs)
+    const gone = kept < 0 ? oldest : oldest.slice(0, kept)
+    const last = gone.at(-1)
+    if (last === undefined) return false
+    const perAlarm = new Map<string, number>()
+    for (const { alarmId } of gone) if (alarmId !== '') perAlarm.set(alarmId, (perAlarm.get(alarmId) ?? 0) + 1)
+    const keys = [projectKey(project, STREAM), projectKey(project, BASE), ...[...perAlarm.keys()].map(id => listKey(project, id))]
+    const args = [base ?? '', formatHead(headOf(last)), `${last.seq + 1}-0`, ...perAlarm.values()]
+    await this.#redis.telltaleTrimHistory(keys.length, ...keys, ...args)
+    return gone.length === TRIM_AT_ONCE
+  }
+
+  async #rows(project: string, fromSeq: number, count: number): Promise<Row[]> {
+    return this.#redis.xrange(projectKey(project, STREAM), `${Math.max(1, fromSeq)}-0`, '+', 'COUNT', count)
+  }
+}
+
+/** For a commit of the judge: these happenings follow upon the head, or nothing of the commit happens. */
+export function chain(project: string, head: Head, happenings: readonly Happening[]): { commands: CommitCommand[]; head: Head } {
+  const records = chained(head, happenings, digest)
+  const last = records.at(-1)
+  if (last === undefined) return { commands: [], head }
+  return { commands: [[EXPECT, projectKey(project, HEAD), formatHead(head)], ...historyCommands(project, records)], head: headOf(last) }
+}
+
+function historyCommands(project: string, records: readonly HistoryRecord[]): CommitCommand[] {
+  const stream = projectKey(project, STREAM)
+  const commands: CommitCommand[] = records.flatMap(({ hash, ...record }) => {
+    const add: CommitCommand = ['XADD', stream, `${record.seq}-0`, 'r', canonicalJson(record), 'h', hash]
+    return record.alarmId === '' ? [add] : [add, ['RPUSH', listKey(project, record.alarmId), record.seq]]
+  })
+  const last = records.at(-1)
+  if (last !== undefined) commands.push(['SET', projectKey(project, HEAD), formatHead(last)])
+  return commands
+}
+
+const STREAM = 'history'
+const HEAD = 'history:head'
+const BASE = 'history:base'
+
+function listKey(project: string, alarmId: string): string {
+  return projectKey(project, `history:${alarmId}`)
+}
+
+type Row = [id: string, fields: string[]]
+
+function parseRow([, fields]: Row): HistoryRecord {
+  return { ...(JSON.parse(fields[1] as string) as Omit<HistoryRecord, 'hash'>), hash: fields[3] as string }
+}
+
+function headOf({ seq, hash }: HistoryRecord): Head {
+  return { seq, hash }
+}
+
+/** Nothing is kept of a chain that has not begun. */
+function formatHead({ seq, hash }: Head): string {
+  return seq === 0 ? '' : `${seq} ${hash}`
+}
+
+function parseHead(text: string | null): Head {
+  if (text === null || text === '') return GENESIS
+  const [seq, hash] = text.split(' ') as [string, string]
+  return { seq: Number(seq), hash }
+}
