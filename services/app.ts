@@ -27,6 +27,7 @@ import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
 import { History } from '../packages/state/history.ts'
+import { Judgements } from '../packages/state/judgement.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
 import { Outbox } from '../packages/state/outbox.ts'
@@ -34,6 +35,7 @@ import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
+import { Shadows } from '../packages/state/shadow.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import { recordChanges } from './audit.ts'
 import type { Config } from './config.ts'
@@ -237,6 +239,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       outbox: new Outbox(quick),
       quarantine,
       rules: new Rules(quick),
+      shadows: new Shadows(quick),
+      judgements: new Judgements(quick),
       channels: new Channels(quick),
       audit,
       connectors: new Connectors(quick),

@@ -15,7 +15,7 @@ type Control = {
 
 type Start = { readonly settings: WorkerSettings; readonly storePort: MessagePort; readonly controlPort: MessagePort }
 
-const STORE_METHODS = ['write', 'past', 'events', 'readings', 'windows', 'purge', 'ping', 'close'] as const
+const STORE_METHODS = ['write', 'past', 'events', 'readings', 'windows', 'counts', 'scan', 'purge', 'ping', 'close'] as const
 const CONTROL_METHODS = ['start', 'metrics', 'stop'] as const
 const PART_STOP_MS = 5000
 

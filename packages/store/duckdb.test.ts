@@ -10,12 +10,14 @@ import { afterAll, expect, test } from 'vitest'
 import { storeContract, storeEvent } from './contract.ts'
 import { openDuckStore } from './duckdb.ts'
 import { pastContract } from './pastcontract.ts'
+import { scanContract } from './scancontract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'telltale-duckdb-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 storeContract('DuckDB', () => openDuckStore({ path: join(folder, 'contract.duckdb') }))
 pastContract('DuckDB', () => openDuckStore({ path: join(folder, 'past.duckdb') }))
+scanContract('DuckDB', () => openDuckStore({ path: join(folder, 'scan.duckdb') }))
 
 // A process of its own that writes batches of 100 events for ever and prints a line after each.
 const WRITER = `

@@ -8,6 +8,7 @@ import type { DuckFile, Lane } from './duckfile.ts'
 import { append, closeDuckFile, EntryChunk, inUse, openDuckFile, transact } from './duckfile.ts'
 import type { KnownSpans } from './duckpast.ts'
 import { completeSpan, Numbering, placedEvents, purgeEvents, storedSpans } from './duckpast.ts'
+import { countEvents, scanEvents } from './duckscan.ts'
 import type { Series } from './duckseries.ts'
 import { admit, numberSeries, placeKnown, seriesKey, storedSeries, timeParameter } from './duckseries.ts'
 import { escapeName, LONE_SURROGATE, storableReadings } from './name.ts'
@@ -21,6 +22,9 @@ import type {
   RawReading,
   ReadingQuery,
   ReadingStore,
+  ScanColumns,
+  ScanCount,
+  ScanQuery,
   StoreEvent,
   WindowReading,
   WriteOutcome,
@@ -240,6 +244,14 @@ class DuckStore implements ReadingStore {
     }, 'replay')
   }
 
+  counts({ windowUs, ...query }: ScanQuery & { readonly windowUs: number }): Promise<ScanCount[]> {
+    return this.#ask(connection => countEvents(connection, query, windowUs), 'scan')
+  }
+
+  scan(query: ScanQuery): Promise<ScanColumns> {
+    return this.#ask(connection => scanEvents(connection, query, field => escapeName(field, UNSAFE_IN_FIELD)), 'scan')
+  }
+
   async purge(project: string, beforeUs: number): Promise<void> {
     if (this.#closing) throw storeClosed()
     await this.#transact(connection => {
@@ -256,7 +268,7 @@ class DuckStore implements ReadingStore {
     return this.#ask(async connection => (await connection.runAndReadAll(sql, parameters)).getRows())
   }
 
-  async #ask<T>(question: (connection: DuckDBConnection) => Promise<T>, lane?: 'replay'): Promise<T> {
+  async #ask<T>(question: (connection: DuckDBConnection) => Promise<T>, lane?: 'replay' | 'scan'): Promise<T> {
     if (this.#closing) throw storeClosed()
     const file = await this.#usable()
     const reader = lane ? file[lane] : (file.readers[this.#reads++ % file.readers.length] as Lane)

@@ -26,6 +26,8 @@ export type DuckFile = {
   readonly readers: readonly Lane[]
   /** For replays of the log's past, which may be many and long. */
   readonly replay: Lane
+  /** For backtests. */
+  readonly scan: Lane
   /** It must be opened again: after a failed commit or checkpoint (a full disk) DuckDB takes no more writes. */
   broken: boolean
   released: boolean
@@ -43,7 +45,8 @@ export async function openDuckFile(path: string, memoryLimitMb: number): Promise
     const readers: Lane[] = []
     for (let i = 0; i < READERS; i++) readers.push(new Lane(await instance.connect()))
     const replay = new Lane(await instance.connect())
-    return { instance, writer, readers, replay, broken: false, released: false }
+    const scan = new Lane(await instance.connect())
+    return { instance, writer, readers, replay, scan, broken: false, released: false }
   } catch (cause) {
     throw cannotOpen(path, cause)
   }
@@ -65,7 +68,7 @@ export async function closeDuckFile(file: DuckFile): Promise<void> {
   try {
     if (!file.broken) await file.writer.run(connection => connection.run('checkpoint'))
   } finally {
-    for (const lane of [...file.readers, file.replay, file.writer]) await lane.close()
+    for (const lane of [...file.readers, file.replay, file.scan, file.writer]) await lane.close()
     file.instance.closeSync()
   }
 }

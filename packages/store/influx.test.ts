@@ -8,6 +8,7 @@ import { openInfluxStore } from './influx.ts'
 import type { Influxd } from './influxd.ts'
 import { hasInfluxd, startInfluxd } from './influxd.ts'
 import { pastContract } from './pastcontract.ts'
+import { scanContract } from './scancontract.ts'
 
 describe.skipIf(!hasInfluxd())('with a real influxd', () => {
   let influxd: Influxd
@@ -18,6 +19,7 @@ describe.skipIf(!hasInfluxd())('with a real influxd', () => {
 
   storeContract('InfluxDB', () => openInfluxStore({ url: influxd.url, database: 'contract' }))
   pastContract('InfluxDB', () => openInfluxStore({ url: influxd.url, database: 'past' }))
+  scanContract('InfluxDB', () => openInfluxStore({ url: influxd.url, database: 'scan' }))
 
   const ALWAYS = { fromUs: 0, toUs: Number.MAX_SAFE_INTEGER, limit: 10_000 }
 

@@ -4,6 +4,7 @@ import { parseTime } from '../core/time.ts'
 import type { InfluxSeries, InfluxSettings } from './influxclient.ts'
 import { BadLines, InfluxClient } from './influxclient.ts'
 import { copyLine, forgetSpans, formatPlace, readPast, spanLine } from './influxpast.ts'
+import { countEvents, scanEvents } from './influxscan.ts'
 import type { Series } from './influxslot.ts'
 import { slotsOf } from './influxslot.ts'
 import { boundary, fieldIdentifier, identifier, lineOf, linePrefix, literal } from './line.ts'
@@ -17,6 +18,9 @@ import type {
   RawReading,
   ReadingQuery,
   ReadingStore,
+  ScanColumns,
+  ScanCount,
+  ScanQuery,
   StoreEvent,
   WindowReading,
   WriteOutcome,
@@ -178,6 +182,14 @@ class InfluxStore implements ReadingStore {
         ([time, count, mean, min, max]) => ({ startUs: timeOf(time), count, mean, min, max }) as WindowReading,
       )
     })
+  }
+
+  counts({ windowUs, ...query }: ScanQuery & { readonly windowUs: number }): Promise<ScanCount[]> {
+    return this.#run(() => countEvents(this.#client, query, windowUs))
+  }
+
+  scan(query: ScanQuery): Promise<ScanColumns> {
+    return this.#run(() => scanEvents(this.#client, query))
   }
 
   purge(project: string, beforeUs: number): Promise<void> {

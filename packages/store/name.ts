@@ -17,6 +17,13 @@ function escapeUnit(unit: string): string {
   return code < 0x100 ? `%${code.toString(16).toUpperCase().padStart(2, '0')}` : `%u${code.toString(16).toUpperCase()}`
 }
 
+/** The name that `escapeName` was given. */
+export function unescapeName(escaped: string): string {
+  return escaped.replace(/%u([0-9A-F]{3,4})|%([0-9A-F]{2})/g, (_, wide: string | undefined, narrow: string | undefined) =>
+    String.fromCharCode(Number.parseInt(wide ?? narrow ?? '', 16)),
+  )
+}
+
 /** The event's readings, each path once (`{"a.b":1,"a":{"b":2}}` has one twice: the last stands). */
 export function storableReadings(event: StoreEvent): [field: string, value: number][] {
   const readings = readingsOf(event.eventType, event.data)

@@ -85,6 +85,34 @@ export type WindowReading = {
   readonly max: number
 }
 
+/** Half-open in time. */
+export type ScanQuery = {
+  readonly project: string
+  readonly eventTypes: readonly string[]
+  /** Undefined: all. */
+  readonly devices?: readonly string[] | undefined
+  /**
+   * Asked for nothing else than one number of each event, of which the store need not read the whole event: at most one field of an
+   * event type, a name without dots. Events without it are left out.
+   */
+  readonly fields?: readonly { readonly eventType: string; readonly field: string }[] | undefined
+  readonly fromUs: number
+  readonly toUs: number
+}
+export type ScanCount = { readonly startUs: number; readonly count: number }
+export type ScanSeries = { readonly device: string; readonly eventType: string }
+/** Events as columns: numbers that cross to another thread at little cost. */
+export type ScanColumns = {
+  readonly series: readonly ScanSeries[]
+  /** Of each event its place in `series`. */
+  readonly of: Uint32Array
+  readonly timesUs: Float64Array
+  /** Of a query with `fields`. */
+  readonly values: Float64Array | undefined
+  /** Of a query without. */
+  readonly events: { readonly ids: readonly string[]; readonly frames: readonly string[] } | undefined
+}
+
 /** What one write did: every event of the batch is in exactly one of the two counts. */
 export type WriteOutcome = { readonly stored: number; readonly duplicates: number }
 
@@ -122,6 +150,13 @@ export interface ReadingStore {
   readings(query: ReadingQuery): Promise<RawReading[]>
   /** Oldest first; `limit` keeps the oldest windows. */
   windows(query: ReadingQuery & { readonly windowMs: number }): Promise<WindowReading[]>
+  /**
+   * How many events there are in each window from `fromUs` on, oldest first; empty windows are left out. Whoever scans much sees from
+   * this in what stretches to do it.
+   */
+  counts(query: ScanQuery & { readonly windowUs: number }): Promise<ScanCount[]>
+  /** All of the range, whatever it takes: oldest first, ties by eventId. */
+  scan(query: ScanQuery): Promise<ScanColumns>
   /** Forgets events of the project older than `beforeUs`, those with a place once they were also accepted before then. */
   purge(project: string, beforeUs: number): Promise<void>
   /** Resolves when the store answers; rejects with a Failure that says what is wrong. */

@@ -21,22 +21,26 @@ import type { Connectors } from '../../packages/state/connector.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import type { History } from '../../packages/state/history.ts'
+import type { Judgements } from '../../packages/state/judgement.ts'
 import type { Members } from '../../packages/state/member.ts'
 import type { Organizations } from '../../packages/state/organization.ts'
 import type { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import type { Shadows } from '../../packages/state/shadow.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
 import { addAlarmHistoryRoutes } from './alarmhistory.ts'
 import { addAuditRoutes } from './audit.ts'
+import { addBacktestRoutes } from './backtest.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
 import { addConsumeRoutes } from './consume.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addEmulatorRoutes } from './emulator.ts'
+import { addExplainRoute } from './explain.ts'
 import { addHistoryRoutes } from './history.ts'
 import { addLabelRoutes } from './label.ts'
 import { addMemberRoutes } from './member.ts'
@@ -46,10 +50,13 @@ import { addProjectRoutes } from './project.ts'
 import { addQuarantineRoutes } from './quarantine.ts'
 import { addRuleRoutes } from './rule.ts'
 import { addRuleSetRoutes } from './ruleset.ts'
+import { Running } from './running.ts'
 import { addSessionRoutes } from './session.ts'
+import { addShadowRoutes } from './shadow.ts'
 import { addStatusRoutes } from './status.ts'
 import { addDurableStreamRoutes } from './stream.ts'
 import { addSubscriptionRoutes } from './subscription.ts'
+import { addSuggestRoute } from './suggest.ts'
 import { addTokenRoute } from './token.ts'
 import { addTransferRoutes } from './transfer.ts'
 
@@ -62,9 +69,11 @@ export type ConsolePorts = {
   readonly devices: Devices
   readonly lists: DeviceLists
   readonly rules: Rules
+  readonly shadows: Shadows
   readonly alarms: Alarms
   readonly history: History
   readonly outbox: Outbox
+  readonly judgements: Judgements
   readonly channels: Channels
   readonly quarantine: Quarantine
   readonly connectors: Connectors
@@ -107,6 +116,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
     (await ports.rules.list(project)).find(rule => rule.name === name)?.unacknowledgeAfterMs ?? 0
   addAlarmRoutes(app, { alarms: ports.alarms, lapseMs, nowUs })
   addAlarmHistoryRoutes(app, ports)
+  addPastRoutes(app, ports)
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)
@@ -116,6 +126,16 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addConsumeRoutes(app, ports)
   await addStatusRoutes(app, { log, consumers: ports.consumers, devices: project => devices.count(project), nowMs: Date.now })
   await addPage(app)
+}
+
+/** Rules over what has been. */
+function addPastRoutes(app: HttpApp, ports: ConsolePorts): void {
+  const running = new Running()
+  app.addHook('preClose', async () => running.stop())
+  addBacktestRoutes(app, { ...ports, running, nowUs })
+  addShadowRoutes(app, { shadows: ports.shadows, changed: project => ports.wakes.wake(project, 'judge'), nowUs })
+  addSuggestRoute(app, { ...ports, running, nowUs })
+  addExplainRoute(app, { ...ports, nowUs })
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
