@@ -5,17 +5,34 @@ import { announcement, mergeAlarms, orderAlarms } from './alarm.ts'
 
 function alarm(alarmId: string, change: Partial<Alarm> = {}): Alarm {
   return {
+    name: `projects/p/alarms/${alarmId}`,
     alarmId,
     rule: 'warm',
-    device: 'projects/p/devices/d',
+    ruleVersion: 1,
+    device: 'd',
+    deviceType: 'temperature',
     labels: {},
+    group: null,
+    devices: 1,
     state: 'active',
     severity: 'warning',
     since: '2026-01-01T00:00:00.000000Z',
+    activeSince: null,
+    clearedAt: null,
+    updateTime: '2026-01-01T00:00:00.000000Z',
+    serverTime: '2026-01-01T00:00:00.000000Z',
+    value: 31,
+    limit: 30,
+    unit: null,
+    reason: 'temperature.value 31 is above 30',
+    late: false,
     message: `${alarmId} is warm`,
     episode: 1,
     version: 1,
     acknowledgement: null,
+    assignee: null,
+    snooze: null,
+    suppressedBy: null,
     ...change,
   }
 }
@@ -33,7 +50,7 @@ test('an alarm is raised when it becomes active and in each new episode, not whe
   const active = mergeAlarms(pending.alarms, [alarm('a', { version: 2 })])
   expect(active.raised.map(one => one.alarmId)).toEqual(['a'])
   const acknowledged = mergeAlarms(active.alarms, [
-    alarm('a', { version: 2, acknowledgement: { by: 'k', time: '2026-01-01T00:01:00.000000Z', comment: '' } }),
+    alarm('a', { version: 2, acknowledgement: { by: 'k', time: '2026-01-01T00:01:00.000000Z', comment: '', lapses: null } }),
   ])
   expect(acknowledged.raised).toEqual([])
   expect(acknowledged.alarms.get('a')?.acknowledgement?.by).toBe('k')
@@ -45,7 +62,7 @@ test('what needs a person comes first: active, then acknowledged, pending, clear
   const all = [
     alarm('cleared', { state: 'cleared', severity: 'critical' }),
     alarm('pending', { state: 'pending', severity: 'critical' }),
-    alarm('acknowledged', { severity: 'critical', acknowledgement: { by: 'k', time: '', comment: '' } }),
+    alarm('acknowledged', { severity: 'critical', acknowledgement: { by: 'k', time: '', comment: '', lapses: null } }),
     alarm('older', { since: '2025-01-01T00:00:00.000000Z' }),
     alarm('newer'),
     alarm('critical', { severity: 'critical' }),
