@@ -66,10 +66,30 @@ export function messageOf({ field, message }: Problem): string {
 }
 
 /** Set by the server, and not part of what a person writes. */
-const NOT_WRITTEN = ['resource', 'version', 'createTime', 'updateTime', 'updatedBy']
+const NOT_WRITTEN: readonly string[] = ['resource', 'version']
+/** What is meant when nothing is said. */
+const MEANT: { readonly [key: string]: (value: unknown) => boolean } = {
+  for: isNoTime,
+  keepActive: isNoTime,
+  unacknowledgeAfter: isNoTime,
+  late: value => value === 'ignore',
+  groupBy: isEmpty,
+  inhibitedBy: isEmpty,
+  notify: isEmpty,
+  schedule: value => value === null,
+}
 
+/** The rule as a person would write it. */
 export function written(rule: Json): Json {
-  return Object.fromEntries(Object.entries(rule).filter(([key]) => !NOT_WRITTEN.includes(key)))
+  return Object.fromEntries(Object.entries(rule).filter(([key, value]) => !NOT_WRITTEN.includes(key) && MEANT[key]?.(value) !== true))
+}
+
+function isNoTime(value: unknown): boolean {
+  return typeof value === 'string' && /^0+(ms|s|m|h|d)$/.test(value)
+}
+
+function isEmpty(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0
 }
 
 export type Difference = { readonly path: string; readonly from: unknown; readonly to: unknown }

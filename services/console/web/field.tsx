@@ -17,17 +17,19 @@ export type FieldProps = {
 type FrameProps = Pick<FieldProps, 'editor' | 'path' | 'label' | 'hint'> & {
   readonly deep?: boolean
   readonly wide?: boolean
+  /** The input stands before its label. */
+  readonly inline?: boolean
   readonly children: (own: Own) => ComponentChildren
 }
 /** What the input itself must carry. */
 type Own = { readonly id: string; readonly 'aria-invalid': boolean; readonly 'aria-describedby': string; readonly 'data-field': string }
 
-export function Frame({ editor, path, label, hint, deep = false, wide = false, children }: FrameProps) {
+export function Frame({ editor, path, label, hint, deep = false, wide = false, inline = false, children }: FrameProps) {
   const id = useId()
   const problems = problemsAt(editor.problems, path, deep)
   const own = { id, 'aria-invalid': problems.length > 0, 'aria-describedby': `${id}-hint`, 'data-field': pathText(path) }
   return (
-    <div class={wide ? 'field wide-field' : 'field'}>
+    <div class={inline ? 'field inline-field' : wide ? 'field wide-field' : 'field'}>
       <label for={id}>{label}</label>
       {children(own)}
       <p id={`${id}-hint`} class="hint">
@@ -149,14 +151,15 @@ export function ChoiceField({ editor, path, label, hint, choices, absent }: Choi
   )
 }
 
-export function FlagField({ editor, path, label, hint }: FieldProps) {
+export function FlagField({ editor, path, label, hint, isSetWhenAbsent = false }: FieldProps & { readonly isSetWhenAbsent?: boolean }) {
+  const value = getAt(editor.doc, path)
   return (
-    <Frame editor={editor} path={path} label={label} hint={hint}>
+    <Frame editor={editor} path={path} label={label} hint={hint} inline>
       {own => (
         <input
           {...own}
           type="checkbox"
-          checked={getAt(editor.doc, path) === true}
+          checked={value === true || (value === undefined && isSetWhenAbsent)}
           onChange={event => editor.set(path, event.currentTarget.checked)}
         />
       )}

@@ -1,7 +1,7 @@
 // A rule as a form: the same document as its YAML, in the order in which one thinks of a rule.
 import type { ComponentChildren } from 'preact'
 import { ConditionForm, type Known } from './condition-form.tsx'
-import { getAt, listAt } from './draft.ts'
+import { getAt } from './draft.ts'
 import type { Editor } from './editor.ts'
 import { ChoiceField, FlagField, ListField, TextField } from './field.tsx'
 import { InhibitorFields } from './inhibitor-form.tsx'
@@ -103,7 +103,7 @@ export function RuleForm({ editor, choices, isNew }: Props) {
             path={['unacknowledgeAfter']}
             label="Acknowledgement lapses after"
             placeholder="8h"
-            hint="empty or 0s: when the alarm clears"
+            hint="empty: when the alarm clears"
           />
           <ChoiceField
             editor={editor}
@@ -117,7 +117,7 @@ export function RuleForm({ editor, choices, isNew }: Props) {
         <InhibitorFields editor={editor} rules={choices.rules} labelKeys={choices.labelKeys} />
       </More>
       <Part title="In use">
-        <FlagField editor={editor} path={['enabled']} label="Enabled" hint="alarms of a rule that is not clear" />
+        <FlagField isSetWhenAbsent editor={editor} path={['enabled']} label="Enabled" hint="when it is not, its alarms clear" />
       </Part>
     </div>
   )
@@ -129,13 +129,7 @@ const LATE = [
 ] as const
 
 function isSet({ doc }: Editor): boolean {
-  const lapse = getAt(doc, ['unacknowledgeAfter'])
-  return (
-    listAt(doc, ['groupBy']).length > 0 ||
-    listAt(doc, ['inhibitedBy']).length > 0 ||
-    (lapse !== undefined && lapse !== '0s') ||
-    getAt(doc, ['late']) === 'amend'
-  )
+  return ['groupBy', 'inhibitedBy', 'unacknowledgeAfter', 'late'].some(key => key in doc)
 }
 
 function Part({ title, aside = '', children }: { readonly title: string; readonly aside?: string; readonly children: ComponentChildren }) {

@@ -233,6 +233,8 @@ function Check({ editor }: { readonly editor: Editor }) {
   if (editor.failure) return <span class="problem">{refusal('Not checked', editor.failure)}</span>
   if (first === undefined)
     return <span class="quiet">{editor.isChecking ? 'checking…' : editor.isDirty ? 'valid, not saved' : 'valid'}</span>
+  if (editor.mode === 'yaml')
+    return <span class="problem">{editor.problems.length === 1 ? '1 problem' : `${editor.problems.length} problems`}</span>
   return (
     <span class="problem" data-problem>
       <button type="button" class="link" onClick={() => focusField(first.field)}>

@@ -162,9 +162,8 @@ function Row({ rule, active, onToggle }: RowProps) {
       </td>
       <td class="number wide">{formatted(rule['version'])}</td>
       <td class="action">
-        <button type="button" onClick={onToggle}>
+        <button type="button" onClick={onToggle} aria-label={`${enabled ? 'Disable' : 'Enable'} ${name}`}>
           {enabled ? 'Disable' : 'Enable'}
-          <span class="spoken"> {name}</span>
         </button>
       </td>
     </tr>

@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks'
 import { getAt, listAt } from './draft.ts'
 import type { Editor } from './editor.ts'
-import { ListField, TextField } from './field.tsx'
+import { FlagField, ListField, TextField } from './field.tsx'
 
 const PATH = ['schedule'] as const
 const WORKING = { days: 'mon-fri', from: '07:00', to: '17:00' }
@@ -27,7 +27,11 @@ export function ScheduleFields({ editor }: { readonly editor: Editor }) {
       <TextField editor={editor} path={[...PATH, 'timezone']} label="Time zone" placeholder="Europe/Oslo" suggestions={zones} />
       {spans.map((_, index) => (
         <div class="fields span" key={index}>
-          <TextField editor={editor} path={[...PATH, 'active', index, 'days']} label="Days" placeholder="mon-fri" suggestions={DAYS} />
+          {Array.isArray(getAt(editor.doc, [...PATH, 'active', index, 'days'])) ? (
+            <ListField editor={editor} path={[...PATH, 'active', index, 'days']} label="Days" suggestions={DAYS} />
+          ) : (
+            <TextField editor={editor} path={[...PATH, 'active', index, 'days']} label="Days" placeholder="every day" suggestions={DAYS} />
+          )}
           <TextField editor={editor} path={[...PATH, 'active', index, 'from']} label="From" placeholder="07:00" />
           <TextField
             editor={editor}
@@ -55,6 +59,7 @@ export function ScheduleFields({ editor }: { readonly editor: Editor }) {
         placeholder="2026-12-25"
         hint="on these days it is not in force"
       />
+      <FlagField editor={editor} path={[...PATH, 'inverse']} label="The other way round: in force outside of these times" />
       <p class="buttons">
         <button type="button" onClick={() => editor.set([...PATH, 'active'], [...spans, { ...WORKING, days: 'sat' }])}>
           Add a span

@@ -41,7 +41,7 @@ const WORDS: { readonly [kind: string]: Words } = {
 
 /** `above -15 °C`, `outside 2 to 8`. */
 export function levelWords(fields: Json, names: Json = {}): string {
-  const unit = textOf(fields['unit'])
+  const unit = typeof fields['unit'] === 'string' ? fields['unit'] : ''
   const at = (value: unknown) => `${typeof value === 'number' ? formatNumber(value) : textOf(value)}${unit === '' ? '' : `\u00a0${unit}`}`
   const { above, below } = fields
   const [low, high] = [fields['outside'] ?? fields['inside']].flatMap(band => (Array.isArray(band) ? (band as unknown[]) : []))
