@@ -116,7 +116,7 @@ function SchemaField({ editor, path, known, schema }: OneProps) {
   const props: FieldProps = {
     editor,
     path,
-    label: required ? labelOf(name) : `${labelOf(name)} (optional)`,
+    label: labelOf(name),
     hint: description,
     placeholder: example,
     suggestions: name === 'field' ? known.fields : name === 'eventType' ? known.eventTypes : undefined,

@@ -1,17 +1,17 @@
 // One rule being edited, as a form and as YAML: one document, checked by the server a moment after each change.
 import { TelltaleError } from '../../../packages/client/index.ts'
 import { type Json, type Path, type Problem, setAt } from './draft.ts'
-import type { Feed } from './feed.ts'
-import { type Validation, validate } from './rule-call.ts'
+import type { Validation } from './rule-call.ts'
 
 export type Mode = 'form' | 'yaml'
 
 export type EditorPorts = {
-  readonly feed: Feed
+  /** A document, or a text that may be one. */
+  readonly validate: (rule: Json | string) => Promise<Validation>
   readonly changed: () => void
-  /** Asked when nothing was changed for this long. */
+  readonly signedOut: () => void
+  /** It is checked when nothing was changed for this long. */
   readonly checkAfterMs?: number
-  readonly validate?: (rule: Json | string) => Promise<Validation>
 }
 
 const CHECK_AFTER_MS = 300
@@ -86,9 +86,8 @@ export class Editor {
     const round = ++this.#round
     const asked = this.mode === 'yaml' ? this.text : this.doc
     this.isChecking = true
-    const ask = this.#ports.validate ?? ((rule: Json | string) => validate(this.#ports.feed, rule))
     try {
-      const found = await ask(asked)
+      const found = await this.#ports.validate(asked)
       if (round === this.#round && !this.#closed) this.#take(found)
     } catch (error) {
       if (!(error instanceof TelltaleError)) throw error
@@ -132,7 +131,7 @@ export class Editor {
   #failed(failure: TelltaleError): void {
     this.isChecking = false
     this.isValid = false
-    if (failure.code === 'unauthenticated') this.#ports.feed.signedOut()
+    if (failure.code === 'unauthenticated') this.#ports.signedOut()
     this.failure = failure
     this.problems = []
     this.#ports.changed()

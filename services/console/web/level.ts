@@ -56,3 +56,14 @@ export function levelsOf(rule: Json, field: string): Level[] {
   // A rung at the level itself says more than the level.
   return [...own.filter(({ value, severity: tone }) => tone === 'clear' || ladder.every(rung => rung.value !== value)), ...ladder]
 }
+
+const PAD = 0.08
+
+/** So that every level is seen, however far the readings stay from it. */
+export function rangeOf(low: number | null, high: number | null, levels: readonly Level[]): [number, number] {
+  const values = [...levels.map(({ value }) => value), low, high].filter(value => value !== null && Number.isFinite(value)) as number[]
+  if (values.length === 0) return [0, 1]
+  const [min, max] = [Math.min(...values), Math.max(...values)]
+  const pad = (max - min) * PAD || Math.abs(max) * PAD || 1
+  return [min - pad, max + pad]
+}

@@ -6,7 +6,7 @@ import { Editor, type Mode } from './editor.ts'
 import type { Feed } from './feed.ts'
 import { refusal } from './refusal.ts'
 import { hashOf } from './route.ts'
-import { createRule, getRule, getSchema, listRules, pathOf, replaceRule } from './rule-call.ts'
+import { createRule, getRule, getSchema, listRules, pathOf, replaceRule, validate } from './rule-call.ts'
 import { type Choices, RuleForm } from './rule-form.tsx'
 import { RuleRemoval } from './rule-removal.tsx'
 import { RuleTrial } from './rule-trial.tsx'
@@ -85,7 +85,10 @@ function useEditor(feed: Feed, rule: Json): Editor | undefined {
   const editor = useRef<Editor | undefined>(undefined)
   const first = useRef(rule)
   useEffect(() => {
-    const opened = new Editor({ feed, changed: redraw }, written(first.current))
+    const opened = new Editor(
+      { validate: rule => validate(feed, rule), changed: redraw, signedOut: () => feed.signedOut() },
+      written(first.current),
+    )
     editor.current = opened
     redraw()
     return () => opened.close()

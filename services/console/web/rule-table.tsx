@@ -122,7 +122,7 @@ function Rows({ feed, rules, active, onChanged }: RowsProps) {
             <th scope="col" class="number wide">
               Version
             </th>
-            <th scope="col" class="action">
+            <th scope="col" class="action wide">
               <span class="spoken">What can be done</span>
             </th>
           </tr>
@@ -161,7 +161,7 @@ function Row({ rule, active, onToggle }: RowProps) {
         {active === 0 ? '–' : <a href={hashOf({ part: 'alarms' })}>{active.toLocaleString('en')}</a>}
       </td>
       <td class="number wide">{formatted(rule['version'])}</td>
-      <td class="action">
+      <td class="action wide">
         <button type="button" onClick={onToggle} aria-label={`${enabled ? 'Disable' : 'Enable'} ${name}`}>
           {enabled ? 'Disable' : 'Enable'}
         </button>

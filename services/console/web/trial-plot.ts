@@ -1,7 +1,7 @@
 // The drawing of a rule over what a device has sent: its levels as lines, when it would have been active as bands. Text is the rule's own.
 import uPlot from 'uplot'
 import { formatReading } from './format.ts'
-import type { Level } from './level.ts'
+import { type Level, rangeOf } from './level.ts'
 import type { Columns } from './series.ts'
 import { timeMarks } from './timemark.ts'
 
@@ -18,7 +18,6 @@ export type Drawing = {
   readonly onPointer: (timeMs: number | undefined) => void
 }
 
-const PAD = 0.08
 const LABEL_PX = 12
 
 /** Fills its place and follows its size. Returns how to take it away. */
@@ -67,15 +66,6 @@ export function drawTrial(place: HTMLElement, drawing: Drawing): () => void {
     observer.disconnect()
     plot.destroy()
   }
-}
-
-/** So that every level is seen, however far the readings stay from it. */
-export function rangeOf(low: number | null, high: number | null, levels: readonly Level[]): [number, number] {
-  const values = [...levels.map(({ value }) => value), low, high].filter(value => value !== null && Number.isFinite(value)) as number[]
-  if (values.length === 0) return [0, 1]
-  const [min, max] = [Math.min(...values), Math.max(...values)]
-  const pad = (max - min) * PAD || Math.abs(max) * PAD || 1
-  return [min - pad, max + pad]
 }
 
 function drawBands({ ctx, bbox, valToPos }: uPlot, { bands, fromMs, toMs }: Drawing, colour: (name: string) => string): void {

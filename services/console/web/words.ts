@@ -83,7 +83,11 @@ function plain(kind: string, fields: Json): string {
 export function formatted(value: unknown): string {
   if (typeof value === 'number') return formatNumber(value)
   if (typeof value === 'string') return value
-  if (Array.isArray(value)) return value.map(formatted).join(' or ')
+  if (Array.isArray(value)) return value.map(formatted).join(value.some(isObject) ? '; ' : ' or ')
+  if (isObject(value))
+    return Object.entries(value)
+      .flatMap(([key, one]) => (one === undefined ? [] : [`${key} ${formatted(one)}`]))
+      .join(', ')
   return value === undefined ? 'nothing' : JSON.stringify(value)
 }
 
