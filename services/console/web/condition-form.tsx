@@ -1,7 +1,7 @@
 // The condition of a rule as inputs, made from the schema: a condition the server learns tomorrow has a form tomorrow.
 import { getAt, isObject, type Json, listAt, type Path, pathText, problemsAt } from './draft.ts'
 import type { Editor } from './editor.ts'
-import { ChoiceField, type FieldProps, FlagField, JsonField, ListField, NumberField, ScalarField, TextField } from './field.tsx'
+import { ChoiceField, type FieldProps, FlagField, JsonField, ListField, NumberField, NumbersField, ScalarField, TextField } from './field.tsx'
 import type { ConditionSchema, FieldSchema } from './schema.ts'
 
 export type Known = {
@@ -69,6 +69,7 @@ type InsideProps = Omit<Props, 'label' | 'onRemove'> & { readonly kind: string; 
 function Inside({ editor, path, known, kind, schema }: InsideProps) {
   if (kind === 'not') return <ConditionForm editor={editor} path={path} known={known} label="Not" />
   if (kind === 'all' || kind === 'any') return <Conditions editor={editor} path={path} known={known} word={kind === 'all' ? 'and' : 'or'} />
+  if (typeof getAt(editor.doc, path) === 'string') return <TextField editor={editor} path={path} label={labelOf(kind)} wide />
   if (schema === undefined || schema.fields.length === 0)
     return <JsonField editor={editor} path={path} label={kind} hint={schema?.description} />
   return <Fields editor={editor} path={path} known={known} fields={schema.fields} />
@@ -119,7 +120,7 @@ function SchemaField({ editor, path, known, schema }: OneProps) {
     label: labelOf(name),
     hint: description,
     placeholder: example,
-    suggestions: name === 'field' ? known.fields : name === 'eventType' ? known.eventTypes : undefined,
+    suggestions: name === 'field' ? known.fields : name === 'eventType' || name === 'eventTypes' ? known.eventTypes : choices,
   }
   if (kind === 'condition') return <ConditionForm editor={editor} path={path} known={known} label={labelOf(name)} />
   if (kind === 'conditions') return <Conditions editor={editor} path={path} known={known} word="and" />
@@ -149,4 +150,5 @@ const INPUTS: {
   flag: FlagField,
   scalar: ScalarField,
   list: ListField,
+  numbers: NumbersField,
 }

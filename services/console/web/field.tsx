@@ -41,15 +41,16 @@ export function Frame({ editor, path, label, hint, deep = false, wide = false, i
 
 type TypedProps = FieldProps & {
   readonly read: (text: string) => unknown
+  readonly show?: (value: unknown) => string
   readonly mode?: 'decimal' | 'text'
   readonly wide?: boolean
 }
 
 /** What is typed is kept as long as it means what stands in the document. */
-function TypedField({ editor, path, label, hint, placeholder, suggestions = [], read, mode = 'text', wide = false }: TypedProps) {
+function TypedField({ editor, path, label, hint, placeholder, suggestions = [], read, show = shown, mode = 'text', wide = false }: TypedProps) {
   const value = getAt(editor.doc, path)
-  const [text, setText] = useState(shown(value))
-  const current = JSON.stringify(read(text)) === JSON.stringify(value) ? text : shown(value)
+  const [text, setText] = useState(show(value))
+  const current = JSON.stringify(read(text)) === JSON.stringify(value) ? text : show(value)
   return (
     <Frame editor={editor} path={path} label={label} hint={hint} wide={wide} deep>
       {own => (
@@ -104,6 +105,13 @@ function readNumber(text: string): unknown {
 
 export function NumberField(props: FieldProps) {
   return <TypedField {...props} read={readNumber} mode="decimal" />
+}
+
+/** `2, 8`. */
+export function NumbersField(props: FieldProps) {
+  const read = (text: string) => (text.trim() === '' ? undefined : text.split(/[,;]|\bto\b/).map(readNumber))
+  const show = (value: unknown) => (Array.isArray(value) ? value.map(shown).join(', ') : shown(value))
+  return <TypedField {...props} read={read} show={show} />
 }
 
 /** A state may be a word, a number, yes or no. */

@@ -35,6 +35,14 @@ test('levels are those of the field that is drawn, with the rungs of a ladder in
   expect(levelsOf({ when: { rate: { field: 'temperature.value', above: 1 } } }, 'temperature.value')).toEqual([])
 })
 
+test('levels stand where the readings are, whatever unit the rule has them in, and also those of a mean', () => {
+  const fahrenheit = { threshold: { field: 'temperature.value', above: 5, unit: '°F' } }
+  expect(levelsOf({ when: fahrenheit }, 'temperature.value')).toEqual([{ value: -15, label: 'above 5 °F', severity: 'warning' }])
+  const mean = { window: { field: 'temperature.value', function: 'mean', over: '1h', above: 8 } }
+  expect(levelsOf({ when: mean }, 'temperature.value').map(({ label }) => label)).toEqual(['mean above 8'])
+  expect(levelsOf({ when: { window: { ...mean.window, function: 'count' } } }, 'temperature.value')).toEqual([])
+})
+
 test('every level is in sight, and a flat line is not at the edge', () => {
   const [low, high] = rangeOf(10, 20, [{ value: 50, label: '', severity: 'info' }])
   expect([low < 10, high > 50]).toEqual([true, true])

@@ -1,4 +1,5 @@
 // What of a rule can be drawn across a chart: the reading it compares, and its levels.
+import { conversion, convert, fieldUnit, parseUnit } from '../../../packages/core/unit.ts'
 import { isObject, type Json, listAt } from './draft.ts'
 
 export type Level = { readonly value: number; readonly label: string; readonly severity: string }
@@ -29,15 +30,33 @@ export function readingOf(text: string, eventTypes: readonly string[]): FieldOf 
   return splits.find(({ eventType }) => eventTypes.includes(eventType)) ?? splits[0]
 }
 
+/** What these make of readings is one of their kind. */
+const OF_READINGS = /^(mean|median|min|max|p\d.*)$/
+
+/** As the field is drawn: a rule may have its levels in another unit. */
+function inUnit(value: number, unit: string, field: string): number {
+  const [from, to] = [parseUnit(unit), fieldUnit(field)]
+  if (!from || !to || from.dimension !== to.dimension) return value
+  const way = conversion(from, to)
+  return way ? convert(value, way) : value
+}
+
+function unitIn(rule: Json): string {
+  const [unit] = leaves(rule['when']).flatMap(([, fields]) => (typeof fields['unit'] === 'string' ? [fields['unit']] : []))
+  return unit ?? ''
+}
+
 /** In values of the field itself: the levels of a rate or a score stand on another scale. */
 export function levelsOf(rule: Json, field: string): Level[] {
   const severity = typeof rule['severity'] === 'string' ? rule['severity'] : 'warning'
   const own = leaves(rule['when']).flatMap(([kind, fields]) => {
-    if (kind !== 'threshold' || fields['field'] !== field) return []
+    const statistic = kind === 'window' ? fields['function'] : ''
+    const isOnScale = kind === 'threshold' || (typeof statistic === 'string' && OF_READINGS.test(statistic))
+    if (!isOnScale || fields['field'] !== field) return []
     const { above, below, clearBelow, clearAbove } = fields
     const unit = typeof fields['unit'] === 'string' ? fields['unit'] : ''
     const level = (value: unknown, word: string, tone: string): Level[] =>
-      typeof value === 'number' ? [{ value, label: `${word} ${value}${unit === '' ? '' : ` ${unit}`}`, severity: tone }] : []
+      typeof value === 'number' ? [{ value: inUnit(value, unit, field), label: `${statistic === '' ? '' : `${String(statistic)} `}${word} ${value}${unit === '' ? '' : ` ${unit}`}`, severity: tone }] : []
     const band = (key: string) => (Array.isArray(fields[key]) ? (fields[key] as unknown[]) : [])
     return [
       ...level(above, 'above', severity),
@@ -50,7 +69,7 @@ export function levelsOf(rule: Json, field: string): Level[] {
   })
   const ladder = listAt(rule, ['severity']).flatMap(rung =>
     isObject(rung) && typeof rung['at'] === 'number' && typeof rung['severity'] === 'string' && own.length > 0
-      ? [{ value: rung['at'], label: `${rung['severity']} from ${rung['at']}`, severity: rung['severity'] }]
+      ? [{ value: inUnit(rung['at'], unitIn(rule), field), label: `${rung['severity']} from ${rung['at']}`, severity: rung['severity'] }]
       : [],
   )
   // A rung at the level itself says more than the level.

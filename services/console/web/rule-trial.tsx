@@ -1,5 +1,6 @@
 // A rule tried on what devices have sent: one device as a chart, all of them as figures; why it did or did not fire; how it would be calmer.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { TelltaleError } from '../../../packages/client/index.ts'
 import { matchesLabels, parseLabelFilter } from '../../../packages/core/device.ts'
 import { listWindows } from './api.ts'
 import { bandsOf, type Progress, type Result, resultWords, runBacktest } from './backtest.ts'
@@ -8,7 +9,7 @@ import type { Editor } from './editor.ts'
 import { Explanation } from './explanation.tsx'
 import type { Feed } from './feed.ts'
 import { type DeviceRow, numericReadings } from './fleet.ts'
-import { formatReading, formatTimeOfDay, unitOf } from './format.ts'
+import { deviceIdOf, formatReading, formatTimeOfDay, unitOf } from './format.ts'
 import { type FieldOf, fieldsOf, levelsOf, readingOf } from './level.ts'
 import { refusal } from './refusal.ts'
 import { columns, type Point, RANGES, type Range } from './series.ts'
@@ -26,10 +27,12 @@ type Props = {
 
 const SETTLED_MS = 400
 const MAX_DEVICES = 500
+const FEW = 5
 
 export function RuleTrial({ feed, editor, name, now, themeVersion }: Props) {
   const [choice, setChoice] = useState<string>()
   const [range, setRange] = useState<Range>(RANGES[1])
+  useSelected(feed, editor.doc)
   const rows = selected(feed.fleet.rows(), editor.doc)
   const row = rows.find(({ id }) => id === choice) ?? rows[0]
   const [field] = fieldsOf(editor.doc['when'])
@@ -61,7 +64,7 @@ export function RuleTrial({ feed, editor, name, now, themeVersion }: Props) {
         </fieldset>
       </div>
       {row === undefined ? (
-        <p class="empty quiet">No device of this page is selected by this rule.</p>
+        <p class="empty quiet">No device that this page knows is selected by this rule.</p>
       ) : (
         <OneDevice
           key={row.id}
@@ -79,6 +82,29 @@ export function RuleTrial({ feed, editor, name, now, themeVersion }: Props) {
       {name !== undefined && <Suggestions feed={feed} rule={name} editor={editor} />}
     </section>
   )
+}
+
+/** Of a large project the page holds a part: the server is asked for a few of those that the rule selects. */
+function useSelected(feed: Feed, rule: Json): void {
+  const select = JSON.stringify(rule['select'] ?? {})
+  const { isPartial } = feed.roster
+  useEffect(() => {
+    if (!isPartial) return
+    const timer = setTimeout(() => void lookFor(feed, JSON.parse(select) as Json), SETTLED_MS)
+    return () => clearTimeout(timer)
+  }, [feed, isPartial, select])
+}
+
+async function lookFor(feed: Feed, select: Json): Promise<void> {
+  const texts = (key: string) => listAt(select, [key]).map(String)
+  const query = { deviceTypes: texts('deviceTypes'), labelFilters: texts('labels'), deviceIds: texts('devices'), labelMatch: 'all' as const }
+  try {
+    const { devices } = await feed.client.devices.list({ ...query, pageSize: FEW })
+    for (const { name } of devices) await feed.roster.look(deviceIdOf(name))
+  } catch (error) {
+    // What is half typed selects nothing; the rule itself says what is wrong with it.
+    if (!(error instanceof TelltaleError)) throw error
+  }
 }
 
 /** Those of the page that the rule selects. */

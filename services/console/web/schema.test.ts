@@ -24,6 +24,8 @@ const threshold = {
     strict: { type: 'boolean', default: false },
     values: { type: 'array', items: { type: 'string' } },
     equals: { anyOf: [{ type: 'string' }, { type: 'number' }] },
+    band: { type: 'array', items: { type: 'number' } },
+    function: { anyOf: [{ enum: ['mean', 'max'] }, { type: 'string', pattern: 'p.*' }] },
     odd: {},
   },
 }
@@ -39,10 +41,13 @@ test('conditions come with their fields, what these are, and an example', () => 
     ['strict', 'flag'],
     ['values', 'list'],
     ['equals', 'scalar'],
+    ['band', 'numbers'],
+    ['function', 'text'],
     ['odd', 'json'],
   ])
   expect(first?.fields[0]).toMatchObject({ required: true, description: 'a reading', example: 'temperature.value' })
   expect(first?.fields[2]).toMatchObject({ required: false, choices: ['up', 'down'] })
+  expect(first?.fields[7]).toMatchObject({ choices: ['mean', 'max'] })
 })
 
 test('conditions of conditions are known as such, and groups have fields of their own', () => {
@@ -55,4 +60,9 @@ test('the properties of one object do as well as branches, and no schema is no c
   expect(conditionsIn({ properties: { when: { properties: { absent: { type: 'object' } } } } }).map(({ name }) => name)).toEqual(['absent'])
   expect(conditionsIn({})).toEqual([])
   expect(conditionsIn({ properties: { when: { $ref: '#/$defs/gone' } } })).toEqual([])
+})
+
+test('a condition that may be a bare text as well has the fields of its long form', () => {
+  const expression = { anyOf: [{ type: 'string' }, { type: 'object', properties: { expression: { type: 'string' } } }] }
+  expect(conditionsIn({ properties: { when: { properties: { expression } } } })[0]?.fields.map(({ name }) => name)).toEqual(['expression'])
 })

@@ -1,7 +1,7 @@
 // The JSON Schema of rules, as the form reads it: which conditions there are, and which fields each has.
 import { isObject, type Json } from './draft.ts'
 
-export type FieldKind = 'text' | 'number' | 'flag' | 'choice' | 'scalar' | 'list' | 'group' | 'groups' | 'condition' | 'conditions' | 'json'
+export type FieldKind = 'text' | 'number' | 'flag' | 'choice' | 'scalar' | 'list' | 'numbers' | 'group' | 'groups' | 'condition' | 'conditions' | 'json'
 
 export type FieldSchema = {
   readonly name: string
@@ -9,6 +9,7 @@ export type FieldSchema = {
   readonly required: boolean
   readonly description: string
   readonly example: string
+  /** Of a choice; of a text some of what it may be. */
   readonly choices: readonly string[]
   /** Of a group, or of each in a list of groups. */
   readonly fields: readonly FieldSchema[]
@@ -27,11 +28,13 @@ const MAX_DEPTH = 4
 export function conditionsIn(root: Json): ConditionSchema[] {
   const properties = isObject(root['properties']) ? root['properties'] : {}
   const when = resolve(root, properties['when'])
-  const branches = [...listOf(when['oneOf']), ...listOf(when['anyOf'])].map(one => resolve(root, one))
+  const branches = branchesOf(root, when)
   const all = [when, ...branches].flatMap(one => (isObject(one['properties']) ? Object.entries(one['properties']) : []))
   return [...new Map(all)].map(([name, schema]) => {
     const own = resolve(root, schema)
-    return { name, description: textOf(own['description']), kind: kindOf(root, own, when), fields: fieldsOf(root, own, when, 0) }
+    // A condition that may be a bare text as well has its fields in a branch.
+    const full = isObject(own['properties']) ? own : (branchesOf(root, own).find(one => isObject(one['properties'])) ?? own)
+    return { name, description: textOf(own['description']), kind: kindOf(root, own, when), fields: fieldsOf(root, full, when, 0) }
   })
 }
 
@@ -48,7 +51,7 @@ function fieldsOf(root: Json, schema: Json, condition: Json, depth: number): Fie
       required: required.includes(name),
       description: textOf(ownWords(raw) ?? own['description']),
       example: exampleOf(own),
-      choices: choicesOf(root, own),
+      choices: kind === 'choice' ? choicesOf(root, own) : suggestionsOf(root, own),
       fields: kind === 'group' || kind === 'groups' ? fieldsOf(root, inside, condition, depth + 1) : [],
     }
   })
@@ -59,6 +62,7 @@ function kindOf(root: Json, schema: Json, condition: Json): FieldKind {
   if (schema['type'] === 'array') {
     const items = resolve(root, schema['items'])
     if (isSame(items, condition)) return 'conditions'
+    if (items['type'] === 'number' || items['type'] === 'integer') return 'numbers'
     return items['type'] === 'object' ? 'groups' : 'list'
   }
   const types = typesOf(root, schema)
@@ -79,16 +83,25 @@ const KINDS: { readonly [type: string]: FieldKind } = {
 
 function typesOf(root: Json, schema: Json): string[] {
   const own = typeof schema['type'] === 'string' ? [schema['type']] : listOf(schema['type']).map(textOf)
-  const branches = [...listOf(schema['oneOf']), ...listOf(schema['anyOf'])].flatMap(one => typesOf(root, resolve(root, one)))
+  const branches = branchesOf(root, schema).flatMap(one => typesOf(root, one))
   return [...new Set([...own, ...branches])]
 }
 
 function choicesOf(root: Json, schema: Json): string[] {
   const constant = schema['const']
-  const branches = [...listOf(schema['oneOf']), ...listOf(schema['anyOf'])].map(one => resolve(root, one))
+  const branches = branchesOf(root, schema)
   const own = typeof constant === 'string' ? [constant] : listOf(schema['enum']).map(String)
   if (branches.length > 0 && branches.every(one => 'const' in one || 'enum' in one)) return branches.flatMap(one => choicesOf(root, one))
   return own
+}
+
+function branchesOf(root: Json, schema: Json): Json[] {
+  return [...listOf(schema['oneOf']), ...listOf(schema['anyOf'])].map(one => resolve(root, one))
+}
+
+/** Some of what a text may be, where it may be something else too. */
+function suggestionsOf(root: Json, schema: Json): string[] {
+  return branchesOf(root, schema).flatMap(one => choicesOf(root, one))
 }
 
 function resolve(root: Json, schema: unknown): Json {

@@ -10,6 +10,19 @@ test.each<[unknown, string]>([
   [{ threshold: { field: 't.v', above: 8, below: 2 } }, 't.v outside 2 to 8'],
   [{ threshold: { field: 't.v', below: -30 } }, 't.v below -30'],
   [{ absent: { eventType: 'temperature', for: '1h' } }, 'no temperature for 1h'],
+  [{ threshold: { field: 't.v', inside: [2, 8] } }, 't.v inside 2 to 8'],
+  [{ absent: { eventType: 'temperature', times: 5, for: '1h' } }, 'no temperature for 5× its usual interval, else 1h'],
+  [{ state: { field: 'contact.state', equals: ['OPEN', 'AJAR'] } }, 'contact.state is OPEN or AJAR'],
+  [{ state: { field: 'contact.state', changes: { from: 'CLOSED', to: 'OPEN' } } }, 'contact.state changes from CLOSED to OPEN'],
+  [{ rate: { field: 't.v', above: 2, per: '10m', unit: '°C' } }, 't.v changes by more than 2\u00a0°C per 10m'],
+  [{ window: { field: 't.v', function: 'mean', over: '1h', above: 8 } }, 'mean of t.v over 1h above 8'],
+  [
+    { window: { field: 'contact.state', entering: 'OPEN', function: 'count', over: '1h', above: 5 } },
+    'how often contact.state becomes OPEN over 1h above 5',
+  ],
+  [{ deviation: { field: 't.v', above: 4, season: 'weekly' } }, 't.v is 4 deviations from usual (weekly)'],
+  [{ flapping: { field: 't.v', changes: 4, within: '1h' } }, 't.v changes 4 times within 1h'],
+  [{ expression: { expression: 'reading > 8.0' } }, 'reading > 8.0'],
   [{ not: { threshold: { field: 'a.b', above: 1 } } }, 'not (a.b above 1)'],
   [
     {

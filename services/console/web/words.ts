@@ -31,12 +31,21 @@ const WORDS: { readonly [kind: string]: Words } = {
   threshold: fields => `${textOf(fields['field'])} ${levelWords(fields)}`,
   state: stateWords,
   rate: fields =>
-    `${textOf(fields['field'])} ${levelWords(fields, { above: 'rises faster than', below: 'falls faster than' })}${within(fields, 'in', 'per', 'over')}`,
-  window: fields =>
-    `${textOf(fields['aggregate'] ?? fields['function'])} of ${textOf(fields['field'] ?? fields['eventType'])} over ${textOf(fields['over'])} ${levelWords(fields)}`,
+    `${textOf(fields['field'])} ${levelWords(fields, { above: 'changes by more than', below: 'changes by less than' })} per ${textOf(fields['per'])}`,
+  window: fields => `${windowWords(fields)} over ${textOf(fields['over'])} ${levelWords(fields)}`,
+  deviation: fields =>
+    `${textOf(fields['field'])} is ${textOf(fields['above'])} deviations ${DIRECTIONS[textOf(fields['direction'])] ?? ''}from usual${fields['season'] === undefined ? '' : ` (${textOf(fields['season'])})`}`,
+  expression: fields => textOf(fields['expression']),
   absent: fields => `no ${textOf(fields['eventType'])} for ${absence(fields)}`,
   stuck: fields => `${textOf(fields['field'])} does not change for ${textOf(fields['for'])}`,
-  flapping: fields => `${textOf(fields['field'])} changes ${textOf(fields['changes'])} times${within(fields, 'in', 'over')}`,
+  flapping: fields => `${textOf(fields['field'])} changes ${textOf(fields['changes'])} times within ${textOf(fields['within'])}`,
+}
+
+const DIRECTIONS: { readonly [direction: string]: string } = { up: 'up ', down: 'down ', high: 'up ', low: 'down ' }
+
+function windowWords(fields: Json): string {
+  if (fields['entering'] !== undefined) return `how often ${textOf(fields['field'])} becomes ${formatted(fields['entering'])}`
+  return `${textOf(fields['function'])} of ${textOf(fields['field'] ?? fields['eventType'])}`
 }
 
 /** `above -15 °C`, `outside 2 to 8`. */
@@ -53,22 +62,15 @@ export function levelWords(fields: Json, names: Json = {}): string {
 }
 
 function stateWords(fields: Json): string {
-  const field = textOf(fields['field'])
-  const { from, to } = fields
-  if (from !== undefined || to !== undefined)
-    return `${field} changes${from === undefined ? '' : ` from ${formatted(from)}`}${to === undefined ? '' : ` to ${formatted(to)}`}`
-  return `${field} is ${formatted(fields['equals'] ?? fields['in'])}`
+  const { changes } = fields
+  if (!isObject(changes)) return `${textOf(fields['field'])} is ${textOf(fields['equals'])}`
+  const { from, to } = changes
+  return `${textOf(fields['field'])} changes${from === undefined ? '' : ` from ${formatted(from)}`}${to === undefined ? '' : ` to ${formatted(to)}`}`
 }
 
-function absence(fields: Json): string {
-  if (fields['for'] !== undefined) return textOf(fields['for'])
-  const times = Object.entries(fields).find(([key, value]) => key !== 'eventType' && typeof value === 'number')
-  return times === undefined ? 'too long' : `${formatted(times[1])}× its usual interval`
-}
-
-function within(fields: Json, ...keys: string[]): string {
-  const key = keys.find(one => typeof fields[one] === 'string')
-  return key === undefined ? '' : ` within ${textOf(fields[key])}`
+function absence({ for: long, times }: Json): string {
+  const parts = [times === undefined ? '' : `${formatted(times)}× its usual interval`, long === undefined ? '' : formatted(long)]
+  return parts.filter(Boolean).join(', else ') || '…'
 }
 
 /** `deviation of temperature.value: score 4, over 7d`. */
