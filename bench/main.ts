@@ -1,12 +1,14 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
 // `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
-// `npm run bench -- durable`: durable streams, beside NATS JetStream. Options: --quick, --json, --store influx, --profile;
+// `npm run bench -- durable`: durable streams, beside NATS JetStream. `npm run bench -- detection`: which rules find which incidents.
+// Options: --quick, --json, --store influx, --profile;
 // of fanout --only '20,500', for what has this in its name.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { detectAll, renderDetection } from './detection.ts'
 import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
 import { measurePeer } from './peer.ts'
@@ -18,6 +20,8 @@ import { machine, type Report, renderReport } from './table.ts'
 
 const FULL = { warmUp: 50_000, total: 200_000, runs: 3, rate: 10_000, seconds: 15, peerTotal: 3000, peerRuns: 3 }
 const QUICK = { warmUp: 30_000, total: 100_000, runs: 1, rate: 10_000, seconds: 6, peerTotal: 1000, peerRuns: 1 }
+const FULL_DURABLE = { total: 300_000, rate: 5000, seconds: 15 }
+const QUICK_DURABLE = { total: 50_000, rate: 2000, seconds: 3 }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -41,17 +45,25 @@ async function main(): Promise<void> {
     return print({ machine: machine(), all }, () => renderFanOuts(all))
   }
   if (what === 'durable') {
-    const all = await measureDurables(
-      values.quick ? { total: 50_000, rate: 2000, seconds: 3 } : { total: 300_000, rate: 5000, seconds: 15 },
-    )
+    const all = await measureDurables(values.quick ? QUICK_DURABLE : FULL_DURABLE)
     return print({ machine: machine(), all }, () => renderDurables(all))
   }
-  if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
-    throw new Error(
-      'usage: npm run bench -- [stages|fanout|durable] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
-    )
+  if (what === 'detection') return printDetection()
+  checkUsage(what)
   const report = await benchmark(values.quick ? QUICK : FULL)
   print(report, () => renderReport(report))
+}
+
+function checkUsage(what: string | undefined): void {
+  if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
+    throw new Error(
+      'usage: npm run bench -- [stages|fanout|durable|detection] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+    )
+}
+
+function printDetection(): void {
+  const reports = detectAll()
+  print({ reports }, () => renderDetection(reports))
 }
 
 function print(report: object, render: () => string): void {

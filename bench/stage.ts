@@ -75,7 +75,6 @@ function judge(): number {
       data: { temperature: { value: 20 + ((i * 7919) % 1200) / 100 } },
       timeUs,
       eventId: 'e',
-      newestUs: timeUs,
       listeningSinceUs: 0,
     }
     states.set(key, step(rule, states.get(key), input).state)

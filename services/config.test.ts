@@ -32,6 +32,7 @@ describe('settings', () => {
       partitions: 4,
       retentionMs: 0,
       logRetentionMs: 86_400_000,
+      alarmHistoryMs: 400 * 86_400_000,
       logMaxBytes: 256 * 1024 ** 2,
       streamMaxAgeMs: 3_600_000,
       streamPatienceMs: 10_000,
@@ -72,6 +73,7 @@ describe('settings', () => {
         TELLTALE_WEBHOOK_ALLOW_PRIVATE: '10.0.0.0/8',
         TELLTALE_RETENTION: '90d',
         TELLTALE_LOG_RETENTION: '1.5h',
+        TELLTALE_ALARM_HISTORY: '1d',
         TELLTALE_LABEL_FILTERS: 'any',
         TELLTALE_FSYNC: 'everysec',
         TELLTALE_KEY_ID: 'for the command line',
@@ -84,6 +86,7 @@ describe('settings', () => {
       allowPrivate: ['10.0.0.0/8'],
       retentionMs: 90 * 86_400_000,
       logRetentionMs: 5_400_000,
+      alarmHistoryMs: 86_400_000,
       labelFilters: 'any',
     })
     expect([...config.roles]).toEqual(['gateway', 'worker'])

@@ -60,8 +60,11 @@ export type Config = {
   readonly connectorTimeoutMs: number
   readonly connectorGiveUpMs: number
   readonly partitions: number
+  readonly latenessMs: number
   readonly retentionMs: number
   readonly logRetentionMs: number
+  /** Of what happened to alarms. */
+  readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly streamMaxAgeMs: number
   readonly streamPatienceMs: number
@@ -169,7 +172,17 @@ export const SETTINGS: readonly Setting[] = [
     meaning: 'a data connector is disabled when nothing has succeeded for this long, and an event that alone is refused is dropped',
   },
   { name: 'TELLTALE_PARTITIONS', fallback: '4', meaning: 'drain queues per consumer; fixed at first start' },
+  {
+    name: 'TELLTALE_LATENESS',
+    fallback: '2m',
+    meaning: 'how much older than the newest of its device and type an event may be and still be put in order by the rules',
+  },
   { name: 'TELLTALE_RETENTION', fallback: '0s', meaning: 'how long readings are kept, such as 90d; 0s: for ever' },
+  {
+    name: 'TELLTALE_ALARM_HISTORY',
+    fallback: '400d',
+    meaning: 'how long it is kept what happened to alarms: changes, acknowledgements, silences',
+  },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
@@ -279,8 +292,10 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     connectorTimeoutMs: read('TELLTALE_CONNECTOR_TIMEOUT', duration),
     connectorGiveUpMs: read('TELLTALE_CONNECTOR_GIVE_UP', duration),
     partitions: read('TELLTALE_PARTITIONS', text => whole(text, 1, 64)),
+    latenessMs: read('TELLTALE_LATENESS', duration),
     retentionMs: read('TELLTALE_RETENTION', duration),
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
+    alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),

@@ -30,7 +30,7 @@ export type WorkerPart = { readonly store: ReadingStore; readonly metrics: reado
 
 /** The worker role on this thread. */
 export async function openWorker({ config, target, secretKey }: WorkerSettings, logger: Logger, lifecycle: Lifecycle): Promise<WorkerPart> {
-  const { partitions, retentionMs, logRetentionMs, logMaxBytes } = config
+  const { partitions, latenessMs, retentionMs, logRetentionMs, alarmHistoryMs, logMaxBytes } = config
   const metrics = openWorkerMetrics()
   const store = await openStore(config)
   lifecycle.started('store', () => store.close())
@@ -61,7 +61,16 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
     metrics,
   }
   await startWorker(
-    { ...parts, partitions, retentionMs, logRetentionMs, logMaxBytes, connectorGiveUpMs: config.connectorGiveUpMs },
+    {
+      ...parts,
+      partitions,
+      latenessMs,
+      retentionMs,
+      logRetentionMs,
+      alarmHistoryMs,
+      logMaxBytes,
+      connectorGiveUpMs: config.connectorGiveUpMs,
+    },
     lifecycle,
   )
   return { store, metrics: [() => metrics.registry.metrics()] }

@@ -94,11 +94,11 @@ describe.skipIf(!hasBrowser())('the console', () => {
   test('what an alarm says, with the unit, rule and device in it, is text and nothing else', async () => {
     const labels = { name: 'javascript:alert(3)', zone: '<a href="javascript:alert(4)">x</a>', logo: '<svg onload=alert(5)>' }
     await telltale.send('PUT', `${PROJECT}/devices/hostile-alarm`, { type: 'temperature', labels })
-    const when = { threshold: { field: 'temperature.value', above: 90, unit: '<svg onload=alert(6)>' } }
+    const when = { threshold: { field: 'temperature.hostile', above: 90, unit: '<svg onload=alert(6)>' } }
     const message = `${HOSTILE} {{device.labels.name}} {{value}}`
     const { status } = await telltale.send('PUT', `${PROJECT}/rules/hostile`, { when, select: { devices: ['hostile-alarm'] }, message })
     expect(status).toBe(200)
-    await reading('hostile-alarm', 91)
+    await telltale.send('POST', `${PROJECT}/devices/hostile-alarm:publish`, { temperature: { value: 91, hostile: 91 } })
     const alarm = page.locator('li[data-alarm]')
     await text(alarm.locator('.message'), HOSTILE)
     await text(alarm, /<svg onload=alert\(6\)>/)

@@ -16,11 +16,39 @@ const rule = parseRule({
 })
 
 function change(kind: Change['kind'], second: number, more: Partial<Change> = {}): Change {
-  return { kind, atUs: NOON_US + second * 1_000_000, value: -12.4, limit: -15, reason: kind, eventId: 'e', ...more }
+  const atUs = NOON_US + second * 1_000_000
+  const over = kind === 'cleared' || kind === 'dropped'
+  return {
+    kind,
+    atUs,
+    episode: 1,
+    severity: 'critical',
+    sinceUs: NOON_US,
+    value: -12.4,
+    limit: -15,
+    reason: kind,
+    eventId: 'e',
+    late: false,
+    activeUs: kind === 'active' ? atUs : undefined,
+    clearedUs: over ? atUs : undefined,
+    ...more,
+  }
+}
+
+/** As the engine would tell it: of the episode that goes on, or of the next. */
+function numbered(before: Alarm | undefined, one: Change): Change {
+  const begins = before === undefined || before.state === 'cleared'
+  const timeOf = (text: string | null | undefined) => (text ? Date.parse(text) * 1000 : undefined)
+  return {
+    ...one,
+    episode: (before?.episode ?? 0) + (begins ? 1 : 0),
+    sinceUs: begins ? one.atUs : (timeOf(before.since) ?? one.atUs),
+    activeUs: one.activeUs ?? (begins ? undefined : timeOf(before.activeSince)),
+  }
 }
 
 function alarmAfter(changes: readonly Change[], from?: Alarm): Alarm {
-  const alarm = changes.reduce<Alarm | undefined>((before, one) => nextAlarm(before, rule, device, one, one.atUs), from)
+  const alarm = changes.reduce<Alarm | undefined>((before, one) => nextAlarm(before, rule, device, numbered(before, one), one.atUs), from)
   if (alarm === undefined) throw new Error('no change was given')
   return JSON.parse(JSON.stringify(alarm))
 }
@@ -29,7 +57,7 @@ const time = (second: number) => new Date(NOON_US / 1000 + second * 1000).toISOS
 
 describe('an alarm', () => {
   it('says all there is to know', () => {
-    expect(nextAlarm(undefined, rule, device, change('active', 1), NOON_US + 1_250_000)).toEqual({
+    expect(nextAlarm(undefined, rule, device, numbered(undefined, change('active', 1)), NOON_US + 1_250_000)).toEqual({
       alarmId: alarmIdOf('freezer-warm', 'd1'),
       rule: 'freezer-warm',
       device: 'd1',
@@ -54,7 +82,7 @@ describe('an alarm', () => {
       group: null,
       devices: 1,
       suppressedBy: null,
-      told: false,
+      told: null,
       tally: null,
     })
   })
@@ -92,7 +120,7 @@ describe('an alarm', () => {
       alarmAfter([change('active', 0)]),
       edited,
       moved,
-      change('cleared', 1, { value: undefined, limit: undefined }),
+      change('cleared', 1, { severity: 'warning', value: undefined, limit: undefined }),
       NOON_US,
     )
     expect(alarm).toMatchObject({ ruleVersion: 5, severity: 'warning', labels: moved.labels, value: null, limit: null, unit: null })

@@ -47,8 +47,8 @@ export type Alarm = {
   /** Found long after the fact (LATE_AFTER_US). */
   readonly late: boolean
   readonly suppressedBy: Suppression | null
-  /** Channels were told that this episode is active, and not yet that it is over. Not shown. */
-  readonly told: boolean
+  /** What channels know of this episode: nothing, that it is active, or that it is over. Not shown. */
+  readonly told: null | 'active' | 'over'
   /** Of a group: its devices by what they are. Not shown. */
   readonly tally: Tally | null
 }
@@ -69,14 +69,17 @@ export const UNATTENDED: Omit<Attendance, 'episode'> = Object.freeze({ acknowled
 /** Devices batch, gateways retry and clocks differ by seconds, and nobody would call that late; a minute is an outage or a backlog. */
 export const LATE_AFTER_US = 60_000_000
 
+/** A change; of a group it may leave the beginning as it was. */
+export type Facts = Omit<Change, 'sinceUs'> & { readonly sinceUs: number | undefined }
+
 /**
  * The alarm after a change, from the alarm before it (undefined: there never was one). A change that corrects an episode says all there is
  * to know of it; for any other, what it leaves out is as before.
  */
-export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, change: Change, nowUs: number): Alarm {
+export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, change: Facts, nowUs: number): Alarm {
   const time = formatTime(change.atUs)
   const state = stateAfter(change)
-  const goesOn = alarm !== undefined && (change.episode === undefined ? alarm.state !== 'cleared' : alarm.episode === change.episode)
+  const goesOn = alarm !== undefined && alarm.episode === change.episode
   const before = goesOn ? alarm : undefined
   const facts = {
     alarmId: alarm?.alarmId ?? alarmIdOf(rule.name, device.id),
@@ -87,9 +90,9 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
     group: null,
     devices: state === 'active' ? 1 : 0,
     state,
-    severity: change.severity ?? rule.severity,
+    severity: change.severity,
     ruleVersion: rule.version,
-    episode: change.episode ?? (alarm?.episode ?? 0) + (goesOn ? 0 : 1),
+    episode: change.episode,
     version: (alarm?.version ?? 0) + 1,
     since: timeOf(change.sinceUs) ?? before?.since ?? time,
     activeSince: activeSince(before, change),
@@ -100,9 +103,9 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
     limit: change.limit ?? null,
     unit: kindOf(rule.when).unit(rule.when) ?? null,
     reason: change.reason,
-    late: change.late ?? nowUs - change.atUs > LATE_AFTER_US,
+    late: change.late || nowUs - change.atUs > LATE_AFTER_US,
     suppressedBy: before?.suppressedBy ?? null,
-    told: before?.told ?? false,
+    told: before?.told ?? null,
     tally: null,
   }
   return { ...facts, message: renderMessage(rule.message, { ...facts, device }) }
@@ -141,7 +144,7 @@ export function attendanceOf(alarm: Alarm, attendance: Attendance | undefined): 
   return attendance?.episode === alarm.episode ? attendance : UNATTENDED
 }
 
-function stateAfter(change: Change): AlarmState {
+function stateAfter(change: Facts): AlarmState {
   switch (change.kind) {
     case 'pending':
       return 'pending'
@@ -156,7 +159,7 @@ function stateAfter(change: Change): AlarmState {
   }
 }
 
-function activeSince(before: Alarm | undefined, change: Change): string | null {
+function activeSince(before: Alarm | undefined, change: Facts): string | null {
   if (change.kind === 'withdrawn' || change.kind === 'dropped' || change.kind === 'pending') return null
   return timeOf(change.activeUs) ?? before?.activeSince ?? (change.kind === 'active' ? formatTime(change.atUs) : null)
 }

@@ -1,23 +1,30 @@
 // Devices that share one alarm (`groupBy`): what each of them contributes, and the alarm of all from the change of one.
-import { type Alarm, alarmIdOf, nextAlarm } from './alarm.ts'
+import { type Alarm, alarmIdOf, type Facts, nextAlarm } from './alarm.ts'
 import type { Device } from './device.ts'
+import { contentKey } from './id.ts'
 import type { Rule, Severity } from './rule.ts'
 import { SEVERITIES } from './severity.ts'
 import type { Change, ChangeKind } from './step.ts'
 import { parseTime } from './time.ts'
 
 /** One device of a group that is pending or active. */
-export type Member = { readonly state: 'pending' | 'active'; readonly severity: Severity; readonly sinceUs: number }
+export type Member = {
+  readonly state: 'pending' | 'active'
+  readonly severity: Severity
+  readonly sinceUs: number
+  /** Its own, not that of the group. */
+  readonly episode: number
+}
 
 /** How many are pending, and how many active by severity: the alarm of thousands moves on without reading them. */
 export type Tally = { readonly pending: number } & Readonly<Record<Severity, number>>
 
 export type GroupKind = ChangeKind | 'joined' | 'left'
 
+const MAX_NAME = 1000
 const EMPTY: Tally = { pending: 0, info: 0, warning: 0, critical: 0 }
 /** What separates, what a topic of MQTT gives a meaning to, and what a line may not hold. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not stand in a name
-const RESERVED = /[%,=/+#\u0000-\u001f\u007f]/g
+const RESERVED = /[%,=/+#\p{Cc}]/gu
 
 /** The labels by which a device belongs to a group; of a label that it does not have the empty value. Null: the rule groups nothing. */
 export function groupOf(rule: Rule, device: Device): { readonly [key: string]: string } | null {
@@ -25,11 +32,12 @@ export function groupOf(rule: Rule, device: Device): { readonly [key: string]: s
   return Object.fromEntries(rule.groupBy.map(key => [key, Object.hasOwn(device.labels, key) ? (device.labels[key] as string) : '']))
 }
 
-/** `key=value,key2=value2`; what would be mistaken for a separator is percent-encoded. */
+/** `key=value,key2=value2`; what would be mistaken for a separator is percent-encoded, and a name that is too long for a topic is cut. */
 export function groupNameOf(group: { readonly [key: string]: string }): string {
-  return Object.entries(group)
+  const name = Object.entries(group)
     .map(([key, value]) => `${escaped(key)}=${escaped(value)}`)
     .join(',')
+  return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 20)}~${contentKey(name)}`
 }
 
 /** The alarm that a change of this device belongs to. */
@@ -38,14 +46,14 @@ export function sharedAlarmIdOf(rule: Rule, device: Device): string {
   return alarmIdOf(rule.name, group === null ? device.id : groupNameOf(group))
 }
 
-/** What the device contributes after a change; undefined: nothing any more. */
-export function nextMember(member: Member | undefined, rule: Rule, change: Change): Member | undefined {
-  const { kind } = change
-  if (kind === 'cleared' || kind === 'dropped' || kind === 'withdrawn') return undefined
-  if (kind === 'amended' && member === undefined) return undefined
-  const sinceUs = change.sinceUs ?? member?.sinceUs ?? change.atUs
-  const severity = change.severity ?? member?.severity ?? rule.severity
-  return { state: kind === 'pending' ? 'pending' : kind === 'amended' ? (member?.state ?? 'active') : 'active', severity, sinceUs }
+/** What the device contributes after a change; undefined: nothing any more. Corrections of earlier episodes change nothing. */
+export function nextMember(
+  member: Member | undefined,
+  { kind, episode, severity, sinceUs, activeUs, clearedUs }: Change,
+): Member | undefined {
+  if (episode === 0 || (member !== undefined && episode < member.episode)) return member
+  if (kind === 'withdrawn' || clearedUs !== undefined) return undefined
+  return { state: activeUs === undefined ? 'pending' : 'active', severity, sinceUs, episode }
 }
 
 /** The alarm of the group after a change of one of its devices; undefined: what is seen of it is as before. */
@@ -54,7 +62,7 @@ export function nextGroup(
   before: Member | undefined,
   after: Member | undefined,
   rule: Rule,
-  device: Device,
+  { type, group }: { readonly type: string; readonly group: { readonly [key: string]: string } },
   change: Change,
   nowUs: number,
 ): { readonly alarm: Alarm; readonly kind: GroupKind } | undefined {
@@ -64,11 +72,10 @@ export function nextGroup(
   const severity = SEVERITIES.findLast(one => tally[one] > 0) ?? after?.severity ?? alarm?.severity ?? rule.severity
   const kind = kindOf(alarm, was, stateOf(was, tally, devices, change), severity, before, after, change)
   if (kind === undefined) return undefined
-  const group = groupOf(rule, device) ?? {}
-  const shared: Device = { id: groupNameOf(group), type: device.type, labels: group, productNumber: '' }
+  const shared: Device = { id: groupNameOf(group), type, labels: group, productNumber: '' }
   const begins = was === 'cleared'
   const sinceUs = begins ? (after?.sinceUs ?? change.atUs) : undefined
-  const moved: Change = {
+  const moved: Facts = {
     ...change,
     kind: kind === 'joined' || kind === 'left' || kind === 'amended' ? (was === 'pending' ? 'pending' : 'escalated') : kind,
     episode: (alarm?.episode ?? 0) + (begins ? 1 : 0),
@@ -122,5 +129,5 @@ function escaped(text: string): string {
 /** What a device contributes whose own alarm becomes part of a group's; undefined when that is over. */
 export function memberOf(alarm: Alarm | undefined): Member | undefined {
   if (alarm === undefined || alarm.state === 'cleared') return undefined
-  return { state: alarm.state, severity: alarm.severity, sinceUs: parseTime(alarm.since) ?? 0 }
+  return { state: alarm.state, severity: alarm.severity, sinceUs: parseTime(alarm.since) ?? 0, episode: alarm.episode }
 }

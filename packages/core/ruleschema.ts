@@ -19,7 +19,7 @@ export const ruleSchema: Schema = {
   properties: {
     name: { ...name, description: 'what the rule is called, in addresses and in alarms', examples: ['freezer-warm'] },
     version: { type: 'integer', minimum: 1, description: 'set by the server' },
-    enabled: { type: 'boolean', default: true },
+    enabled: { type: 'boolean', default: true, description: 'false: it is kept, and judges nothing' },
     select: selectSchema(),
     when: { $ref: '#/$defs/condition' },
     for: { ...durationSchema, default: '0ms', description: 'how long the condition must hold, in event time, before the alarm is active' },

@@ -1,15 +1,20 @@
 // The rules engine: one rule, one device, one event or moment of event time in; the new state, what changed and why out.
 // Live judging, backtests, rule tests and explanations all run this function; none has a copy of any decision in it.
+import { type Change, changeOf } from './change.ts'
 import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
-import { eventTypesOf, type Rule, type Severity } from './rule.ts'
+import { eventTypesOf, type Rule } from './rule.ts'
+import { isOpen, nextEdgeUs } from './schedule.ts'
+import { type Severity, severityAt } from './severity.ts'
 import { formatDuration, formatTime } from './time.ts'
 
+export type { Change, ChangeKind } from './change.ts'
+
 /**
- * Times are event time. Inputs of one device come in the order of the log; an event older than the newest one judged is
- * ignored, two at the same time both count.
+ * Times are event time, and inputs of one rule and device come in order (track.ts sees to that): no event is older than an input before
+ * it, and two at the same time both count.
  */
 export type StepInput =
   | {
@@ -20,11 +25,6 @@ export type StepInput =
       readonly data: EventData
       readonly timeUs: number
       readonly eventId: string
-      /**
-       * The newest time judged before of this device and event type (this event's own, if none was), from a caller that
-       * keeps it anyway. Then the state need not, and an event that changes nothing returns the very same state object.
-       */
-      readonly newestUs?: number
       /** As below, for a caller that does not step the time before each event. Without it: always. */
       readonly listeningSinceUs?: number
     }
@@ -35,53 +35,31 @@ export type StepInput =
       readonly listeningSinceUs: number
     }
 
-type EventInput = Extract<StepInput, { kind: 'event' }>
+export type EventInput = Extract<StepInput, { kind: 'event' }>
 
 /** Plain JSON, kept per rule and device between steps; a device without one is clear and has not been seen. */
 export type RuleState = {
-  readonly v: 1
+  readonly v: 2
   readonly phase: 'clear' | 'pending' | 'active'
-  /** The newest moment that left a trace in this state: nothing before it is judged any more. */
-  readonly seenUs?: number | undefined
-  /** Pending: since when the condition has held. */
+  /** How many episodes there were: each goes from clear over pending or active back to clear. */
+  readonly episode: number
+  /** Where the ladder stands, when the rule has one. */
+  readonly severity?: Severity | undefined
+  /** Since when the condition has held in this episode, and since when it is active. */
   readonly sinceUs?: number | undefined
+  readonly activeUs?: number | undefined
   /** Active, and the condition has not held since then: `keepActive` is running. */
   readonly clearSinceUs?: number | undefined
   /** What made the condition begin, or in an active alarm stop, to hold. */
   readonly cause?: Cause | undefined
+  /** Clear, and the condition holds: because of this it begins as soon as the schedule opens. */
+  readonly waiting?: Cause | undefined
   /** The condition's own. */
   readonly memory?: Memory | undefined
-  /** When the next `time` input is wanted: the end of `for`, of `keepActive`, or what the condition waits for. */
+  /** When the schedule opens or closes next, if anything hangs on it. */
+  readonly edgeUs?: number | undefined
+  /** When the next `time` input is wanted: the end of `for`, of `keepActive`, an edge of the schedule, or what the condition waits for. */
   readonly dueUs?: number | undefined
-}
-
-/**
- * `pending` it has begun to hold and `for` runs · `active` from pending, or at once without `for` · `escalated`, `deescalated` another rung
- * of the ladder while active · `cleared` no longer active · `dropped` no longer pending, and never was active · `amended` a late event moved
- * the interval of an episode · `withdrawn` a late event showed that an episode never was active.
- */
-export type ChangeKind = 'pending' | 'active' | 'escalated' | 'deescalated' | 'cleared' | 'dropped' | 'amended' | 'withdrawn'
-
-/** The facts of the episode are those after the change; undefined: as the alarm before it has them. */
-export type Change = {
-  readonly kind: ChangeKind
-  /** When it came about in event time, whenever it was found. */
-  readonly atUs: number
-  /** How many times this rule has left `clear` for this device. */
-  readonly episode?: number | undefined
-  readonly severity?: Severity | undefined
-  /** When the condition began to hold in this episode, and when it became active. */
-  readonly sinceUs?: number | undefined
-  readonly activeUs?: number | undefined
-  /** Of an episode that is over, for `amended`. */
-  readonly clearedUs?: number | undefined
-  readonly value: number | string | undefined
-  readonly limit: number | undefined
-  readonly reason: string
-  /** The event that made the condition begin or stop to hold; undefined when silence did. */
-  readonly eventId: string | undefined
-  /** Found after the fact, whatever the clock says. */
-  readonly late?: boolean | undefined
 }
 
 export type StepOutcome = {
@@ -92,22 +70,27 @@ export type StepOutcome = {
   readonly reason: string
 }
 
-/** What a verdict does to a state: a change, a timer started (`clearing`) or stopped (`resumed`), or nothing. */
-type Turn = 'pending' | 'active' | 'cleared' | 'dropped' | 'clearing' | 'resumed' | 'none'
+/** What a verdict does to a state: a change, a timer started (`clearing`) or stopped (`resumed`), a schedule to wait for, or nothing. */
+type Turn = 'pending' | 'active' | 'cleared' | 'dropped' | 'clearing' | 'resumed' | 'waiting' | 'none'
 
 /** The state of a device that has none: a step that returns it left nothing to save. */
 export const FRESH: RuleState = Object.freeze({
-  v: 1,
+  v: 2,
   phase: 'clear',
-  seenUs: undefined,
+  episode: 0,
+  severity: undefined,
   sinceUs: undefined,
+  activeUs: undefined,
   clearSinceUs: undefined,
   cause: undefined,
+  waiting: undefined,
   memory: undefined,
+  edgeUs: undefined,
   dueUs: undefined,
 })
 const NO_CAUSE: Cause = Object.freeze({ value: undefined, limit: undefined, eventId: undefined })
 const NO_CHANGES: readonly Change[] = Object.freeze([])
+const NEVER = Number.POSITIVE_INFINITY
 
 export function step(rule: Rule, state: RuleState | undefined, input: StepInput): StepOutcome {
   return input.kind === 'event'
@@ -116,33 +99,48 @@ export function step(rule: Rule, state: RuleState | undefined, input: StepInput)
 }
 
 /** What deleting (or disabling) a rule does to one device: an alarm clears, a pending one is dropped. */
-export function retire(_rule: Rule, state: RuleState | undefined, atUs: number, reason: string): StepOutcome {
-  if (state === undefined || state.phase === 'clear') return { state: state ?? FRESH, changes: NO_CHANGES, reason: 'it was clear' }
-  const kind = state.phase === 'active' ? 'cleared' : 'dropped'
-  const change: Change = { kind, atUs, value: undefined, limit: undefined, reason, eventId: undefined }
-  return { state: { v: 1, phase: 'clear', seenUs: Math.max(atUs, state.seenUs ?? atUs) }, changes: [change], reason }
+export function retire(rule: Rule, state: RuleState | undefined, atUs: number, reason: string): StepOutcome {
+  const from = state ?? FRESH
+  const to = { ...FRESH, episode: from.episode }
+  if (from.phase === 'clear') return { state: to, changes: NO_CHANGES, reason: 'it was clear' }
+  return { state: to, changes: [changeOf(rule, from, to, atUs, NO_CAUSE, reason)], reason }
 }
 
 function stepEvent(rule: Rule, from: RuleState, event: EventInput): StepOutcome {
   if (!eventTypesOf(rule).includes(event.eventType))
     return { state: from, changes: NO_CHANGES, reason: 'the rule does not read this type of event' }
-  const newestUs = Math.max(from.seenUs ?? event.timeUs, event.newestUs ?? event.timeUs)
-  if (event.timeUs < newestUs) return { state: from, changes: NO_CHANGES, reason: 'late: a newer moment has been judged already, ignored' }
-  if (nextDueUs(rule, from) > event.timeUs) return judgeEvent(rule, from, event, NO_CHANGES)
+  if (nextDueUs(rule, from) > event.timeUs && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
   // What was due up to and including this moment has come about before the event.
   const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY)
-  return judgeEvent(rule, passed.state, event, passed.changes)
+  const moved = isAdrift(rule, passed.state) ? passEdge(rule, passed.state, event.timeUs) : undefined
+  return judgeEvent(rule, moved?.state ?? passed.state, event, [...passed.changes, ...(moved?.changes ?? NO_CHANGES)])
 }
 
 function judgeEvent(rule: Rule, from: RuleState, event: EventInput, earlier: readonly Change[]): StepOutcome {
   const verdict = judge(rule, from, event)
-  const turn = turnOf(rule, from, verdict.holds)
-  if (turn === 'none') return new Quiet(rule, afterQuiet(rule, from, verdict, event), earlier, verdict)
+  const turn = turnOf(rule, from, verdict.holds, event.timeUs)
+  if (turn === 'none' && rule.ladder.length === 0)
+    return new Quiet(rule, verdict.memory === from.memory ? from : noted(rule, from, verdict.memory), earlier, verdict)
+  if (turn === 'none') return climb(rule, from, verdict, event, earlier)
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: event.eventId }
-  const state = turned(rule, from, turn, event.timeUs, cause, verdict.memory)
-  if (turn === 'clearing' || turn === 'resumed') return new Quiet(rule, state, earlier, verdict)
+  const state = turned(rule, from, turn, event.timeUs, cause, verdict)
+  if (isQuiet(turn)) return new Quiet(rule, state, earlier, verdict)
   const reason = kindOf(rule.when).describe(rule.when, verdict)
-  const changes = [...earlier, changeOf(turn, event.timeUs, cause, reason)]
+  return changed(state, [...earlier, changeOf(rule, from, state, event.timeUs, cause, reason)])
+}
+
+/** The condition says what it said before, and the ladder may be climbed. */
+function climb(rule: Rule, from: RuleState, verdict: Verdict, event: EventInput, earlier: readonly Change[]): StepOutcome {
+  const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: event.eventId }
+  const severity = from.phase === 'clear' ? undefined : rungOf(rule, from, verdict, cause)
+  const same = severity === from.severity
+  const state = same && verdict.memory === from.memory ? from : noted(rule, from, verdict.memory, severity)
+  if (same || state.phase !== 'active') return new Quiet(rule, state, earlier, verdict)
+  const reason = `${kindOf(rule.when).describe(rule.when, verdict)}: ${severity}`
+  return changed(state, [...earlier, changeOf(rule, from, state, event.timeUs, cause, reason)])
+}
+
+function changed(state: RuleState, changes: readonly Change[]): StepOutcome {
   return { state, changes, reason: changes.map(change => change.reason).join('; ') }
 }
 
@@ -151,17 +149,22 @@ function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs
   let state = from
   let found = ''
   for (let dueUs = nextDueUs(rule, state); dueUs <= untilUs; dueUs = nextDueUs(rule, state)) {
-    // A duration that ends at a moment is fulfilled, whatever else that moment brings: timers come first.
-    const outcome = timerUs(rule, state) === dueUs ? ring(rule, state, dueUs) : judgeTime(rule, state, dueUs, listeningSinceUs)
+    const outcome = passMoment(rule, state, dueUs, listeningSinceUs)
     state = outcome.state
     found = outcome.reason
     changes.push(...outcome.changes)
   }
   // An edited rule may wait for another moment than the one that was noted.
-  if (state === from && (from.dueUs ?? Number.POSITIVE_INFINITY) !== nextDueUs(rule, from))
-    state = noted(rule, from, from.seenUs, from.memory)
-  const reasons = changes.map(change => change.reason)
-  return { state, changes, reason: reasons.length > 0 ? reasons.join('; ') : found === '' ? 'nothing is due' : found }
+  if (state === from && (from.dueUs ?? NEVER) !== nextDueUs(rule, from)) state = noted(rule, from, from.memory)
+  if (changes.length > 0) return changed(state, changes)
+  return { state, changes, reason: found === '' ? 'nothing is due' : found }
+}
+
+/** A duration that ends at a moment is fulfilled, whatever else that moment brings: timers come first. Then the schedule. */
+function passMoment(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
+  if (timerUs(rule, from) === atUs) return ring(rule, from, atUs)
+  if (rule.schedule !== undefined && from.edgeUs === atUs) return passEdge(rule, from, atUs)
+  return judgeTime(rule, from, atUs, listeningSinceUs)
 }
 
 /** The end of `for` or of `keepActive`. */
@@ -170,68 +173,148 @@ function ring(rule: Rule, from: RuleState, atUs: number): StepOutcome {
   const cause = from.cause ?? NO_CAUSE
   const lastedMs = turn === 'active' ? rule.holdMs : rule.keepActiveMs
   const reason = kindOf(rule.when).lasting(rule.when, turn === 'active', cause, formatDuration(lastedMs))
-  const state = turned(rule, from, turn, atUs, cause, memoryOf(rule, from))
-  return { state, changes: [changeOf(turn, atUs, cause, reason)], reason }
+  const state = turned(rule, from, turn, atUs, cause, undefined)
+  return changed(state, [changeOf(rule, from, state, atUs, cause, reason)])
+}
+
+/** The schedule opens, and what holds begins; or it closes, and what had begun ends; or it was edited, and this is no edge any more. */
+function passEdge(rule: Rule, from: RuleState, atUs: number): StepOutcome {
+  const open = rule.schedule === undefined || isOpen(rule.schedule, atUs)
+  const waits = from.waiting !== undefined
+  if (open !== waits)
+    return { state: noted(rule, from, from.memory, from.severity, edgeAfter(rule, atUs)), changes: NO_CHANGES, reason: '' }
+  const turn = waits ? (rule.holdMs === 0 ? 'active' : 'pending') : from.phase === 'active' ? 'cleared' : 'dropped'
+  const held = heldBy(from)
+  const state = turned(rule, from, turn, atUs, held ?? NO_CAUSE, undefined, waits ? undefined : held)
+  const reason = waits ? 'its schedule begins, and the condition holds' : 'its schedule has ended'
+  return changed(state, [changeOf(rule, from, state, atUs, held ?? NO_CAUSE, reason)])
+}
+
+/** An edit gave or took the schedule while something was under way: the next event tells what that means. */
+function isAdrift(rule: Rule, { phase, waiting, edgeUs }: RuleState): boolean {
+  if (rule.schedule === undefined) return waiting !== undefined
+  return edgeUs === undefined && (phase !== 'clear' || waiting !== undefined)
+}
+
+/** Infinity (never again) is written down too, lest it seem to be adrift; in JSON it is the last moment there is. */
+function edgeAfter({ schedule }: Rule, atUs: number): number | undefined {
+  return schedule === undefined ? undefined : Math.min(nextEdgeUs(schedule, atUs), Number.MAX_SAFE_INTEGER)
 }
 
 function judgeTime(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
   const verdict = judge(rule, from, { kind: 'time', timeUs: atUs, listeningSinceUs })
-  const turn = turnOf(rule, from, verdict.holds)
+  const turn = turnOf(rule, from, verdict.holds, atUs)
   const reason = kindOf(rule.when).describe(rule.when, verdict)
-  if (turn === 'none') return { state: noted(rule, from, from.seenUs, verdict.memory), changes: NO_CHANGES, reason }
+  if (turn === 'none') return { state: noted(rule, from, verdict.memory), changes: NO_CHANGES, reason }
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: undefined }
-  const state = turned(rule, from, turn, atUs, cause, verdict.memory)
-  return { state, changes: turn === 'clearing' || turn === 'resumed' ? NO_CHANGES : [changeOf(turn, atUs, cause, reason)], reason }
+  const state = turned(rule, from, turn, atUs, cause, verdict)
+  return { state, changes: isQuiet(turn) ? NO_CHANGES : [changeOf(rule, from, state, atUs, cause, reason)], reason }
 }
 
 function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
-  const held = holds(state) ? (state.cause ?? NO_CAUSE) : undefined
-  return kindOf(rule.when).judge(rule.when, memoryOf(rule, state), held, input)
+  return kindOf(rule.when).judge(rule.when, memoryOf(rule, state), heldBy(state), input)
 }
 
-function turnOf(rule: Rule, state: RuleState, verdict: boolean | undefined): Turn {
-  if (verdict === undefined || verdict === holds(state)) return 'none'
-  if (verdict) return state.phase === 'active' ? 'resumed' : rule.holdMs === 0 ? 'active' : 'pending'
-  return state.phase === 'pending' ? 'dropped' : rule.keepActiveMs === 0 ? 'cleared' : 'clearing'
+function turnOf(rule: Rule, state: RuleState, verdict: boolean | undefined, atUs: number): Turn {
+  if (verdict === undefined || verdict === (heldBy(state) !== undefined)) return 'none'
+  if (!verdict) {
+    if (state.phase === 'clear') return 'waiting'
+    return state.phase === 'pending' ? 'dropped' : rule.keepActiveMs === 0 ? 'cleared' : 'clearing'
+  }
+  if (state.phase === 'active') return 'resumed'
+  if (rule.schedule !== undefined && !isOpen(rule.schedule, atUs)) return 'waiting'
+  return rule.holdMs === 0 ? 'active' : 'pending'
 }
 
-function turned(rule: Rule, from: RuleState, turn: Turn, atUs: number, cause: Cause, memory: Memory | undefined): RuleState {
-  const clear = turn === 'cleared' || turn === 'dropped'
+function isQuiet(turn: Turn): boolean {
+  return turn === 'clearing' || turn === 'resumed' || turn === 'waiting'
+}
+
+/**
+ * @param verdict what the condition said, when it was asked.
+ * @param waiting what still makes it hold, when its schedule ended it.
+ */
+function turned(
+  rule: Rule,
+  from: RuleState,
+  turn: Turn,
+  atUs: number,
+  cause: Cause,
+  verdict: Verdict | undefined,
+  waiting?: Cause,
+): RuleState {
+  const memory = verdict === undefined ? memoryOf(rule, from) : verdict.memory
+  if (turn === 'waiting') return atRest(rule, from, from.waiting === undefined ? cause : undefined, memory, atUs)
+  if (turn === 'cleared' || turn === 'dropped') return atRest(rule, from, waiting, memory, atUs)
+  const begins = from.phase === 'clear'
+  const active = turn !== 'pending'
   return noteDue(rule, {
-    v: 1,
-    phase: clear ? 'clear' : turn === 'pending' ? 'pending' : 'active',
-    // A shortened `for` may end before what has been judged since.
-    seenUs: Math.max(atUs, from.seenUs ?? atUs),
-    sinceUs: turn === 'pending' ? atUs : undefined,
+    v: 2,
+    phase: active ? 'active' : 'pending',
+    episode: from.episode + (begins ? 1 : 0),
+    severity: rule.ladder.length === 0 ? undefined : rungOf(rule, from, verdict, cause),
+    sinceUs: begins ? atUs : from.sinceUs,
+    activeUs: active ? (from.activeUs ?? atUs) : undefined,
     clearSinceUs: turn === 'clearing' ? atUs : undefined,
-    cause: clear ? undefined : cause,
+    cause,
+    waiting: undefined,
     memory,
+    edgeUs: edgeAfter(rule, atUs),
     dueUs: undefined,
   })
 }
 
-/** The state after a verdict that changed nothing else. Spelt out, not spread: several times as fast, and often run. */
-function noted(rule: Rule, from: RuleState, seenUs: number | undefined, memory: Memory | undefined): RuleState {
-  const { phase, sinceUs, clearSinceUs, cause } = from
-  return noteDue(rule, { v: 1, phase, seenUs, sinceUs, clearSinceUs, cause, memory, dueUs: undefined })
+function atRest(rule: Rule, { episode }: RuleState, waiting: Cause | undefined, memory: Memory | undefined, atUs: number): RuleState {
+  const edgeUs = waiting === undefined ? undefined : edgeAfter(rule, atUs)
+  return noteDue(rule, { ...FRESH, episode, waiting, memory, edgeUs })
+}
+
+/** The state after a verdict that turned nothing. Spelt out, not spread: several times as fast, and often run. */
+function noted(
+  rule: Rule,
+  from: RuleState,
+  memory: Memory | undefined,
+  severity: Severity | undefined = from.severity,
+  edgeUs: number | undefined = from.edgeUs,
+): RuleState {
+  return noteDue(rule, {
+    v: 2,
+    phase: from.phase,
+    episode: from.episode,
+    severity,
+    sinceUs: from.sinceUs,
+    activeUs: from.activeUs,
+    clearSinceUs: from.clearSinceUs,
+    cause: from.cause,
+    waiting: from.waiting,
+    memory,
+    edgeUs,
+    dueUs: undefined,
+  })
 }
 
 /** Of a state that was just made here and nobody has seen yet. */
 function noteDue(rule: Rule, made: { -readonly [key in keyof RuleState]: RuleState[key] }): RuleState {
   const dueUs = nextDueUs(rule, made)
-  if (dueUs !== Number.POSITIVE_INFINITY) made.dueUs = dueUs
+  if (dueUs !== NEVER) made.dueUs = dueUs
   return made
-}
-
-/** The state after an event that changed no verdict: the same one unless there is something to remember. */
-function afterQuiet(rule: Rule, from: RuleState, { memory }: Verdict, event: EventInput): RuleState {
-  const sameMemory = memory === from.memory
-  const seenUs = sameMemory && event.newestUs !== undefined ? from.seenUs : event.timeUs
-  return sameMemory && seenUs === from.seenUs ? from : noted(rule, from, seenUs, memory)
 }
 
 function holds(state: RuleState): boolean {
   return state.phase === 'pending' || (state.phase === 'active' && state.clearSinceUs === undefined)
+}
+
+/** What makes the condition hold now, whether its schedule lets it count or not. */
+function heldBy(state: RuleState): Cause | undefined {
+  return holds(state) ? (state.cause ?? NO_CAUSE) : state.waiting
+}
+
+/** The rung for what makes it hold; a value that does not hold, or is no number, leaves it where it stands. */
+function rungOf(rule: Rule, from: RuleState, verdict: Verdict | undefined, cause: Cause): Severity | undefined {
+  const value = verdict === undefined ? cause.value : verdict.value
+  const stays = from.severity !== undefined && (verdict === undefined || verdict.holds === false || typeof value !== 'number')
+  if (stays) return from.severity
+  return severityAt(rule.ladder, kindOf(rule.when).worse(rule.when), value, from.severity)
 }
 
 /** What the condition of another kind remembered, before the rule was edited, is nothing to this one. */
@@ -239,18 +322,16 @@ function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
   return state.memory?.kind === rule.when.kind ? state.memory : undefined
 }
 
-function timerUs(rule: Rule, state: RuleState): number {
-  if (state.sinceUs !== undefined) return state.sinceUs + rule.holdMs * 1000
-  return state.clearSinceUs === undefined ? Number.POSITIVE_INFINITY : state.clearSinceUs + rule.keepActiveMs * 1000
+function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
+  if (phase === 'pending') return (sinceUs ?? 0) + rule.holdMs * 1000
+  return clearSinceUs === undefined ? NEVER : clearSinceUs + rule.keepActiveMs * 1000
 }
 
 /** From the rule as it is now, not from `state.dueUs`: the rule may have been edited since. */
 function nextDueUs(rule: Rule, state: RuleState): number {
-  return Math.min(timerUs(rule, state), kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), holds(state)))
-}
-
-function changeOf(kind: ChangeKind, atUs: number, { value, limit, eventId }: Cause, reason: string): Change {
-  return { kind, atUs, value, limit, reason, eventId }
+  const dueUs = kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
+  const edgeUs = rule.schedule === undefined ? NEVER : (state.edgeUs ?? NEVER)
+  return Math.min(timerUs(rule, state), edgeUs, dueUs)
 }
 
 /** An event that changed nothing by itself, by far the most frequent outcome: its reason costs only whoever asks. */
@@ -268,11 +349,12 @@ class Quiet implements StepOutcome {
   }
 
   get reason(): string {
-    const { phase, clearSinceUs } = this.state
+    const { phase, clearSinceUs, waiting } = this.state
     const endUs = timerUs(this.rule, this.state)
     const running =
       clearSinceUs !== undefined ? `, clears at ${formatTime(endUs)}` : phase === 'pending' ? `, active at ${formatTime(endUs)}` : ''
+    const closed = waiting === undefined ? '' : ', outside its schedule'
     const found = kindOf(this.rule.when).describe(this.rule.when, this.verdict)
-    return [...this.changes.map(change => change.reason), `${found}${running}`].join('; ')
+    return [...this.changes.map(change => change.reason), `${found}${running}${closed}`].join('; ')
   }
 }

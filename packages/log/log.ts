@@ -283,3 +283,13 @@ export function commandArgs(commands: readonly CommitCommand[], keys: string[]):
   }
   return args
 }
+
+/** Pairs per command: far below what Lua can unpack. */
+const PAIRS = 1000
+
+/** One command with many arguments, which come in pairs or alone, as several. */
+export function chunked(command: string, key: string, args: readonly (string | number)[]): CommitCommand[] {
+  const commands: CommitCommand[] = []
+  for (let i = 0; i < args.length; i += PAIRS * 2) commands.push([command, key, ...args.slice(i, i + PAIRS * 2)])
+  return commands
+}

@@ -7,7 +7,7 @@ import { asciiJson } from '../core/json.ts'
 import { formatTime, parseTime } from '../core/time.ts'
 import { indexLine } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
-import type { CommitCommand } from '../log/log.ts'
+import { type CommitCommand, chunked } from '../log/log.ts'
 import { History } from './history.ts'
 
 export type AlarmDocument = ReturnType<typeof alarmToJson>
@@ -144,16 +144,35 @@ export function happeningOf(alarm: Alarm, time: string): Omit<Happening, 'kind'>
   return { time, alarmId, rule, ruleVersion, device, episode }
 }
 
-/** What the judge commits for one alarm: the document, its place in the list, and whether it is one of those that are active. */
-export function alarmCommands(project: string, alarm: Alarm): CommitCommand[] {
-  const { alarmId, rule, device, labels, group } = alarm
+/** What the judge commits for alarms: the documents, their places in the list, and which of them are active. */
+export function alarmCommands(project: string, alarms: readonly Alarm[]): CommitCommand[] {
+  const active = new Map<string, string[]>()
+  const others = new Map<string, string[]>()
+  for (const { alarmId, rule, device, labels, group, state } of alarms)
+    if (state === 'active') listOf(active, rule).push(alarmId, JSON.stringify({ alarmId, rule, device, labels, group }))
+    else listOf(others, rule).push(alarmId)
   return [
-    ['HSET', projectKey(project, 'alarms'), alarmId, JSON.stringify(alarm)],
-    ['ZADD', projectKey(project, 'alarmIndex'), parseTime(alarm.serverTime) ?? 0, alarmId],
-    alarm.state === 'active'
-      ? ['HSET', activeKey(project, rule), alarmId, JSON.stringify({ alarmId, rule, device, labels, group })]
-      : ['HDEL', activeKey(project, rule), alarmId],
+    ...chunked(
+      'HSET',
+      projectKey(project, 'alarms'),
+      alarms.flatMap(alarm => [alarm.alarmId, JSON.stringify(alarm)]),
+    ),
+    ...chunked(
+      'ZADD',
+      projectKey(project, 'alarmIndex'),
+      alarms.flatMap(alarm => [parseTime(alarm.serverTime) ?? 0, alarm.alarmId]),
+    ),
+    ...[...active].flatMap(([rule, pairs]) => chunked('HSET', activeKey(project, rule), pairs)),
+    ...[...others].flatMap(([rule, ids]) => chunked('HDEL', activeKey(project, rule), ids)),
   ]
+}
+
+function listOf(lists: Map<string, string[]>, key: string): string[] {
+  const known = lists.get(key)
+  if (known) return known
+  const list: string[] = []
+  lists.set(key, list)
+  return list
 }
 
 /** For those who follow. */
@@ -172,7 +191,7 @@ function parseAlarm(row: string): Alarm {
   const alarm = JSON.parse(row) as Alarm
   if (alarm.told !== undefined) return alarm
   const isActive = alarm.state === 'active'
-  return { ...alarm, group: null, devices: isActive ? 1 : 0, suppressedBy: null, told: isActive, tally: null }
+  return { ...alarm, group: null, devices: isActive ? 1 : 0, suppressedBy: null, told: isActive ? 'active' : null, tally: null }
 }
 
 /** As above: there were only acknowledgements, which did not lapse. */

@@ -125,12 +125,12 @@ export class History {
   }
 }
 
-/** For a commit of the judge: these happenings follow upon the head, or nothing of the commit happens. */
+/** For a commit of the judge: these happenings (if any) follow upon the head, or nothing of the commit happens. */
 export function chain(project: string, head: Head, happenings: readonly Happening[]): { commands: CommitCommand[]; head: Head } {
   const records = chained(head, happenings, digest)
   const last = records.at(-1)
-  if (last === undefined) return { commands: [], head }
-  return { commands: [[EXPECT, projectKey(project, HEAD), formatHead(head)], ...historyCommands(project, records)], head: headOf(last) }
+  const expected = [EXPECT, projectKey(project, HEAD), formatHead(head)] as const
+  return { commands: [expected, ...historyCommands(project, records)], head: last === undefined ? head : headOf(last) }
 }
 
 function historyCommands(project: string, records: readonly HistoryRecord[]): CommitCommand[] {

@@ -1,10 +1,28 @@
 // What the judge wrote with its commits, read back when a worker starts or takes a project over.
 import type { Redis } from 'ioredis'
+import { alarmIdOf } from '../core/alarm.ts'
+import type { DeviceEvent } from '../core/event.ts'
+import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
-import type { RuleState } from '../core/step.ts'
+import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
 
-export type Held = { readonly rule: string; readonly device: string; readonly state: RuleState }
+export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
+
+/** @param series `{event type}\t{device}` */
+export function recentKey(project: string, series: string): string {
+  return projectKey(project, `recent:${series}`)
+}
+
+/** One recent event as it is kept; `frame` is that of the log, on one line. */
+export function recentLine(timeUs: number, entryId: string, frame: string): string {
+  return `${timeUs}\t${entryId}\t${frame}`
+}
+
+/** Of the newest event that was let go of. */
+export function floorLine(timeUs: number): string {
+  return `${timeUs}`
+}
 
 /** Of these rules and devices the pairs that have a state: number of the rule, number of the device, state. */
 const HELD = `
@@ -36,7 +54,7 @@ export class Judgements {
   }
 
   /** In the order asked for. */
-  async states(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(RuleState | undefined)[]> {
+  async tracks(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(TrackRow | undefined)[]> {
     const byRule = new Map<string, string[]>()
     for (const [rule, device] of wanted) {
       const devices = byRule.get(rule)
@@ -46,13 +64,51 @@ export class Judgements {
     const pipeline = this.#redis.pipeline()
     for (const [rule, devices] of byRule) pipeline.hmget(stateKey(project, rule), ...devices)
     const replies = (await pipeline.exec()) ?? []
-    const found = new Map<string, RuleState>()
+    const found = new Map<string, TrackRow>()
     for (const [k, [rule, devices]] of [...byRule].entries()) {
       const [error, rows] = replies[k] as [Error | null, (string | null)[]]
       if (error) throw error
-      for (const [i, row] of rows.entries()) if (row !== null) found.set(`${rule}\t${devices[i]}`, JSON.parse(row) as RuleState)
+      const known = rows.flatMap((row, i) => (row === null ? [] : [[devices[i] as string, parseTrackRow(row)] as const]))
+      for (const [device, row] of await this.#numbered(project, rule, known)) found.set(`${rule}\t${device}`, row)
     }
     return wanted.map(([rule, device]) => found.get(`${rule}\t${device}`))
+  }
+
+  /** Lines of the recent events of each series (`{event type}\t{device}`), in the order asked for. */
+  async recents(project: string, series: readonly string[]): Promise<string[][]> {
+    if (series.length === 0) return []
+    const pipeline = this.#redis.pipeline()
+    for (const one of series) pipeline.lrange(recentKey(project, one), 0, -1)
+    const replies = (await pipeline.exec()) ?? []
+    return replies.map(reply => {
+      const [error, lines] = reply as [Error | null, string[]]
+      if (error) throw error
+      return lines
+    })
+  }
+
+  /** By rule the version that judges now and the entry after which it does, as `{version} {entry id}`. */
+  async since(project: string): Promise<Record<string, string>> {
+    return this.#redis.hgetall(projectKey(project, 'ruleSince'))
+  }
+
+  /** Every device that has a row of a rule. */
+  async rows(project: string, rule: string): Promise<Map<string, TrackRow>> {
+    const rows = await this.#redis.hgetall(stateKey(project, rule))
+    const parsed = Object.entries(rows).map(([device, row]) => [device, parseTrackRow(row)] as const)
+    return new Map(await this.#numbered(project, rule, parsed))
+  }
+
+  /** States of the first kind did not count their episodes; the alarms did. */
+  async #numbered(project: string, rule: string, rows: readonly (readonly [device: string, row: TrackRow])[]) {
+    const first = rows.filter(([, { r }]) => r === 0)
+    if (first.length === 0) return rows
+    const ids = first.map(([device]) => alarmIdOf(rule, device))
+    const alarms = await this.#redis.hmget(projectKey(project, 'alarms'), ...ids)
+    const numbers = new Map(first.map(([device], i) => [device, (JSON.parse(alarms[i] ?? '{}') as { episode?: number }).episode ?? 0]))
+    return rows.map(([device, row]): readonly [string, TrackRow] =>
+      row.r === 0 && row.s ? [device, { ...row, s: { ...row.s, episode: numbers.get(device) ?? 0 } }] : [device, row],
+    )
   }
 
   /** Which of these rules have a state of which of these devices: few, where there are many of both. */
@@ -71,13 +127,8 @@ export class Judgements {
     return Array.from({ length: flat.length / 3 }, (_, i) => ({
       rule: rules[flat[3 * i] as number] as string,
       device: devices[flat[3 * i + 1] as number] as string,
-      state: JSON.parse(flat[3 * i + 2] as string) as RuleState,
+      row: parseTrackRow(flat[3 * i + 2] as string),
     }))
-  }
-
-  async newest(project: string, series: readonly string[]): Promise<(number | undefined)[]> {
-    const rows = await this.#redis.hmget(projectKey(project, 'newest'), ...series)
-    return rows.map(row => (row === null ? undefined : Number(row)))
   }
 
   /** Timers due in server time by `nowUs`, earliest first. */
@@ -92,18 +143,31 @@ export class Judgements {
   }
 
   /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
-  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; states: Map<string, RuleState> }[]> {
+  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]> {
     const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))
     return Promise.all(
       names.map(async name => {
         const kept =
           (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
           (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-        const rows = await this.#redis.hgetall(stateKey(project, name))
-        const states = Object.entries(rows).map(([device, row]) => [device, JSON.parse(row) as RuleState] as const)
         const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
-        return { rule: parseRule(document, name), notify: notifyRemoval, states: new Map(states) }
+        return { rule: parseRule(document, name), notify: notifyRemoval, rows: await this.rows(project, name) }
       }),
     )
   }
+}
+
+export function recentOf(eventType: string, lines: readonly string[]): Recent {
+  const events: RecentEvent[] = []
+  let floorUs: number | undefined
+  for (const line of lines) {
+    const tab = line.indexOf('\t')
+    const next = line.indexOf('\t', tab + 1)
+    if (tab < 0) floorUs = Number(line)
+    else {
+      const { eventId, data } = JSON.parse(line.slice(next + 1)) as DeviceEvent
+      events.push({ eventType, timeUs: Number(line.slice(0, tab)), entryId: line.slice(tab + 1, next), eventId, data })
+    }
+  }
+  return new Recent(events, floorUs)
 }

@@ -2,6 +2,7 @@
 // has of it and what keeps people from being told.
 import { Type } from 'typebox'
 import { alarmIdOf } from '../../packages/core/alarm.ts'
+import { standing } from '../../packages/core/trackrow.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import { type Explanation, explain, type SeenEvent } from '../../packages/core/explain.ts'
 import { Failure } from '../../packages/core/failure.ts'
@@ -21,7 +22,7 @@ export type ExplainPorts = {
   readonly devices: Pick<Devices, 'one'>
   readonly rules: Pick<Rules, 'one'>
   readonly alarms: Pick<Alarms, 'one'>
-  readonly judgements: Pick<Judgements, 'states'>
+  readonly judgements: Pick<Judgements, 'tracks'>
   nowUs(): number
 }
 
@@ -93,11 +94,11 @@ type Live = { readonly judged: string | null; readonly alarm: AlarmDocument | nu
 const NOT_LIVE: Live = { judged: null, alarm: null, words: [] }
 
 async function liveOf(ports: ExplainPorts, project: string, rule: Rule, device: string, explained: Explanation): Promise<Live> {
-  const [[state], alarm] = await Promise.all([
-    ports.judgements.states(project, [[rule.name, device]]),
+  const [[row], alarm] = await Promise.all([
+    ports.judgements.tracks(project, [[rule.name, device]]),
     alarmOf(ports.alarms, project, alarmIdOf(rule.name, explained.alarmOf)),
   ])
-  const judged = state?.phase ?? null
+  const judged = row ? standing(row).phase : null
   const words: string[] = []
   if (judged !== null && judged !== explained.phase && explained.selected)
     words.push(`The judge has it as ${judged}: its events are newer or older than what is stored, or the rule was edited meanwhile.`)

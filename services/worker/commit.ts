@@ -1,18 +1,21 @@
 // What one judgement changes, as commands that are committed together with the judge's place.
-
 import type { Device } from '../../packages/core/device.ts'
 import type { Rule } from '../../packages/core/rule.ts'
-import type { Change, ChangeKind, RuleState } from '../../packages/core/step.ts'
+import type { Change, ChangeKind } from '../../packages/core/step.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
-import type { CommitCommand } from '../../packages/log/log.ts'
+import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
-import { Pairs } from './pairs.ts'
+import { recentKey } from '../../packages/state/judgement.ts'
 
 export type Judgement = {
-  /** `{rule}\t{device}` → the new state, and how far the device's clock is behind the server's. */
-  readonly states: Map<string, { readonly state: RuleState | undefined; readonly offsetUs: number }>
-  /** Newest judged time by event type and device. */
-  readonly newest: Pairs<number>
+  /** `{rule}\t{device}` → the row of its track. */
+  readonly rows: Map<string, string>
+  /** `{rule}\t{device}` → when time alone moves it, in server time; undefined: nothing does any more. */
+  readonly timers: Map<string, number | undefined>
+  /** `{event type}\t{device}` → lines that come to its recent events, or (`whole`) all there are. */
+  readonly recents: Map<string, { lines: string[]; whole: boolean }>
+  /** Rule → its version and the entry after which that judges. */
+  readonly since: Map<string, string>
   readonly changes: Changed[]
   /** Rules that are gone or disabled, with the devices that had states. */
   readonly retired: { readonly rule: string; readonly devices: readonly string[] }[]
@@ -21,8 +24,9 @@ export type Judgement = {
 export type Changed = {
   readonly rule: Rule
   readonly device: Device
-  readonly change: Change
-  /** Nobody is told: the rule was deleted or disabled. */
+  /** Undefined: only the labels of the device, or what the rule groups by, may have changed, and with them the alarm it belongs to. */
+  readonly change: Change | undefined
+  /** Nobody is told: the rule was deleted or disabled, or does not select the device any more. */
   readonly quiet: boolean
 }
 
@@ -34,40 +38,34 @@ export type OutboxEntry = {
   readonly alarm: AlarmDocument
 }
 
-/** Pairs per command: far below what Lua can unpack. */
-const PAIRS = 1000
-
 export function newJudgement(): Judgement {
-  return { states: new Map(), newest: new Pairs(), changes: [], retired: [] }
+  return { rows: new Map(), timers: new Map(), recents: new Map(), since: new Map(), changes: [], retired: [] }
 }
 
-export function stateCommands(project: string, { states, newest, retired }: Judgement): CommitCommand[] {
-  const saved = new Map<string, (string | number)[]>()
-  const timers: (string | number)[] = []
-  const stopped: string[] = []
-  for (const [key, { state, offsetUs }] of states) {
+export function stateCommands(project: string, { rows, timers, recents, since, retired }: Judgement): CommitCommand[] {
+  const byRule = new Map<string, string[]>()
+  for (const [key, row] of rows) {
     const tab = key.indexOf('\t')
-    if (state) append(saved, key.slice(0, tab), key.slice(tab + 1), JSON.stringify(state))
-    if (state?.dueUs === undefined || !Number.isFinite(state.dueUs)) stopped.push(key)
-    else timers.push(state.dueUs + offsetUs, key)
+    const pairs = byRule.get(key.slice(0, tab))
+    if (pairs) pairs.push(key.slice(tab + 1), row)
+    else byRule.set(key.slice(0, tab), [key.slice(tab + 1), row])
   }
-  const newestTimes: (string | number)[] = []
-  for (const [eventType, device, timeUs] of newest) newestTimes.push(`${device}\t${eventType}`, timeUs)
   const timerKey = projectKey(project, 'timers')
+  const running = [...timers].flatMap(([key, dueUs]) => (dueUs === undefined ? [] : [dueUs, key]))
+  const stopped = [...timers].flatMap(([key, dueUs]) => (dueUs === undefined ? [key] : []))
   return [
-    ...[...saved].flatMap(([rule, pairs]) => chunked('HSET', stateKey(project, rule), pairs)),
-    ...(saved.size > 0 ? [['SADD', projectKey(project, 'ruleStates'), ...saved.keys()] as const] : []),
-    ...chunked('ZADD', timerKey, timers),
+    ...[...recents].flatMap(([key, { lines, whole }]) => recentCommands(recentKey(project, key), lines, whole)),
+    ...[...byRule].flatMap(([rule, pairs]) => chunked('HSET', stateKey(project, rule), pairs)),
+    ...(byRule.size > 0 ? [['SADD', projectKey(project, 'ruleStates'), ...byRule.keys()] as const] : []),
+    ...chunked('ZADD', timerKey, running),
     ...chunked('ZREM', timerKey, stopped),
-    ...chunked('HSET', projectKey(project, 'newest'), newestTimes),
+    ...chunked('HSET', projectKey(project, 'ruleSince'), [...since].flat()),
     ...retired.flatMap(({ rule, devices }) => retireCommands(project, rule, devices)),
   ]
 }
 
-function append(saved: Map<string, (string | number)[]>, rule: string, device: string, state: string): void {
-  const pairs = saved.get(rule)
-  if (pairs) pairs.push(device, state)
-  else saved.set(rule, [device, state])
+function recentCommands(key: string, lines: readonly string[], whole: boolean): CommitCommand[] {
+  return [...(whole ? [['DEL', key] as const] : []), ...chunked('RPUSH', key, lines)]
 }
 
 function retireCommands(project: string, rule: string, devices: readonly string[]): CommitCommand[] {
@@ -80,13 +78,8 @@ function retireCommands(project: string, rule: string, devices: readonly string[
     ['DEL', stateKey(project, rule)],
     ['SREM', projectKey(project, 'ruleStates'), rule],
     ['HDEL', projectKey(project, 'removedRules'), rule],
+    ['HDEL', projectKey(project, 'ruleSince'), rule],
   ]
-}
-
-function chunked(command: string, key: string, args: readonly (string | number)[]): CommitCommand[] {
-  const commands: CommitCommand[] = []
-  for (let i = 0; i < args.length; i += PAIRS * 2) commands.push([command, key, ...args.slice(i, i + PAIRS * 2)])
-  return commands
 }
 
 export function outboxCommand(project: string, entry: OutboxEntry): CommitCommand {

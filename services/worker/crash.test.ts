@@ -5,11 +5,11 @@ import { Failure } from '../../packages/core/failure.ts'
 import { parseRule } from '../../packages/core/rule.ts'
 import { batchOf, freshProject, installed, openTestRedis, type Sent, type TestRedis } from '../../packages/log/fixture.ts'
 import { type CommitCommand, Log } from '../../packages/log/log.ts'
-import { Alarms } from '../../packages/state/alarm.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import { Rules } from '../../packages/state/rule.ts'
+import { alarmingOn } from './alarming.ts'
 import { Drain } from './drain.ts'
 import { Judge } from './judge.ts'
 
@@ -76,21 +76,22 @@ describe.skipIf(installed === undefined)('accidents', () => {
 
   function workerOf(log: TroubledLog): Drain {
     const { redis } = server
-    const [rules, alarms, judgements] = [new Rules(redis), new Alarms(redis), new Judgements(redis)]
+    const [rules, judgements] = [new Rules(redis), new Judgements(redis)]
     const judge = new Judge({
       devices: new Devices(redis),
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      states: judgements.states.bind(judgements),
+      since: judgements.since.bind(judgements),
+      tracks: judgements.tracks.bind(judgements),
       held: judgements.held.bind(judgements),
-      newest: judgements.newest.bind(judgements),
+      rows: judgements.rows.bind(judgements),
+      recents: judgements.recents.bind(judgements),
+      latenessMs: 120_000,
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
-      alarms: alarms.get.bind(alarms),
-      attendances: alarms.attendances.bind(alarms),
+      alarming: alarmingOn(server.redis, () => {}),
       listeningSinceUs: async () => 0,
       nowUs: () => T0,
-      changed: () => {},
       notify: async () => {},
     })
     const quarantine = async (_: string, refused: readonly unknown[]) => {

@@ -17,8 +17,8 @@ export type Consumer = {
    * @param read what the entries, or what is left of them, are from: with their effects all of it is done.
    */
   take(project: string, entries: readonly LogEntry[], read: Read): Promise<CommitCommand[]>
-  /** Asked when the log is drained: effects that the passing of time has, if any. */
-  idle?(project: string): Promise<CommitCommand[]>
+  /** Asked when the log is drained, up to the entry `after`: effects that the passing of time has, if any. */
+  idle?(project: string, after: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
   committed?(project: string): Promise<void>
   /** What was taken was not committed, or others have committed since: whatever is remembered of the project may be wrong. */
@@ -81,17 +81,17 @@ export class Drain {
       // one small entry after the other, each with a transaction of its own.
       const entries: readonly LogEntry[] = atEnd ? [] : await log.read(project, entryIdOf(place), READ_ENTRIES)
       atEnd ||= entries.length < READ_ENTRIES
-      const commands =
-        entries.length > 0 ? await this.#take(project, { after: entryIdOf(place), entries }) : ((await consumer.idle?.(project)) ?? [])
+      const after = entryIdOf(place)
+      const commands = entries.length > 0 ? await this.#take(project, { after, entries }) : ((await consumer.idle?.(project, after)) ?? [])
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
         return true
       }
       const next = nextPlace(place, entries.at(-1)?.id)
       if (!(await log.commit(project, consumer.name, place, next, commands))) {
-        // Another worker has the partition now; it does what is left.
+        // Another worker has the partition now, and does what is left; or what the commands were made of has changed, and they are made anew.
         this.#forget(project)
-        return true
+        return (await log.place(project, consumer.name)) !== place
       }
       this.#left.set(project, next)
       this.#ports.committed(consumer.name, count(entries))

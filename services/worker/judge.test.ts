@@ -6,11 +6,11 @@ import { indexLine, type LogEntry } from '../../packages/log/entry.ts'
 import { batchOf, freshProject, installed, openTestRedis, type Sent, type TestRedis } from '../../packages/log/fixture.ts'
 import { projectKey, stateKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
-import { Alarms } from '../../packages/state/alarm.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import { Rules } from '../../packages/state/rule.ts'
+import { alarmingOn } from './alarming.ts'
 import { Drain } from './drain.ts'
 import { Judge, type JudgePorts } from './judge.ts'
 
@@ -25,7 +25,6 @@ describe.skipIf(installed === undefined)('the judge', () => {
   let log: Log
   let devices: Devices
   let rules: Rules
-  let alarms: Alarms
   let outbox: Outbox
   let project: string
   beforeAll(async () => {
@@ -33,7 +32,6 @@ describe.skipIf(installed === undefined)('the judge', () => {
     log = new Log(server.redis, ['judge'])
     devices = new Devices(server.redis)
     rules = new Rules(server.redis)
-    alarms = new Alarms(server.redis)
     outbox = new Outbox(server.redis)
   })
   beforeEach(() => {
@@ -47,16 +45,17 @@ describe.skipIf(installed === undefined)('the judge', () => {
       devices,
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      states: judgements.states.bind(judgements),
+      since: judgements.since.bind(judgements),
+      tracks: judgements.tracks.bind(judgements),
       held: judgements.held.bind(judgements),
-      newest: judgements.newest.bind(judgements),
+      rows: judgements.rows.bind(judgements),
+      recents: judgements.recents.bind(judgements),
+      latenessMs: 120_000,
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
-      alarms: alarms.get.bind(alarms),
-      attendances: alarms.attendances.bind(alarms),
+      alarming: alarmingOn(server.redis, () => {}),
       listeningSinceUs: async () => 0,
       nowUs: () => T0,
-      changed: () => {},
       notify: async () => {},
       ...change,
     })
@@ -92,7 +91,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await append(project, sent('a', 1, 35))
     const judge = judgeOf()
     const [entry] = await log.read(project, '0-0', 1)
-    const commands = await judge.take(project, [entry as LogEntry])
+    const commands = await judge.take(project, [entry as LogEntry], { after: '0-0', entries: [] })
     expect(await history(project)).toEqual([])
     expect(await server.redis.hgetall(stateKey(project, 'hot'))).toEqual({})
     await log.commit(project, 'judge', '', '1-1 1', commands)
@@ -228,16 +227,16 @@ describe.skipIf(installed === undefined)('the judge', () => {
     const judgements = new Judgements(server.redis)
     let asked = 0
     const worker = workerOf({
-      states: (name, wanted) => {
+      tracks: (name, wanted) => {
         asked += wanted.length
-        return judgements.states(name, wanted)
+        return judgements.tracks(name, wanted)
       },
     })
     await append(project, ...ids.map(id => sent(id, 1, 35)))
     await worker.run(project)
     expect(asked).toBe(15)
     // As after a restart: nothing is remembered of the device and the rule that it leaves.
-    const restarted = workerOf({ states: () => Promise.reject(new Error('asked for states')) })
+    const restarted = workerOf({ tracks: () => Promise.reject(new Error('asked for tracks')) })
     for (const id of ids) {
       await devices.relabel(project, id, { zone: 'warm' }, [])
       const frame = JSON.stringify({ eventId: id, targetName: '', eventType: 'labelsChanged', data: {} })

@@ -1,287 +1,328 @@
-// The judge: each event meets the rules that select it, and what that changes is committed together with the place in the log
-// (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { type Alarm, type Attendance, alarmIdOf, alarmToJson, changeIdOf, nextAlarm } from '../../packages/core/alarm.ts'
+// The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
+// log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
+import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
-import { FRESH, type RuleState, retire, type StepInput, step } from '../../packages/core/step.ts'
+import { type EventInput, retire } from '../../packages/core/step.ts'
+import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
+import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
-import { alarmCommands, frameCommand } from '../../packages/state/alarm.ts'
-import { DeviceCache, type Devices } from '../../packages/state/device.ts'
-import type { Held } from '../../packages/state/judgement.ts'
-import { type Changed, type Judgement, newJudgement, outboxCommand, stateCommands } from './commit.ts'
-import type { Consumer } from './drain.ts'
-import { Pairs } from './pairs.ts'
-import { RuleSet } from './ruleset.ts'
+import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
+import type { Alarming } from './alarming.ts'
+import { type Judgement, newJudgement, stateCommands } from './commit.ts'
+import type { Consumer, Read } from './drain.ts'
+import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
+import { type Judged, RuleSet } from './ruleset.ts'
+import type { Kind, Seat, Seen } from './seat.ts'
 
 /** A timer in server time. */
 export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
 
-export type JudgePorts = {
-  readonly devices: Devices
+export type JudgePorts = MemoryPorts & {
   rulesVersion(project: string): Promise<string>
   rules(project: string): Promise<Rule[]>
-  /** Rule states by rule and device, in the order asked for. */
-  states(project: string, wanted: readonly (readonly [rule: string, device: string])[]): Promise<(RuleState | undefined)[]>
-  /** The states that there are of these rules and devices. */
+  /** By rule `{version} {entry id}`: since when that version judges. */
+  since(project: string): Promise<Readonly<Record<string, string>>>
+  /** Those that there are of these rules and devices. */
   held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
-  /** Newest judged times by series, in the order asked for. */
-  newest(project: string, series: readonly string[]): Promise<(number | undefined)[]>
+  /** All that there are of a rule, by device. */
+  rows(project: string, rule: string): Promise<Map<string, TrackRow>>
   /** Rules and devices whose timer is due by now. */
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
-  /** Rules that have states but are not among these any more, with every state by device. */
-  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; states: Map<string, RuleState> }[]>
-  alarms(project: string, ids: readonly string[]): Promise<(Alarm | undefined)[]>
-  attendances(project: string, ids: readonly string[]): Promise<(Attendance | undefined)[]>
+  /** Rules that have states but are not among these any more, with every row by device. */
+  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; rows: Map<string, TrackRow> }[]>
+  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
   nowUs(): number
-  changed(kind: string): void
   /** The outbox has something for a project. */
   notify(project: string): Promise<void>
+  /** Events may be this much older than the newest of their device and type, and are put in order. */
+  readonly latenessMs: number
 }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
 const DUE_LIMIT = 1000
-
-/** What the judge remembers of a project between two reads. */
-type Memory = {
-  rules: RuleSet
-  readonly devices: DeviceCache
-  /** By rule and device; undefined: there is none. */
-  readonly states: Pairs<RuleState | undefined>
-  /** Newest judged time by event type and device; Number.NEGATIVE_INFINITY: none. */
-  readonly newest: Pairs<number>
-}
-
+/** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
+const NO_LONGER = 'the rule no longer selects the device'
+
+type Wanted = { readonly event: LogEvent; readonly entryId: string; readonly seen: Seen; readonly kind: Kind }
 
 export class Judge implements Consumer {
   readonly name = 'judge'
   readonly #ports: JudgePorts
+  readonly #latenessUs: number
   readonly #memories = new Map<string, Memory>()
   /** Projects whose commit under way has something for the outbox. */
   readonly #toNotify = new Set<string>()
 
   constructor(ports: JudgePorts) {
     this.#ports = ports
+    this.#latenessUs = ports.latenessMs * 1000
   }
 
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#ports.alarming.forget(project)
   }
 
   async committed(project: string): Promise<void> {
     if (this.#toNotify.delete(project)) await this.#ports.notify(project)
   }
 
-  async take(project: string, entries: readonly LogEntry[]): Promise<CommitCommand[]> {
-    const memory = await this.#recall(project)
+  async take(project: string, entries: readonly LogEntry[], { after }: Read): Promise<CommitCommand[]> {
+    const memory = this.#recall(project)
     const judgement = newJudgement()
-    await this.#refresh(project, memory, judgement)
+    await this.#refresh(project, memory, judgement, after)
     const listeningSinceUs = await this.#ports.listeningSinceUs()
     for (const { relabelled, arrived } of spansOf(memory, entries)) {
-      for (const device of relabelled) {
-        memory.devices.forget(device)
-        memory.rules.forget(device)
-      }
-      await this.#deselect(project, memory, judgement, relabelled)
-      for (const one of await this.#select(project, memory, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
+      if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
+      for (const one of await this.#select(memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
     }
-    return this.#commands(project, judgement)
+    return this.#commands(project, memory, judgement)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
-  async idle(project: string): Promise<CommitCommand[]> {
-    const memory = await this.#recall(project)
+  async idle(project: string, after: string): Promise<CommitCommand[]> {
+    const memory = this.#recall(project)
     const judgement = newJudgement()
-    await this.#refresh(project, memory, judgement)
+    await this.#refresh(project, memory, judgement, after)
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
-    return this.#commands(project, judgement)
+    const commands = await this.#commands(project, memory, judgement)
+    return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
-    await memory.devices.load(due.map(({ device }) => device))
-    const living = due.filter(({ rule }) => memory.rules.byName.has(rule))
-    await this.#loadStates(
-      project,
-      memory,
-      living.map(({ rule, device }) => [rule, device] as const),
+    const found = await memory.see(
+      judgement,
+      due.map(({ device }) => device),
     )
-    for (const { rule: name, device: id, dueUs } of due) {
-      const rule = memory.rules.byName.get(name)
-      const state = memory.states.get(name, id)
+    const seats = due.map(({ rule, device }) => found.get(device)?.seats.get(rule))
+    await memory.load(
+      judgement,
+      seats.flatMap((seat, i) => (seat ? [{ seat, seen: found.get((due[i] as Due).device) as Seen }] : [])),
+    )
+    const left: Due[] = []
+    for (const [i, one] of due.entries()) {
+      const seat = seats[i]
+      const dueUs = seat?.track.current.dueUs
       // A timer that nothing waits for any more.
-      if (!rule || state?.dueUs === undefined) judgement.states.set(`${name}\t${id}`, { state: undefined, offsetUs: 0 })
-      else {
-        // How far the device's clock is behind the server's: by this the timer was put into server time.
-        const offsetUs = dueUs - state.dueUs
-        const input = { kind: 'time', timeUs: state.dueUs, listeningSinceUs: listeningSinceUs - offsetUs } as const
-        const device = memory.devices.get(id) ?? unknownDevice(id)
-        if (selects(rule, device)) this.#step(memory, judgement, rule, device, input, offsetUs)
-        else this.#release(memory, judgement, rule, device)
-      }
+      if (seat && dueUs === undefined) judgement.timers.set(`${one.rule}\t${one.device}`, undefined)
+      if (!seat) left.push(one)
+      if (!seat || dueUs === undefined) continue
+      // How far the device's clock is behind the server's: by this the timer was put into server time.
+      const offsetUs = one.dueUs - dueUs
+      const seen = found.get(one.device) as Seen
+      this.#moved(
+        memory,
+        judgement,
+        seen.device,
+        seat,
+        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
+        offsetUs,
+      )
     }
+    await this.#releaseAll(project, memory, judgement, left)
   }
 
-  /** Relabelled devices leave the rules that do not select them any more, with their alarms; those that were removed leave all. */
-  async #deselect(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
-    if (ids.length === 0) return
-    await memory.devices.load(ids)
-    const rules = [...memory.rules.byName.values()]
-    // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
-    const held = await this.#ports.held(
+  /** Of rules that do not select the device any more, or are gone. */
+  async #releaseAll(project: string, memory: Memory, judgement: Judgement, left: readonly Due[]): Promise<void> {
+    const rows = await this.#ports.tracks(
       project,
-      rules.map(({ name }) => name),
-      ids,
+      left.map(({ rule, device }) => [rule, device] as const),
     )
-    for (const { rule, device, state } of held) if (!memory.states.has(rule, device)) memory.states.set(rule, device, state)
-    for (const id of new Set(ids)) {
-      const known = memory.devices.get(id)
-      for (const rule of rules)
-        if (memory.states.get(rule.name, id) !== undefined && !(known && selects(rule, known)))
-          this.#release(memory, judgement, rule, known ?? unknownDevice(id))
+    for (const [i, { rule, device }] of left.entries()) {
+      const judged = memory.rules.byName.get(rule)
+      const row = rows[i]
+      judgement.timers.set(`${rule}\t${device}`, undefined)
+      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row)
     }
   }
 
-  #release(memory: Memory, judgement: Judgement, rule: Rule, device: Device): void {
-    const state = memory.states.get(rule.name, device.id)
-    if (state === undefined) return
-    for (const change of retire(rule, state, this.#ports.nowUs(), 'the rule no longer selects the device').changes)
+  /**
+   * What was judged under the old labels is final. Devices leave the rules that do not select them any more, with their alarms; those
+   * that were removed leave all.
+   */
+  async #relabel(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
+    for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
+    for (const id of ids) memory.overlook(id)
+    await memory.devices.load(ids)
+    const rules = [...memory.rules.byName.keys()]
+    // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
+    const held = await this.#ports.held(project, rules, ids)
+    for (const { rule: name, device, row } of held) {
+      const known = memory.devices.get(device)
+      const rule = memory.rules.byName.get(name)?.rule
+      const fresh = judgement.rows.get(`${name}\t${device}`)
+      if (rule === undefined) continue
+      if (!(known && selects(rule, known)))
+        this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
+    }
+  }
+
+  async #settleDevice(memory: Memory, judgement: Judgement, seen: Seen): Promise<void> {
+    await memory.load(
+      judgement,
+      [...seen.seats.values()].map(seat => ({ seat, seen })),
+    )
+    for (const seat of seen.seats.values()) memory.final(judgement, seen.device, seat)
+    for (const { eventType, recent } of seen.kinds.values())
+      if (recent.events.length > 0)
+        judgement.recents.set(`${eventType}\t${seen.device.id}`, { lines: [floorLine(recent.newestUs)], whole: true })
+  }
+
+  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow): void {
+    const state = standing(row)
+    for (const change of retire(rule, state, this.#ports.nowUs(), NO_LONGER).changes)
       judgement.changes.push({ rule, device, change, quiet: true })
-    // Selected again, it begins anew.
-    memory.states.set(rule.name, device.id, FRESH)
-    judgement.states.set(`${rule.name}\t${device.id}`, { state: FRESH, offsetUs: 0 })
+    // Selected again, it begins anew, but for the number of its episodes.
+    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: this.#ports.nowUs() }
+    judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(left))
+    judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, device, rules, acceptedUs: arrivedUs }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted, listeningSinceUs: number): void {
+    const { device } = seen
+    const { eventType, frame } = event
+    const arrivedUs = acceptedUs(entryId)
     const timeUs = judgedUs(event.timeUs, arrivedUs)
-    const offsetUs = arrivedUs - timeUs
-    const before = memory.newest.get(event.eventType, device.id) ?? Number.NEGATIVE_INFINITY
-    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
-    const input: StepInput = {
-      kind: 'event',
-      device,
-      eventType: event.eventType,
-      data,
-      timeUs,
-      eventId,
-      newestUs: before === Number.NEGATIVE_INFINITY ? timeUs : before,
-      listeningSinceUs: listeningSinceUs - offsetUs,
-    }
-    for (const rule of rules) this.#step(memory, judgement, rule, device, input, offsetUs)
-    if (timeUs < before) return
-    memory.newest.set(event.eventType, device.id, timeUs)
-    judgement.newest.set(event.eventType, device.id, timeUs)
+    const { data, eventId } = JSON.parse(frame) as DeviceEvent
+    const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
+    const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
+    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
+    for (const seat of kind.seats)
+      this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
+    const overdueUs = kind.recent.overdueUs(this.#latenessUs)
+    if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
   }
 
-  #step(memory: Memory, judgement: Judgement, rule: Rule, device: Device, input: StepInput, offsetUs: number): void {
-    const before = memory.states.get(rule.name, device.id)
-    const outcome = step(rule, before, input)
-    if (outcome.state !== (before ?? FRESH)) {
-      memory.states.set(rule.name, device.id, outcome.state)
-      judgement.states.set(`${rule.name}\t${device.id}`, { state: outcome.state, offsetUs })
-    }
-    for (const change of outcome.changes) judgement.changes.push({ rule, device, change, quiet: false })
+  #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
+    const key = `${eventType}\t${device.id}`
+    const known = judgement.recents.get(key)
+    if (known) known.lines.push(line)
+    else judgement.recents.set(key, { lines: [line], whole: false })
+    memory.weight++
   }
 
-  async #recall(project: string): Promise<Memory> {
+  #moved(memory: Memory, judgement: Judgement, device: Device, seat: Seat, { track, changes }: Followed, offsetUs: number): void {
+    const before = seat.track
+    if (track === before) return
+    const { rule } = seat.judged
+    seat.track = track
+    if (changes.length > 0 || isWorthWriting(before, track)) memory.write(judgement, device, seat)
+    const { dueUs } = track.current
+    if (dueUs !== before.current.dueUs)
+      judgement.timers.set(`${rule.name}\t${device.id}`, dueUs === undefined || !Number.isFinite(dueUs) ? undefined : dueUs + offsetUs)
+    for (const change of changes) judgement.changes.push({ rule, device, change, quiet: false })
+  }
+
+  /** Lets what is older than late events may be go into the settled states. */
+  #settle(memory: Memory, judgement: Judgement, kind: Kind, around: EventInput, beforeUs: number): void {
+    const { device } = around
+    for (const seat of kind.seats) {
+      const settled = settle(seat.judged.rule, seat.track, seat.recents, beforeUs, around)
+      if (settled === seat.track) continue
+      seat.track = settled
+      memory.write(judgement, device, seat)
+    }
+    const before = kind.recent.events.length
+    kind.recent.drop(beforeUs)
+    memory.weight -= before - kind.recent.events.length
+    judgement.recents.set(`${kind.eventType}\t${device.id}`, { lines: linesOf(kind.recent, beforeUs), whole: true })
+  }
+
+  #recall(project: string): Memory {
     const known = this.#memories.get(project)
-    if (known && known.states.size + known.newest.size + known.rules.remembered < MAX_REMEMBERED) return known
-    const rules = new RuleSet('', [])
-    const memory: Memory = { rules, devices: new DeviceCache(this.#ports.devices, project), states: new Pairs(), newest: new Pairs() }
+    if (known && known.weight < MAX_REMEMBERED) return known
+    const memory = new Memory(this.#ports, project)
     this.#memories.set(project, memory)
     return memory
   }
 
   /** Looks whether rules were saved or removed; the alarms of a rule that is gone are cleared. */
-  async #refresh(project: string, memory: Memory, judgement: Judgement): Promise<void> {
+  async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
     if (version === memory.rules.version) return
-    memory.rules = new RuleSet(version, await this.#ports.rules(project))
-    for (const { rule, states } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
-      await memory.devices.load(states.keys())
-      for (const [id, state] of states) {
-        memory.states.delete(rule.name, id)
-        const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
-        for (const change of retire(rule, state, this.#ports.nowUs(), reason).changes)
-          judgement.changes.push({ rule, device: memory.devices.get(id) ?? unknownDevice(id), change, quiet: true })
-      }
-      judgement.retired.push({ rule: rule.name, devices: [...states.keys()] })
+    const noted = await this.#ports.since(project)
+    const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
+    const edited: Judged[] = []
+    const judged = rules.map(rule => {
+      const known = noted[rule.name]?.split(' ')
+      if (known !== undefined && Number(known[0]) === rule.version) return { rule, after: known[1] as string }
+      judgement.since.set(rule.name, `${rule.version} ${after}`)
+      if (known !== undefined) edited.push({ rule, after })
+      return { rule, after }
+    })
+    memory.rule(judgement, new RuleSet(version, judged))
+    for (const { rule } of edited) await this.#releaseUnselected(project, memory, judgement, rule)
+    await this.#retireOrphans(project, memory, judgement)
+  }
+
+  async #releaseUnselected(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
+    const rows = await this.#ports.rows(project, rule.name)
+    const devices = await memory.devices.load(rows.keys())
+    for (const [id, row] of rows) {
+      const device = devices.get(id)
+      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row)
     }
   }
 
-  /** Which events meet which rules, with everything loaded that judging them needs. */
-  async #select(project: string, memory: Memory, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    await memory.devices.load(arrived.map(({ event }) => event.device))
-    const wanted: Wanted[] = []
-    const pairs = new Map<string, readonly [string, string]>()
-    for (const { event, acceptedUs: arrivedUs } of arrived) {
-      const known = memory.devices.get(event.device)
-      const device = known ?? unknownDevice(event.device)
-      const rules = known ? memory.rules.rulesFor(known, event.eventType) : memory.rules.choose(device, event.eventType)
-      if (rules.length > 0) wanted.push({ event, device, rules, acceptedUs: arrivedUs })
-      for (const rule of rules)
-        if (!memory.states.has(rule.name, device.id)) pairs.set(`${rule.name}\t${device.id}`, [rule.name, device.id])
+  async #retireOrphans(project: string, memory: Memory, judgement: Judgement): Promise<void> {
+    for (const { rule, rows } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
+      const devices = await memory.devices.load(rows.keys())
+      const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
+      for (const [id, row] of rows)
+        for (const change of retire(rule, standing(row), this.#ports.nowUs(), reason).changes)
+          judgement.changes.push({ rule, device: devices.get(id) ?? unknownDevice(id), change, quiet: true })
+      judgement.retired.push({ rule: rule.name, devices: [...rows.keys()] })
     }
-    await this.#loadStates(project, memory, [...pairs.values()])
-    await this.#loadNewest(project, memory, wanted)
+  }
+
+  /** Which events meet any rule, with everything loaded that judging them needs. */
+  async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
+    const found = await memory.see(
+      judgement,
+      arrived.map(({ event }) => event.device),
+    )
+    const wanted = arrived.flatMap(({ event, entryId }) => {
+      const seen = found.get(event.device) as Seen
+      const kind = seen.kinds.get(event.eventType)
+      return kind ? [{ event, entryId, seen, kind }] : []
+    })
+    const seats = new Map<Seat, Seen>()
+    for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
+    await memory.load(
+      judgement,
+      [...seats].map(([seat, seen]) => ({ seat, seen })),
+    )
     return wanted
   }
 
-  async #loadStates(project: string, memory: Memory, pairs: readonly (readonly [string, string])[]): Promise<void> {
-    const missing = pairs.filter(([rule, device]) => !memory.states.has(rule, device))
-    if (missing.length === 0) return
-    const found = await this.#ports.states(project, missing)
-    for (const [i, [rule, device]] of missing.entries()) memory.states.set(rule, device, found[i])
+  async #commands(project: string, memory: Memory, judgement: Judgement): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.rules, judgement.changes, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
+    return [...commands, ...stateCommands(project, judgement)]
   }
 
-  async #loadNewest(project: string, memory: Memory, wanted: readonly Wanted[]): Promise<void> {
-    const missing = new Map<string, LogEvent>()
-    for (const { event } of wanted)
-      if (!memory.newest.has(event.eventType, event.device)) missing.set(`${event.device}\t${event.eventType}`, event)
-    if (missing.size === 0) return
-    const found = await this.#ports.newest(project, [...missing.keys()])
-    for (const [i, { eventType, device }] of [...missing.values()].entries())
-      memory.newest.set(eventType, device, found[i] ?? Number.NEGATIVE_INFINITY)
-  }
-
-  async #commands(project: string, { changes, ...judgement }: Judgement): Promise<CommitCommand[]> {
-    const commands = stateCommands(project, { changes, ...judgement })
-    if (changes.length === 0) return commands
-    const ids = [...new Set(changes.map(({ rule, device }) => alarmIdOf(rule.name, device.id)))]
-    const [alarms, seen] = await Promise.all([this.#ports.alarms(project, ids), this.#ports.attendances(project, ids)])
-    const current = new Map(ids.map((id, i) => [id, { alarm: alarms[i], acknowledgement: seen[i] }]))
-    for (const changed of changes) {
-      const { rule, device, change } = changed
-      const id = alarmIdOf(rule.name, device.id)
-      const before = current.get(id)
-      const alarm = nextAlarm(before?.alarm, rule, device, change, this.#ports.nowUs())
-      current.set(id, { alarm, acknowledgement: before?.acknowledgement })
-      commands.push(...alarmCommands(project, alarm), frameCommand(project, alarm, before?.acknowledgement))
-      if (isNotified(changed)) {
-        commands.push(outboxCommand(project, outboxEntry(project, changed, alarm, before?.acknowledgement)))
-        this.#toNotify.add(project)
-      }
-      this.#ports.changed(change.kind)
-    }
+  /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
+  async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.rules, this.#ports.nowUs())
+    if (notifies) this.#toNotify.add(project)
     return commands
   }
 }
 
-function outboxEntry(project: string, { rule, change }: Changed, alarm: Alarm, acknowledgement: Attendance | undefined) {
-  return { changeId: changeIdOf(alarm), kind: change.kind, channels: rule.notify, alarm: alarmToJson(project, alarm, acknowledgement) }
-}
-
-type Wanted = { readonly event: LogEvent; readonly device: Device; readonly rules: readonly Rule[]; readonly acceptedUs: number }
-
-type Arrived = Pick<Wanted, 'event' | 'acceptedUs'>
+type Arrived = Pick<Wanted, 'event' | 'entryId'>
 
 /** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
 type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
@@ -289,24 +330,42 @@ type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
 /** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
 function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
   const spans: Span[] = []
+  const { eventTypes } = memory.rules
   let span: Span = { relabelled: [], arrived: [] }
-  for (const entry of entries)
-    for (const event of entry.events)
+  for (const { id, events } of entries)
+    for (const event of events)
       if (event.eventType === 'labelsChanged') {
         if (span.arrived.length > 0) {
           spans.push(span)
           span = { relabelled: [], arrived: [] }
         }
         span.relabelled.push(event.device)
-      } else if (memory.rules.reads(event.eventType)) span.arrived.push({ event, acceptedUs: acceptedUs(entry.id) })
+      } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
   return [...spans, span]
 }
 
-/** People are told of what is active or was; pending is nobody's business yet. */
-function isNotified({ rule, change, quiet }: Changed): boolean {
-  return !quiet && rule.notify.length > 0 && (change.kind === 'active' || change.kind === 'cleared')
+/** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
+function offsetOf({ events }: Recent, ownUs: number): number {
+  const newest = events[events.length - 1]
+  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
-function unknownDevice(id: string): Device {
-  return { id, type: '', labels: {}, productNumber: '' }
+/** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
+function isWorthWriting(before: Track, after: Track): boolean {
+  const [a, b] = [before.current, after.current]
+  return (
+    a.phase !== b.phase ||
+    a.clearSinceUs !== b.clearSinceUs ||
+    a.severity !== b.severity ||
+    a.waiting !== b.waiting ||
+    before.clockUs !== after.clockUs ||
+    before.past !== after.past
+  )
+}
+
+function linesOf({ events }: Recent, floorUs: number): string[] {
+  return [
+    floorLine(floorUs),
+    ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
+  ]
 }

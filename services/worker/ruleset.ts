@@ -1,55 +1,52 @@
-// The rules of one project as the judge needs them: those for an event, found by type, device and labels, and remembered per device.
+// The rules of one project as the judge needs them: those for a device are found by what is rarest in each selector, not one by one.
 import type { Device } from '../../packages/core/device.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 
-const NONE: readonly Rule[] = []
+/** A version of a rule judges what came after this entry of the log; what came before was judged by the version of then. */
+export type Judged = { readonly rule: Rule; readonly after: string }
 
 export class RuleSet {
   readonly version: string
-  readonly byName: ReadonlyMap<string, Rule>
-  readonly #byType = new Map<string, Rule[]>()
-  /** Device → event type → rules: the memo of the selection. */
-  readonly #chosen = new Map<string, Map<string, readonly Rule[]>>()
+  readonly byName: ReadonlyMap<string, Judged>
+  readonly rules: ReadonlyMap<string, Rule>
+  readonly #eventTypes: ReadonlySet<string>
+  readonly #bySign = new Map<string, Judged[]>()
 
-  constructor(version: string, rules: readonly Rule[]) {
+  constructor(version: string, rules: readonly Judged[]) {
     this.version = version
-    const enabled = rules.filter(rule => rule.enabled)
-    this.byName = new Map(enabled.map(rule => [rule.name, rule]))
-    for (const rule of enabled)
-      for (const eventType of eventTypesOf(rule)) {
-        const list = this.#byType.get(eventType)
-        if (list) list.push(rule)
-        else this.#byType.set(eventType, [rule])
+    this.byName = new Map(rules.map(judged => [judged.rule.name, judged]))
+    this.rules = new Map(rules.map(({ rule }) => [rule.name, rule]))
+    this.#eventTypes = new Set(rules.flatMap(({ rule }) => eventTypesOf(rule)))
+    for (const judged of rules)
+      for (const sign of signsOf(judged.rule)) {
+        const list = this.#bySign.get(sign)
+        if (list) list.push(judged)
+        else this.#bySign.set(sign, [judged])
       }
   }
 
-  /** Whether any rule reads events of this type. */
-  reads(eventType: string): boolean {
-    return this.#byType.has(eventType)
+  /** What any rule reads. */
+  get eventTypes(): ReadonlySet<string> {
+    return this.#eventTypes
   }
 
-  rulesFor(device: Device, eventType: string): readonly Rule[] {
-    const known = this.#chosen.get(device.id)?.get(eventType)
-    if (known) return known
-    const rules = this.choose(device, eventType)
-    const types = this.#chosen.get(device.id) ?? new Map<string, readonly Rule[]>()
-    types.set(eventType, rules)
-    this.#chosen.set(device.id, types)
-    return rules
+  /** Those that select a device, by name. */
+  choose(device: Device): Judged[] {
+    const labels = Object.entries(device.labels).flatMap(([key, value]) => [`label ${key}=${value}`, `key ${key}`])
+    const signs = ['all', `device ${device.id}`, `type ${device.type}`, ...labels]
+    return signs
+      .flatMap(sign => this.#bySign.get(sign) ?? [])
+      .filter(({ rule }) => selects(rule, device))
+      .sort((a, b) => (a.rule.name < b.rule.name ? -1 : 1))
   }
+}
 
-  /** As above, and not remembered. */
-  choose(device: Device, eventType: string): readonly Rule[] {
-    return this.#byType.get(eventType)?.filter(rule => selects(rule, device)) ?? NONE
-  }
-
-  /** How many devices are remembered. */
-  get remembered(): number {
-    return this.#chosen.size
-  }
-
-  /** Its type or labels changed. */
-  forget(device: string): void {
-    this.#chosen.delete(device)
-  }
+/** Under which a rule is found: one of each device it selects has one of these, and of most others none. */
+function signsOf({ select: { devices, labels, deviceTypes } }: Rule): string[] {
+  if (devices.length > 0) return devices.map(id => `device ${id}`)
+  const exact = labels.find(({ value }) => value !== undefined)
+  if (exact) return [`label ${exact.key}=${exact.value}`]
+  if (deviceTypes.length > 0) return deviceTypes.map(type => `type ${type}`)
+  const [any] = labels
+  return [any ? `key ${any.key}` : 'all']
 }

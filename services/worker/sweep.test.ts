@@ -28,6 +28,7 @@ describe.skipIf(installed === undefined)('the sweep', () => {
       wake: (_, consumer) => void seen.woken.push(consumer),
       lag: (consumer, seconds) => void seen.lags.set(consumer, seconds),
       logBytes: () => {},
+      trimHistory: async () => {},
       trimQuarantine: async () => {},
       trimStreams: async () => {},
       nowMs: Date.now,

@@ -13,6 +13,8 @@ export type SweepPorts = {
   lag(consumer: string, seconds: number): void
   logBytes(bytes: number): void
   nowMs(): number
+  /** Forgets what happened to alarms too long ago; a bounded part of it at once. */
+  trimHistory(project: string): Promise<unknown>
   /** Bounds what refused input may take. */
   trimQuarantine(project: string): Promise<void>
   /** Drops what durable streams need not keep. */
@@ -58,6 +60,7 @@ export class Sweep {
       await this.#ports.trimStreams(project)
       if (trims) bytes += await this.#trim(project, places)
       if (trims) await this.#ports.trimQuarantine(project)
+      if (trims) await this.#ports.trimHistory(project)
       if (purges) await this.#ports.purge(project, (this.#ports.nowMs() - retentionMs) * 1000)
     }
     for (const [consumer, seconds] of lags) this.#ports.lag(consumer, seconds)

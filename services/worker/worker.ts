@@ -13,13 +13,14 @@ import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, t
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
-import { Alarms } from '../../packages/state/alarm.ts'
+import { Attentions } from '../../packages/state/attention.ts'
 import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
 import { Connectors } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Reports } from '../../packages/state/devicereport.ts'
 import { Feeds } from '../../packages/state/feed.ts'
+import { History } from '../../packages/state/history.ts'
 import { Judgements } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
@@ -27,6 +28,7 @@ import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
+import { alarmingOn } from './alarming.ts'
 import { Connecting } from './connector/connector.ts'
 import type { ConnectorPorts } from './connector/project.ts'
 import { syncPorts } from './connector/sync.ts'
@@ -63,8 +65,10 @@ export type WorkerPorts = {
   readonly logger: Logger
   readonly metrics: WorkerMetrics
   readonly partitions: number
+  readonly latenessMs: number
   readonly retentionMs: number
   readonly logRetentionMs: number
+  readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly connectorGiveUpMs: number
 }
@@ -99,17 +103,23 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   await leases.start()
   lifecycle.started('drains', () => leases.stop())
   const judgements = new Judgements(redis)
+  const attentions = new Attentions(redis)
+  const history = new History(redis)
   const quarantine = new Quarantine(redis)
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
-    nextDueUs: async project => (await judgements.due(project, Number.MAX_SAFE_INTEGER, 1))[0]?.dueUs,
+    nextDueUs: async project => {
+      const [[timer], attentionUs] = await Promise.all([judgements.due(project, Number.MAX_SAFE_INTEGER, 1), attentions.nextDueUs(project)])
+      return timer === undefined || attentionUs === undefined ? (timer?.dueUs ?? attentionUs) : Math.min(timer.dueUs, attentionUs)
+    },
     hasOutbox: async project => !(await outbox.isEmpty(project)),
     wake: (project, consumer) => wakes.wake(project, consumer),
     lag: (consumer, seconds) => ports.metrics.lagSeconds.set({ consumer }, seconds),
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
+    trimHistory: project => history.trim(project, (Date.now() - ports.alarmHistoryMs) * 1000),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
@@ -160,25 +170,25 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   }
 }
 
-function judgePorts({ redis, log, wakes, metrics }: WorkerPorts, devices: Devices) {
+function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
   const judgements = new Judgements(redis)
-  const alarms = new Alarms(redis)
   const listening = new Listening(redis)
   return {
     devices,
     rulesVersion: (project: string) => rules.version(project),
     rules: (project: string) => rules.list(project),
-    states: judgements.states.bind(judgements),
+    since: judgements.since.bind(judgements),
+    tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),
-    newest: judgements.newest.bind(judgements),
+    rows: judgements.rows.bind(judgements),
+    recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
-    alarms: alarms.get.bind(alarms),
-    attendances: alarms.attendances.bind(alarms),
+    alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
     listeningSinceUs: () => listening.sinceUs(),
     nowUs: () => Date.now() * 1000,
-    changed: (kind: string) => metrics.alarmChanges.inc({ kind }),
+    latenessMs,
     notify: async (project: string) => {
       if (await log.setWake(project, 'notify')) wakes.wake(project, 'notify')
     },

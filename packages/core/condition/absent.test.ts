@@ -1,4 +1,5 @@
 // Silence: when a device counts as silent, when it does not, and that an outage of ours is not one of the devices.
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseRule } from '../rule.ts'
 import { type Change, type RuleState, type StepInput, step } from '../step.ts'
@@ -11,7 +12,15 @@ const rule = parseRule({ name: 'silent', when: { absent: { eventType: 'temperatu
 
 function event(hours: number, listeningSince?: number): StepInput {
   const listening = listeningSince === undefined ? {} : { listeningSinceUs: listeningSince * HOUR_US }
-  return { kind: 'event', device: DEVICE, eventType: 'temperature', data: {}, timeUs: hours * HOUR_US, eventId: `e${hours}`, ...listening }
+  return {
+    kind: 'event',
+    device: DEVICE,
+    eventType: 'temperature',
+    data: {},
+    timeUs: Math.round(hours * HOUR_US),
+    eventId: `e${hours}`,
+    ...listening,
+  }
 }
 
 function clock(hours: number, listeningSince = ALWAYS): StepInput {
@@ -45,15 +54,12 @@ describe('a silent device', () => {
     ['is missed again', [event(0), clock(7), event(8), clock(9)], 'active@1 cleared@8 active@9', undefined],
     ['is seen to have been silent by the event that ends it', [event(0), event(3)], 'active@1 cleared@3', 4],
     ['has been silent when it speaks at the very moment', [event(0), event(1)], 'active@1 cleared@1', 2],
-    ['is not waited for from an older event', [event(5), event(1)], '', 6],
-    ['is not back with an event from before', [event(0), clock(7), event(0.5)], 'active@1', undefined],
     ['is missed after an outage only when it had its time to speak', [event(0), clock(1, 3)], '', 4],
     ['is missed after an outage in which it fell silent', [event(0), clock(1, 3), clock(4, 3)], 'active@4', undefined],
     ['makes no alarm by speaking first thing after an outage', [event(0), clock(1, 3), event(3.25)], '', 4.25],
     ['makes none either where the event itself tells of the outage', [event(0), event(3.25, 3)], '', 4.25],
     ['is waited for longer after a second outage', [event(0), clock(1, 3), clock(4, 5)], '', 6],
     ['is waited for from an event newer than the outage', [event(0), clock(1, 3), event(3.5), clock(4.5, 3)], 'active@4.5', undefined],
-    ['is waited for from listening when it sends an older event', [event(0), clock(1, 3), event(2.5), clock(3.5, 3)], '', 4],
   ])('%s', (_, inputs, expected, dueHour) => expect(run(inputs)).toMatchObject({ brief: expected, dueHour }))
 
   it('is spoken of in plain words', () => {
@@ -62,7 +68,7 @@ describe('a silent device', () => {
     expect(run([event(0), clock(1, 3)]).reason).toBe(
       'temperature: the last one was at 1970-01-01T00:00:00.000000Z, listening since 1970-01-01T03:00:00.000000Z',
     )
-    expect(run([event(0), clock(1), event(2)]).changes).toEqual([
+    expect(run([event(0), clock(1), event(2)]).changes).toMatchObject([
       {
         kind: 'active',
         atUs: HOUR_US,
@@ -86,4 +92,88 @@ describe('a silent device', () => {
       ['cleared', 3.25, 'temperature events have come again for 15m'],
     ])
   })
+})
+
+describe('a device that is silent for some times its interval', () => {
+  const learning = { eventType: 'temperature', times: 3 }
+  const hourly = (count: number) => Array.from({ length: count }, (_, at) => event(at))
+  const due = (more: object, inputs: readonly StepInput[]) => {
+    let state: RuleState | undefined
+    const own = parseRule({ name: 'silent', when: { absent: { ...learning, ...more } } })
+    const changes = inputs.flatMap(input => {
+      const outcome = step(own, state, input)
+      state = JSON.parse(JSON.stringify(outcome.state)) as RuleState
+      return outcome.changes
+    })
+    const brief = changes.map(change => `${change.kind}@${change.atUs / HOUR_US}`).join(' ')
+    return { brief, dueHour: state?.dueUs === undefined ? undefined : state.dueUs / HOUR_US, reason: changes[0]?.reason, state }
+  }
+
+  it.each<[string, object, StepInput[], string, number | undefined]>([
+    ['is not waited for before its interval is known', {}, hourly(5), '', undefined],
+    ['is waited for by a fixed duration until then', { for: '7h' }, hourly(5), '', 11],
+    ['is waited for from five intervals on', { for: '7h' }, hourly(6), '', 8],
+    ['is missed', {}, [...hourly(6), clock(9)], 'active@8', undefined],
+    ['is waited for anew when it is back', {}, [...hourly(20), clock(30), event(30)], 'active@22 cleared@30', 33],
+    ['is not waited for shorter than min', { min: '5h' }, hourly(6), '', 10],
+    ['is not waited for longer than max', { max: '2h' }, hourly(6), '', 7],
+    ['does not learn from one outage', {}, [...hourly(20), event(90)], 'active@22 cleared@90', 93],
+    ['does not learn from a batch with one time', {}, [...hourly(6), event(5), event(5), event(5)], '', 8],
+    ['does not learn from an outage of ours', {}, [...hourly(6), clock(8, 40), event(41, 40)], '', 44],
+    ['is not shortened by a burst', {}, [...hourly(20), event(19.01), event(19.02), event(20)], '', 23],
+    ['learns a longer interval', {}, [...hourly(20), event(21), event(23), event(25)], '', 31],
+  ])('%s', (_, more, inputs, brief, dueHour) => expect(due(more, inputs)).toMatchObject({ brief, dueHour }))
+
+  it('keeps little, and says what it has learned', () => {
+    const { state, reason } = due({}, [...hourly(200), clock(500)])
+    expect(JSON.stringify(state?.memory).length).toBeLessThan(300)
+    expect(reason).toMatch(/^no temperature event for 3h \(its interval is 1h\), the last one was at /)
+  })
+
+  it.each<[object, string]>([
+    [{ times: 0.5 }, 'when.absent.times: expected 1 to 1000'],
+    [{ min: '2h', max: '1h' }, 'when.absent.max: expected at least min (2h)'],
+    [{ times: undefined }, 'when.absent.for: expected a duration, or "times" beside it'],
+    [{ times: undefined, for: '1h', min: '1h' }, 'when.absent.min: expected only together with "times"'],
+  ])('is refused with %j', (more, message) => expect(() => due(more, [])).toThrow(message))
+})
+
+describe('a learned interval agrees with one from all events there ever were', () => {
+  /** Minutes of silence after which it is missed. */
+  function plainWait(times: readonly number[], factor: number): number {
+    const gaps = times.slice(1).flatMap((time, index) => (time > (times[index] as number) ? [time - (times[index] as number)] : []))
+    const last = gaps.slice(-20).toSorted((a, b) => a - b)
+    return last.length < 5 ? 90 : Math.min(Math.max(factor * (last[Math.ceil(last.length * 0.9) - 1] as number), 4), 200)
+  }
+
+  it('whatever comes', () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.integer({ min: 0, max: 10 }), fc.integer({ min: 0, max: 150 })), { minLength: 1, maxLength: 60 }),
+        gaps => {
+          const own = parseRule({
+            name: 'a',
+            when: { absent: { eventType: 'temperature', for: '90m', times: 2.5, min: '4m', max: '200m' } },
+          })
+          let minute = 0
+          const times = gaps.map(gap => {
+            minute += gap
+            return minute
+          })
+          const expected = times.flatMap((time, index) => {
+            const dueAt = time + plainWait(times.slice(0, index + 1), 2.5)
+            const next = times[index + 1]
+            return next === undefined || dueAt > next ? [] : [`active@${dueAt}`, `cleared@${next}`]
+          })
+          let state: RuleState | undefined
+          const found = times.flatMap(time => {
+            const outcome = step(own, state, event(time / 60))
+            state = JSON.parse(JSON.stringify(outcome.state)) as RuleState
+            return outcome.changes.map(({ kind, atUs }) => `${kind}@${atUs / 60_000_000}`)
+          })
+          expect(found).toEqual(expected)
+        },
+      ),
+      { numRuns: 200, seed: 3 },
+    ))
 })

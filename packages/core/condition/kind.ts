@@ -34,9 +34,10 @@ export interface ConditionKind<C, M extends Memory = Memory> {
   readonly name: string
   /** Of what stands below that key: every key with its type, meaning (`description`) and an example. */
   readonly schema: Schema
-  parse(input: unknown, path: string): C
+  /** `depth`: how many composites it would stand in, and one; only they ask. */
+  parse(input: unknown, path: string, depth?: number): C
   /** What `parse` gives the same condition for. */
-  toJson(condition: C): { readonly [key: string]: unknown }
+  toJson(condition: C): unknown
   /** The event types it must be given, for indexing; always the same array for one condition. */
   eventTypes(condition: C): readonly string[]
   /** Of the values it compares, for people. */
@@ -46,6 +47,8 @@ export interface ConditionKind<C, M extends Memory = Memory> {
    * number), and then a ladder is refused.
    */
   worse(condition: C): 'higher' | 'lower' | undefined
+  /** How far behind a level a value must be before it is clear again; a ladder's rungs are left by the same. */
+  deadBand?(condition: C): number
   /** Values to draw as lines across a chart of `chart`'s field, if there are any; in the unit of the condition. */
   levels(condition: C): readonly number[]
   /**

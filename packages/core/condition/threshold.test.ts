@@ -30,6 +30,16 @@ describe('a threshold', () => {
     ['with the clear level at the level', { ...above, clearBelow: 8 }, [9, 8, 7.9], '++-'],
     ['outside', outside, [5, 9, 8, 2, 1, 2, 1, 9], '-+--+-++'],
     ['outside with clear levels', lazy, [5, 9, 7.5, 5, 1, 2.5, 3.5, 9, 2.5, 5], '-++-++-++-'],
+    ['outside, said readably', { outside: [2, 8] }, [5, 9, 8, 2, 1, 2, 1, 9], '-+--+-++'],
+    ['outside, said readably, with clear levels', { outside: [2, 8], clearBelow: 7, clearAbove: 3 }, [9, 7.5, 5, 1, 2.5, 3.5], '++-++-'],
+    ['inside', { inside: [2, 8] }, [1, 2, 5, 8, 8.1, 5, 1.9], '-+++-+-'],
+    [
+      'inside with clear levels',
+      { inside: [2, 8], clearBelow: 1, clearAbove: 9 },
+      [1.5, 5, 8.5, 9, 9.1, 8.5, 8, 1, 0.9, 1.5],
+      '-+++--++--',
+    ],
+    ['inside with one clear level', { inside: [2, 8], clearAbove: 9 }, [5, 9, 1.9, 8.5], '++--'],
     ['outside with one clear level', { ...outside, clearBelow: 7 }, [9, 7.5, 6, 1, 2], '++-+-'],
   ])('%s', (_, level, values, expected) =>
     expect(
@@ -49,6 +59,12 @@ describe('a threshold', () => {
     ['is back between', outside, [1, 5], 2, '5 is between 2 and 8'],
     ['is still high', lazy, [9, 7.5], undefined, '7.5 is not below 7'],
     ['is still low', lazy, [1, 2.5], undefined, '2.5 is not above 3'],
+    ['is inside', { inside: [2, 8] }, [3], 2, '3 is inside 2 to 8'],
+    ['is inside, near the upper end', { inside: [2, 8] }, [7], 8, '7 is inside 2 to 8'],
+    ['was never inside', { inside: [2, 8] }, [9], undefined, '9 is outside 2 to 8'],
+    ['has left the band', { inside: [2, 8], clearAbove: 9 }, [5, 9.5], 9, '9.5 is above 9'],
+    ['has left it on the other side', { inside: [2, 8], clearAbove: 9 }, [5, 1], 2, '1 is below 2'],
+    ['has not left it far enough', { inside: [2, 8], clearAbove: 9 }, [5, 8.5], undefined, '8.5 is not above 9'],
     ['still holds', lazy, [9, 10], undefined, '10 is above 8'],
     ['was never outside', lazy, [5], undefined, '5 is between 2 and 8'],
   ])('says that a value %s', (_, level, values, limit, reason) =>

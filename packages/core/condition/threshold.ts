@@ -1,59 +1,84 @@
-// threshold: a numeric field above or below a level, or outside of two, with separate levels at which it is clear again.
+// threshold: a numeric field above or below a level, outside of two or inside of them, with separate levels at which it is clear again.
 import { invalid } from '../failure.ts'
-import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
-import { type Fields, joinPath, readNumber, readObject, readString } from './input.ts'
-import type { Cause, ConditionKind, Verdict } from './kind.ts'
+import { type Band, bandSchema, endNear, insidePlace, isInside, leftPlace, nearestEnd, parseInside, readBand, staysInside } from './band.ts'
+import { type Field, fieldSchema, numberIn, readField, unitSchema, unread } from './field.ts'
+import { type Fields, joinPath, readObject } from './input.ts'
+import type { Cause, ConditionKind, Schema, Verdict } from './kind.ts'
+import {
+  clearLevel,
+  clearPlace,
+  crossed,
+  deadBandOf,
+  heldPlace,
+  LEVEL_KEYS,
+  type Levels,
+  levelSchemas,
+  levelsToJson,
+  linesOf,
+  nearestPlace,
+  parseLevels,
+  staysHeld,
+  worseOf,
+} from './level.ts'
 
-export type Threshold = {
+export type Threshold = Levels & {
   readonly kind: 'threshold'
   readonly field: Field
-  /** Holds above this, or below `below`. Both: outside of them. */
-  readonly above: number | undefined
-  readonly below: number | undefined
-  /** Once it holds because of `above`, it stops only below this. */
-  readonly clearBelow: number | undefined
-  readonly clearAbove: number | undefined
-  /** Shown, not converted. */
-  readonly unit: string | undefined
+  /** Below and above were written as `outside`. */
+  readonly isOutside: boolean
+  /** In place of all levels. */
+  readonly inside: Band | undefined
 }
 
-const KEYS = ['field', 'above', 'below', 'clearBelow', 'clearAbove', 'unit']
 const UNTOLD: Verdict = { holds: undefined, value: undefined, limit: undefined, memory: undefined }
+const FORMS = 'expected "above", "below", or both (then it holds outside of them), "outside" or "inside"'
+const NO_LEVELS: Levels = { above: undefined, below: undefined, clearBelow: undefined, clearAbove: undefined }
 
 export const threshold: ConditionKind<Threshold> = {
   name: 'threshold',
   schema: {
     type: 'object',
-    description: 'a reading beyond a level; with both levels it holds outside of them',
+    description: 'a reading beyond a level; with above and below it holds outside of them',
     additionalProperties: false,
     required: ['field'],
     properties: {
       field: fieldSchema,
-      above: { type: 'number', description: 'holds above this' },
-      below: { type: 'number', description: 'holds below this' },
-      clearBelow: { type: 'number', description: 'once it holds because of `above`, it stops only below this' },
-      clearAbove: { type: 'number', description: 'once it holds because of `below`, it stops only above this' },
-      unit: { type: 'string', description: 'of the levels', examples: ['°C'] },
+      ...levelSchemas,
+      clearBelow: clears('above', 'below'),
+      clearAbove: clears('below', 'above'),
+      outside: { ...bandSchema, description: 'holds below the first and above the second: the same as below and above' },
+      inside: { ...bandSchema, description: 'holds from the first to the second, both of them included' },
+      unit: unitSchema,
     },
   },
   parse(input, path) {
-    const fields = readObject(input, path, KEYS)
-    return {
-      kind: 'threshold',
-      field: parseField(fields.field, joinPath(path, 'field')),
-      ...parseLevels(fields, path),
-      unit: fields.unit === undefined ? undefined : readString(fields.unit, joinPath(path, 'unit'), 32),
-    }
+    const fields = readObject(input, path, ['field', ...LEVEL_KEYS, 'outside', 'inside', 'unit'])
+    return { kind: 'threshold', field: readField(fields, path), ...parseForm(fields, path) }
   },
-  toJson: ({ field, above, below, clearBelow, clearAbove, unit }) => ({ field: field.text, above, below, clearBelow, clearAbove, unit }),
+  toJson(condition) {
+    const { field, inside, isOutside, above, below, ...clear } = condition
+    const { unit } = field
+    if (inside !== undefined) {
+      const { low, high, clearBelow, clearAbove } = inside
+      return { field: field.text, inside: [low, high], clearBelow, clearAbove, unit }
+    }
+    const { clearBelow, clearAbove } = clear
+    if (isOutside) return { field: field.text, outside: [below, above], clearBelow, clearAbove, unit }
+    return { field: field.text, ...levelsToJson(condition), unit }
+  },
   eventTypes: condition => condition.field.eventTypes,
-  unit: condition => condition.unit,
-  worse: ({ above, below }) => (below === undefined ? 'higher' : above === undefined ? 'lower' : undefined),
-  levels: ({ above, below, clearBelow, clearAbove }) => [above, clearBelow, clearAbove, below].filter(level => level !== undefined),
+  unit: condition => condition.field.unit,
+  worse: condition => (condition.inside === undefined ? worseOf(condition) : undefined),
+  deadBand: deadBandOf,
+  levels({ inside, ...levels }) {
+    if (inside === undefined) return linesOf(levels)
+    return [inside.clearAbove, inside.high, inside.low, inside.clearBelow].filter(level => level !== undefined)
+  },
   judge(condition, _memory, held, input) {
     if (input.kind === 'time') return UNTOLD
     const value = numberIn(condition.field, input.eventType, input.data)
     if (typeof value !== 'number') return { holds: undefined, value, limit: undefined, memory: undefined }
+    if (condition.inside !== undefined) return judgeInside(condition.inside, value, held)
     if (held === undefined) {
       const limit = crossed(condition, value)
       return { holds: limit !== undefined, value, limit, memory: undefined }
@@ -63,101 +88,52 @@ export const threshold: ConditionKind<Threshold> = {
   },
   dueUs: () => Number.POSITIVE_INFINITY,
   describe(condition, { holds, value, limit }) {
-    if (typeof value !== 'number') return `${condition.field.text} is ${value === undefined ? 'missing' : `${value}, not a number`}`
-    return `${condition.field.text} ${value} is ${holds === true ? heldPlace(condition, value) : clearPlace(condition, limit)}`
+    if (typeof value !== 'number') return unread(condition.field, value)
+    return `${condition.field.text} ${value} is ${holds === true ? placeHeld(condition, value) : placeClear(condition, limit)}`
   },
   lasting(condition, holds, { value, limit }, duration) {
-    const place = holds && typeof value === 'number' ? heldPlace(condition, value) : clearPlace(condition, limit)
+    const place = holds && typeof value === 'number' ? placeHeld(condition, value) : placeClear(condition, limit)
     return `${condition.field.text} has been ${place} for ${duration}`
   },
   nearest(condition, { value }, held) {
     if (typeof value !== 'number') return ''
-    const { above, below, clearBelow, clearAbove, field } = condition
-    const ways =
-      held === undefined
-        ? [
-            { place: `above ${above}`, level: above },
-            { place: `below ${below}`, level: below },
-          ]
-        : [
-            {
-              place: clearBelow === undefined ? `not above ${above}` : `below ${clearBelow}`,
-              level: above === undefined ? above : (clearBelow ?? above),
-            },
-            {
-              place: clearAbove === undefined ? `not below ${below}` : `above ${clearAbove}`,
-              level: below === undefined ? below : (clearAbove ?? below),
-            },
-          ]
-    const [near] = ways
-      .flatMap(({ place, level }) => (level === undefined ? [] : [{ place, away: level - value }]))
-      .sort((a, b) => Math.abs(a.away) - Math.abs(b.away))
-    if (near === undefined) return ''
-    const far = Number(Math.abs(near.away).toPrecision(6))
-    return `${field.text} ${near.place}, which is ${far} ${near.away < 0 ? 'less' : 'more'}`
+    const { field, inside } = condition
+    const isHeld = held !== undefined
+    return `${field.text} ${inside === undefined ? nearestPlace(condition, value, isHeld) : nearestEnd(inside, value, isHeld)}`
   },
 }
 
-type Levels = Pick<Threshold, 'above' | 'below' | 'clearBelow' | 'clearAbove'>
-
-function parseLevels(fields: Fields, path: string): Levels {
-  const level = (key: string) => (fields[key] === undefined ? undefined : readNumber(fields[key], joinPath(path, key)))
-  const levels = { above: level('above'), below: level('below'), clearBelow: level('clearBelow'), clearAbove: level('clearAbove') }
-  if (levels.above === undefined && levels.below === undefined)
-    throw invalid(path, 'expected "above", "below", or both (then it holds outside of them)')
-  checkLevels(levels, path)
-  return levels
+function clears(side: string, way: string): Schema {
+  const other = way === 'below' ? 'lower' : 'upper'
+  return {
+    type: 'number',
+    description: `once it holds because of \`${side}\` (or the level of \`outside\`), it stops only ${way} this; with \`inside\` a level beyond its ${other} end`,
+  }
 }
 
-function checkLevels(levels: Levels, path: string): void {
-  const { above, below } = levels
-  if (above !== undefined && below !== undefined && below >= above)
-    throw invalid(joinPath(path, 'below'), `expected less than above (${above}): with both, the rule holds outside of them`)
-  checkClearBelow(levels, joinPath(path, 'clearBelow'))
-  checkClearAbove(levels, joinPath(path, 'clearAbove'))
+function parseForm(fields: Fields, path: string): Levels & Pick<Threshold, 'isOutside' | 'inside'> {
+  const forms = ['above', 'below', 'outside', 'inside'].filter(key => fields[key] !== undefined)
+  const isLevels = forms.every(form => form === 'above' || form === 'below')
+  if (forms.length === 0 || (forms.length > 1 && !isLevels)) throw invalid(path, FORMS)
+  if (fields.inside !== undefined) return { ...NO_LEVELS, isOutside: false, inside: parseInside(fields, path) }
+  if (fields.outside === undefined) return { ...parseLevels(fields, path), isOutside: false, inside: undefined }
+  const [below, above] = readBand(fields.outside, joinPath(path, 'outside'))
+  return { ...parseLevels({ ...fields, below, above }, path), isOutside: true, inside: undefined }
 }
 
-function checkClearBelow({ above, below, clearBelow }: Levels, path: string): void {
-  if (clearBelow === undefined) return
-  if (above === undefined) throw invalid(path, 'expected only together with "above"')
-  if (clearBelow > above) throw invalid(path, `expected at most above (${above})`)
-  if (below !== undefined && clearBelow <= below) throw invalid(path, `expected more than below (${below})`)
+function judgeInside(band: Band, value: number, held: Cause | undefined): Verdict {
+  if (held === undefined) {
+    const holds = isInside(band, value)
+    return { holds, value, limit: holds ? endNear(band, value, false) : undefined, memory: undefined }
+  }
+  const stays = staysInside(band, value)
+  return { holds: stays, value, limit: stays ? held.limit : endNear(band, value, true), memory: undefined }
 }
 
-function checkClearAbove({ above, below, clearBelow, clearAbove }: Levels, path: string): void {
-  if (clearAbove === undefined) return
-  if (below === undefined) throw invalid(path, 'expected only together with "below"')
-  if (clearAbove < below) throw invalid(path, `expected at least below (${below})`)
-  const end = clearBelow ?? above
-  if (end !== undefined && clearAbove >= end) throw invalid(path, `expected less than ${end}, or no value would ever be clear`)
+function placeHeld(condition: Threshold, value: number): string {
+  return condition.inside === undefined ? heldPlace(condition, value) : insidePlace(condition.inside, value)
 }
 
-/** The level that the value lies beyond. */
-function crossed({ above, below }: Threshold, value: number): number | undefined {
-  if (above !== undefined && value > above) return above
-  return below !== undefined && value < below ? below : undefined
-}
-
-function staysHeld({ above, below, clearBelow, clearAbove }: Threshold, value: number): boolean {
-  const high = above !== undefined && (clearBelow === undefined ? value > above : value >= clearBelow)
-  return high || (below !== undefined && (clearAbove === undefined ? value < below : value <= clearAbove))
-}
-
-/** The level past which it was clear again, on the side on which it had held. */
-function clearLevel({ above, below, clearBelow, clearAbove }: Threshold, held: Cause): number | undefined {
-  return above === undefined || (below !== undefined && held.limit === below) ? (clearAbove ?? below) : (clearBelow ?? above)
-}
-
-function heldPlace(condition: Threshold, value: number): string {
-  const { above, below, clearBelow, clearAbove } = condition
-  const limit = crossed(condition, value)
-  if (limit !== undefined) return limit === above ? `above ${above}` : `below ${below}`
-  return clearBelow !== undefined && value >= clearBelow ? `not below ${clearBelow}` : `not above ${clearAbove}`
-}
-
-function clearPlace({ above, below, clearBelow, clearAbove }: Threshold, limit: number | undefined): string {
-  if (limit !== undefined && limit === clearBelow) return `below ${clearBelow}`
-  if (limit !== undefined && limit === clearAbove) return `above ${clearAbove}`
-  if (above !== undefined && below !== undefined) return `between ${below} and ${above}`
-  return above === undefined ? `not below ${below}` : `not above ${above}`
+function placeClear(condition: Threshold, limit: number | undefined): string {
+  return condition.inside === undefined ? clearPlace(condition, limit) : leftPlace(condition.inside, limit)
 }

@@ -81,7 +81,7 @@ class Course {
     const listeningSinceUs = this.#test.startUs
     for (const pair of this.#pairs)
       if (pair.selected && pair.device === device && eventTypesOf(pair.rule).includes(eventType))
-        this.#step(pair, { kind: 'event', device, eventType, data, timeUs, eventId, newestUs, listeningSinceUs })
+        this.#step(pair, { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs })
   }
 
   passTime(timeUs: number): void {

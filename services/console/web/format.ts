@@ -1,20 +1,9 @@
 // How values, ages and names read to a person. Pure: time comes in as an argument.
-
-const UNITS: ReadonlyMap<string, string> = new Map([
-  ['temperature value', '°C'],
-  ['humidity relativeHumidity', '%'],
-  ['humidity temperature', '°C'],
-  ['co2 ppm', 'ppm'],
-  ['pressure pascal', 'Pa'],
-  ['networkStatus signalStrength', '%'],
-  ['networkStatus rssi', 'dBm'],
-  ['cellularStatus signalStrength', '%'],
-  ['batteryStatus percentage', '%'],
-])
+import { fieldUnit } from '../../../packages/core/unit.ts'
 
 /** The unit of a known reading, or '' when nothing is known about it. */
 export function unitOf(eventType: string, field: string): string {
-  return UNITS.get(`${eventType} ${field}`) ?? ''
+  return fieldUnit(`${eventType}.${field}`)?.symbol ?? ''
 }
 
 const NUMBER = new Intl.NumberFormat('en', { maximumFractionDigits: 2 })

@@ -1,0 +1,164 @@
+// expression: a condition in CEL over the event, its device, its reading and the event before.
+import { checkEventType, type EventData, mainField } from '../event.ts'
+import { invalid } from '../failure.ts'
+import type { StepInput } from '../step.ts'
+import { type Cel, CelDevice, CelEvent, compileCel } from './cel.ts'
+import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
+import { joinPath, readList, readObject, readString } from './input.ts'
+import type { ConditionKind, Memory, Verdict } from './kind.ts'
+
+export type Expression = {
+  readonly kind: 'expression'
+  readonly expression: string
+  readonly eventTypes: readonly string[]
+  /** As it was said; otherwise `reading` is the main field of each event type. */
+  readonly field: Field | undefined
+  readonly unit: string | undefined
+  readonly cel: Compiled
+}
+
+type EventInput = Extract<StepInput, { kind: 'event' }>
+
+/** Per event type what the expression reads of the last event. */
+type ExpressionMemory = Memory & { readonly kind: 'expression'; readonly previous: { readonly [eventType: string]: Previous } }
+
+/** `data` is missing when it was too big to keep. */
+type Previous = { readonly data?: unknown; readonly timeUs: number; readonly eventId: string }
+
+const KEYS = ['expression', 'eventTypes', 'field', 'unit']
+const MAX_EVENT_TYPES = 10
+const MAX_PREVIOUS_CHARS = 2000
+
+export const expression: ConditionKind<Expression, ExpressionMemory> = {
+  name: 'expression',
+  schema: {
+    description: 'CEL that gives true or false; the text alone is enough when it compares event.eventType',
+    examples: ['event.eventType == "temperature" && reading > 8.0 && device.labels.zone == "cold"'],
+    anyOf: [
+      { type: 'string', maxLength: 2000 },
+      {
+        type: 'object',
+        additionalProperties: false,
+        required: ['expression'],
+        properties: {
+          expression: {
+            type: 'string',
+            maxLength: 2000,
+            description: 'reads event (eventType, data, timestamp, eventId), device (id, type, labels, productNumber), reading, previous',
+            examples: ['previous != null && abs(reading - previous.data.value) > 5'],
+          },
+          eventTypes: { type: 'array', maxItems: MAX_EVENT_TYPES, items: { type: 'string' }, examples: [['temperature']] },
+          field: { ...fieldSchema, description: 'what `reading` is; the main field of the event type when left out' },
+          unit: { type: 'string', description: 'of the reading', examples: ['°C'] },
+        },
+      },
+    ],
+  },
+  parse(input, path) {
+    const fields = typeof input === 'string' ? { expression: input } : readObject(input, path, KEYS)
+    const own = typeof input === 'string' ? path : joinPath(path, 'expression')
+    const text = readString(fields['expression'], own, 2000)
+    const field = fields['field'] === undefined ? undefined : parseField(fields['field'], joinPath(path, 'field'))
+    const cel = compileCel(text, own)
+    const eventTypes = parseEventTypes(fields['eventTypes'], joinPath(path, 'eventTypes')) ?? field?.eventTypes ?? cel.eventTypes
+    if (eventTypes === undefined)
+      throw invalid(path, 'expected { expression, eventTypes: [...] }, or a "field", or `event.eventType == "..."` in the expression')
+    checkData(cel, eventTypes, own)
+    const unit = fields['unit'] === undefined ? undefined : readString(fields['unit'], joinPath(path, 'unit'), 32)
+    return { kind: 'expression', expression: text, eventTypes, field, unit, cel: new Compiled(cel, field, eventTypes) }
+  },
+  toJson: ({ expression: text, eventTypes, field, unit }) => ({ expression: text, eventTypes, field: field?.text, unit }),
+  eventTypes: condition => condition.eventTypes,
+  unit: condition => condition.unit,
+  worse: () => undefined,
+  levels: () => [],
+  judge: ({ cel }, memory, _held, input) =>
+    input.kind === 'time' ? { holds: undefined, value: undefined, limit: undefined, memory } : cel.judge(memory, input),
+  dueUs: () => Number.POSITIVE_INFINITY,
+  describe({ expression: text }, { holds, value }) {
+    const shown = text.trim().replaceAll(/\s+/g, ' ')
+    if (holds === undefined) return value === undefined ? `nothing is known of ${shown}` : `cannot tell ${shown}: ${value}`
+    return `${shown} is ${holds}${value === undefined ? '' : `, reading ${value}`}`
+  },
+  lasting: ({ expression: text }, holds, _cause, duration) => `${text.trim().replaceAll(/\s+/g, ' ')} has been ${holds} for ${duration}`,
+  nearest: ({ expression: text }, { holds }, held) =>
+    holds === undefined ? '' : `${text.trim().replaceAll(/\s+/g, ' ')} being ${held === undefined}`,
+}
+
+/** The expression ready to run; a part of a rule in which nothing is to compare or to write down. */
+class Compiled {
+  readonly #cel: Cel
+  readonly #readings: ReadonlyMap<string, Field>
+  readonly #needsReading: boolean
+  /** Below its data; undefined: it is not asked for. An empty path: all of it. */
+  readonly #ofPrevious: readonly (readonly string[])[] | undefined
+
+  constructor(cel: Cel, field: Field | undefined, eventTypes: readonly string[]) {
+    this.#cel = cel
+    this.#readings = new Map(eventTypes.map(type => [type, field ?? parseField(`${type}.${mainField(type)}`, 'field')]))
+    this.#needsReading = cel.paths.some(([variable]) => variable === 'reading')
+    const previous = cel.paths.filter(([variable]) => variable === 'previous')
+    this.#ofPrevious = previous.length === 0 ? undefined : previous.flatMap(([, key, ...path]) => (key === 'data' ? [path] : []))
+  }
+
+  judge(memory: ExpressionMemory | undefined, input: EventInput): Verdict {
+    const field = this.#readings.get(input.eventType)
+    const found = field === undefined ? undefined : numberIn(field, input.eventType, input.data)
+    const reading = typeof found === 'number' ? found : undefined
+    const kept = this.#ofPrevious === undefined ? memory : this.#remember(memory, input)
+    if (this.#needsReading && reading === undefined) {
+      const words = `${field?.text} is ${found === undefined ? 'missing' : `${found}, not a number`}`
+      return { holds: undefined, value: words, limit: undefined, memory: kept }
+    }
+    const told = this.#run(memory, input, reading)
+    if (typeof told === 'string') return { holds: undefined, value: told, limit: undefined, memory: kept }
+    return { holds: told, value: reading, limit: undefined, memory: kept }
+  }
+
+  #run(memory: ExpressionMemory | undefined, { eventType, data, timeUs, eventId, device }: EventInput, reading: number | undefined) {
+    const before = memory?.previous[eventType]
+    return this.#cel.run({
+      event: new CelEvent(eventType, Object.hasOwn(data, eventType) ? data[eventType] : undefined, timeUs, eventId),
+      device: new CelDevice(device),
+      reading,
+      previous: before === undefined ? null : new CelEvent(eventType, before.data, before.timeUs, before.eventId),
+    })
+  }
+
+  #remember(memory: ExpressionMemory | undefined, { eventType, data, timeUs, eventId }: EventInput): ExpressionMemory {
+    const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
+    const kept = pruned(inner, this.#ofPrevious ?? [])
+    const fits = (JSON.stringify(kept) ?? '').length <= MAX_PREVIOUS_CHARS
+    return { kind: 'expression', previous: { ...memory?.previous, [eventType]: { data: fits ? kept : undefined, timeUs, eventId } } }
+  }
+}
+
+/** Only what stands on these paths. */
+function pruned(value: unknown, paths: readonly (readonly string[])[]): unknown {
+  if (paths.length === 0) return undefined
+  if (paths.some(path => path.length === 0) || typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  const keys = [...new Set(paths.map(([key]) => key as string))].filter(key => Object.hasOwn(value, key))
+  return Object.fromEntries(
+    keys.map(key => [
+      key,
+      pruned(
+        (value as EventData)[key],
+        paths.filter(([first]) => first === key).map(path => path.slice(1)),
+      ),
+    ]),
+  )
+}
+
+function parseEventTypes(input: unknown, path: string): readonly string[] | undefined {
+  if (input === undefined) return undefined
+  const types = readList(input, path, checkEventType)
+  if (types.length === 0 || types.length > MAX_EVENT_TYPES) throw invalid(path, `expected 1 to ${MAX_EVENT_TYPES} event types`)
+  return types
+}
+
+/** On the wire `data` holds the event type as its key; here it is what stands below. */
+function checkData({ paths }: Cel, eventTypes: readonly string[], path: string): void {
+  for (const [variable, key, type, ...rest] of paths)
+    if ((variable === 'event' || variable === 'previous') && key === 'data' && type !== undefined && eventTypes.includes(type))
+      throw invalid(path, `"${variable}.data" is what stands below "${type}" already; expected ${[variable, 'data', ...rest].join('.')}`)
+}

@@ -1,0 +1,252 @@
+// A rule on a device through time: events may come late, twice or in any order, and the alarms are those of the right order.
+// What happened lately is judged at once and may be taken back: the state before it is kept (`settled`) together with the events
+// since (recent.ts), and a late event makes them be judged again, in order. What then differs is told as corrections.
+
+import type { Device } from './device.ts'
+import { type Arrival, compareEvents, type Recent, type RecentEvent } from './recent.ts'
+import type { Rule } from './rule.ts'
+import { type Change, type EventInput, FRESH, type RuleState, type StepOutcome, step } from './step.ts'
+import { formatTime } from './time.ts'
+import { standing, type TrackRow } from './trackrow.ts'
+
+/** What people were told of one episode. */
+export type Episode = Pick<Change, 'episode' | 'severity' | 'sinceUs' | 'activeUs' | 'clearedUs'>
+
+export type Track = {
+  /** After all events before `settledUs`: none of those is judged any more. */
+  readonly settled: RuleState
+  readonly settledUs: number
+  /** After all events, and the time up to `clockUs`. */
+  readonly current: RuleState
+  /** The moment to which the passing of time alone has brought it, and since when was listened for that. */
+  readonly clockUs: number
+  readonly listeningSinceUs: number
+  /** Those that were under way or began since `settled`, by number. */
+  readonly episodes: readonly Episode[]
+  /** Events beyond the allowed lateness, in a run of their own, when the rule amends. */
+  readonly past?: Past | undefined
+}
+
+/** What an event that is judged again finds around it. */
+export type Around = { readonly device: Device; readonly listeningSinceUs?: number | undefined }
+
+export type Past = { readonly state: RuleState; readonly newestUs: number }
+
+export type Followed = { readonly track: Track; readonly changes: readonly Change[]; readonly reason: string }
+
+const NEVER = Number.NEGATIVE_INFINITY
+export const NEW: Track = Object.freeze({
+  settled: FRESH,
+  settledUs: NEVER,
+  current: FRESH,
+  clockUs: NEVER,
+  listeningSinceUs: NEVER,
+  episodes: Object.freeze([]),
+})
+const NO_CHANGES: readonly Change[] = Object.freeze([])
+
+/** An event as it came, and what that means for its kind (`Recent.arrive`). `recents`: of every type that the rule reads. */
+export function followEvent(rule: Rule, track: Track, event: EventInput, arrival: Arrival, recents: readonly Recent[]): Followed {
+  if (arrival === 'newest' && event.timeUs >= track.clockUs && isNewest(event, recents))
+    return stepped(track, step(rule, track.current, event))
+  if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
+  if (arrival === 'beyond' || event.timeUs < track.settledUs) return followPast(rule, track, event)
+  return corrected(rule, track, event, recents)
+}
+
+/** The passing of time alone. */
+export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number): Followed {
+  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs }))
+  if (moved === track) return { track, changes, reason }
+  return { track: { ...moved, clockUs: Math.max(timeUs, track.clockUs), listeningSinceUs }, changes, reason }
+}
+
+/** Lets what came before a moment be final. The very same track when that changes nothing worth keeping. */
+export function settle(rule: Rule, track: Track, recents: readonly Recent[], beforeUs: number, around: Around): Track {
+  if (track.settled === track.current || beforeUs <= track.settledUs) return track
+  let state = track.settled
+  for (const event of eventsSince(track, recents)) if (event.timeUs < beforeUs) state = step(rule, state, inputOf(event, around)).state
+  const open = track.episodes.filter(({ clearedUs }) => clearedUs === undefined || clearedUs >= beforeUs)
+  return { ...track, settled: state, settledUs: beforeUs, episodes: open.length === track.episodes.length ? track.episodes : open }
+}
+
+/** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
+export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
+  const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
+  return { ...track, settled: track.current, settledUs, episodes: openOf(rule, track.current) }
+}
+
+/** As it was written (`trackToJson`), with the events since. An older version of the rule leaves what it came to. */
+export function restore(
+  rule: Rule,
+  row: TrackRow | undefined,
+  recents: readonly Recent[],
+  around: Around,
+  isForeign: (event: RecentEvent) => boolean,
+): Track {
+  if (row === undefined && recents.every(({ events }) => events.length === 0)) return NEW
+  const foreign = recents.flatMap(({ events }) => events.filter(isForeign).map(({ timeUs }) => timeUs))
+  const settledUs = Math.max(row?.u ?? NEVER, ...foreign.map(timeUs => timeUs + 1))
+  const settled = row === undefined ? FRESH : row.r === rule.version ? (row.s ?? FRESH) : standing(row)
+  const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, e: told, p: past } = row ?? {}
+  const kept: Track = { settled, settledUs, current: settled, clockUs, listeningSinceUs, episodes: told ?? openOf(rule, settled), past }
+  const { state, changes } = replay(rule, kept, recents, around)
+  return { ...kept, current: state, episodes: told ?? toldAfter(kept.episodes, changes) }
+}
+
+function stepped(track: Track, outcome: StepOutcome): Followed {
+  const { state, changes } = outcome
+  if (state === track.current) return new Unmoved(track, outcome)
+  const episodes = changes.length === 0 ? track.episodes : toldAfter(track.episodes, changes)
+  return { track: { ...track, current: state, episodes }, changes, reason: outcome.reason }
+}
+
+/** By far the most frequent: the reason costs only whoever asks. */
+class Unmoved implements Followed {
+  readonly track: Track
+  private readonly outcome: StepOutcome
+
+  constructor(track: Track, outcome: StepOutcome) {
+    this.track = track
+    this.outcome = outcome
+  }
+
+  get changes(): readonly Change[] {
+    return this.outcome.changes
+  }
+
+  get reason(): string {
+    return this.outcome.reason
+  }
+}
+
+/** All that is not settled, judged again in order with the late event among it. */
+function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[]): Followed {
+  const { state, changes, reason } = replay(rule, track, recents, event, event)
+  const episodes = toldAfter(openOf(rule, track.settled), changes)
+  return {
+    track: { ...track, current: state, episodes },
+    changes: corrections(track.episodes, episodes, changes, event),
+    reason: `late, put in order: ${reason}`,
+  }
+}
+
+/** All that is not settled, in order. The reason is that of the event that is asked about. */
+function replay(rule: Rule, track: Track, recents: readonly Recent[], around: Around, asked?: EventInput): StepOutcome {
+  const changes: Change[] = []
+  let state = track.settled
+  let reason = ''
+  for (const event of eventsSince(track, recents)) {
+    const outcome = step(rule, state, inputOf(event, around))
+    state = outcome.state
+    changes.push(...outcome.changes)
+    if (event.eventId === asked?.eventId && event.timeUs === asked.timeUs) reason = outcome.reason
+  }
+  if (track.clockUs === NEVER) return { state, changes, reason }
+  const passed = step(rule, state, { kind: 'time', timeUs: track.clockUs, listeningSinceUs: track.listeningSinceUs })
+  return { state: passed.state, changes: [...changes, ...passed.changes], reason }
+}
+
+function inputOf({ eventType, timeUs, eventId, data }: RecentEvent, { device, listeningSinceUs = NEVER }: Around): EventInput {
+  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs }
+}
+
+/** Those that the rule reads and that are not settled, in order. */
+function eventsSince({ settledUs }: Track, recents: readonly Recent[]): RecentEvent[] {
+  const events = recents.flatMap(recent => recent.events)
+  return (recents.length > 1 ? events.sort(compareEvents) : events).filter(({ timeUs }) => timeUs >= settledUs)
+}
+
+function isNewest(event: EventInput, recents: readonly Recent[]): boolean {
+  if (recents.length === 1) return true
+  return recents.every(({ events }) => {
+    const last = events.at(-1)
+    return last === undefined || compareEvents(last, event) <= 0
+  })
+}
+
+/** The episode that is under way in a state. */
+function openOf(rule: Rule, { phase, episode, severity = rule.severity, sinceUs = 0, activeUs }: RuleState): readonly Episode[] {
+  return phase === 'clear' ? [] : [{ episode, severity, sinceUs, activeUs, clearedUs: undefined }]
+}
+
+function toldAfter(told: readonly Episode[], changes: readonly Change[]): readonly Episode[] {
+  const byNumber = new Map(told.map(one => [one.episode, one]))
+  for (const { episode, severity, sinceUs, activeUs, clearedUs } of changes)
+    byNumber.set(episode, { episode, severity, sinceUs, activeUs, clearedUs })
+  return [...byNumber.values()]
+}
+
+/** What people must be told so that they know the episodes as they are, from what they know. What never was is taken back first. */
+function corrections(told: readonly Episode[], right: readonly Episode[], changes: readonly Change[], late: EventInput): readonly Change[] {
+  const numbers = [...new Set([...told, ...right].map(({ episode }) => episode))].sort((a, b) => a - b)
+  const found = numbers.flatMap(number => {
+    const is = ({ episode }: { readonly episode: number }) => episode === number
+    const after = changes.filter(is).map(change => ({ ...change, late: true }))
+    return correction(told.find(is), right.find(is), after, late)
+  })
+  const isTaken = ({ kind }: Change) => kind === 'withdrawn' || kind === 'dropped'
+  return [...found.filter(isTaken).reverse(), ...found.filter(change => !isTaken(change))]
+}
+
+function correction(
+  before: Episode | undefined,
+  after: Episode | undefined,
+  changes: readonly Change[],
+  late: EventInput,
+): readonly Change[] {
+  const because = `an event of ${formatTime(late.timeUs)} came late`
+  if (before === undefined) return changes
+  if (after === undefined || (before.activeUs !== undefined && after.activeUs === undefined)) {
+    const taken = before.activeUs === undefined ? 'dropped' : 'withdrawn'
+    const last = after === undefined ? undefined : changes.at(-1)
+    const facts = last ?? { ...before, clearedUs: late.timeUs, value: undefined, limit: undefined, eventId: late.eventId }
+    return [
+      {
+        ...facts,
+        kind: taken,
+        atUs: late.timeUs,
+        reason: `${because}: it was not ${taken === 'dropped' ? 'pending' : 'active'}`,
+        late: true,
+      },
+    ]
+  }
+  if (isSame(before, after)) return []
+  const last = changes.at(-1)
+  if (before.activeUs === undefined && after.activeUs !== undefined) return changes.filter(({ kind }) => kind !== 'pending')
+  const sameEnd = (before.clearedUs === undefined) === (after.clearedUs === undefined) && before.severity === after.severity
+  if (last !== undefined && !sameEnd) return [{ ...last, reason: `${because}: ${last.reason}` }]
+  const facts = last ?? { ...after, atUs: late.timeUs, value: undefined, limit: undefined, eventId: late.eventId }
+  return [{ ...facts, ...after, kind: 'amended', reason: `${because}: it was ${spanOf(after)}`, late: true }]
+}
+
+function isSame(a: Episode, b: Episode): boolean {
+  return a.sinceUs === b.sinceUs && a.activeUs === b.activeUs && a.clearedUs === b.clearedUs && a.severity === b.severity
+}
+
+function spanOf({ sinceUs, activeUs, clearedUs }: Episode): string {
+  const from = formatTime(activeUs ?? sinceUs)
+  return `${activeUs === undefined ? 'pending' : 'active'} from ${from}${clearedUs === undefined ? '' : ` to ${formatTime(clearedUs)}`}`
+}
+
+/** Beyond the allowed lateness: left alone, or judged in a run of its own when the rule amends. */
+function followPast(rule: Rule, track: Track, event: EventInput): Followed {
+  const newest = `older than late events may be, it was of ${formatTime(event.timeUs)}`
+  if (rule.late === 'ignore') return { track, changes: NO_CHANGES, reason: `${newest}: ignored` }
+  const before = track.past !== undefined && track.past.newestUs <= event.timeUs ? track.past.state : FRESH
+  const { state, changes, reason } = step(rule, before, event)
+  return {
+    track: { ...track, past: { state, newestUs: event.timeUs } },
+    changes: changes.flatMap(change => amendment(track, change)),
+    reason: `${newest}: ${reason}`,
+  }
+}
+
+/** Only what was active counts, as an episode of the past (0). What reaches into the one under way makes that begin earlier. */
+function amendment({ current }: Track, change: Change): readonly Change[] {
+  if (change.activeUs === undefined || (change.kind !== 'active' && change.kind !== 'cleared')) return []
+  const reason = `found late: ${change.reason}`
+  const joins = current.phase !== 'clear' && change.clearedUs !== undefined && change.clearedUs >= (current.sinceUs ?? 0)
+  if (!joins) return [{ ...change, kind: 'amended', episode: 0, clearedUs: change.clearedUs ?? change.atUs, reason, late: true }]
+  return [{ ...change, kind: 'amended', episode: current.episode, clearedUs: undefined, reason, late: true }]
+}
