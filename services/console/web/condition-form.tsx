@@ -1,7 +1,17 @@
 // The condition of a rule as inputs, made from the schema: a condition the server learns tomorrow has a form tomorrow.
 import { getAt, isObject, type Json, listAt, type Path, pathText, problemsAt } from './draft.ts'
 import type { Editor } from './editor.ts'
-import { ChoiceField, type FieldProps, FlagField, JsonField, ListField, NumberField, NumbersField, ScalarField, TextField } from './field.tsx'
+import {
+  ChoiceField,
+  type FieldProps,
+  FlagField,
+  JsonField,
+  ListField,
+  NumberField,
+  NumbersField,
+  ScalarField,
+  TextField,
+} from './field.tsx'
 import type { ConditionSchema, FieldSchema } from './schema.ts'
 
 export type Known = {

@@ -47,7 +47,18 @@ type TypedProps = FieldProps & {
 }
 
 /** What is typed is kept as long as it means what stands in the document. */
-function TypedField({ editor, path, label, hint, placeholder, suggestions = [], read, show = shown, mode = 'text', wide = false }: TypedProps) {
+function TypedField({
+  editor,
+  path,
+  label,
+  hint,
+  placeholder,
+  suggestions = [],
+  read,
+  show = shown,
+  mode = 'text',
+  wide = false,
+}: TypedProps) {
   const value = getAt(editor.doc, path)
   const [text, setText] = useState(show(value))
   const current = JSON.stringify(read(text)) === JSON.stringify(value) ? text : show(value)

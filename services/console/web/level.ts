@@ -56,7 +56,15 @@ export function levelsOf(rule: Json, field: string): Level[] {
     const { above, below, clearBelow, clearAbove } = fields
     const unit = typeof fields['unit'] === 'string' ? fields['unit'] : ''
     const level = (value: unknown, word: string, tone: string): Level[] =>
-      typeof value === 'number' ? [{ value: inUnit(value, unit, field), label: `${statistic === '' ? '' : `${String(statistic)} `}${word} ${value}${unit === '' ? '' : ` ${unit}`}`, severity: tone }] : []
+      typeof value === 'number'
+        ? [
+            {
+              value: inUnit(value, unit, field),
+              label: `${statistic === '' ? '' : `${String(statistic)} `}${word} ${value}${unit === '' ? '' : ` ${unit}`}`,
+              severity: tone,
+            },
+          ]
+        : []
     const band = (key: string) => (Array.isArray(fields[key]) ? (fields[key] as unknown[]) : [])
     return [
       ...level(above, 'above', severity),

@@ -97,7 +97,12 @@ function useSelected(feed: Feed, rule: Json): void {
 
 async function lookFor(feed: Feed, select: Json): Promise<void> {
   const texts = (key: string) => listAt(select, [key]).map(String)
-  const query = { deviceTypes: texts('deviceTypes'), labelFilters: texts('labels'), deviceIds: texts('devices'), labelMatch: 'all' as const }
+  const query = {
+    deviceTypes: texts('deviceTypes'),
+    labelFilters: texts('labels'),
+    deviceIds: texts('devices'),
+    labelMatch: 'all' as const,
+  }
   try {
     const { devices } = await feed.client.devices.list({ ...query, pageSize: FEW })
     for (const { name } of devices) await feed.roster.look(deviceIdOf(name))

@@ -1,7 +1,19 @@
 // The JSON Schema of rules, as the form reads it: which conditions there are, and which fields each has.
 import { isObject, type Json } from './draft.ts'
 
-export type FieldKind = 'text' | 'number' | 'flag' | 'choice' | 'scalar' | 'list' | 'numbers' | 'group' | 'groups' | 'condition' | 'conditions' | 'json'
+export type FieldKind =
+  | 'text'
+  | 'number'
+  | 'flag'
+  | 'choice'
+  | 'scalar'
+  | 'list'
+  | 'numbers'
+  | 'group'
+  | 'groups'
+  | 'condition'
+  | 'conditions'
+  | 'json'
 
 export type FieldSchema = {
   readonly name: string
