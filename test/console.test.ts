@@ -106,7 +106,7 @@ describe.skipIf(!hasBrowser())('the console', () => {
     await text(row('hostile-alarm').locator('td.labels'), /<a href="javascript:alert\(4\)">x<\/a>/)
     await alarm.getByRole('button').first().click()
     await text(page.locator('section.chart h2'), 'javascript:alert(3)')
-    expect(await page.locator('main :is(img, script, svg, a), section.chart :is(img, script, svg, a)').count()).toBe(0)
+    expect(await page.locator('main :is(img, script, svg, a:not(.button)), section.chart :is(img, script, svg, a)').count()).toBe(0)
     await page.keyboard.press('Escape')
     await telltale.http(`${PROJECT}/rules/hostile`, { method: 'DELETE' })
     await reading('hostile-alarm', 1)
