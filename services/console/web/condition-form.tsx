@@ -1,5 +1,5 @@
 // The condition of a rule as inputs, made from the schema: a condition the server learns tomorrow has a form tomorrow.
-import { getAt, isObject, type Json, listAt, type Path, pathText, problemsAt } from './draft.ts'
+import { getAt, isObject, type Json, listAt, messageOf, type Path, pathText, problemsAt } from './draft.ts'
 import type { Editor } from './editor.ts'
 import {
   ChoiceField,
@@ -29,7 +29,7 @@ export function ConditionForm({ editor, path, known, label, onRemove }: Props) {
   const when = getAt(editor.doc, path)
   const [kind = ''] = isObject(when) ? Object.keys(when) : []
   const schema = known.conditions.find(({ name }) => name === kind)
-  const problems = problemsAt(editor.problems, path, false)
+  const problems = [path, [...path, kind]].flatMap(one => problemsAt(editor.problems, one, false))
   const id = `kind-${pathText(path)}`
   return (
     <div class="condition" data-condition={kind}>
@@ -55,7 +55,7 @@ export function ConditionForm({ editor, path, known, label, onRemove }: Props) {
           </button>
         )}
       </div>
-      {problems.length > 0 && <p class="problem">{problems.map(({ message }) => message).join('; ')}</p>}
+      {problems.length > 0 && <p class="problem">{problems.map(messageOf).join('; ')}</p>}
       {schema && schema.description !== '' && <p class="quiet hint">{schema.description}</p>}
       {kind !== '' && <Inside editor={editor} path={[...path, kind]} known={known} kind={kind} schema={schema} />}
     </div>

@@ -1,5 +1,6 @@
 // One record of the alarm history in words.
 import type { AlarmRecord } from '../../../packages/client/index.ts'
+import { formatTimeOfDay } from './format.ts'
 import { formatted } from './words.ts'
 
 export type RecordWords = {
@@ -50,7 +51,7 @@ function detailOf(record: AlarmRecord): string {
   const parts = [
     textOf(record['reason']),
     record.kind === 'assigned' ? `to ${to === '' ? 'nobody' : to}` : '',
-    until === '' ? '' : `until ${until}`,
+    until === '' ? '' : `until ${formatTimeOfDay(Date.parse(until), Date.parse(record.time))}`,
     textOf(record['comment']),
     record.kind === 'escalated' || record.kind === 'deescalated' ? `now ${formatted(record['severity'])}` : '',
     textOf(record['name']) === '' ? '' : `by ${textOf(record['name'])}`,

@@ -137,6 +137,7 @@ function isSame(a: Json, b: Json): boolean {
 function exampleOf(schema: Json): string {
   const [first] = listOf(schema['examples'])
   const shown = first ?? schema['default']
+  if (Array.isArray(shown)) return shown.join(', ')
   return shown === undefined ? '' : typeof shown === 'string' ? shown : JSON.stringify(shown)
 }
 
