@@ -1,6 +1,7 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
 // `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
 // `npm run bench -- durable`: durable streams, beside NATS JetStream. `npm run bench -- detection`: which rules find which incidents.
+// `npm run bench -- backtest`: stored history through a rule.
 // Options: --quick, --json, --store influx, --profile;
 // of fanout --only '20,500', for what has this in its name.
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -8,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { hasInfluxd, type Influxd, startInfluxd } from '../packages/store/influxd.ts'
+import { measureBacktest, renderBacktest } from './backtest.ts'
 import { detectAll, renderDetection } from './detection.ts'
 import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
@@ -48,6 +50,10 @@ async function main(): Promise<void> {
     const all = await measureDurables(values.quick ? QUICK_DURABLE : FULL_DURABLE)
     return print({ machine: machine(), all }, () => renderDurables(all))
   }
+  if (what === 'backtest') {
+    const backtest = await measureBacktest(values.quick ? 1_000_000 : 10_000_000)
+    return print({ machine: machine(), backtest }, () => renderBacktest(backtest))
+  }
   if (what === 'detection') return printDetection()
   checkUsage(what)
   const report = await benchmark(values.quick ? QUICK : FULL)
@@ -57,7 +63,7 @@ async function main(): Promise<void> {
 function checkUsage(what: string | undefined): void {
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error(
-      'usage: npm run bench -- [stages|fanout|durable|detection] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+      'usage: npm run bench -- [stages|fanout|durable|detection|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
     )
 }
 

@@ -36,6 +36,7 @@ import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
 import { Rules } from '../packages/state/rule.ts'
 import { Shadows } from '../packages/state/shadow.ts'
+import { Silences } from '../packages/state/silence.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import { recordChanges } from './audit.ts'
 import type { Config } from './config.ts'
@@ -237,6 +238,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
       alarms,
       history: new History(quick),
       outbox: new Outbox(quick),
+      silences: new Silences(quick),
       quarantine,
       rules: new Rules(quick),
       shadows: new Shadows(quick),

@@ -181,7 +181,8 @@ export const SETTINGS: readonly Setting[] = [
   {
     name: 'TELLTALE_ALARM_HISTORY',
     fallback: '400d',
-    meaning: 'how long it is kept what happened to alarms: changes, acknowledgements, silences',
+    meaning:
+      'how long it is kept what happened to alarms: changes, acknowledgements, silences; 0s: for ever, at most 200,000 records of a project',
   },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },

@@ -1,5 +1,11 @@
 // Alarms from the reading to the people: judged in event time, seen everywhere, told until they have arrived, never lost by a restart.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { runCommand } from '../packages/cli/command.ts'
+import type { AlarmReceipt } from '../packages/client/index.ts'
 import type { AlarmDocument } from '../packages/state/alarm.ts'
 import type { Reader } from './reader.ts'
 import { type Receiver, SECRET, startReceiver } from './receiver.ts'
@@ -338,6 +344,186 @@ describe('notifications', () => {
     await hanging.stop()
     await telltale.http(`${PROJECT}/rules/crowd`, { method: 'DELETE' })
     await telltale.http(`${PROJECT}/channels/hanging`, { method: 'DELETE' })
+  })
+})
+
+describe('what people do about an alarm', () => {
+  const command = async (...args: string[]) => {
+    const { keyId, secret } = telltale.key
+    const env = { TELLTALE_HTTP_URL: telltale.url(), TELLTALE_KEY_ID: keyId, TELLTALE_SECRET: secret }
+    const [out, err] = [new PassThrough(), new PassThrough()]
+    const code = await runCommand(args, { out, err, env, stopped: new AbortController().signal })
+    return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
+  }
+  const act = async (alarm: AlarmDocument | undefined, verb: string, body: Json) => {
+    const { status, json, text } = await telltale.send('POST', `/v2/${alarm?.name}:${verb}`, body)
+    if (status !== 200) throw new Error(text)
+    return json as unknown as AlarmDocument
+  }
+  const found = async (query: string) => {
+    const { json } = await telltale.http(`${PROJECT}/alarms?page_size=1000&${query}`)
+    return (json['alarms'] as AlarmDocument[]).map(({ device }) => device)
+  }
+  let alarm: AlarmDocument | undefined
+  beforeAll(async () => {
+    await rule('attended', 'vat', { ...hot, unacknowledgeAfter: '4h', severity: 'critical' })
+    await reading('vat', 31)
+    ;[alarm] = await changes('vat', ['active'])
+  })
+
+  test('shows in it, in lists that ask for it, and in its history with who did it', async () => {
+    const acknowledged = await act(alarm, 'acknowledge', { comment: 'seen' })
+    const { time = '', lapses } = acknowledged.acknowledgement ?? {}
+    expect(Date.parse(lapses ?? '') - Date.parse(time)).toBe(4 * 3_600_000)
+    expect(await act(alarm, 'assign', { to: 'kari@example.com' })).toMatchObject({
+      assignee: { to: 'kari@example.com', by: 'admin@localhost' },
+    })
+    await act(alarm, 'comment', { comment: 'compressor is loud' })
+    const { snooze, suppressedBy } = await act(alarm, 'snooze', { for: '2h' })
+    expect(Date.parse(snooze?.until ?? '') - Date.parse(snooze?.time ?? '')).toBe(2 * 3_600_000)
+    expect(suppressedBy).toEqual({ kind: 'snooze', name: 'admin@localhost', until: snooze?.until })
+    expect(await listed('vat')).toMatchObject([{ acknowledgement: { lapses }, snooze, suppressedBy }])
+
+    const all = 'rule=attended&rule=other&device=vat&severity=critical&state=active'
+    expect(await found(`${all}&acknowledged=true&assignee=kari@example.com&suppressed=true&start_time=${alarm?.serverTime}`)).toEqual([
+      'vat',
+    ])
+    for (const other of ['rule=other', 'device=x', 'severity=info', 'acknowledged=false', 'assignee=', 'suppressed=false'])
+      expect(await found(`rule=attended&${other}`.replace('rule=attended&rule', 'rule')), other).not.toContain('vat')
+    expect(await found('start_time=2200-01-01T00:00:00Z')).toEqual([])
+
+    await act(alarm, 'snooze', { until: null })
+    await act(alarm, 'assign', { to: null })
+    expect(await act(alarm, 'unacknowledge', {})).toMatchObject({ acknowledgement: null, assignee: null, snooze: null, suppressedBy: null })
+    const { json } = await telltale.http(`/v2/${alarm?.name}/history`)
+    const records = json['records'] as { kind: string; by?: string; comment?: string }[]
+    expect(records.map(({ kind }) => kind)).toEqual(
+      ['active', 'acknowledged', 'assigned', 'commented', 'snoozed', 'unsnoozed', 'assigned', 'unacknowledged'].toReversed(),
+    )
+    expect(records[4]).toMatchObject({ by: 'admin@localhost', comment: 'compressor is loud' })
+    const { json: first } = await telltale.http(`/v2/${alarm?.name}/history?page_size=3`)
+    const { json: second } = await telltale.http(`/v2/${alarm?.name}/history?page_token=${String(first['nextPageToken'])}`)
+    expect([...(first['records'] as unknown[]), ...(second['records'] as unknown[])]).toEqual(records)
+  })
+
+  test.each<[string, Json, RegExp]>([
+    ['snooze', {}, /^body: expected one of "for" and "until"/],
+    ['snooze', { for: '2h', until: null }, /^body: expected one of "for" and "until"/],
+    ['snooze', { for: '31d' }, /^for: expected a duration such as 30m or 2h, at most 30d/],
+    ['snooze', { until: 'tomorrow' }, /^until: expected an RFC 3339 time/],
+    ['snooze', { until: '2020-01-01T00:00:00Z' }, /^until: expected a time to come/],
+    ['assign', { comment: 'to nobody' }, /^body\.to: expected/],
+    ['comment', { comment: '' }, /^body\.comment: /],
+    ['unacknowledge', { comment: 'x' }, /^body\.comment: unknown field/],
+  ])('%s %j is refused', async (verb, body, message) => {
+    const { status, json } = await telltale.send('POST', `/v2/${alarm?.name}:${verb}`, body)
+    expect([status, json['error']]).toEqual([400, expect.stringMatching(message)])
+  })
+
+  test('leaves receipts from the event to whoever has seen it, with each attempt to tell a channel', async () => {
+    await channel('receipted', `${receiver.url}/receipted`)
+    await rule('receipted', 'tank', { ...hot, notify: ['receipted'] })
+    receiver.answer(500)
+    await reading('tank', 31)
+    await until('an attempt was refused', () => receiver.attempts.some(({ path }) => path === '/receipted'))
+    receiver.answer(200)
+    const [active] = await changes('tank', ['active'])
+    await act(active, 'acknowledge', { comment: 'on my way' })
+    const receipt = await eventually(async () => {
+      const { json } = await telltale.http(`/v2/${active?.name}/receipts`)
+      const [one] = json['receipts'] as AlarmReceipt[]
+      expect(one).toMatchObject({ event: { stored: true }, deliveries: [{ state: 'delivered' }] })
+      return one as AlarmReceipt
+    }, 15_000)
+    expect(receipt).toMatchObject({
+      kind: 'active',
+      episode: 1,
+      event: { timestamp: active?.updateTime },
+      acknowledged: { by: 'admin@localhost', comment: 'on my way' },
+      deliveries: [
+        {
+          channel: 'receipted',
+          attempts: [
+            { outcome: 'retry', status: 500 },
+            { outcome: 'delivered', status: 200 },
+          ],
+        },
+      ],
+    })
+    expect(receiver.taken().find(({ path }) => path === '/receipted')?.id).toBe(receipt.deliveries[0]?.id)
+    const { event, judgedTime, deliveries } = receipt
+    const times = [event?.timestamp, event?.acceptedTime, judgedTime, ...(deliveries[0]?.attempts.map(({ time }) => time) ?? [])]
+    // The event has microseconds, the log milliseconds.
+    const ms = times.map(time => Date.parse(time ?? ''))
+    expect(ms).toEqual(ms.toSorted((a, b) => a - b))
+  })
+
+  test('a silence keeps it from being told of until the silence ends, and what is told then has its receipt', async () => {
+    await channel('hushed', `${receiver.url}/hushed`)
+    await rule('hushed', 'vault', { ...hot, notify: ['hushed'] })
+    const create = ['silences', 'create', 'rule=hushed', 'device=vault|cellar', '--until', '1h', '--reason', 'moving house']
+    const { code, out } = await command(...create, '--json')
+    expect([code, JSON.parse(out)]).toMatchObject([0, { state: 'active', author: 'admin@localhost', reason: 'moving house' }])
+    const { id } = JSON.parse(out) as { id: string }
+    await reading('vault', 31)
+    const [active] = await changes('vault', ['active'])
+    expect(active?.suppressedBy).toMatchObject({ kind: 'silence', name: id })
+    expect((await command(...create, '--preview')).out).toBe('1 alarms would be silenced now\n  hushed on vault: active\n')
+    expect((await telltale.http(`${PROJECT}/silences/${id}`)).json).toMatchObject({ id, matching: 1 })
+    expect((await command('silences', 'list')).out).toContain('device=vault|cellar')
+    expect(receiver.attempts.filter(({ path }) => path === '/hushed')).toEqual([])
+    expect((await command('silences', 'end', id)).out).toBe(`ended ${id}\n`)
+    await until('the channel is told after all', () => receiver.taken().some(({ path }) => path === '/hushed'))
+    await eventually(async () => {
+      const { json } = await telltale.http(`/v2/${active?.name}/receipts`)
+      expect(json['receipts']).toMatchObject([
+        { kind: 'unsilenced', event: null, deliveries: [{ channel: 'hushed', state: 'delivered' }] },
+        { kind: 'active', deliveries: [] },
+      ])
+    })
+    const kinds = (await command('alarms', 'history', active?.alarmId ?? '', '--json')).out.trim().split('\n')
+    expect(kinds.map(line => (JSON.parse(line) as { kind: string }).kind)).toEqual(['unsilenced', 'silenced', 'active'])
+    expect((await telltale.http(`${PROJECT}/silences/${id}`)).status).toBe(404)
+  })
+
+  test.each<[Json, RegExp]>([
+    [{ matchers: [{ field: 'rule', equals: 'x' }] }, /^endTime: expected an RFC 3339 time/],
+    [{ matchers: [], endTime: '2200-01-01T00:00:00Z' }, /^matchers: expected a list of 1 to 20/],
+    [
+      { matchers: [{ field: 'site', equals: 'x' }], startTime: '2199-12-31T00:00:00Z', endTime: '2200-01-01T00:00:00Z' },
+      /^matchers\[0\]\.field: expected one of rule, device/,
+    ],
+    [
+      { matchers: [{ field: 'rule', equals: 'x' }], startTime: '2020-01-01T00:00:00Z', endTime: '2020-01-02T00:00:00Z' },
+      /^endTime: expected a time to come/,
+    ],
+  ])('a silence %j is refused', async (body, message) => {
+    const { status, json } = await telltale.send('POST', `${PROJECT}/silences`, body)
+    expect([status, json['error']]).toEqual([400, expect.stringMatching(message)])
+  })
+
+  test('is in a chain that the command line checks by itself', async () => {
+    expect((await command('alarms', 'comment', alarm?.alarmId ?? '', 'by hand')).out).toBe('attended on vat: comment added\n')
+    expect((await command('alarms', 'history', alarm?.alarmId ?? '')).out).toContain('by hand')
+    expect((await command('alarms', 'list', '--rule', 'receipted')).out).toContain('tank')
+    expect((await command('alarms', 'show', alarm?.alarmId ?? '')).out).toMatch(/^rule +attended \(version 1\)$/m)
+    const [tank] = await listed('tank')
+    expect((await command('alarms', 'receipts', tank?.alarmId ?? '')).out).toMatch(/delivered +\S+Z .*status 200/)
+
+    const whole = await command('audit', 'verify')
+    expect([whole.code, whole.err]).toEqual([0, ''])
+    const head = /^head +(\d+:[0-9a-f]{64})$/m.exec(whole.out)?.[1] ?? ''
+    await act(alarm, 'comment', { comment: 'later' })
+    expect(await command('audit', 'verify', '--head', head)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('still stands in the chain'),
+    })
+    const { socket } = JSON.parse(await readFile(join(telltale.dir, 'redis/running.json'), 'utf8')) as { socket: string }
+    const redis = new Redis({ path: socket })
+    await redis.xdel('t:{default}:history', '3-0')
+    redis.disconnect()
+    const { code, out } = await command('audit', 'verify', '--json')
+    expect([code, JSON.parse(out)]).toMatchObject([1, { records: 2, broken: { seq: 3, reason: 'record 3 is missing' } }])
   })
 })
 

@@ -42,6 +42,7 @@ afterAll(async () => {
 const real = new Map<string, string>()
 const ACCOUNT = 'cr1tq0gd2kq0f5m3n780'
 const KEY = 'cr1tq0gd2kq0f5m3n78g'
+const SILENCE = 'cr3mq0gd2kq0f5m3n7c0'
 const EMULATED = `emu${ACCOUNT}`
 const MESSAGE = 'CAEQBCAABTkwAAAB'
 const CONNECTOR = 'cr20v0p8d2kq0f5m3n7a'
@@ -95,6 +96,13 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['applyRules'],
   ['testRule'],
   ['getRuleSchema'],
+  ['backtestDraft'],
+  ['backtestRule'],
+  ['explainRule'],
+  ['suggestRule'],
+  ['putRuleShadow'],
+  ['getRuleShadow'],
+  ['deleteRuleShadow'],
   ['getAlarm', { before: () => warmed() }],
   ['listAlarms'],
   ['streamAlarms'],
@@ -106,6 +114,12 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['listAlarmHistory'],
   ['listProjectAlarmHistory'],
   ['listAlarmReceipts'],
+  ['createSilence', { after: ({ id }) => real.set(SILENCE, String(id)) }],
+  ['putSilence'],
+  ['getSilence'],
+  ['listSilences'],
+  ['previewSilence'],
+  ['deleteSilence'],
   ['deleteRule'],
   ['deleteChannel'],
   ['createDataConnector', { after: ({ name }) => real.set(CONNECTOR, idOf(name)) }],

@@ -17,7 +17,7 @@ export { eventually, until } from './eventually.ts'
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 export type Json = Readonly<Record<string, unknown>>
-/** `json` is empty when the answer is not JSON. */
+/** `json` is empty when the answer is not JSON, and the last line when it is many. */
 export type Answer = { readonly status: number; readonly headers: Headers; readonly text: string; readonly json: Json }
 export type Ask = { readonly method?: string; readonly body?: string | Buffer; readonly headers?: Readonly<Record<string, string>> }
 export type Key = { readonly keyId: string; readonly secret: string }
@@ -203,8 +203,9 @@ export async function exited(program: Program, limitMs = EXIT_LIMIT_MS): Promise
 async function answerOf(url: string, ask: Ask): Promise<Answer> {
   const response = await fetch(url, ask)
   const text = await response.text()
-  const isJson = response.headers.get('content-type')?.includes('json') === true
-  return { status: response.status, headers: response.headers, text, json: isJson ? (JSON.parse(text) as Json) : {} }
+  const type = response.headers.get('content-type') ?? ''
+  const document = type.includes('ndjson') ? (text.trim().split('\n').at(-1) ?? '') : text
+  return { status: response.status, headers: response.headers, text, json: type.includes('json') ? (JSON.parse(document) as Json) : {} }
 }
 
 function connect(port: number, { keyId, secret }: Key, options: IClientOptions = {}): Promise<MqttClient> {

@@ -15,5 +15,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0)
 })
 
-const terminal = { out: process.stdout, err: process.stderr, env: process.env, stopped: stopping.signal }
+const terminal = { in: process.stdin, out: process.stdout, err: process.stderr, env: process.env, stopped: stopping.signal }
 process.exitCode = await runCommand(process.argv.slice(2), terminal)

@@ -5,6 +5,8 @@ import type { Environment } from './target.ts'
 export type Screen = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number }
 
 export type Terminal = {
+  /** Where people answer; without it nobody is asked. */
+  readonly in?: NodeJS.ReadableStream & { readonly isTTY?: boolean }
   readonly out: Screen
   readonly err: Screen
   readonly env: Environment

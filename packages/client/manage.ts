@@ -1,6 +1,7 @@
 // The management calls: one short method per route, grouped as the addresses are. What they refuse is a TelltaleError.
 import type { Api, Query, RequestOptions } from './api.ts'
 import type { TelltaleEvent } from './event.ts'
+import { backtestLines } from './past.ts'
 import type * as Wire from './resource.ts'
 
 const id = encodeURIComponent
@@ -126,6 +127,40 @@ export class Rules {
 
   get(rule: string): Promise<Wire.Rule> {
     return this.#api.request('GET', this.#api.path(`rules/${id(rule)}`))
+  }
+
+  /** A rule over stored history: progress while it runs, then the result. `rule` need not be saved; leaving the loop ends it. */
+  backtest(body: Wire.BacktestQuery & { readonly rule: Wire.NewRule }, options?: Pick<RequestOptions, 'signal'>): Wire.BacktestRun
+  backtest(rule: string, body?: Wire.BacktestQuery, options?: Pick<RequestOptions, 'signal'>): Wire.BacktestRun
+  backtest(first: string | Wire.BacktestQuery, second: object = {}, third: Pick<RequestOptions, 'signal'> = {}): Wire.BacktestRun {
+    const isSaved = typeof first === 'string'
+    const { signal = new AbortController().signal } = isSaved ? third : (second as Pick<RequestOptions, 'signal'>)
+    const path = this.#api.path(isSaved ? `rules/${id(first)}:backtest` : 'rules:backtest')
+    return backtestLines(this.#api, path, isSaved ? (second as Wire.BacktestQuery) : first, signal)
+  }
+
+  /** Why it did or did not fire on a device, now or at a time. */
+  explain(rule: string, device: string, time?: Date | string): Promise<Wire.Explanation> {
+    return this.#api.request('GET', this.#api.path(`rules/${id(rule)}:explain`), { query: { device, time } })
+  }
+
+  /** Dead-bands and hold times that would have cut the flapping. */
+  suggest(rule: string, body: Wire.SpanQuery = {}): Promise<Wire.Suggestions> {
+    return this.#api.request('POST', this.#api.path(`rules/${id(rule)}:suggest`), { body })
+  }
+
+  /** Runs a new version beside the rule; it raises no alarm. */
+  putShadow(rule: string, body: Wire.NewRule): Promise<Wire.ShadowReport> {
+    return this.#api.request('PUT', this.#api.path(`rules/${id(rule)}:shadow`), { body })
+  }
+
+  /** Where the rule and its shadow have disagreed. */
+  shadow(rule: string): Promise<Wire.ShadowReport> {
+    return this.#api.request('GET', this.#api.path(`rules/${id(rule)}:shadow`))
+  }
+
+  removeShadow(rule: string): Promise<unknown> {
+    return this.#api.request('DELETE', this.#api.path(`rules/${id(rule)}:shadow`))
   }
 
   /** `conflict` when there is a rule of this name; `put` replaces it. */

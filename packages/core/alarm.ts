@@ -79,7 +79,7 @@ export type Facts = Omit<Change, 'sinceUs'> & { readonly sinceUs: number | undef
 export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, change: Facts, nowUs: number): Alarm {
   const time = formatTime(change.atUs)
   const state = stateAfter(change)
-  const goesOn = alarm !== undefined && alarm.episode === change.episode
+  const goesOn = alarm !== undefined && (change.late ? alarm.episode === change.episode : alarm.state !== 'cleared')
   const before = goesOn ? alarm : undefined
   const facts = {
     alarmId: alarm?.alarmId ?? alarmIdOf(rule.name, device.id),
@@ -114,9 +114,10 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
 /**
  * Which of the two the alarm is from now on, when a change was of an earlier episode than the one it is in: only one can be open at a time,
  * so one that is over leaves everything but the version as it was.
+ * @param corrects it was brought to light by a late event; every other change is of the episode that is open, or begins one.
  */
-export function currentAlarm(before: Alarm | undefined, after: Alarm): Alarm {
-  if (before === undefined || after.episode >= before.episode || after.state !== 'cleared') return after
+export function currentAlarm(before: Alarm | undefined, after: Alarm, corrects: boolean): Alarm {
+  if (before === undefined || !corrects || after.episode >= before.episode || after.state !== 'cleared') return after
   return { ...before, version: after.version, serverTime: after.serverTime }
 }
 
@@ -136,12 +137,13 @@ export function alarmToJson(project: string, alarm: Alarm, attendance: Attendanc
     acknowledgement,
     assignee,
     snooze,
-    suppressedBy: suppressedBy ?? snoozed,
+    // The judge notes the beginning and the end of a snooze a moment after people see it.
+    suppressedBy: suppressedBy === null || suppressedBy.kind === 'snooze' ? snoozed : suppressedBy,
   }
 }
 
 export function attendanceOf(alarm: Alarm, attendance: Attendance | undefined): Omit<Attendance, 'episode'> {
-  return attendance?.episode === alarm.episode ? attendance : UNATTENDED
+  return attendance !== undefined && attendance.episode === alarm.episode ? attendance : UNATTENDED
 }
 
 function stateAfter(change: Facts): AlarmState {

@@ -11,6 +11,7 @@ import { formatTime } from './time.ts'
 export type Episode = {
   /** Id of the device, or `key=value,…` of the group. */
   readonly device: string
+  /** The gravest that it had. */
   readonly severity: Severity
   /** When the condition began to hold, when the alarm became active, when it cleared (undefined: it is active at the end). */
   readonly sinceUs: number
@@ -98,7 +99,8 @@ export class Backtest {
   #note(run: Run, changes: readonly Change[]): void {
     for (const change of changes) {
       if (TOLD.has(change.kind)) this.#tell(change)
-      if (change.kind === 'active') run.open = this.#begun(run, change)
+      if (change.kind === 'active') run.open = begun(run.key, change)
+      else if (change.kind === 'escalated' && run.open) run.open = { ...run.open, severity: change.severity }
       else if (change.kind === 'cleared' && run.open) this.#end(run, run.open, change.atUs)
       else if (change.kind === 'dropped') this.#dropped++
     }
@@ -108,11 +110,6 @@ export class Backtest {
     this.#told++
     const day = this.#day(change.atUs)
     if (day) day.notifications += this.#rule.notify.length
-  }
-
-  #begun(run: Run, { atUs, value, limit, reason }: Change): Episode {
-    const sinceUs = atUs - this.#rule.holdMs * 1000
-    return { device: run.key, severity: this.#rule.severity, sinceUs, activeUs: atUs, clearedUs: undefined, value, limit, reason }
   }
 
   #end(run: Run, open: Episode, clearedUs: number | undefined): void {
@@ -182,6 +179,10 @@ export class Backtest {
   }
 }
 
+function begun(device: string, { atUs, sinceUs, severity, value, limit, reason }: Change): Episode {
+  return { device, severity, sinceUs, activeUs: atUs, clearedUs: undefined, value, limit, reason }
+}
+
 /** Of whom an alarm is: the device, or all that have the same values of the rule's labels. */
 export function groupKey({ groupBy }: Rule, { id, labels }: Device): string {
   return groupBy.length === 0 ? id : groupBy.map(key => `${key}=${Object.hasOwn(labels, key) ? labels[key] : ''}`).join(',')
@@ -209,9 +210,9 @@ export function numberFieldsOf(rule: Rule): readonly NumberField[] | undefined {
   return field && [field]
 }
 
-/** A name with a dot in it would be the same path as a field within a field. */
+/** A name with a dot in it would be the same path as a field within a field; and a unit in the rule makes the one in the event matter. */
 function numberFieldOf(condition: Condition): NumberField | undefined {
-  if (condition.kind !== 'threshold') return undefined
+  if (condition.kind !== 'threshold' || condition.field.measure !== undefined) return undefined
   const [source, ...others] = condition.field.sources
   const [field, ...deeper] = source?.path ?? []
   return source && field !== undefined && others.length === 0 && deeper.length === 0 ? { eventType: source.eventType, field } : undefined

@@ -71,10 +71,14 @@ export type Digest = (text: string) => string
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null'
-  const fields = Object.entries(value).filter(([, one]) => one !== undefined)
   // By code units, as every language can; not by any locale.
-  fields.sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${fields.map(([key, one]) => `${JSON.stringify(key)}:${canonicalJson(one)}`).join(',')}}`
+  const keys = Object.keys(value).sort()
+  let text = ''
+  for (const key of keys) {
+    const one = (value as Readonly<Record<string, unknown>>)[key]
+    if (one !== undefined) text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(one)}`
+  }
+  return `{${text}}`
 }
 
 /** The hash of a record: over the hash before it, a line break, and the canonical JSON of the record without its hash. */

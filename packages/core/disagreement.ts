@@ -7,6 +7,8 @@ export type SidedChange = {
   readonly side: 'old' | 'new'
   /** Of whom the alarm is. */
   readonly device: string
+  /** Which device of it. */
+  readonly member?: string | undefined
   readonly kind: string
   readonly atUs: number
   readonly severity?: Severity | undefined
@@ -30,7 +32,7 @@ export function episodesOf(changes: readonly SidedChange[], side: SidedChange['s
   }
   for (const change of changes) {
     if (change.side !== side) continue
-    const { device, kind, atUs } = change
+    const { kind, atUs, member: device = change.device } = change
     if (kind === 'active') last.set(device, episodes.push(begun(change, atUs)) - 1)
     if (kind === 'cleared' && !replace(device, episode => ({ ...episode, clearedUs: atUs })))
       last.set(device, episodes.push({ ...begun(change, fromUs), clearedUs: atUs }) - 1)

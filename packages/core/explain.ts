@@ -4,6 +4,7 @@ import { kindOf } from './condition/condition.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
 import { eventTypesOf, type Rule, selects } from './rule.ts'
+import { isOpen, nextEdgeUs } from './schedule.ts'
 import { type Change, FRESH, type RuleState, type StepInput, step } from './step.ts'
 import { formatDuration, formatTime } from './time.ts'
 
@@ -20,12 +21,14 @@ export type SeenValue = {
   readonly reason: string
 }
 
-/** `for` and `keepActive` of the rule, `condition`: what the condition itself waits for. */
-export type Timer = { readonly kind: 'for' | 'keepActive' | 'condition'; readonly endUs: number; readonly leftMs: number }
+/** `for` and `keepActive` of the rule; `schedule`: it opens or closes; `condition`: what the condition itself waits for. */
+export type Timer = { readonly kind: 'for' | 'keepActive' | 'schedule' | 'condition'; readonly endUs: number; readonly leftMs: number }
 
 export type Explanation = {
   readonly atUs: number
   readonly selected: boolean
+  /** Whether its schedule lets it count then; true without one. */
+  readonly open: boolean
   /** Of the alarm: the device itself, or its group. */
   readonly alarmOf: string
   readonly phase: RuleState['phase']
@@ -61,6 +64,7 @@ export function explain(rule: Rule, device: Device, events: readonly SeenEvent[]
   const facts = {
     atUs,
     selected: selects(rule, device),
+    open: rule.schedule === undefined || isOpen(rule.schedule, atUs),
     alarmOf: groupKey(rule, device),
     phase: state.phase,
     values: seen.map(one => seenValue(rule, device, one)).reverse(),
@@ -89,10 +93,10 @@ function verdictOf(rule: Rule, device: Device, { event, before }: Seen) {
   return kind.judge(rule.when, memory, heldOf(before), inputOf(device, event))
 }
 
-/** What made the condition hold, when it holds. */
+/** What made the condition hold, when it holds, whether its schedule lets it count or not. */
 function heldOf(state: RuleState): RuleState['cause'] {
   const holds = state.phase === 'pending' || (state.phase === 'active' && state.clearSinceUs === undefined)
-  return holds ? (state.cause ?? { value: undefined, limit: undefined, eventId: undefined }) : undefined
+  return holds ? (state.cause ?? { value: undefined, limit: undefined, eventId: undefined }) : state.waiting
 }
 
 function seenValue(rule: Rule, device: Device, seen: Seen): SeenValue {
@@ -111,16 +115,18 @@ function timersOf(rule: Rule, state: RuleState, atUs: number): Timer[] {
   const ends: [Timer['kind'], number][] = [['condition', kindOf(rule.when).dueUs(rule.when, memory, heldOf(state) !== undefined)]]
   if (state.phase === 'pending' && state.sinceUs !== undefined) ends.push(['for', state.sinceUs + rule.holdMs * 1000])
   if (state.phase === 'active' && state.clearSinceUs !== undefined) ends.push(['keepActive', state.clearSinceUs + rule.keepActiveMs * 1000])
+  if (rule.schedule) ends.push(['schedule', nextEdgeUs(rule.schedule, atUs)])
   return ends
     .filter(([, endUs]) => Number.isFinite(endUs))
     .map(([kind, endUs]) => ({ kind, endUs, leftMs: Math.round((endUs - atUs) / 1000) }))
 }
 
 function wordsOf(rule: Rule, device: Device, facts: Omit<Explanation, 'words'>): string[] {
-  const { atUs, selected, phase, values, timers, nearest } = facts
+  const { atUs, selected, open, phase, values, timers, nearest } = facts
   const words = [`At ${formatTime(atUs)} rule ${rule.name} (version ${rule.version}) is ${phase} on ${device.id}.`]
   if (!rule.enabled) words.push('The rule is disabled: it is not judged.')
   if (!selected) words.push('The rule does not select the device.')
+  if (!open) words.push('Its schedule is closed: it cannot be pending or active then.')
   const [newest] = values
   if (newest === undefined) words.push(`There is no event of ${eventTypesOf(rule).join(' or ')} to judge.`)
   else words.push(`Newest event, at ${formatTime(newest.timeUs)}: ${newest.reason}.`)
@@ -133,5 +139,6 @@ function wordsOf(rule: Rule, device: Device, facts: Omit<Explanation, 'words'>):
 const TIMERS: { readonly [kind in Timer['kind']]: string } = {
   for: 'Held long enough to become active in',
   keepActive: 'Clear long enough to clear in',
+  schedule: 'Its schedule opens or closes in',
   condition: 'The passing of time alone changes the condition in',
 }

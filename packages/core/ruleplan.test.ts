@@ -64,13 +64,21 @@ describe('names', () => {
     ],
     [rule('a', { inhibitedBy: ['a'] }), '', 'inhibitedBy[0]: a is inhibited by a: together they would silence each other'],
     [rule('b', { inhibitedBy: ['c'] }), '', 'inhibitedBy[0]: b is inhibited by c is inhibited by b: together'],
+    [rule('a', { groupBy: ['site', 'rooom'] }), '', 'groupBy[1]: no device has a label rooom; did you mean "room"?'],
   ])('%#', (one, path, message) => {
     const all = set(rule('a'), rule('b'), rule('c', { inhibitedBy: ['b'] })).set(one.name, one)
-    expect(() => checkNames(one, path, all, ['ops', 'sms'])).toThrow(message)
+    expect(() => checkNames(one, path, all, { channels: ['ops', 'sms'], labelKeys: ['room', 'site'] })).toThrow(message)
+  })
+
+  test('a label that no device has, nor one like it, may be to come', () => {
+    const one = rule('a', { groupBy: ['site', 'gateway'] })
+    expect(() => checkNames(one, '', set(one), { channels: [], labelKeys: ['site'] })).not.toThrow()
   })
 
   test('those that there are pass', () => {
     const one = rule('a', { notify: ['ops'], inhibitedBy: ['c'] })
-    expect(() => checkNames(one, '', set(one, rule('b'), rule('c', { inhibitedBy: ['b'] })), ['ops'])).not.toThrow()
+    expect(() =>
+      checkNames(one, '', set(one, rule('b'), rule('c', { inhibitedBy: ['b'] })), { channels: ['ops'], labelKeys: undefined }),
+    ).not.toThrow()
   })
 })

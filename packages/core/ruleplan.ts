@@ -31,6 +31,11 @@ function removed(rule: Rule): PlannedChange {
   return { rule: rule.name, action: 'delete', differences: differencesOf(said(rule), plain(rule)) }
 }
 
+/** Whether saving the one over the other would change nothing. */
+export function isSameRule(before: Rule, after: Rule): boolean {
+  return JSON.stringify(said(before)) === JSON.stringify(said(after))
+}
+
 /** Without the version, which is the server's. */
 function said(rule: Rule): { readonly [key: string]: unknown } {
   const { version: _, ...document } = ruleToJson(rule)
@@ -43,12 +48,15 @@ function plain({ name }: Rule): { readonly [key: string]: unknown } {
   return defaults
 }
 
+/** `labelKeys`: of all devices; undefined when that is not known. */
+export type KnownNames = { readonly channels: readonly string[]; readonly labelKeys: readonly string[] | undefined }
+
 /**
  * A rule that notifies a channel nobody made would be silent for ever; one that is inhibited by a rule that is not there is a mistyped name.
  * Rules that inhibit each other in a circle would silence each other just when all of them have something to say.
  * @param path of the rule in a larger document; empty when it is the document
  */
-export function checkNames(rule: Rule, path: string, all: ReadonlyMap<string, Rule>, channels: readonly string[]): void {
+export function checkNames(rule: Rule, path: string, all: ReadonlyMap<string, Rule>, { channels, labelKeys }: KnownNames): void {
   const at = (place: string) => (path === '' ? place : `${path}.${place}`)
   for (const [i, name] of rule.notify.entries()) checkName(name, at(`notify[${i}]`), 'channel', channels)
   for (const [i, inhibitor] of rule.inhibitedBy.entries()) {
@@ -58,6 +66,15 @@ export function checkNames(rule: Rule, path: string, all: ReadonlyMap<string, Ru
     if (circle !== undefined)
       throw invalid(place, `${[rule.name, ...circle].join(' is inhibited by ')}: together they would silence each other`)
   }
+  for (const [i, key] of rule.groupBy.entries()) checkLabel(key, at(`groupBy[${i}]`), labelKeys)
+}
+
+/** A rule may come before the devices that it is for, but hardly so when they have a label that is almost the same. */
+function checkLabel(key: string, path: string, labelKeys: readonly string[] | undefined): void {
+  if (labelKeys === undefined || labelKeys.includes(key)) return
+  const near = nearest(key, labelKeys)
+  if (near !== undefined)
+    throw invalid(path, `no device has a label ${key}; did you mean "${near}"? If not, give a device that label first`)
 }
 
 function checkName(name: string, path: string, what: string, known: readonly string[]): void {

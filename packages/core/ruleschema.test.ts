@@ -105,7 +105,7 @@ describe('the schema of a rule', () => {
 
   it('explains every key', () => {
     const { properties } = ruleSchema as { properties: { [key: string]: object } }
-    const mute = Object.entries(properties).filter(([key, schema]) => !('description' in schema || '$ref' in schema))
+    const mute = Object.entries(properties).filter(([, schema]) => !('description' in schema || '$ref' in schema))
     expect(mute.map(([key]) => key)).toEqual([])
   })
 })

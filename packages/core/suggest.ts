@@ -11,12 +11,17 @@ export type Figures = {
   /** Alarms that came within FLAP_US after the last one of the same device. */
   readonly flaps: number
   readonly minutesInAlarm: number
+  /** Of these, those that are more than all incidents of the present rule take, with the time between their alarms. */
+  readonly extraMinutes: number
   /** Of the present rule's incidents: how much later these were found, and how many not at all. */
   readonly addedDelayMedianMs: number
   readonly addedDelayMaxMs: number
   readonly missed: number
   readonly longestMissedMinutes: number
-  /** Less is better: share of the flaps that is left + share of the incidents that is missed + median added delay in hours. */
+  /**
+   * Less is better: share of the flaps that is left + share of the incidents that is missed + median added delay in hours + minutes in alarm
+   * outside of the incidents, as a share of theirs. Without the last, the best dead-band would be one that never clears.
+   */
   readonly score: number
 }
 
@@ -99,16 +104,23 @@ export function figuresOf(present: Findings, candidate: Findings): Figures {
   const median = delays[delays.length >> 1] ?? 0
   const flaps = flapsOf(candidate.episodes)
   const before = flapsOf(present.episodes)
+  const incidentMinutes = incidents.reduce((sum, { fromUs, toUs = present.range.toUs }) => sum + (toUs - fromUs) / MINUTE_US, 0)
+  const extraMinutes = Math.max(0, candidate.minutesInAlarm - incidentMinutes)
   return {
     alarms: candidate.alarms,
     alarmsPerWeek: (candidate.alarms * WEEK_US) / (candidate.range.toUs - candidate.range.fromUs),
     flaps,
     minutesInAlarm: candidate.minutesInAlarm,
+    extraMinutes,
     addedDelayMedianMs: median,
     addedDelayMaxMs: delays.at(-1) ?? 0,
     missed,
     longestMissedMinutes: longestMissedUs / MINUTE_US,
-    score: (before === 0 ? 0 : flaps / before) + (incidents.length === 0 ? 0 : missed / incidents.length) + median / HOUR_MS,
+    score:
+      (before === 0 ? 0 : flaps / before) +
+      (incidents.length === 0 ? 0 : missed / incidents.length) +
+      median / HOUR_MS +
+      (incidentMinutes === 0 ? 0 : extraMinutes / incidentMinutes),
   }
 }
 
@@ -136,15 +148,24 @@ function incidentsOf(episodes: readonly Episode[]): Incident[] {
 /** Best first: those that cut the flapping, each with what it is in words. */
 export function ranked(present: Figures, all: readonly (Candidate & { readonly figures: Figures })[], most: number) {
   return all
-    .filter(({ figures }) => figures.flaps < present.flaps)
+    .filter(({ figures }) => figures.flaps < present.flaps && !all.some(other => isWorse(figures, other.figures)))
     .toSorted((a, b) => a.figures.score - b.figures.score || a.figures.addedDelayMaxMs - b.figures.addedDelayMaxMs)
     .slice(0, most)
     .map(({ rule, deadBand, figures }) => ({ rule, figures, words: wordsOf(rule, deadBand, figures, present) }))
+}
+
+/** In nothing better, and in something worse. */
+function isWorse(one: Figures, other: Figures): boolean {
+  const pairs = (['flaps', 'missed', 'addedDelayMedianMs', 'addedDelayMaxMs', 'extraMinutes'] as const).map(
+    key => [one[key], other[key]] as const,
+  )
+  return pairs.every(([a, b]) => a >= b) && pairs.some(([a, b]) => a > b)
 }
 
 function wordsOf(rule: Rule, deadBand: number | undefined, figures: Figures, present: Figures): string {
   const band = deadBand === undefined ? 'the dead-band as it is' : `a dead-band of ${deadBand}`
   const cost = `found ${formatDuration(Math.round(figures.addedDelayMedianMs))} later (at most ${formatDuration(Math.round(figures.addedDelayMaxMs))})`
   const missed = figures.missed === 0 ? '' : `, ${figures.missed} of them not at all`
-  return `${band} and for: ${formatDuration(rule.holdMs)}: ${figures.flaps} flaps instead of ${present.flaps}, ${cost}${missed}`
+  const minutes = `${Math.round(figures.minutesInAlarm)} minutes in alarm instead of ${Math.round(present.minutesInAlarm)}`
+  return `${band} and for: ${formatDuration(rule.holdMs)}: ${figures.flaps} flaps instead of ${present.flaps}, ${minutes}, ${cost}${missed}`
 }

@@ -85,7 +85,7 @@ function known(changes: readonly Change[]) {
 /** The alarm document after all that was told. */
 function shownOf(rule: Rule, changes: readonly Change[]) {
   let alarm: Alarm | undefined
-  for (const change of changes) alarm = currentAlarm(alarm, nextAlarm(alarm, rule, DEVICE, change, END_US), change.kind)
+  for (const change of changes) alarm = currentAlarm(alarm, nextAlarm(alarm, rule, DEVICE, change, END_US), change.late)
   const { state, since, activeSince, severity } = alarm ?? {}
   return state === 'active' || state === 'pending' ? { state, since, activeSince, severity } : { state: 'cleared' }
 }

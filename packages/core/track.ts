@@ -180,13 +180,12 @@ function toldAfter(told: readonly Episode[], changes: readonly Change[]): readon
 /** What people must be told so that they know the episodes as they are, from what they know. What never was is taken back first. */
 function corrections(told: readonly Episode[], right: readonly Episode[], changes: readonly Change[], late: EventInput): readonly Change[] {
   const numbers = [...new Set([...told, ...right].map(({ episode }) => episode))].sort((a, b) => a - b)
-  const found = numbers.flatMap(number => {
+  const isRight = (number: number) => right.some(({ episode }) => episode === number)
+  return [...numbers.filter(number => !isRight(number)).reverse(), ...numbers.filter(isRight)].flatMap(number => {
     const is = ({ episode }: { readonly episode: number }) => episode === number
     const after = changes.filter(is).map(change => ({ ...change, late: true }))
     return correction(told.find(is), right.find(is), after, late)
   })
-  const isTaken = ({ kind }: Change) => kind === 'withdrawn' || kind === 'dropped'
-  return [...found.filter(isTaken).reverse(), ...found.filter(change => !isTaken(change))]
 }
 
 function correction(
@@ -195,29 +194,30 @@ function correction(
   changes: readonly Change[],
   late: EventInput,
 ): readonly Change[] {
-  const because = `an event of ${formatTime(late.timeUs)} came late`
   if (before === undefined) return changes
-  if (after === undefined || (before.activeUs !== undefined && after.activeUs === undefined)) {
-    const taken = before.activeUs === undefined ? 'dropped' : 'withdrawn'
-    const last = after === undefined ? undefined : changes.at(-1)
-    const facts = last ?? { ...before, clearedUs: late.timeUs, value: undefined, limit: undefined, eventId: late.eventId }
-    return [
-      {
-        ...facts,
-        kind: taken,
-        atUs: late.timeUs,
-        reason: `${because}: it was not ${taken === 'dropped' ? 'pending' : 'active'}`,
-        late: true,
-      },
-    ]
-  }
+  if (after === undefined) return [takenBack(before, late)]
   if (isSame(before, after)) return []
-  const last = changes.at(-1)
+  // It may still be pending.
+  if (before.activeUs !== undefined && after.activeUs === undefined)
+    return [takenBack(before, late), ...(after.clearedUs === undefined ? changes : [])]
   if (before.activeUs === undefined && after.activeUs !== undefined) return changes.filter(({ kind }) => kind !== 'pending')
+  const because = becauseOf(late)
+  const last = changes.at(-1)
   const sameEnd = (before.clearedUs === undefined) === (after.clearedUs === undefined) && before.severity === after.severity
   if (last !== undefined && !sameEnd) return [{ ...last, reason: `${because}: ${last.reason}` }]
-  const facts = last ?? { ...after, atUs: late.timeUs, value: undefined, limit: undefined, eventId: late.eventId }
+  const facts = last ?? { atUs: late.timeUs, value: undefined, limit: undefined, eventId: late.eventId }
   return [{ ...facts, ...after, kind: 'amended', reason: `${because}: it was ${spanOf(after)}`, late: true }]
+}
+
+function takenBack(before: Episode, late: EventInput): Change {
+  const was = before.activeUs === undefined ? 'pending' : 'active'
+  const reason = `${becauseOf(late)}: it was not ${was}`
+  const at = { atUs: late.timeUs, clearedUs: before.clearedUs ?? late.timeUs, eventId: late.eventId }
+  return { ...before, ...at, kind: was === 'pending' ? 'dropped' : 'withdrawn', value: undefined, limit: undefined, reason, late: true }
+}
+
+function becauseOf({ timeUs }: EventInput): string {
+  return `an event of ${formatTime(timeUs)} came late`
 }
 
 function isSame(a: Episode, b: Episode): boolean {

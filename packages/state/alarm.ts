@@ -4,6 +4,7 @@ import { type Alarm, type Attendance, alarmToJson, attendanceOf } from '../core/
 import type { Happening, HistoryRecord } from '../core/chain.ts'
 import { Failure } from '../core/failure.ts'
 import { asciiJson } from '../core/json.ts'
+import { parseRule } from '../core/rule.ts'
 import { formatTime, parseTime } from '../core/time.ts'
 import { indexLine } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
@@ -79,16 +80,22 @@ export class Alarms {
     return this.#history.read(project, id, limit)
   }
 
-  /**
-   * Marks this episode as seen by somebody; again replaces who and why.
-   * @param lapseMs when it ceases to count, if it does (`unacknowledgeAfter` of the rule).
-   */
-  async acknowledge(project: string, id: string, by: string, comment: string, time: string, lapseMs = 0): Promise<AlarmDocument> {
-    const lapses = lapseMs === 0 ? null : formatTime((parseTime(time) ?? 0) + lapseMs * 1000)
-    return this.#act(project, id, { by, time, comment }, () => ({
-      acknowledgement: { by, time, comment, lapses },
-      said: { kind: 'acknowledged', ...(lapses === null ? {} : { until: lapses }) },
-    }))
+  /** Marks this episode as seen by somebody; again replaces who and why. It lapses when the rule says so (`unacknowledgeAfter`). */
+  async acknowledge(project: string, id: string, by: string, comment: string, time: string): Promise<AlarmDocument> {
+    return this.#act(project, id, { by, time, comment }, async alarm => {
+      const lapseMs = await this.#lapseMs(project, alarm.rule)
+      const lapses = lapseMs === 0 ? null : formatTime((parseTime(time) ?? 0) + lapseMs * 1000)
+      return {
+        acknowledgement: { by, time, comment, lapses },
+        said: { kind: 'acknowledged', ...(lapses === null ? {} : { until: lapses }) },
+      }
+    })
+  }
+
+  /** Of a rule that is gone an acknowledgement does not lapse. */
+  async #lapseMs(project: string, rule: string): Promise<number> {
+    const row = await this.#redis.hget(projectKey(project, 'rules'), rule)
+    return row === null ? 0 : parseRule(JSON.parse(row), rule).unacknowledgeAfterMs
   }
 
   async unacknowledge(project: string, id: string, act: Act): Promise<AlarmDocument> {
@@ -114,11 +121,11 @@ export class Alarms {
     })
   }
 
-  async #act(project: string, id: string, act: Act, deed: (alarm: Alarm) => Deed): Promise<AlarmDocument> {
+  async #act(project: string, id: string, act: Act, deed: (alarm: Alarm) => Deed | Promise<Deed>): Promise<AlarmDocument> {
     return this.#history.append(project, async () => {
       const [[alarm], [before]] = await Promise.all([this.get(project, [id]), this.attendances(project, [id])])
       if (alarm === undefined) throw missing(project, id)
-      const { said, ...changed } = deed(alarm)
+      const { said, ...changed } = await deed(alarm)
       const attendance: Attendance = { ...attendanceOf(alarm, before), ...changed, episode: alarm.episode }
       const document = alarmToJson(project, alarm, attendance)
       const happening: Happening = { ...happeningOf(alarm, act.time), by: act.by, ...said }

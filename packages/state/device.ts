@@ -23,6 +23,8 @@ export type Announcer = {
 }
 
 const ATTEMPTS = 20
+const MAX_LABELLED = 2000
+
 export class Devices {
   readonly #redis: Redis
   readonly #scripts: DeviceScripts
@@ -57,6 +59,13 @@ export class Devices {
 
   async count(project: string): Promise<number> {
     return this.#redis.hlen(projectKey(project, 'devices'))
+  }
+
+  /** Of all labels; undefined where there are more devices than are looked at for that. */
+  async labelKeys(project: string): Promise<string[] | undefined> {
+    if ((await this.count(project)) > MAX_LABELLED) return undefined
+    const rows = await this.#redis.hgetall(projectKey(project, 'devices'))
+    return [...new Set(Object.entries(rows).flatMap(([id, row]) => Object.keys(parse(id, row).labels)))]
   }
 
   /** Of this type, as the index has it. */

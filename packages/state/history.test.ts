@@ -78,7 +78,7 @@ describe.skipIf(installed === undefined)('the history', () => {
 
   it('that is trimmed by age still is a chain, and shows what was cut off beyond that', async () => {
     await append(...[1, 2, 3, 4, 5].map(day => happening(day % 2 === 0 ? 'even' : 'odd', day)))
-    expect(await history.trim(project, timeUs(3))).toBe(false)
+    await history.trim(project, timeUs(3))
     const { records, base } = await history.page(project, 0, 10)
     expect(records.map(({ seq }) => seq)).toEqual([3, 4, 5])
     expect(verify(records, base, digest, await history.head(project)).broken).toBeUndefined()
@@ -92,5 +92,14 @@ describe.skipIf(installed === undefined)('the history', () => {
     const [last] = (await history.page(project, 0, 10)).records
     expect(last?.seq).toBe(6)
     expect(verify(last ? [last] : [], await history.base(project), digest).broken).toBeUndefined()
+  })
+
+  it('keeps no more records than it may, however young they are', async () => {
+    await append(...Array.from({ length: 1200 }, () => happening('a', 1)))
+    await history.trim(project, 0, 100)
+    const { records, base } = await history.page(project, 0, 1000)
+    expect([records.length, records[0]?.seq]).toEqual([100, 1101])
+    expect(verify(records, base, digest, await history.head(project)).broken).toBeUndefined()
+    expect(await history.read(project, 'a')).toHaveLength(100)
   })
 })

@@ -44,6 +44,9 @@ export type HistoryPage = {
 
 const ATTEMPTS = 50
 const TRIM_AT_ONCE = 1000
+const TRIM_ROUNDS = 20
+/** Of one project, however young they are: a record takes 700 bytes, and an alarm that flaps must not take the memory of all. */
+const MAX_RECORDS = 200_000
 const MAX_READ = 1000
 
 export function digest(text: string): string {
@@ -104,11 +107,16 @@ export class History {
     return { records, base: before ? headOf(parseRow(before)) : base, next }
   }
 
-  /** Cuts off, a bounded number at once, what was written before this time; true when there may be more. */
-  async trim(project: string, beforeUs: number): Promise<boolean> {
-    const base = await this.#redis.get(projectKey(project, BASE))
+  /** Cuts off what was written before this time, and whatever is too much; a bounded part of it at once. */
+  async trim(project: string, beforeUs: number, maxRecords = MAX_RECORDS): Promise<void> {
+    for (let round = 0; round < TRIM_ROUNDS && (await this.#trimSome(project, beforeUs, maxRecords)); round++);
+  }
+
+  /** True when there may be more. */
+  async #trimSome(project: string, beforeUs: number, maxRecords: number): Promise<boolean> {
+    const [base, head] = await Promise.all([this.#redis.get(projectKey(project, BASE)), this.head(project)])
     const oldest = (await this.#rows(project, 0, TRIM_AT_ONCE)).map(parseRow)
-    const kept = oldest.findIndex(({ time }) => (parseTime(time) ?? 0) >= beforeUs)
+    const kept = oldest.findIndex(({ time, seq }) => (parseTime(time) ?? 0) >= beforeUs && seq > head.seq - maxRecords)
     const gone = kept < 0 ? oldest : oldest.slice(0, kept)
     const last = gone.at(-1)
     if (last === undefined) return false

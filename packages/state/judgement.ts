@@ -6,6 +6,7 @@ import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
+import { goneShadow } from './shadow.ts'
 
 export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
 
@@ -151,7 +152,8 @@ export class Judgements {
           (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
           (await this.#redis.hget(projectKey(project, 'removedRules'), name))
         const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
-        return { rule: parseRule(document, name), notify: notifyRemoval, rows: await this.rows(project, name) }
+        const rule = goneShadow(name) ?? parseRule(document, name)
+        return { rule, notify: notifyRemoval, rows: await this.rows(project, name) }
       }),
     )
   }

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../core/rule.ts'
+import { isSameRule } from '../core/ruleplan.ts'
 import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 
@@ -133,7 +134,7 @@ export class Rules {
       if (before && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
       checkSeen(rule.name, before, ifVersion)
       const [made] = await this.#numbered(project, [rule])
-      saved = before && isSame(before, rule) ? before : (made as Rule)
+      saved = before && isSameRule(before, rule) ? before : (made as Rule)
       return saved === before ? UNCHANGED : this.#change(project, revision, [{ save: saved }], author)
     })
     return saved
@@ -221,12 +222,6 @@ function checkSeen(name: string, before: Rule | undefined, seen: number | undefi
   if (seen === undefined || seen === (before?.version ?? 0)) return
   const now = before === undefined ? 'does not exist' : `is at version ${before.version} by now`
   throw new Failure('conflict', `ifVersion: rule ${name} ${now}, expected version ${seen}`, { field: 'ifVersion' })
-}
-
-/** Whether saving the second over the first would change nothing. */
-export function isSame(before: Rule, after: Rule): boolean {
-  const document = (rule: Rule) => JSON.stringify({ ...ruleToJson(rule), version: 0 })
-  return document(before) === document(after)
 }
 
 function unsigned(document: RuleDocument): RuleVersion {

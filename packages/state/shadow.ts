@@ -65,10 +65,11 @@ export class Shadows {
     return (await this.#redis.telltaleRemoveShadow(4, ...keys(project, rule), rule)) === 1
   }
 
-  /** As the judge judges them: under their own names, and with nobody to tell. */
-  async judged(project: string): Promise<Rule[]> {
-    const rows = await this.#redis.hgetall(projectKey(project, 'shadows'))
-    return Object.entries(rows).map(([name, row]) => asShadow(shadowOf(row, name).rule))
+  /** Of these rules, as the judge judges them: under their own names, and with nobody to tell. */
+  async of(project: string, rules: readonly Rule[]): Promise<Rule[]> {
+    if (rules.length === 0) return []
+    const rows = await this.#redis.hmget(projectKey(project, 'shadows'), ...rules.map(({ name }) => name))
+    return rows.flatMap((row, i) => (row === null ? [] : [asShadow(shadowOf(row, rules[i]?.name ?? '').rule)]))
   }
 
   /** What the rule (`old`) and its shadow (`new`) did since the shadow began. */
@@ -93,9 +94,9 @@ export function ruleOfShadow(name: string): string | undefined {
 }
 
 /** Of a rule that has a shadow, or of a shadow. A log that was removed meanwhile does not come back by this. */
-export function shadowCommand(project: string, name: string, alarmOf: string, change: Change): CommitCommand {
+export function shadowCommand(project: string, name: string, alarmOf: string, member: string, change: Change): CommitCommand {
   const rule = ruleOfShadow(name)
-  const noted: SidedChange = { side: rule === undefined ? 'old' : 'new', device: alarmOf, ...change }
+  const noted: SidedChange = { side: rule === undefined ? 'old' : 'new', device: alarmOf, member, ...change }
   return ['XADD', logKey(project, rule ?? name), 'NOMKSTREAM', 'MAXLEN', '~', MOST_CHANGES, '*', 'c', JSON.stringify(noted)]
 }
 

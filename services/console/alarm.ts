@@ -10,8 +10,6 @@ import { AlarmAnswer, AlarmId, FilterQuery, RecordAnswer, State, wantedBy } from
 
 export type AlarmPorts = {
   readonly alarms: Alarms
-  /** How long an acknowledgement of an alarm of this rule counts; 0: until the alarm clears. */
-  lapseMs(project: string, rule: string): Promise<number>
   nowUs(): number
 }
 
@@ -125,11 +123,10 @@ export function placeOf(pageToken: string | undefined): string {
   return place
 }
 
-function addActing(app: HttpApp, { alarms, lapseMs, nowUs }: AlarmPorts): void {
-  act('acknowledge', 'Says that somebody has seen this episode of the alarm', AcknowledgeBody, async (project, id, said) => {
-    const { rule } = await alarms.one(project, id)
-    return alarms.acknowledge(project, id, said.by, said.comment, said.time, await lapseMs(project, rule))
-  })
+function addActing(app: HttpApp, { alarms, nowUs }: AlarmPorts): void {
+  act('acknowledge', 'Says that somebody has seen this episode of the alarm', AcknowledgeBody, (project, id, said) =>
+    alarms.acknowledge(project, id, said.by, said.comment, said.time),
+  )
   act('unacknowledge', 'Takes an acknowledgement back', NothingBody, (project, id, said) => alarms.unacknowledge(project, id, said))
   act('assign', 'Says who takes care of this episode', AssignBody, (project, id, said, { to }) =>
     alarms.assign(project, id, said, to ?? ''),

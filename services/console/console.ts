@@ -29,6 +29,7 @@ import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import type { Rules } from '../../packages/state/rule.ts'
 import type { Shadows } from '../../packages/state/shadow.ts'
+import type { Silences } from '../../packages/state/silence.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { addAccountRoutes } from './account.ts'
 import { addAlarmRoutes } from './alarm.ts'
@@ -53,6 +54,7 @@ import { addRuleSetRoutes } from './ruleset.ts'
 import { Running } from './running.ts'
 import { addSessionRoutes } from './session.ts'
 import { addShadowRoutes } from './shadow.ts'
+import { addSilenceRoutes } from './silence.ts'
 import { addStatusRoutes } from './status.ts'
 import { addDurableStreamRoutes } from './stream.ts'
 import { addSubscriptionRoutes } from './subscription.ts'
@@ -73,6 +75,7 @@ export type ConsolePorts = {
   readonly alarms: Alarms
   readonly history: History
   readonly outbox: Outbox
+  readonly silences: Silences
   readonly judgements: Judgements
   readonly channels: Channels
   readonly quarantine: Quarantine
@@ -109,14 +112,20 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addTransferRoutes(app, devices)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
-  const rulePorts = { rules: ports.rules, channels: ports.channels, changed: (project: string) => wakes.wake(project, 'judge'), nowUs }
+  const rulePorts = {
+    rules: ports.rules,
+    channels: ports.channels,
+    shadows: ports.shadows,
+    labelKeys: (project: string) => devices.labelKeys(project),
+    changed: (project: string) => wakes.wake(project, 'judge'),
+    nowUs,
+  }
   addRuleRoutes(app, rulePorts)
   addRuleSetRoutes(app, rulePorts)
-  const lapseMs = async (project: string, name: string) =>
-    (await ports.rules.list(project)).find(rule => rule.name === name)?.unacknowledgeAfterMs ?? 0
-  addAlarmRoutes(app, { alarms: ports.alarms, lapseMs, nowUs })
-  addAlarmHistoryRoutes(app, ports)
   addPastRoutes(app, ports)
+  addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
+  addAlarmHistoryRoutes(app, ports)
+  addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
   addQuarantineRoutes(app, ports.quarantine)

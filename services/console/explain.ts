@@ -2,12 +2,12 @@
 // has of it and what keeps people from being told.
 import { Type } from 'typebox'
 import { alarmIdOf } from '../../packages/core/alarm.ts'
-import { standing } from '../../packages/core/trackrow.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import { type Explanation, explain, type SeenEvent } from '../../packages/core/explain.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { eventTypesOf, type Rule } from '../../packages/core/rule.ts'
 import { checkTime, formatDuration, formatTime } from '../../packages/core/time.ts'
+import { standing } from '../../packages/core/trackrow.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId } from '../../packages/runtime/schema.ts'
 import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
@@ -37,6 +37,7 @@ const ExplainAnswer = Type.Object({
   device: Type.String(),
   enabled: Type.Boolean(),
   selected: Type.Boolean(),
+  open: Type.Boolean({ description: 'whether the schedule of the rule is open then' }),
   alarmOf: Type.String({ description: 'the device, or the group that shares one alarm' }),
   phase: Type.String({ description: 'clear, pending or active, from the stored events' }),
   judged: Type.Union([Type.String(), Type.Null()], {
@@ -82,8 +83,10 @@ export function addExplainRoute(app: HttpApp, ports: ExplainPorts): void {
 
 /** Oldest first, up to and with the moment. */
 async function newest(store: ExplainPorts['store'], project: string, device: string, rule: Rule, atUs: number): Promise<SeenEvent[]> {
-  const range = { fromUs: atUs - PAST_US, toUs: atUs + 1 }
-  const found = await store.events({ project, device, eventTypes: eventTypesOf(rule), ...range, limit: EVENTS })
+  const query = { project, device, eventTypes: eventTypesOf(rule), toUs: atUs + 1, limit: EVENTS }
+  const recent = await store.events({ ...query, fromUs: atUs - PAST_US })
+  // Of a device that has been silent for long there is only what was before.
+  const found = recent.length > 0 ? recent : await store.events({ ...query, fromUs: Number.MIN_SAFE_INTEGER })
   return found.reverse().map(({ eventType, timeUs, eventId, frame }) => {
     const { data } = JSON.parse(frame) as DeviceEvent
     return { eventType, timeUs, eventId, data }
@@ -130,7 +133,7 @@ function toldWords(alarm: AlarmDocument): string[] {
 }
 
 function toJson(rule: Rule, device: string, explained: Explanation) {
-  const { atUs, selected, alarmOf, phase, nearest } = explained
+  const { atUs, selected, open, alarmOf, phase, nearest } = explained
   const plain = (value: unknown) => value ?? null
   return {
     time: formatTime(atUs),
@@ -139,6 +142,7 @@ function toJson(rule: Rule, device: string, explained: Explanation) {
     device,
     enabled: rule.enabled,
     selected,
+    open,
     alarmOf,
     phase,
     values: explained.values.map(({ timeUs, eventType, eventId, value, limit, holds, reason }) => ({

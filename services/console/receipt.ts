@@ -5,11 +5,11 @@ import type { Delivery, DeliveryAttempt, Outbox, Told } from '../../packages/sta
 import type { EventRecord, ReadingStore } from '../../packages/store/store.ts'
 
 export type ReceiptPorts = { readonly outbox: Pick<Outbox, 'told' | 'delivery'>; readonly store: Pick<ReadingStore, 'events'> }
-export type Receipt = Awaited<ReturnType<typeof receiptOf>>
 
 /** The event that began an alarm with a long `for` lies that far back among the others of its device. */
 const LOOK_BACK = 5000
 const LOOK_PAGE = 500
+const LOOK_BACK_US = 366 * 86_400_000_000
 
 /** Of those among these records, all of one alarm, that are changes; newest first. */
 export async function receiptsOf(ports: ReceiptPorts, project: string, shown: readonly HistoryRecord[], all: readonly HistoryRecord[]) {
@@ -59,8 +59,9 @@ async function findEvent(store: ReceiptPorts['store'], project: string, record: 
     const found = (await store.events({ project, device, fromUs: timeUs, toUs: timeUs + 1, limit: LOOK_PAGE })).find(isIt)
     if (found) return found
   }
-  const fromUs = Number.MIN_SAFE_INTEGER
-  const toUs = times[0] ?? fromUs
+  const [toUs] = times
+  if (toUs === undefined) return undefined
+  const fromUs = toUs - LOOK_BACK_US
   let after: EventRecord | undefined
   for (let looked = 0; looked < LOOK_BACK; looked += LOOK_PAGE) {
     const page = await store.events({ project, device, fromUs, toUs, limit: LOOK_PAGE, after })
@@ -77,19 +78,28 @@ async function findEvent(store: ReceiptPorts['store'], project: string, record: 
 
 async function deliveryToJson(outbox: ReceiptPorts['outbox'], project: string, changeId: string, { channel, createdMs, attempts }: Told) {
   const id = `${changeId}~${channel}`
-  const delivery = await outbox.delivery(project, id)
   return {
     id: `${project}.${id}`,
     channel,
-    state: delivery?.state ?? endOf(attempts),
+    state: await stateOf(outbox, project, id, attempts),
     createTime: formatTime(createdMs * 1000),
     attempts: attempts.map(attemptToJson),
   }
 }
 
-/** Of a delivery that is over for so long that it was forgotten. */
-function endOf(attempts: readonly DeliveryAttempt[]): Delivery['state'] {
-  return attempts.at(-1)?.outcome === 'delivered' ? 'delivered' : 'dead'
+/** Says no more than the attempts do, which were read before. */
+async function stateOf(
+  outbox: ReceiptPorts['outbox'],
+  project: string,
+  id: string,
+  attempts: readonly DeliveryAttempt[],
+): Promise<Delivery['state']> {
+  const last = attempts.at(-1)?.outcome
+  if (last === 'delivered') return 'delivered'
+  if (last === 'refused') return 'dead'
+  // What is over is forgotten after a while; what was given up was tried for a day before.
+  const delivery = await outbox.delivery(project, id)
+  return delivery === undefined || delivery.state === 'dead' ? 'dead' : 'open'
 }
 
 function attemptToJson({ startedMs, durationMs, outcome, status, providerId, detail }: DeliveryAttempt) {

@@ -4,12 +4,13 @@ import { Type } from 'typebox'
 import { ruleToYaml } from '../../packages/core/document.ts'
 import { invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../../packages/core/rule.ts'
-import { checkNames } from '../../packages/core/ruleplan.ts'
+import { checkNames, type KnownNames } from '../../packages/core/ruleplan.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Author, Rules } from '../../packages/state/rule.ts'
+import type { Shadows } from '../../packages/state/shadow.ts'
 import {
   DeleteQuery,
   EXAMPLE,
@@ -28,6 +29,9 @@ import {
 export type RulePorts = {
   readonly rules: Rules
   readonly channels: Channels
+  /** Of the labels of all devices; undefined: nobody knows. */
+  labelKeys(project: string): Promise<readonly string[] | undefined>
+  readonly shadows: Pick<Shadows, 'remove'>
   /** The judge should look again. */
   changed(project: string): void
   nowUs(): number
@@ -110,7 +114,7 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
 }
 
 function addSaving(app: HttpApp, ports: RulePorts): void {
-  const { rules, changed } = ports
+  const { rules, shadows, changed } = ports
   app.post(
     RULES,
     {
@@ -163,6 +167,7 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
     async request => {
       const { project, rule } = request.params
       await rules.remove(project, rule, request.query.notify === true, authorOf(request, project, ports))
+      await shadows.remove(project, rule)
       changed(project)
       return {}
     },
@@ -170,18 +175,18 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
 }
 
 async function save(ports: RulePorts, project: string, rule: Rule, author: Author, onlyNew: boolean, ifVersion?: number) {
-  const { rules, channels, changed } = ports
-  const [there, known] = await Promise.all([rules.list(project), channels.list(project)])
-  const all = new Map([...there, rule].map(one => [one.name, one]))
-  checkNames(
-    rule,
-    '',
-    all,
-    known.map(({ name }) => name),
-  )
+  const { rules, changed } = ports
+  const all = new Map([...(await rules.list(project)), rule].map(one => [one.name, one]))
+  checkNames(rule, '', all, await knownNames(ports, project, [rule]))
   const saved = await rules.save(project, rule, onlyNew, author, ifVersion)
   changed(project)
   return toJson(project, saved)
+}
+
+/** What the names in these rules may be names of. */
+export async function knownNames({ channels, labelKeys }: RulePorts, project: string, rules: readonly Rule[]): Promise<KnownNames> {
+  const known = (await channels.list(project)).map(({ name }) => name)
+  return { channels: known, labelKeys: rules.some(({ groupBy }) => groupBy.length > 0) ? await labelKeys(project) : undefined }
 }
 
 export function authorOf(request: FastifyRequest, project: string, { nowUs }: Pick<RulePorts, 'nowUs'>): Author {

@@ -3,14 +3,14 @@ import { readBoolean, readObject, readString } from '../../packages/core/conditi
 import { type Mistake, type Piece, parseDocuments, readDocuments, ruleToYaml } from '../../packages/core/document.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../../packages/core/rule.ts'
-import { checkNames, type PlannedChange, planRules } from '../../packages/core/ruleplan.ts'
+import { checkNames, type KnownNames, type PlannedChange, planRules } from '../../packages/core/ruleplan.ts'
 import { ruleSchema } from '../../packages/core/ruleschema.ts'
 import { parseRuleTests } from '../../packages/core/ruletest/plan.ts'
 import { runRuleTest } from '../../packages/core/ruletest/run.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
 import type { Author, RuleChange, RuleSnapshot } from '../../packages/state/rule.ts'
-import { authorOf, type RulePorts } from './rule.ts'
+import { authorOf, knownNames, type RulePorts } from './rule.ts'
 import {
   ApplyAnswer,
   ApplyBody,
@@ -80,7 +80,7 @@ function addValidating(app: HttpApp, ports: RulePorts): void {
   )
 }
 
-async function validate({ rules, channels }: RulePorts, project: string, text: string) {
+async function validate(ports: RulePorts, project: string, text: string) {
   const [parsed, ...more] = parseDocuments(text)
   const [piece] = readDocuments(text)
   if (parsed === undefined || piece === undefined) return invalidWith([{ field: '', message: 'expected a rule', line: 1, column: 1 }])
@@ -88,20 +88,15 @@ async function validate({ rules, channels }: RulePorts, project: string, text: s
     return invalidWith([{ field: '', message: 'expected one rule; several are checked by :apply with dryRun', line: 1, column: 1 }])
   if (parsed.rule === undefined) return invalidWith(parsed.errors)
   const { rule } = parsed
-  const [there, known] = await Promise.all([rules.list(project), channels.list(project)])
-  const problem = nameProblem(
-    rule,
-    new Map([...there, rule].map(one => [one.name, one])),
-    known.map(({ name }) => name),
-    piece,
-  )
+  const all = new Map([...(await ports.rules.list(project)), rule].map(one => [one.name, one]))
+  const problem = nameProblem(rule, all, await knownNames(ports, project, [rule]), piece)
   if (problem) return invalidWith([problem])
   return { valid: true, errors: [], rule: ruleToJson(rule) as RuleJson, yaml: ruleToYaml(rule) }
 }
 
-function nameProblem(rule: Rule, all: ReadonlyMap<string, Rule>, channels: readonly string[], piece: Piece): Mistake | undefined {
+function nameProblem(rule: Rule, all: ReadonlyMap<string, Rule>, known: KnownNames, piece: Piece): Mistake | undefined {
   try {
-    checkNames(rule, '', all, channels)
+    checkNames(rule, '', all, known)
     return undefined
   } catch (error) {
     if (!(error instanceof Failure)) throw error
@@ -199,11 +194,11 @@ function shown(changes: readonly PlannedChange[], revision: string) {
   return { changes: changes.map(({ differences, ...change }) => ({ ...change, differences: [...differences] })), revision }
 }
 
-async function planOf({ channels }: RulePorts, project: string, snapshot: RuleSnapshot, one: Application): Promise<PlannedChange[]> {
+async function planOf(ports: RulePorts, project: string, snapshot: RuleSnapshot, one: Application): Promise<PlannedChange[]> {
   const { wanted, remove, ifRevision } = one
   if (ifRevision !== undefined && ifRevision !== snapshot.revision)
     throw new Failure('conflict', 'ifRevision: the rules were changed by others since: look again', { field: 'ifRevision' })
-  const known = (await channels.list(project)).map(({ name }) => name)
+  const known = await knownNames(ports, project, wanted)
   const all = new Map([...(remove ? [] : snapshot.rules), ...wanted].map(rule => [rule.name, rule]))
   for (const [i, rule] of wanted.entries()) checkNames(rule, `rules[${i}]`, all, known)
   return planRules(snapshot.rules, wanted, remove)

@@ -1,5 +1,6 @@
 // A shadow: a new version of a rule that runs beside the old one and tells nobody; the report says where the two disagree.
 import { Type } from 'typebox'
+import { type Episode, mergeEpisodes } from '../../packages/core/backtest.ts'
 import { compareEpisodes, episodesOf } from '../../packages/core/disagreement.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { parseRule, ruleToJson } from '../../packages/core/rule.ts'
@@ -59,7 +60,10 @@ export function addShadowRoutes(app: HttpApp, ports: ShadowPorts): void {
     async request => {
       const { project, rule } = request.params
       const { keyId } = callerIn(request, project, 'developer')
-      await shadows.put(project, { rule: parseRule(request.body, rule), by: keyId, time: formatTime(ports.nowUs()) })
+      const nowUs = ports.nowUs()
+      // Each is another version to the judge, which does not count them with those of the rule.
+      const shadow = { ...parseRule(request.body, rule), version: Math.floor(nowUs / 1000) }
+      await shadows.put(project, { rule: shadow, by: keyId, time: formatTime(nowUs) })
       ports.changed(project)
       return report(project, rule)
     },
@@ -98,7 +102,7 @@ export function addShadowRoutes(app: HttpApp, ports: ShadowPorts): void {
 
 function reportOf({ rule, by, time }: Shadow, { changes, truncated }: ShadowLog) {
   const fromUs = parseTime(time) ?? 0
-  const [before, after] = [episodesOf(changes, 'old', fromUs), episodesOf(changes, 'new', fromUs)]
+  const [before, after] = (['old', 'new'] as const).map(side => mergeEpisodes(episodesOf(changes, side, fromUs))) as [Episode[], Episode[]]
   const { disagreements, ...counts } = compareEpisodes(before, after, MOST_LISTED)
   const figures = (all: typeof before) => ({ alarms: all.length, active: all.filter(({ clearedUs }) => clearedUs === undefined).length })
   return {

@@ -1,7 +1,8 @@
 // Suggestions: from the devices that flapped most, a dead-band and a hold time that would have cut it, tried through the same engine.
 import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import { Type } from 'typebox'
-import { Backtest, type Findings, numberFieldsOf, type Range } from '../../packages/core/backtest.ts'
+import { Backtest, type Findings, type Range } from '../../packages/core/backtest.ts'
+import { numberIn } from '../../packages/core/condition/field.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { EventData } from '../../packages/core/event.ts'
 import { invalid } from '../../packages/core/failure.ts'
@@ -33,6 +34,7 @@ const FiguresAnswer = Type.Object({
   alarmsPerWeek: Type.Number(),
   flaps: Type.Integer({ description: 'alarms within an hour after the last one of the same device' }),
   minutesInAlarm: Type.Number(),
+  extraMinutes: Type.Number({ description: 'in alarm for longer than the incidents of the present rule took' }),
   addedDelay: Type.Object({ median: Type.String(), max: Type.String() }),
   missed: Type.Integer({ description: 'incidents of the present rule that would not have been found' }),
   longestMissedMinutes: Type.Number(),
@@ -138,8 +140,9 @@ class Sample {
   take(device: Device, eventType: string, timeUs: number, eventId: string, data: EventData): void {
     if (!this.#wanted.has(device.id) || this.events.length >= SAMPLED_EVENTS) return
     this.events.push({ device, eventType, timeUs, eventId, data })
-    const [wanted] = numberFieldsOf(this.rule) ?? []
-    const value = wanted && (data[eventType] as EventData | undefined)?.[wanted.field]
+    const { when } = this.rule
+    // As the rule has it: in its unit.
+    const value = when.kind === 'threshold' ? numberIn(when.field, eventType, data) : undefined
     if (typeof value !== 'number') return
     const before = this.#last.get(device.id)
     if (before !== undefined) this.#differences.push(Math.abs(value - before))
@@ -167,15 +170,19 @@ async function tried(events: readonly Sampled[], rule: Rule, range: Range, signa
   return backtest.finish()
 }
 
-function figuresToJson({ score: _, addedDelayMedianMs, addedDelayMaxMs, ...figures }: Figures) {
-  const addedDelay = { median: formatDuration(Math.round(addedDelayMedianMs)), max: formatDuration(Math.round(addedDelayMaxMs)) }
+function figuresToJson(figures: Figures) {
+  const { alarms, flaps, missed } = figures
+  const duration = (ms: number) => formatDuration(Math.round(ms))
   const round = (value: number) => Math.round(value * 100) / 100
   return {
-    ...figures,
+    alarms,
     alarmsPerWeek: round(figures.alarmsPerWeek),
+    flaps,
     minutesInAlarm: round(figures.minutesInAlarm),
+    extraMinutes: round(figures.extraMinutes),
+    addedDelay: { median: duration(figures.addedDelayMedianMs), max: duration(figures.addedDelayMaxMs) },
+    missed,
     longestMissedMinutes: round(figures.longestMissedMinutes),
-    addedDelay,
   }
 }
 

@@ -1,5 +1,6 @@
 // Announcements of alarms where one project cannot be read.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { groupNameOf } from '../../packages/core/group.ts'
 import { installed, openTestRedis, type TestRedis, until } from '../../packages/log/fixture.ts'
 import { projectKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
@@ -42,6 +43,10 @@ describe.skipIf(installed === undefined)('announcements', () => {
     await redis.hset(projectKey('broken', 'alarms'), 'a', JSON.stringify({ alarmId: 'a', rule: 'r', device: 'd' }))
     await until('it is taken in', () => topics.includes('projects/broken/alarms/r/d'))
     expect(warned).toEqual([{ project: 'broken', reason: expect.stringContaining('JSON') }])
+    // One that devices share stands under the name of their group.
+    const group = groupNameOf({ zone: 'a/b', site: '#1' })
+    await redis.xadd(projectKey('whole', 'alarmlog'), '*', 'i', `${group}\tr\t1`, 'f', JSON.stringify({ rule: 'r', device: group }))
+    await until('it is announced', () => topics.includes('projects/whole/alarms/r/zone=a%2Fb,site=%231'))
     await announcing.stop()
   })
 })

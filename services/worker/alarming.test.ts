@@ -12,6 +12,7 @@ import { type AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
 import { Attentions } from '../../packages/state/attention.ts'
 import { digest, History } from '../../packages/state/history.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
+import { Rules } from '../../packages/state/rule.ts'
 import { newSilenceId, Silences } from '../../packages/state/silence.ts'
 import { type Alarming, alarmingOn, type Written } from './alarming.ts'
 import type { OutboxEntry } from './commit.ts'
@@ -100,7 +101,7 @@ describe.skipIf(installed === undefined)('alarming', () => {
       const { kind, alarm } = entry as OutboxEntry
       return `${kind} ${alarm.device}`
     })
-  const all = async () => (await alarms.list(project, undefined, '', 100)).alarms.toSorted((a, b) => (a.device < b.device ? -1 : 1))
+  const all = async () => (await alarms.list(project, {}, '', 100)).alarms.toSorted((a, b) => (a.device < b.device ? -1 : 1))
   const shown = async () => (await all()).map(({ device, state, devices }) => `${device} ${state} ${devices}`)
   const only = async () => (await all())[0] as AlarmDocument
   const kinds = async () => (await history.page(project, 0, 1000)).records.map(({ kind }) => kind)
@@ -216,9 +217,10 @@ describe.skipIf(installed === undefined)('alarming', () => {
   })
 
   it('tells again when an acknowledgement lapses', async () => {
-    await happens(rule(plain), device('a'), change('active', 0))
+    const warm = await new Rules(server.redis).save(project, rule({ ...plain, unacknowledgeAfter: '10s' }), true)
+    await happens(warm, device('a'), change('active', 0))
     const { alarmId } = await only()
-    await alarms.acknowledge(project, alarmId, 'kari', '', time(1), 10_000)
+    await alarms.acknowledge(project, alarmId, 'kari', '', time(1))
     await passes(10)
     expect((await only()).acknowledgement).toMatchObject({ lapses: time(11) })
     await passes(11)
@@ -333,5 +335,14 @@ describe.skipIf(installed === undefined)('alarming', () => {
     expect(await only()).toMatchObject({ group: null, devices: 1, acknowledgement: { by: 'ola', lapses: null }, suppressedBy: null })
     await happens(warm, device('a'), change('cleared', 2))
     expect(await told()).toEqual(['active a', 'cleared a'])
+  })
+
+  it('ends an alarm whose episode the engine counts anew', async () => {
+    const warm = rule(plain)
+    for (const second of [0, 10, 20]) await happens(warm, device('a'), change('active', second), change('cleared', second + 5))
+    await happens(warm, device('a'), change('active', 30))
+    await happens(warm, device('a'), change('cleared', 31, { episode: 1, sinceUs: at(30), activeUs: at(30) }))
+    expect(await only()).toMatchObject({ state: 'cleared', episode: 1, activeSince: time(30) })
+    expect((await told()).slice(-2)).toEqual(['active a', 'cleared a'])
   })
 })

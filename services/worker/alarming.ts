@@ -53,9 +53,8 @@ export class Alarming {
    */
   async commands(project: string, rules: RulesByName, changes: readonly Changed[], nowUs: number): Promise<Written> {
     if (changes.length === 0) return NOTHING
-    // First of all: what is read after it either is of this head, or the commit is refused.
-    const head = await this.#ports.history.head(project)
-    const draft = await this.#draft(project, changes, nowUs)
+    // The head is asked for first, on the same connection: what is read after it either is of this head, or the commit is refused.
+    const [head, draft] = await Promise.all([this.#ports.history.head(project), this.#draft(project, changes, nowUs)])
     const touched = [...new Set(draft.steps.map(({ alarm }) => alarm.alarmId))]
     const telling = await this.#telling(project, rules, touched, draft, nowUs)
     for (const step of draft.steps) {

@@ -28,6 +28,8 @@ export type Step = {
   readonly device: string
   readonly eventId: string | undefined
   readonly quiet: boolean
+  /** A late event brought it to light: it may be of an episode that is over. */
+  readonly corrects: boolean
 }
 
 const MOVED = 'the device belongs to another group now'
@@ -127,9 +129,9 @@ export class Draft {
   }
 
   #add(before: Alarm | undefined, alarm: Alarm, kind: GroupKind, rule: Rule, device: Device, change: Change, quiet: boolean): void {
-    const current = currentAlarm(before, alarm)
+    const current = currentAlarm(before, alarm, change.late)
     this.alarms.set(alarm.alarmId, current)
-    this.steps.push({ alarm, current, before, kind, rule, device: device.id, eventId: change.eventId, quiet })
+    this.steps.push({ alarm, current, before, kind, rule, device: device.id, eventId: change.eventId, quiet, corrects: change.late })
   }
 }
 

@@ -175,7 +175,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await rules.remove(project, 'hot')
     const saving = save({ ...hot, when: { threshold: { field: 'temperature.value', above: 1000 } } })
     await worker.run(project)
-    expect((await saving).version).toBe(1)
+    expect((await saving).version).toBe(3)
     await worker.run(project)
     expect((await history(project)).map(({ state, reason }) => [state, reason.slice(0, 12)])).toEqual([
       ['active', 'temperature.'],
@@ -335,7 +335,7 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await save(hot)
     await append(project, { device: 'a', timeUs: 5, data: { value: 35 } })
     await append(project, { device: 'b', timeUs: (Date.now() + 86_400_000) * 1000, data: { value: 35 } })
-    await append(project, { device: 'b', timeUs: Date.now() * 1000, data: { value: 20 } })
+    await append(project, { device: 'b', timeUs: (Date.now() + 5000) * 1000, data: { value: 20 } })
     await workerOf().run(project)
     const changes = await history(project)
     expect(changes.map(({ device, state }) => `${device} ${state}`)).toEqual(['a active', 'b active', 'b cleared'])

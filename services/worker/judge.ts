@@ -1,5 +1,6 @@
 // The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
 // log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
+import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
@@ -11,6 +12,7 @@ import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
+import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import type { Alarming } from './alarming.ts'
 import { type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
@@ -32,8 +34,8 @@ export type JudgePorts = MemoryPorts & {
   rows(project: string, rule: string): Promise<Map<string, TrackRow>>
   /** Rules and devices whose timer is due by now. */
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
-  /** Rules that have states but are not among these any more, with every row by device. */
-  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; rows: Map<string, TrackRow> }[]>
+  /** Rules that have states but are not among these any more, with every row by device, and whether people asked to be told. */
+  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]>
   readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
   /** Since when this installation has been receiving without a break. */
   listeningSinceUs(): Promise<number>
@@ -278,12 +280,12 @@ export class Judge implements Consumer {
   }
 
   async #retireOrphans(project: string, memory: Memory, judgement: Judgement): Promise<void> {
-    for (const { rule, rows } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
+    for (const { rule, notify, rows } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
       const devices = await memory.devices.load(rows.keys())
       const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
       for (const [id, row] of rows)
         for (const change of retire(rule, standing(row), this.#ports.nowUs(), reason).changes)
-          judgement.changes.push({ rule, device: devices.get(id) ?? unknownDevice(id), change, quiet: true })
+          judgement.changes.push({ rule, device: devices.get(id) ?? unknownDevice(id), change, quiet: !notify })
       judgement.retired.push({ rule: rule.name, devices: [...rows.keys()] })
     }
   }
@@ -309,9 +311,14 @@ export class Judge implements Consumer {
   }
 
   async #commands(project: string, memory: Memory, judgement: Judgement): Promise<CommitCommand[]> {
-    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.rules, judgement.changes, this.#ports.nowUs())
+    // A shadow makes no alarms; what it does is kept beside what its rule does.
+    const own = judgement.changes.filter(({ rule }) => ruleOfShadow(rule.name) === undefined)
+    const { commands, notifies } = await this.#ports.alarming.commands(project, memory.rules.rules, own, this.#ports.nowUs())
     if (notifies) this.#toNotify.add(project)
-    return [...commands, ...stateCommands(project, judgement)]
+    const beside = judgement.changes
+      .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
+      .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+    return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
   /** Alarms of which somebody may have to be told by now though nothing has happened to them. */

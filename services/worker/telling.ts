@@ -49,10 +49,10 @@ export class Telling {
   step(step: Step): void {
     const id = step.alarm.alarmId
     const last = this.#alarms.get(id) ?? step.before
-    const goesOn = last !== undefined && last.episode === step.alarm.episode && (last.state !== 'cleared' || step.alarm.state === 'cleared')
+    const goesOn = last !== undefined && (step.corrects ? last.episode === step.alarm.episode : last.state !== 'cleared')
     const isCorrection = step.current.episode !== step.alarm.episode
-    // What people did was about the episode before.
-    if (!goesOn && !isCorrection && this.#attendances.get(id) !== undefined) {
+    // What people did was about the episode before, or about one that never was.
+    if ((!goesOn || step.kind === 'withdrawn') && !isCorrection && this.#attendances.get(id) !== undefined) {
       this.#attendances.set(id, undefined)
       this.#attended.add(id)
     }
@@ -75,7 +75,7 @@ export class Telling {
     const { tell, lapsed, awake, suppressedBy } = attention
     const changed = tell !== undefined || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
     const next = changed ? { ...alarm, version: alarm.version + 1, serverTime: this.#time } : alarm
-    this.#settle(next, attention, changed)
+    this.#settle(next, attention, changed, tell === undefined ? undefined : changeIdOf(next))
     if (tell !== undefined && rule !== undefined) this.#tell(tell, rule, next)
   }
 
@@ -113,10 +113,14 @@ export class Telling {
     )
   }
 
-  #settle(before: Alarm, attention: Attention, shows = true): void {
+  #settle(before: Alarm, attention: Attention, shows = true, toldOf?: string): void {
     const id = before.alarmId
     const alarm: Alarm = { ...before, suppressedBy: attention.suppressedBy, told: attention.told }
-    this.happenings.push(...suppressionRecords(before, attention, this.#time))
+    const records = suppressionRecords(before, attention, this.#time)
+    const last = records.at(-1)
+    // Because of what these say channels are told: receipts find by it what became of that.
+    if (toldOf && last) records[records.length - 1] = { ...last, changeId: toldOf }
+    this.happenings.push(...records)
     const attendance = this.#attendances.get(id)
     if (attendance !== undefined && (attention.lapsed || attention.awake)) {
       const { lapsed, awake } = attention

@@ -27,6 +27,7 @@ import { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Rules } from '../../packages/state/rule.ts'
+import { Shadows } from '../../packages/state/shadow.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { alarmingOn } from './alarming.ts'
 import { Connecting } from './connector/connector.ts'
@@ -82,7 +83,7 @@ const MAX_QUARANTINE_BYTES = 64 * 1024 * 1024
 export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Promise<void> {
   const { redis, log, wakes, logger } = ports
   const queue: QueuePorts = { redis, log: logger }
-  const outbox = new Outbox(redis)
+  const outbox = new Outbox(redis, ports.alarmHistoryMs)
   const deliveries = new Deliveries(queue)
   lifecycle.started('deliveries', () => deliveries.close())
   const notify = notifyPorts(ports, outbox, deliveries)
@@ -119,7 +120,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
-    trimHistory: project => history.trim(project, (Date.now() - ports.alarmHistoryMs) * 1000),
+    trimHistory: project => history.trim(project, ports.alarmHistoryMs === 0 ? 0 : (Date.now() - ports.alarmHistoryMs) * 1000),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
@@ -172,12 +173,16 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
 
 function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
+  const shadows = new Shadows(redis)
   const judgements = new Judgements(redis)
   const listening = new Listening(redis)
   return {
     devices,
     rulesVersion: (project: string) => rules.version(project),
-    rules: (project: string) => rules.list(project),
+    rules: async (project: string) => {
+      const all = await rules.list(project)
+      return [...all, ...(await shadows.of(project, all))]
+    },
     since: judgements.since.bind(judgements),
     tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),

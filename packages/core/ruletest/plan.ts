@@ -38,6 +38,8 @@ export type ExpectedChange = Facts & { readonly kind: (typeof KINDS)[number] }
 export type RuleTest = {
   readonly name: string
   readonly startUs: number
+  /** How late an event may be to be put in order. */
+  readonly latenessUs: number
   readonly devices: readonly Device[]
   /** In the order in which they arrive. */
   readonly events: readonly TestEvent[]
@@ -48,22 +50,24 @@ export type RuleTest = {
   readonly untilUs: number | undefined
 }
 
-type Defaults = { readonly startUs: number; readonly intervalMs: number }
+type Defaults = { readonly startUs: number; readonly intervalMs: number; readonly latenessMs: number }
 
 /** A Monday; tests without a time of their own begin here, so that schedules mean the same in all of them. */
 const START_US = Date.UTC(2026, 0, 5) * 1000
 const INTERVAL_MS = 60_000
+/** As TELLTALE_LATENESS has it unless it is set. */
+const LATENESS_MS = 120_000
 const MAX_SPAN_US = 366 * 86_400_000_000
 const MAX_TESTS = 1000
 const MAX_ITEMS = 1000
 const MAX_EVENTS = 20_000
-const SETTINGS = ['start', 'interval']
+const SETTINGS = ['start', 'interval', 'lateness']
 const KEYS = ['name', 'device', 'devices', 'events', 'series', 'expect', 'changes', 'until', ...SETTINGS]
 
-/** `input`: what stands beside `rules` in a file of tests: `tests`, and `start` and `interval` for those without their own. */
+/** `input`: what stands beside `rules` in a file of tests: `tests`, and `start`, `interval` and `lateness` for those without their own. */
 export function parseRuleTests(input: unknown, rules: readonly Rule[]): RuleTest[] {
   const fields = readObject(input, '', ['rules', 'rule', 'tests', ...SETTINGS], 'tests')
-  const defaults = defaultsIn(fields, '', { startUs: START_US, intervalMs: INTERVAL_MS })
+  const defaults = defaultsIn(fields, '', { startUs: START_US, intervalMs: INTERVAL_MS, latenessMs: LATENESS_MS })
   const tests = listIn(fields['tests'], 'tests', MAX_TESTS).map((one, i) => parseTest(one, `tests[${i}]`, rules, defaults))
   if (tests.length === 0) throw invalid('tests', 'expected at least one')
   if (tests.reduce((sum, { events }) => sum + events.length, 0) > MAX_EVENTS)
@@ -73,17 +77,21 @@ export function parseRuleTests(input: unknown, rules: readonly Rule[]): RuleTest
 
 function defaultsIn(fields: { readonly [key: string]: unknown }, path: string, outer: Defaults): Defaults {
   const at = (key: string) => (path === '' ? key : `${path}.${key}`)
-  const { start, interval } = fields
+  const { start } = fields
   const startUs = start === undefined ? outer.startUs : typeof start === 'string' ? parseTime(start) : undefined
   if (startUs === undefined) throw invalid(at('start'), 'expected a time such as 2026-01-05T08:00:00Z')
-  const intervalMs = interval === undefined ? outer.intervalMs : typeof interval === 'string' ? parseDuration(interval) : undefined
-  if (intervalMs === undefined || intervalMs === 0) throw invalid(at('interval'), 'expected a duration such as 1m')
-  return { startUs, intervalMs }
+  const durationOf = (key: string, otherwise: number) => {
+    const given = fields[key]
+    const ms = given === undefined ? otherwise : typeof given === 'string' ? parseDuration(given) : undefined
+    if (ms === undefined || (ms === 0 && key === 'interval')) throw invalid(at(key), 'expected a duration such as 1m')
+    return ms
+  }
+  return { startUs, intervalMs: durationOf('interval', outer.intervalMs), latenessMs: durationOf('lateness', outer.latenessMs) }
 }
 
 function parseTest(input: unknown, path: string, rules: readonly Rule[], outer: Defaults): RuleTest {
   const fields = readObject(input, path, KEYS)
-  const { startUs, intervalMs } = defaultsIn(fields, path, outer)
+  const { startUs, intervalMs, latenessMs } = defaultsIn(fields, path, outer)
   const devices = parseDevices(fields, path)
   const place = { rules, devices, startUs }
   const events = [
@@ -94,6 +102,7 @@ function parseTest(input: unknown, path: string, rules: readonly Rule[], outer: 
   const test: RuleTest = {
     name: readString(fields['name'], `${path}.name`, 200),
     startUs,
+    latenessUs: latenessMs * 1000,
     devices,
     events: events.toSorted((a, b) => a.arrivalUs - b.arrivalUs),
     expect: listIn(fields['expect'], `${path}.expect`, MAX_ITEMS).map((one, i) => parseExpectation(one, `${path}.expect[${i}]`, place)),

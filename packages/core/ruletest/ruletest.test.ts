@@ -109,6 +109,29 @@ describe('a test', () => {
     expect(failures.map(({ at, expected, found }) => [at, expected, found])).toEqual([['10m', 'no other change', 'active, warning']])
   })
 
+  test('late events are put in order as they are live: silence that was none is withdrawn', () => {
+    const late = { at: '9m', arrives: '10m30s', temperature: -18 }
+    const kinds = (more: object) =>
+      run({ events: [{ at: 0, temperature: -18 }, late], until: '12m', changes: [], ...more }, [SILENT]).changes.map(
+        ({ at, kind }) => `${kind} ${at}`,
+      )
+    expect(kinds({})).toEqual(['active 10m', 'withdrawn 9m'])
+    expect(
+      kinds({
+        events: [
+          { at: 0, temperature: -18 },
+          { at: '11m', temperature: -18 },
+          { ...late, at: '8m', arrives: '20m' },
+        ],
+      }),
+    ).toEqual(['active 10m', 'cleared 11m'])
+  })
+
+  test('an event that comes twice counts once', () => {
+    const twice = [0, '1m'].map(arrives => ({ at: 0, arrives, eventId: 'e', temperature: -10 }))
+    expect(run({ events: twice, changes: [{ at: 0, kind: 'pending' }] }).failures).toEqual([])
+  })
+
   test('a device that the rule does not select has no alarm, and that is said', () => {
     const { failures } = run({ device: { type: 'contact' }, events: [{ at: 0, temperature: 5 }], expect: [{ at: '10m', state: 'active' }] })
     expect(failures[0]?.reason).toBe('the rule does not select the device')

@@ -1,9 +1,11 @@
 // Runs a test of rules through the engine that judges live, and says in words where it did not do what was expected.
 import type { Device } from '../device.ts'
+import { Recent } from '../recent.ts'
 import { eventTypesOf, type Rule, selects } from '../rule.ts'
 import type { Severity } from '../severity.ts'
-import { type Change, FRESH, type RuleState, type StepInput, type StepOutcome, step } from '../step.ts'
+import type { Change, EventInput, RuleState } from '../step.ts'
 import { formatDuration, formatTime } from '../time.ts'
+import { type Followed, followEvent, followTime, NEW, settle, type Track } from '../track.ts'
 import type { ExpectedChange, RuleTest, TestEvent } from './plan.ts'
 
 /** Times are RFC 3339 and, for people, how long after the beginning of the test. */
@@ -40,8 +42,19 @@ export type TestOutcome = {
 
 type Made = { readonly rule: Rule; readonly device: Device; readonly change: Change }
 
-/** One rule on one device. */
-type Pair = { readonly rule: Rule; readonly device: Device; readonly selected: boolean; state: RuleState; last: StepOutcome | undefined }
+/** One rule on one device; of rules that do not select it nothing ever comes. */
+type Pair = {
+  readonly rule: Rule
+  readonly device: Device
+  readonly selected: boolean
+  /** Of the types that the rule reads. */
+  readonly recents: readonly Recent[]
+  track: Track
+  last: Followed | undefined
+}
+
+/** Live, time passes by the server's clock only after events that are on their way have had this long to arrive. */
+const GRACE_US = 2_000_000
 
 export function runRuleTest(test: RuleTest, rules: readonly Rule[], path: string): TestOutcome {
   const course = new Course(test, rules)
@@ -63,44 +76,66 @@ class Course {
   readonly made: Made[] = []
   readonly #test: RuleTest
   readonly #pairs: readonly Pair[]
-  /** The newest judged time of each device and event type, as the judge keeps it. */
-  readonly #newest = new Map<string, number>()
+  readonly #recents = new Map<string, Recent>()
 
   constructor(test: RuleTest, rules: readonly Rule[]) {
     this.#test = test
-    this.#pairs = rules.flatMap(rule =>
-      test.devices.map(device => ({ rule, device, selected: selects(rule, device), state: FRESH, last: undefined })),
-    )
+    this.#pairs = rules.flatMap(rule => test.devices.map(device => this.#pair(rule, device)))
+  }
+
+  #pair(rule: Rule, device: Device): Pair {
+    const recents = eventTypesOf(rule).map(eventType => this.#recent(device, eventType))
+    return { rule, device, selected: selects(rule, device), recents, track: NEW, last: undefined }
+  }
+
+  #recent(device: Device, eventType: string): Recent {
+    const key = `${eventType}\t${device.id}`
+    const recent = this.#recents.get(key) ?? new Recent()
+    this.#recents.set(key, recent)
+    return recent
   }
 
   take(event: TestEvent): void {
     const { device, eventType, data, timeUs, eventId } = event
-    const series = `${device.id}\t${eventType}`
-    const newestUs = this.#newest.get(series) ?? timeUs
-    this.#newest.set(series, Math.max(timeUs, newestUs))
-    const listeningSinceUs = this.#test.startUs
-    for (const pair of this.#pairs)
-      if (pair.selected && pair.device === device && eventTypesOf(pair.rule).includes(eventType))
-        this.#step(pair, { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs })
+    const { latenessUs, startUs } = this.#test
+    this.passTime(event.arrivalUs - GRACE_US)
+    const recent = this.#recent(device, eventType)
+    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: startUs }
+    const arrival = recent.arrive({ eventType, timeUs, eventId, data, entryId: '' }, latenessUs)
+    const pairs = this.#pairs.filter(pair => pair.selected && pair.recents.includes(recent))
+    for (const pair of pairs) this.#moved(pair, followEvent(pair.rule, pair.track, input, arrival, pair.recents))
+    const overdueUs = recent.overdueUs(latenessUs)
+    if (overdueUs === undefined) return
+    for (const pair of pairs) pair.track = settle(pair.rule, pair.track, pair.recents, overdueUs, input)
+    recent.drop(overdueUs)
   }
 
-  passTime(timeUs: number): void {
-    for (const pair of this.#pairs) if (pair.selected) this.#step(pair, { kind: 'time', timeUs, listeningSinceUs: this.#test.startUs })
+  /** To each moment that something waits for, one after the other. */
+  passTime(untilUs: number): void {
+    for (const pair of this.#pairs) {
+      for (let dueUs = dueOf(pair); pair.selected && dueUs <= untilUs; ) {
+        const followed = followTime(pair.rule, pair.track, dueUs, this.#test.startUs)
+        // That nothing came of it explains nothing.
+        if (followed.changes.length > 0) this.#moved(pair, followed)
+        pair.track = followed.track
+        const nextUs = dueOf(pair)
+        if (nextUs <= dueUs) break
+        dueUs = nextUs
+      }
+    }
   }
 
-  #step(pair: Pair, input: StepInput): void {
-    const outcome = step(pair.rule, pair.state, input)
-    pair.state = outcome.state
-    // That nothing was due explains nothing.
-    if (input.kind === 'event' || outcome.changes.length > 0) pair.last = outcome
-    for (const change of outcome.changes) this.made.push({ rule: pair.rule, device: pair.device, change })
+  #moved(pair: Pair, followed: Followed): void {
+    pair.track = followed.track
+    pair.last = followed
+    for (const change of followed.changes) this.made.push({ rule: pair.rule, device: pair.device, change })
   }
 
   expect(one: RuleTest['expect'][number]): void {
     const pair = this.#pairs.find(({ rule, device }) => rule === one.rule && device === one.device)
     if (pair === undefined) return
-    const { phase, cause } = pair.state
-    const severity = severityOf(pair.state, pair.rule)
+    const { current } = pair.track
+    const { phase, cause, severity = pair.rule.severity } = current
     const value = cause?.value
     const wrong =
       phase !== one.state ||
@@ -113,7 +148,7 @@ class Course {
       path: one.path,
       ...placeOf(this.#test, one.atUs, pair.rule, pair.device),
       expected: wanted(one.state, one),
-      found: found.filter(part => part !== undefined).join(', ') + this.#since(pair.state),
+      found: found.filter(part => part !== undefined).join(', ') + this.#since(current),
       reason: this.reasonOf(pair),
     })
   }
@@ -169,7 +204,7 @@ function isChange(expected: ExpectedChange, { rule, device, change }: Made): boo
     expected.device === device &&
     expected.atUs === change.atUs &&
     expected.kind === change.kind &&
-    (expected.severity === undefined || expected.severity === severityOf(change, rule)) &&
+    (expected.severity === undefined || expected.severity === change.severity) &&
     (expected.value === undefined || expected.value === change.value) &&
     (expected.reason === undefined || change.reason.includes(expected.reason))
   )
@@ -185,18 +220,17 @@ function wanted(what: string, { severity, value, reason }: Pick<ExpectedChange, 
   return parts.filter(part => part !== undefined).join(', ')
 }
 
-function said({ rule, change }: Made): string {
-  return `${change.kind}, ${severityOf(change, rule)}${change.value === undefined ? '' : `, value ${change.value}`}`
+function said({ change }: Pick<Made, 'change'>): string {
+  return `${change.kind}, ${change.severity}${change.value === undefined ? '' : `, value ${change.value}`}`
 }
 
-/** Where there is no ladder the rule has but one. */
-function severityOf(one: Change | RuleState, rule: Rule): Severity {
-  return (one as { readonly severity?: Severity }).severity ?? rule.severity
+function dueOf({ track }: Pair): number {
+  return track.current.dueUs ?? Number.POSITIVE_INFINITY
 }
 
 function changeToJson(test: RuleTest, { rule, device, change }: Made): TestChange {
   const { kind, value = null, reason } = change
-  return { ...placeOf(test, change.atUs, rule, device), kind, severity: severityOf(change, rule), value, reason }
+  return { ...placeOf(test, change.atUs, rule, device), kind, severity: change.severity, value, reason }
 }
 
 function placeOf(test: RuleTest, atUs: number, rule: Rule, device: Device) {

@@ -1,0 +1,96 @@
+// `npm run bench -- backtest`: ten million stored readings through a rule, from a DuckDB file that is filled in one piece.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { DuckDBInstance } from '@duckdb/node-api'
+import { Backtest } from '../packages/core/backtest.ts'
+import { parseRule } from '../packages/core/rule.ts'
+import { openDuckStore } from '../packages/store/duckdb.ts'
+import { replay } from '../services/console/replay.ts'
+import { aligned, whole } from './table.ts'
+
+export type BacktestReport = {
+  readonly readings: number
+  readonly devices: number
+  readonly fillMs: number
+  readonly elapsedMs: number
+  readonly cpuMs: number
+  readonly eventsPerSecond: number
+  readonly longestTurnMs: number
+  readonly alarms: number
+}
+
+const DEVICES = 1000
+const T0 = Date.parse('2026-03-01T00:00:00Z') * 1000
+const MINUTE_US = 60_000_000
+
+/** Whole events, as devices send them: the frames are there, and have to be passed by. */
+const FILL = `
+insert into entry
+select (i % ${DEVICES} + 1)::integer, ${T0} + (i // ${DEVICES}) * ${MINUTE_US} + (i % ${DEVICES}) * 1000, 'e' || lpad(i::varchar, 19, '0'), true,
+  'value', round(-18 + 3 * sin(i / 377000.0 + i % ${DEVICES}) + random(), 2),
+  '{"eventId":"e' || lpad(i::varchar, 19, '0') || '","targetName":"projects/bench/devices/freezer-' || (i % ${DEVICES})
+    || '","eventType":"temperature","data":{"temperature":{"value":-18.25,"updateTime":"2026-03-02T06:41:09.104000Z"}},"timestamp":"2026-03-02T06:41:09.104000Z"}',
+  null, null from range($count::bigint) r(i)`
+
+export async function measureBacktest(readings: number): Promise<BacktestReport> {
+  const folder = await mkdtemp(join(tmpdir(), 'telltale-backtest-'))
+  try {
+    const path = join(folder, 'readings.duckdb')
+    const fillMs = await fill(path, readings)
+    return { readings, devices: DEVICES, fillMs, ...(await judge(path, readings)) }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function fill(path: string, readings: number): Promise<number> {
+  // It makes the tables.
+  await (await openDuckStore({ path })).close()
+  const beganMs = performance.now()
+  const instance = await DuckDBInstance.create(path, { threads: '2' })
+  const connection = await instance.connect()
+  await connection.run(`insert into series select i + 1, 'bench', 'freezer-' || i, 'temperature' from range(${DEVICES}) r(i)`)
+  await connection.run(FILL, { count: BigInt(readings) })
+  await connection.run('checkpoint')
+  connection.closeSync()
+  instance.closeSync()
+  return performance.now() - beganMs
+}
+
+async function judge(path: string, readings: number) {
+  const rule = parseRule({ name: 'warm', when: { threshold: { field: 'temperature.value', above: -15, clearBelow: -16 } }, for: '5m' })
+  const range = { fromUs: T0, toUs: T0 + (readings / DEVICES + 1) * MINUTE_US }
+  const store = await openDuckStore({ path })
+  const turns = monitorEventLoopDelay({ resolution: 1 })
+  turns.enable()
+  const cpu = process.cpuUsage()
+  const beganMs = performance.now()
+  const backtest = new Backtest(rule, range)
+  const side = { rule, take: backtest.take.bind(backtest) }
+  const ports = { store, devices: { get: async () => [] } }
+  let events = 0
+  for await (const progress of replay(ports, { project: 'bench', sides: [side], range, devices: undefined }, new AbortController().signal))
+    events = progress.events
+  const { alarms } = backtest.finish()
+  const elapsedMs = performance.now() - beganMs
+  const { user, system } = process.cpuUsage(cpu)
+  turns.disable()
+  await store.close()
+  return { elapsedMs, cpuMs: (user + system) / 1000, eventsPerSecond: (events / elapsedMs) * 1000, longestTurnMs: turns.max / 1e6, alarms }
+}
+
+export function renderBacktest(report: BacktestReport): string {
+  const rows = [
+    ['readings, whole events in the file', whole(report.readings)],
+    ['devices', whole(report.devices)],
+    ['filled in, ms', whole(report.fillMs)],
+    ['judged in, ms', whole(report.elapsedMs)],
+    ['processor time, ms', whole(report.cpuMs)],
+    ['events/s', whole(report.eventsPerSecond)],
+    ['longest turn of the event loop, ms', report.longestTurnMs.toFixed(1)],
+    ['alarms', whole(report.alarms)],
+  ]
+  return `a threshold with a dead-band and a hold time over stored history (DuckDB, one thread of it)\n\n${aligned(rows)}`
+}

@@ -1,0 +1,177 @@
+// Working with rules before they hurt, end to end: a freezer's stored week through backtest, explain, suggest and shadow.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { formatTime } from '../packages/core/time.ts'
+import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
+
+let telltale: Telltale
+const T0 = Date.parse('2026-03-02T00:00:00Z') * 1000
+const MINUTE_US = 60_000_000
+const at = (minute: number) => formatTime(T0 + minute * MINUTE_US)
+const RULES = '/v2/projects/default/rules'
+const RULE = {
+  name: 'warm',
+  select: { devices: ['f1', 'f2'] },
+  when: { threshold: { field: 'temperature.value', above: -15 } },
+  for: '2m',
+  notify: [],
+}
+const SPAN = { startTime: at(0), endTime: at(600) }
+
+/** f1 is warm for an hour, by a reading a minute; f2 trembles about the limit for two. */
+function readings(): Json[] {
+  const event = (device: string, minute: number, value: number) => ({
+    device,
+    eventType: 'temperature',
+    eventId: `${device}-${minute}`,
+    data: { temperature: { value } },
+    timestamp: at(minute),
+  })
+  return Array.from({ length: 600 }, (_, minute) => [
+    event('f1', minute, minute >= 100 && minute < 160 ? -10 : -20),
+    event('f2', minute, minute >= 200 && minute < 320 ? -15 + (Math.floor(minute / 5) % 2 ? 0.25 : -0.25) : -20),
+  ]).flat()
+}
+
+beforeAll(async () => {
+  telltale = await startTelltale({})
+  expect((await telltale.send('POST', RULES, RULE)).status).toBe(200)
+  const events = readings()
+  for (let i = 0; i < events.length; i += 200)
+    expect((await telltale.send('POST', '/v2/projects/default/events', events.slice(i, i + 200))).status).toBe(200)
+  const newest =
+    '/v2/projects/default/devices/f2/readings?eventType=temperature&startTime=2026-03-02T00:00:00Z&endTime=2026-03-03T00:00:00Z'
+  await eventually(async () => expect((await telltale.http(newest)).json['readings']).toHaveLength(600))
+}, 60_000)
+afterAll(async () => {
+  await telltale?.remove()
+  await removeDirectories()
+})
+
+const linesOf = (text: string) =>
+  text
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line) as Json)
+const resultOf = (text: string) => linesOf(text).at(-1)?.['result'] as Json
+
+describe('a backtest', () => {
+  test('tells progress and then alarms, minutes in alarm and days', async () => {
+    const answer = await telltale.send('POST', `${RULES}/warm:backtest`, { ...SPAN, devices: ['f1'] })
+    expect(answer.headers.get('content-type')).toBe('application/x-ndjson')
+    expect(linesOf(answer.text)[0]).toMatchObject({ progress: { events: 0, total: 600 } })
+    expect(resultOf(answer.text)).toMatchObject({
+      events: 600,
+      alarms: { count: 1, list: [{ device: 'f1', since: at(100), activeSince: at(102), clearedAt: at(160) }] },
+      minutesInAlarm: 58,
+      days: [{ day: '2026-03-02', alarms: 1, notifications: 0, minutesInAlarm: 58 }],
+      series: { eventType: 'temperature', field: 'value', levels: [-15] },
+    })
+  })
+
+  test('of a rule that is not saved says what differs from the saved version, as events when asked so', async () => {
+    const rule = { ...RULE, for: '30m' }
+    const answer = await telltale.send('POST', `${RULES}:backtest`, { rule, against: 1, ...SPAN }, { accept: 'text/event-stream' })
+    expect(answer.headers.get('content-type')).toContain('text/event-stream')
+    const last =
+      answer.text
+        .split('\n')
+        .filter(line => line.startsWith('data: '))
+        .at(-1) ?? ''
+    const { result } = JSON.parse(last.slice('data: '.length)) as { result: Json }
+    expect(result).toMatchObject({
+      alarms: { count: 1 },
+      against: { alarms: { count: 13 } },
+      difference: { agreements: 0, missing: 12, extra: 0, shifted: 1 },
+    })
+  })
+
+  test('that asks for what is not there is refused by the field', async () => {
+    const refused = async (path: string, body: Json) => (await telltale.send('POST', path, body)).json
+    expect(await refused(`${RULES}:backtest`, { rule: { name: 'x', when: { threshhold: {} } } })).toMatchObject({
+      code: 400,
+      field: 'rule.when.threshhold',
+    })
+    expect(await refused(`${RULES}/warm:backtest`, { versions: [1, 7] })).toMatchObject({ code: 404, field: 'versions[1]' })
+    expect(await refused(`${RULES}/warm:backtest`, { startTime: at(1), endTime: at(0) })).toMatchObject({ code: 400, field: 'startTime' })
+    expect(await refused(`${RULES}/warm:backtest`, { sice: at(1) })).toMatchObject({ code: 400, field: 'sice' })
+    expect(await refused(`${RULES}/none:backtest`, SPAN)).toMatchObject({ code: 404 })
+  })
+})
+
+test('explain says what was seen, which timer ran and what would have turned it', async () => {
+  const explain = async (query: string) => (await telltale.http(`${RULES}/warm:explain?${query}`)).json
+  const then = await explain(`device=f1&time=${at(101)}`)
+  expect((then['values'] as Json[]).slice(0, 3)).toMatchObject([
+    { value: -10, holds: true },
+    { value: -10, holds: true },
+    { value: -20, holds: false },
+  ])
+  expect(then).toMatchObject({
+    phase: 'pending',
+    selected: true,
+    timers: [{ kind: 'for', left: '1m', end: at(102) }],
+  })
+  // The judge reads the log beside the store.
+  await eventually(async () => expect((await explain('device=f1'))['judged']).toBe('clear'))
+  expect(await explain('device=f1')).toMatchObject({
+    phase: 'clear',
+    judged: 'clear',
+    nearest: 'temperature.value above -15, which is 5 more',
+    alarm: { state: 'cleared' },
+  })
+  expect((await telltale.http(`${RULES}/warm:explain?device=nobody`)).status).toBe(404)
+  expect((await telltale.http(`${RULES}/warm:explain`)).status).toBe(400)
+})
+
+test('suggest finds a dead-band that ends the flapping and says what it costs', async () => {
+  const { json } = await telltale.send('POST', `${RULES}/warm:suggest`, SPAN)
+  expect(json).toMatchObject({ devices: ['f2', 'f1'], present: { alarms: 13, flaps: 11, addedDelay: { median: '0ms' } } })
+  const [best] = json['suggestions'] as { figures: Json; rule: Json }[]
+  expect(best?.figures['flaps']).toBe(0)
+  expect((await telltale.send('POST', `${RULES}:backtest`, { rule: best?.rule, ...SPAN })).status).toBe(200)
+})
+
+test('a shadow is judged beside its rule, raises no alarm, and every difference is told', async () => {
+  expect((await telltale.send('PUT', `${RULES}/none:shadow`, { ...RULE, name: 'none' })).status).toBe(404)
+  const began = await telltale.send('PUT', `${RULES}/warm:shadow`, { ...RULE, name: 'warm', for: '5m' })
+  expect(began.json).toMatchObject({ agreements: 0, missing: 0, disagreements: [] })
+  const send = (minute: number, value: number) =>
+    telltale.send('POST', '/v2/projects/default/events', {
+      device: 'f1',
+      eventType: 'temperature',
+      eventId: `later-${minute}`,
+      data: { temperature: { value } },
+      timestamp: at(1000 + minute),
+    })
+  // Three minutes are enough for the rule, but not for its shadow; twenty are for both.
+  for (const [minute, value] of [
+    [0, -10],
+    [3, -20],
+    [10, -10],
+    [30, -20],
+  ] as const)
+    expect((await send(minute, value)).status).toBe(200)
+  await eventually(async () => {
+    const { json } = await telltale.http(`${RULES}/warm:shadow`)
+    expect(json).toMatchObject({
+      old: { alarms: 2, active: 0 },
+      new: { alarms: 1, active: 0 },
+      missing: 1,
+      shifted: 1,
+      extra: 0,
+      truncated: false,
+    })
+  })
+  const alarms = (await telltale.http('/v2/projects/default/alarms')).json['alarms'] as { rule: string }[]
+  expect(new Set(alarms.map(({ rule }) => rule))).toEqual(new Set(['warm']))
+  expect((await telltale.http(RULES)).json['rules']).toHaveLength(1)
+  expect((await telltale.http(`${RULES}/warm:shadow`, { method: 'DELETE' })).status).toBe(200)
+  expect((await telltale.http(`${RULES}/warm:shadow`)).status).toBe(404)
+  // The judge retires what it had of it, and goes on.
+  expect((await send(40, -10)).status).toBe(200)
+  expect((await send(43, -20)).status).toBe(200)
+  await eventually(async () => {
+    const [alarm] = (await telltale.http('/v2/projects/default/alarms')).json['alarms'] as { updateTime: string }[]
+    expect(alarm?.updateTime).toBe(at(1043))
+  })
+})
