@@ -120,6 +120,9 @@ export function Fields({ editor, path, known, fields }: FieldsProps) {
   )
 }
 
+/** What is long when it is written. */
+const WIDE = ['field', 'expression']
+
 type OneProps = Omit<FieldsProps, 'fields'> & { readonly schema: FieldSchema }
 
 function SchemaField({ editor, path, known, schema }: OneProps) {
@@ -143,7 +146,7 @@ function SchemaField({ editor, path, known, schema }: OneProps) {
     )
   if (kind === 'choice') return <ChoiceField {...props} choices={choices.map(one => [one, one])} absent={required ? undefined : '–'} />
   const Input = INPUTS[kind] ?? JsonField
-  return <Input {...props} wide={name === 'expression' || name === 'cel'} />
+  return <Input {...props} wide={WIDE.includes(name)} />
 }
 
 /** `clearBelow` → `Clear below`. */
