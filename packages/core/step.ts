@@ -91,11 +91,21 @@ export const FRESH: RuleState = Object.freeze({
 const NO_CAUSE: Cause = Object.freeze({ value: undefined, limit: undefined, eventId: undefined })
 const NO_CHANGES: readonly Change[] = Object.freeze([])
 const NEVER = Number.POSITIVE_INFINITY
+/** Moments in a row, each at most a microsecond after the one before: no condition has as many. */
+const MAX_CRAWLS = 1000
 
 export function step(rule: Rule, state: RuleState | undefined, input: StepInput): StepOutcome {
   return input.kind === 'event'
     ? stepEvent(rule, state ?? FRESH, input)
     : stepTime(rule, state ?? FRESH, input.timeUs, input.listeningSinceUs)
+}
+
+/**
+ * A state that an earlier version of the rule left, for this one: `step` takes it at its word when it is due. The same object when
+ * this version waits for the same moment.
+ */
+export function renewed(rule: Rule, state: RuleState): RuleState {
+  return (state.dueUs ?? NEVER) === nextDueUs(rule, state) ? state : noted(rule, state, state.memory)
 }
 
 /** What deleting (or disabling) a rule does to one device: an alarm clears, a pending one is dropped. */
@@ -109,7 +119,8 @@ export function retire(rule: Rule, state: RuleState | undefined, atUs: number, r
 function stepEvent(rule: Rule, from: RuleState, event: EventInput): StepOutcome {
   if (!eventTypesOf(rule).includes(event.eventType))
     return { state: from, changes: NO_CHANGES, reason: 'the rule does not read this type of event' }
-  if (nextDueUs(rule, from) > event.timeUs && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
+  const isDue = from.dueUs !== undefined && from.dueUs <= event.timeUs
+  if (!isDue && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
   // What was due up to and including this moment has come about before the event.
   const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY)
   const moved = isAdrift(rule, passed.state) ? passEdge(rule, passed.state, event.timeUs) : undefined
@@ -148,14 +159,17 @@ function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs
   const changes: Change[] = []
   let state = from
   let found = ''
-  for (let dueUs = nextDueUs(rule, state); dueUs <= untilUs; dueUs = nextDueUs(rule, state)) {
+  let crawls = 0
+  for (let dueUs = state.dueUs ?? NEVER; dueUs <= untilUs; ) {
     const outcome = passMoment(rule, state, dueUs, listeningSinceUs)
     state = outcome.state
     found = outcome.reason
     changes.push(...outcome.changes)
+    const nextUs = state.dueUs ?? NEVER
+    crawls = nextUs - dueUs > 1 ? 0 : crawls + 1
+    if (crawls > MAX_CRAWLS) throw new Error(`rule ${rule.name}: its ${rule.when.kind} is due at ${dueUs} µs again and again`)
+    dueUs = nextUs
   }
-  // An edited rule may wait for another moment than the one that was noted.
-  if (state === from && (from.dueUs ?? NEVER) !== nextDueUs(rule, from)) state = noted(rule, from, from.memory)
   if (changes.length > 0) return changed(state, changes)
   return { state, changes, reason: found === '' ? 'nothing is due' : found }
 }
@@ -205,10 +219,20 @@ function judgeTime(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: 
   const verdict = judge(rule, from, { kind: 'time', timeUs: atUs, listeningSinceUs })
   const turn = turnOf(rule, from, verdict.holds, atUs)
   const reason = kindOf(rule.when).describe(rule.when, verdict)
-  if (turn === 'none') return { state: noted(rule, from, verdict.memory), changes: NO_CHANGES, reason }
+  if (turn === 'none') return { state: goingOn(rule, noted(rule, from, verdict.memory), atUs), changes: NO_CHANGES, reason }
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: undefined }
-  const state = turned(rule, from, turn, atUs, cause, verdict)
+  const state = goingOn(rule, turned(rule, from, turn, atUs, cause, verdict), atUs)
   return { state, changes: isQuiet(turn) ? NO_CHANGES : [changeOf(rule, from, state, atUs, cause, reason)], reason }
+}
+
+/** What rounding of parts of a microsecond makes due at the very moment that was judged is asked again a microsecond later. */
+function goingOn(rule: Rule, state: RuleState, atUs: number): RuleState {
+  if (conditionDueUs(rule, state) > atUs) return state
+  return { ...state, dueUs: Math.min(laterThan(atUs), timerUs(rule, state), edgeUsOf(rule, state)) }
+}
+
+function laterThan(timeUs: number): number {
+  return Math.floor(timeUs) + 1
 }
 
 function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
@@ -327,11 +351,16 @@ function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): numbe
   return clearSinceUs === undefined ? NEVER : clearSinceUs + rule.keepActiveMs * 1000
 }
 
-/** From the rule as it is now, not from `state.dueUs`: the rule may have been edited since. */
 function nextDueUs(rule: Rule, state: RuleState): number {
-  const dueUs = kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
-  const edgeUs = rule.schedule === undefined ? NEVER : (state.edgeUs ?? NEVER)
-  return Math.min(timerUs(rule, state), edgeUs, dueUs)
+  return Math.min(timerUs(rule, state), edgeUsOf(rule, state), conditionDueUs(rule, state))
+}
+
+function conditionDueUs(rule: Rule, state: RuleState): number {
+  return kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
+}
+
+function edgeUsOf({ schedule }: Rule, { edgeUs }: RuleState): number {
+  return schedule === undefined ? NEVER : (edgeUs ?? NEVER)
 }
 
 /** An event that changed nothing by itself, by far the most frequent outcome: its reason costs only whoever asks. */

@@ -5,7 +5,7 @@
 import type { Device } from './device.ts'
 import { type Arrival, compareEvents, type Recent, type RecentEvent } from './recent.ts'
 import type { Rule } from './rule.ts'
-import { type Change, type EventInput, FRESH, type RuleState, type StepOutcome, step } from './step.ts'
+import { type Change, type EventInput, FRESH, type RuleState, renewed, type StepOutcome, step } from './step.ts'
 import { formatTime } from './time.ts'
 import { standing, type TrackRow } from './trackrow.ts'
 
@@ -25,6 +25,8 @@ export type Track = {
   readonly episodes: readonly Episode[]
   /** Events beyond the allowed lateness, in a run of their own, when the rule amends. */
   readonly past?: Past | undefined
+  /** An earlier version of the rule made `current`, and what that is due for: nothing has come since. */
+  readonly edited?: boolean | undefined
 }
 
 /** What an event that is judged again finds around it. */
@@ -48,7 +50,7 @@ const NO_CHANGES: readonly Change[] = Object.freeze([])
 /** An event as it came, and what that means for its kind (`Recent.arrive`). `recents`: of every type that the rule reads. */
 export function followEvent(rule: Rule, track: Track, event: EventInput, arrival: Arrival, recents: readonly Recent[]): Followed {
   if (arrival === 'newest' && event.timeUs >= track.clockUs && isNewest(event, recents))
-    return stepped(track, step(rule, track.current, event))
+    return stepped(track, step(rule, presentOf(rule, track), event))
   if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
   if (arrival === 'beyond' || event.timeUs < track.settledUs) return followPast(rule, track, event)
   return corrected(rule, track, event, recents)
@@ -56,7 +58,7 @@ export function followEvent(rule: Rule, track: Track, event: EventInput, arrival
 
 /** The passing of time alone. */
 export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number): Followed {
-  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs }))
+  const { track: moved, changes, reason } = stepped(track, step(rule, presentOf(rule, track), { kind: 'time', timeUs, listeningSinceUs }))
   if (moved === track) return { track, changes, reason }
   return { track: { ...moved, clockUs: Math.max(timeUs, track.clockUs), listeningSinceUs }, changes, reason }
 }
@@ -64,7 +66,7 @@ export function followTime(rule: Rule, track: Track, timeUs: number, listeningSi
 /** Lets what came before a moment be final. The very same track when that changes nothing worth keeping. */
 export function settle(rule: Rule, track: Track, recents: readonly Recent[], beforeUs: number, around: Around): Track {
   if (track.settled === track.current || beforeUs <= track.settledUs) return track
-  let state = track.settled
+  let state = renewed(rule, track.settled)
   for (const event of eventsSince(track, recents)) if (event.timeUs < beforeUs) state = step(rule, state, inputOf(event, around)).state
   const open = track.episodes.filter(({ clearedUs }) => clearedUs === undefined || clearedUs >= beforeUs)
   return { ...track, settled: state, settledUs: beforeUs, episodes: open.length === track.episodes.length ? track.episodes : open }
@@ -73,7 +75,7 @@ export function settle(rule: Rule, track: Track, recents: readonly Recent[], bef
 /** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
 export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
   const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
-  return { ...track, settled: track.current, settledUs, episodes: openOf(rule, track.current) }
+  return { ...track, settled: track.current, settledUs, episodes: openOf(rule, track.current), edited: true }
 }
 
 /** As it was written (`trackToJson`), with the events since. An older version of the rule leaves what it came to. */
@@ -88,21 +90,36 @@ export function restore(
   const foreign = recents.flatMap(({ events }) => events.filter(isForeign).map(({ timeUs }) => timeUs))
   const settledUs = Math.max(row?.u ?? NEVER, ...foreign.map(timeUs => timeUs + 1))
   const settled = row === undefined ? FRESH : row.r === rule.version ? (row.s ?? FRESH) : standing(row)
+  const edited = row !== undefined && (row.r !== rule.version || row.d)
   const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, e: told, p: past } = row ?? {}
-  const kept: Track = { settled, settledUs, current: settled, clockUs, listeningSinceUs, episodes: told ?? openOf(rule, settled), past }
+  const kept: Track = {
+    settled,
+    settledUs,
+    current: settled,
+    clockUs,
+    listeningSinceUs,
+    episodes: told ?? openOf(rule, settled),
+    past,
+    edited,
+  }
   const { state, changes } = replay(rule, kept, recents, around)
-  return { ...kept, current: state, episodes: told ?? toldAfter(kept.episodes, changes) }
+  return { ...kept, current: state, episodes: told ?? toldAfter(kept.episodes, changes), edited: edited && state === settled }
+}
+
+function presentOf(rule: Rule, { current, edited }: Track): RuleState {
+  return edited === true ? renewed(rule, current) : current
 }
 
 function stepped(track: Track, outcome: StepOutcome): Followed {
   const { state, changes } = outcome
-  if (state === track.current) return new Unmoved(track, outcome)
+  if (state === track.current && track.edited !== true) return new Stepped(track, outcome)
+  const { settled, settledUs, clockUs, listeningSinceUs, past } = track
   const episodes = changes.length === 0 ? track.episodes : toldAfter(track.episodes, changes)
-  return { track: { ...track, current: state, episodes }, changes, reason: outcome.reason }
+  return new Stepped({ settled, settledUs, current: state, clockUs, listeningSinceUs, episodes, past, edited: false }, outcome)
 }
 
 /** By far the most frequent: the reason costs only whoever asks. */
-class Unmoved implements Followed {
+class Stepped implements Followed {
   readonly track: Track
   private readonly outcome: StepOutcome
 
@@ -125,7 +142,7 @@ function corrected(rule: Rule, track: Track, event: EventInput, recents: readonl
   const { state, changes, reason } = replay(rule, track, recents, event, event)
   const episodes = toldAfter(openOf(rule, track.settled), changes)
   return {
-    track: { ...track, current: state, episodes },
+    track: { ...track, current: state, episodes, edited: false },
     changes: corrections(track.episodes, episodes, changes, event),
     reason: `late, put in order: ${reason}`,
   }
@@ -134,9 +151,11 @@ function corrected(rule: Rule, track: Track, event: EventInput, recents: readonl
 /** All that is not settled, in order. The reason is that of the event that is asked about. */
 function replay(rule: Rule, track: Track, recents: readonly Recent[], around: Around, asked?: EventInput): StepOutcome {
   const changes: Change[] = []
-  let state = track.settled
+  const events = eventsSince(track, recents)
+  if (events.length === 0 && track.clockUs === NEVER) return { state: track.settled, changes, reason: '' }
+  let state = renewed(rule, track.settled)
   let reason = ''
-  for (const event of eventsSince(track, recents)) {
+  for (const event of events) {
     const outcome = step(rule, state, inputOf(event, around))
     state = outcome.state
     changes.push(...outcome.changes)
@@ -234,7 +253,7 @@ function followPast(rule: Rule, track: Track, event: EventInput): Followed {
   const newest = `older than late events may be, it was of ${formatTime(event.timeUs)}`
   if (rule.late === 'ignore') return { track, changes: NO_CHANGES, reason: `${newest}: ignored` }
   const before = track.past !== undefined && track.past.newestUs <= event.timeUs ? track.past.state : FRESH
-  const { state, changes, reason } = step(rule, before, event)
+  const { state, changes, reason } = step(rule, renewed(rule, before), event)
   return {
     track: { ...track, past: { state, newestUs: event.timeUs } },
     changes: changes.flatMap(change => amendment(track, change)),

@@ -20,6 +20,8 @@ export type TrackRow = {
   readonly e?: readonly Episode[] | undefined
   /** Of events beyond the allowed lateness. */
   readonly p?: Past | undefined
+  /** An earlier version made the current state. */
+  readonly d?: boolean | undefined
 }
 
 /** Before late events were ordered in, the state alone was written. */
@@ -34,7 +36,10 @@ type FirstRow = {
   readonly dueUs?: number
 }
 
-export function trackToJson(rule: Rule, { settled, settledUs, current, clockUs, listeningSinceUs, episodes, past }: Track): TrackRow {
+export function trackToJson(
+  rule: Rule,
+  { settled, settledUs, current, clockUs, listeningSinceUs, episodes, past, edited }: Track,
+): TrackRow {
   const known = (timeUs: number) => (Number.isFinite(timeUs) ? timeUs : undefined)
   return {
     v: 2,
@@ -46,6 +51,7 @@ export function trackToJson(rule: Rule, { settled, settledUs, current, clockUs, 
     l: known(listeningSinceUs),
     e: episodes.length === 0 ? undefined : episodes,
     p: past,
+    d: edited === true ? true : undefined,
   }
 }
 
