@@ -43,7 +43,10 @@ export class Line {
   event(event: EventInput): void {
     const recent = this.#recents[eventTypesOf(this.rule).indexOf(event.eventType)]
     if (!recent) return
-    const arrival = recent.arrive({ ...event, entryId: '1-0' }, LATENESS_US)
+    const arrival = recent.arrive(
+      { ...event, entryId: '1-0', listeningSinceUs: event.listeningSinceUs ?? Number.NEGATIVE_INFINITY },
+      LATENESS_US,
+    )
     this.#take(followEvent(this.rule, this.track, event, arrival, this.#recents))
     const overdueUs = recent.overdueUs(LATENESS_US)
     if (overdueUs === undefined) return

@@ -1,7 +1,7 @@
 // The rules engine by tables: phases, timers in event time, lateness, edits, and that no chunking or restart changes a thing.
 import { describe, expect, it } from 'vitest'
 import { parseRule, type Rule } from './rule.ts'
-import { type Change, FRESH, type RuleState, retire, type StepInput, type StepOutcome, step } from './step.ts'
+import { type Change, FRESH, type RuleState, renewed, retire, type StepInput, type StepOutcome, step } from './step.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 
@@ -42,7 +42,7 @@ type Run = { readonly state: RuleState | undefined; readonly changes: readonly C
 
 /** All inputs in order, with a restart between every two. */
 function run(rule: Rule, inputs: readonly StepInput[], from?: RuleState): Run {
-  let state = from
+  let state = from && renewed(rule, from)
   const changes: Change[] = []
   const reasons: string[] = []
   for (const input of inputs) {
