@@ -88,7 +88,8 @@ function inhibitedBySchema(): Schema {
     required: ['rule', 'equal'],
     properties: { rule: name, equal: { ...list(), description: 'labels in which both devices must agree' } },
   }
-  const description = 'while an alarm of these rules is active, nobody is told of this one'
+  const description =
+    'while an alarm of one of these rules is active on the same device, nobody is told of this one; with { rule, equal: [labels] } on a device with the same values of these labels; of a rule with groupBy on the group that the device belongs to'
   return { type: 'array', maxItems: 20, default: [], description, items: { anyOf: [name, one] }, examples: [['gateway-offline']] }
 }
 
