@@ -28,10 +28,10 @@ export type DtRule = {
   readonly message: string | null
 }
 
-const KEYS = [
-  ...['name', 'enabled', 'displayName', 'devices', 'deviceLabels', 'projectLabels', 'trigger', LEVELS, 'schedule', 'triggerDelay'],
-  ...['reminderNotifications', 'resolvedNotifications', 'unacknowledgesAfter', 'actions', 'message'],
-]
+const KEYS = [LEVELS].concat(
+  'name enabled displayName devices deviceLabels projectLabels trigger schedule triggerDelay'.split(' '),
+  'reminderNotifications resolvedNotifications unacknowledgesAfter actions message'.split(' '),
+)
 const UNACKNOWLEDGES_AFTER_MS = 4 * 3_600_000
 const MAX_LIST = 1000
 const MAX_CHARS = 256

@@ -70,10 +70,10 @@ const FIELDS = [...RANGES.keys(), ...STATES.keys(), CONNECTION]
 export function parseTrigger(input: unknown, path: string): ConditionJson {
   const fields = readObject(input, path, KEYS)
   checkCount(given(fields.triggerCount) ?? 0, joinPath(path, 'triggerCount'))
-  const { field: name } = fields
-  const number = typeof name === 'string' ? RANGES.get(name) : undefined
+  const name = typeof fields.field === 'string' ? fields.field : ''
+  const number = RANGES.get(name)
   if (number !== undefined) return parseRange(only(fields, 'range', path), joinPath(path, 'range'), number)
-  const states = typeof name === 'string' ? STATES.get(name) : undefined
+  const states = STATES.get(name)
   if (states !== undefined) {
     const { attribute, values } = states
     const chosen = only(fields, attribute, path) ?? values[0]?.[0]
@@ -120,14 +120,14 @@ function checkCount(count: unknown, path: string): void {
 function only(fields: Fields, attribute: Attribute | 'range', path: string): unknown {
   for (const other of ['range', ...ATTRIBUTES] as const)
     if (other !== attribute && given(fields[other]) !== undefined)
-      throw invalid(joinPath(path, other), `expected none: with field ${String(fields.field)} it is "${attribute}" that says when`)
+      throw invalid(joinPath(path, other), `expected none: with field ${fields.field as string} it is "${attribute}" that says when`)
   return given(fields[attribute])
 }
 
-function unknownField(name: unknown, path: string): Error {
+function unknownField(name: string, path: string): Error {
   if (name === 'touch')
     return invalid(path, 'a touch is a moment that no alarm can last; a rule with `window` counts touches (/v2/projects/{project}/rules)')
-  const near = typeof name === 'string' ? nearest(name.slice(0, 64), FIELDS) : undefined
+  const near = nearest(name.slice(0, 64), FIELDS)
   return invalid(path, `expected one of ${FIELDS.join(', ')}${near === undefined ? '' : `; did you mean "${near}"?`}`)
 }
 
