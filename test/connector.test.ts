@@ -516,6 +516,7 @@ test('a rule of the alerting API is one of ours, tells its own webhook with its 
   const { channels } = (await telltale.http('/v2/projects/default/channels')).json
   expect(channels).toMatchObject([{ rule: name.split('/').at(-1), url: `${receiver.url}/alerts`, headers: ['x-site'] }])
   expect((await telltale.http(`/v2alpha/${name}`, { method: 'DELETE' })).json).toEqual({})
+  expect((await telltale.http('/v2/projects/default/audit')).text).toContain(`"path":"/v2alpha/${name}"`)
   expect((await telltale.http('/v2/projects/default/channels')).json['channels']).toEqual([])
   expect((await telltale.http(`/v2/${name}`)).status).toBe(404)
 })
