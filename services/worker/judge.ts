@@ -8,7 +8,7 @@ import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
-import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
+import { parseTrackRow, standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
@@ -44,6 +44,8 @@ export type JudgePorts = MemoryPorts & {
   notify(project: string): Promise<void>
   /** Events may be this much older than the newest of their device and type, and are put in order. */
   readonly latenessMs: number
+  /** As in DrainPorts. */
+  pass?(point: string): Promise<void>
 }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
@@ -82,11 +84,15 @@ export class Judge implements Consumer {
     const memory = this.#recall(project)
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
+    await this.#ports.pass?.('refreshed')
     const listeningSinceUs = await this.#ports.listeningSinceUs()
     for (const { relabelled, arrived } of spansOf(memory, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
-      for (const one of await this.#select(memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
+      const wanted = await this.#select(memory, judgement, arrived)
+      await this.#ports.pass?.('loaded')
+      for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
     }
+    await this.#ports.pass?.('judged')
     return this.#commands(project, memory, judgement)
   }
 
@@ -95,8 +101,10 @@ export class Judge implements Consumer {
     const memory = this.#recall(project)
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
+    await this.#ports.pass?.('refreshed')
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
+    await this.#ports.pass?.('time passed')
     const commands = await this.#commands(project, memory, judgement)
     return commands.length > 0 ? commands : this.#attention(project, memory)
   }
@@ -159,14 +167,16 @@ export class Judge implements Consumer {
     await memory.devices.load(ids)
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
-    const held = await this.#ports.held(project, rules, ids)
-    for (const { rule: name, device, row } of held) {
+    const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
+    for (const [key, row] of judgement.rows) {
+      const [rule, device] = key.split('\t') as [string, string]
+      if (ids.includes(device)) held.set(key, { rule, device, row: parseTrackRow(row) })
+    }
+    for (const { rule: name, device, row } of held.values()) {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
-      const fresh = judgement.rows.get(`${name}\t${device}`)
       if (rule === undefined) continue
-      if (!(known && selects(rule, known)))
-        this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      if (!(known && selects(rule, known))) this.#release(judgement, rule, known ?? unknownDevice(device), row)
       else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
@@ -187,7 +197,7 @@ export class Judge implements Consumer {
     for (const change of retire(rule, state, this.#ports.nowUs(), NO_LONGER).changes)
       judgement.changes.push({ rule, device, change, quiet: true })
     // Selected again, it begins anew, but for the number of its episodes.
-    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: this.#ports.nowUs() }
+    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: row.u }
     judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(left))
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
@@ -198,10 +208,11 @@ export class Judge implements Consumer {
     const arrivedUs = acceptedUs(entryId)
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
-    const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
-    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
+    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
+    const input = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs } as const
+    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }
+    const arrival = kind.recent.arrive(recent, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
     for (const seat of kind.seats)
       this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
     const overdueUs = kind.recent.overdueUs(this.#latenessUs)
@@ -352,9 +363,9 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-function offsetOf({ events }: Recent, ownUs: number): number {
+function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
   const newest = events[events.length - 1]
-  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
+  return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
@@ -371,8 +382,5 @@ function isWorthWriting(before: Track, after: Track): boolean {
 }
 
 function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [
-    floorLine(floorUs),
-    ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
-  ]
+  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }
