@@ -3,7 +3,9 @@
 import type { Condition } from './condition/condition.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
+import { alarmDeviceOf } from './group.ts'
 import type { Rule, Severity } from './rule.ts'
+import { SEVERITIES } from './severity.ts'
 import { type Change, FRESH, type RuleState, step } from './step.ts'
 import { formatTime } from './time.ts'
 
@@ -36,7 +38,7 @@ export type Findings = {
   readonly dropped: number
   readonly activeAtEnd: number
   readonly minutesInAlarm: number
-  /** Changes that people would have been told of, once per channel; before silences, snoozes and inhibition. */
+  /** Changes that people would have been told of, once per channel, of a group once for all its devices; before silences, snoozes, inhibition. */
   readonly notifications: number
   /** By day of UTC, those on which something happened. */
   readonly days: ReadonlyMap<string, Day>
@@ -52,6 +54,8 @@ export type Findings = {
 export type NumberField = { readonly eventType: string; readonly field: string }
 
 export const MAX_EPISODES = 100_000
+/** An episode has at least two. */
+const MAX_TURNS = 2 * MAX_EPISODES
 const MOST_DAYS = 4000
 const WORST = 20
 const DAY_US = 86_400_000_000
@@ -59,6 +63,8 @@ const MINUTE_US = 60_000_000
 /** Of the kinds of changes, those that people are told of. */
 const TOLD: ReadonlySet<string> = new Set(['active', 'escalated', 'deescalated', 'cleared'])
 
+/** Of one device of a group: how grave it is from then on; undefined: not in alarm. */
+type Turn = { readonly key: string; readonly run: Run; readonly atUs: number; readonly severity: Severity | undefined }
 type Run = { readonly device: Device; readonly key: string; state: RuleState; open: Episode | undefined }
 
 export class Backtest {
@@ -67,6 +73,8 @@ export class Backtest {
   readonly #runs = new Map<string, Run>()
   readonly #episodes: Episode[] = []
   readonly #days = new Map<string, Day>()
+  /** Of a rule with groups: its devices' changes come by device, and what people are told is of the group. */
+  readonly #turns: Turn[] = []
   readonly #figures = new Map<string, { alarms: number; us: number }>()
   #events = 0
   #alarms = 0
@@ -91,14 +99,14 @@ export class Backtest {
   #runOf(device: Device): Run {
     const known = this.#runs.get(device.id)
     if (known) return known
-    const run: Run = { device, key: groupKey(this.#rule, device), state: FRESH, open: undefined }
+    const run: Run = { device, key: alarmDeviceOf(this.#rule, device), state: FRESH, open: undefined }
     this.#runs.set(device.id, run)
     return run
   }
 
   #note(run: Run, changes: readonly Change[]): void {
     for (const change of changes) {
-      if (TOLD.has(change.kind)) this.#tell(change)
+      if (TOLD.has(change.kind)) this.#turned(run, change)
       if (change.kind === 'active') run.open = begun(run.key, change)
       else if (change.kind === 'escalated' && run.open) run.open = { ...run.open, severity: change.severity }
       else if (change.kind === 'cleared' && run.open) this.#end(run, run.open, change.atUs)
@@ -106,9 +114,15 @@ export class Backtest {
     }
   }
 
-  #tell(change: Change): void {
+  #turned(run: Run, { kind, atUs, severity }: Change): void {
+    if (this.#rule.groupBy.length === 0) this.#tell(atUs)
+    else if (this.#turns.length >= MAX_TURNS) this.#truncated = true
+    else this.#turns.push({ key: run.key, run, atUs, severity: kind === 'cleared' ? undefined : severity })
+  }
+
+  #tell(atUs: number): void {
     this.#told++
-    const day = this.#day(change.atUs)
+    const day = this.#day(atUs)
     if (day) day.notifications += this.#rule.notify.length
   }
 
@@ -159,6 +173,7 @@ export class Backtest {
     }
     const grouped = this.#rule.groupBy.length > 0
     const episodes = (grouped ? mergeEpisodes(this.#episodes) : this.#episodes).toSorted((a, b) => a.activeUs - b.activeUs)
+    for (const atUs of toldOf(this.#turns)) this.#tell(atUs)
     if (grouped) for (const episode of episodes) this.#count(episode, episode.clearedUs)
     const figures = [...this.#figures].map(([device, { alarms, us }]) => ({ device, alarms, minutesInAlarm: us / MINUTE_US }))
     return {
@@ -183,9 +198,30 @@ function begun(device: string, { atUs, sinceUs, severity, value, limit, reason }
   return { device, severity, sinceUs, activeUs: atUs, clearedUs: undefined, value, limit, reason }
 }
 
-/** Of whom an alarm is: the device, or all that have the same values of the rule's labels. */
-export function groupKey({ groupBy }: Rule, { id, labels }: Device): string {
-  return groupBy.length === 0 ? id : groupBy.map(key => `${key}=${Object.hasOwn(labels, key) ? labels[key] : ''}`).join(',')
+/** When people were told of a group: it is as grave as the gravest of its devices, and they hear when that changes. */
+function toldOf(turns: readonly Turn[]): number[] {
+  const groups = new Map<string, { readonly now: Map<Run, Severity>; readonly counts: Record<Severity, number> }>()
+  const told: number[] = []
+  for (const { key, run, atUs, severity } of turns.toSorted((a, b) => a.atUs - b.atUs)) {
+    const group = groups.get(key) ?? { now: new Map<Run, Severity>(), counts: { info: 0, warning: 0, critical: 0 } }
+    groups.set(key, group)
+    const { now, counts } = group
+    const gravest = () => SEVERITIES.findLast(one => counts[one] > 0)
+    const was = gravest()
+    const before = now.get(run)
+    if (before !== undefined) counts[before]--
+    if (severity === undefined) now.delete(run)
+    else {
+      counts[severity]++
+      now.set(run, severity)
+    }
+    if (gravest() !== was) told.push(atUs)
+  }
+  return told
+}
+
+function graver(a: Severity, b: Severity): Severity {
+  return SEVERITIES.indexOf(a) > SEVERITIES.indexOf(b) ? a : b
 }
 
 /** One alarm is active as long as any of its devices is. */
@@ -198,7 +234,8 @@ export function mergeEpisodes(episodes: readonly Episode[]): Episode[] {
     const goesOn = before !== undefined && (before.clearedUs === undefined || before.clearedUs >= one.activeUs)
     if (goesOn && at !== undefined) {
       const open = before.clearedUs === undefined || one.clearedUs === undefined
-      merged[at] = { ...before, clearedUs: open ? undefined : Math.max(before.clearedUs ?? 0, one.clearedUs ?? 0) }
+      const severity = graver(before.severity, one.severity)
+      merged[at] = { ...before, severity, clearedUs: open ? undefined : Math.max(before.clearedUs ?? 0, one.clearedUs ?? 0) }
     } else last.set(one.device, merged.push(one) - 1)
   }
   return merged

@@ -1,12 +1,12 @@
 // Why a rule did (or did not) fire on a device at a moment: the newest events through the engine, and what it said of each.
-import { groupKey } from './backtest.ts'
 import { kindOf } from './condition/condition.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
+import { alarmDeviceOf } from './group.ts'
 import { eventTypesOf, type Rule, selects } from './rule.ts'
 import { isOpen, nextEdgeUs } from './schedule.ts'
 import { type Change, FRESH, heldBy, judge, memoryOf, type RuleState, type StepInput, step, timerUs } from './step.ts'
-import { formatDuration, formatTime } from './time.ts'
+import { durationWords, formatTime } from './time.ts'
 
 export type SeenEvent = { readonly eventType: string; readonly timeUs: number; readonly eventId: string; readonly data: EventData }
 
@@ -32,6 +32,8 @@ export type Explanation = {
   /** Of the alarm: the device itself, or its group. */
   readonly alarmOf: string
   readonly phase: RuleState['phase']
+  /** Since when it has held; undefined when it does not. */
+  readonly sinceUs: number | undefined
   /** Newest first, at most SHOWN. */
   readonly values: readonly SeenValue[]
   readonly timers: readonly Timer[]
@@ -47,32 +49,54 @@ const SHOWN = 20
 
 type Seen = { readonly event: SeenEvent; readonly before: RuleState; readonly reason: () => string }
 
-/** @param events oldest first, none after `atUs`; what was before them is not known. */
-export function explain(rule: Rule, device: Device, events: readonly SeenEvent[], atUs: number): Explanation {
-  const read = events.filter(({ eventType }) => eventTypesOf(rule).includes(eventType))
+/**
+ * Stops after every event: one may take milliseconds, and whoever asks has others to let go first.
+ * @param events oldest first, none after `atUs`; what was before them is not known.
+ */
+export function* explain(
+  rule: Rule,
+  device: Device,
+  events: Iterable<SeenEvent>,
+  atUs: number,
+): Generator<undefined, Explanation, undefined> {
+  const types = eventTypesOf(rule)
   const seen: Seen[] = []
   const changes: Change[] = []
   let state = FRESH
-  for (const [i, event] of read.entries()) {
+  for (const event of events) {
+    if (!types.includes(event.eventType)) continue
     const passed = stepTo(rule, state, event.timeUs, changes)
     const outcome = step(rule, passed, inputOf(device, event))
     changes.push(...outcome.changes)
-    if (i >= read.length - SHOWN) seen.push({ event, before: passed, reason: () => outcome.reason })
+    seen.push({ event, before: passed, reason: () => outcome.reason })
+    keepLast(seen)
+    keepLast(changes)
     state = outcome.state
+    yield
   }
   state = stepTo(rule, state, atUs, changes)
+  const values: SeenValue[] = []
+  for (const one of seen.toReversed()) {
+    values.push(seenValue(rule, device, one))
+    yield
+  }
   const facts = {
     atUs,
     selected: selects(rule, device),
     open: rule.schedule === undefined || isOpen(rule.schedule, atUs),
-    alarmOf: groupKey(rule, device),
+    alarmOf: alarmDeviceOf(rule, device),
     phase: state.phase,
-    values: seen.map(one => seenValue(rule, device, one)).reverse(),
+    sinceUs: state.sinceUs,
+    values,
     timers: timersOf(rule, state, atUs),
     changes: changes.slice(-SHOWN).reverse(),
     nearest: nearestOf(rule, device, seen.at(-1), state),
   }
   return { ...facts, words: wordsOf(rule, device, facts) }
+}
+
+function keepLast(list: unknown[]): void {
+  if (list.length > SHOWN) list.splice(0, list.length - SHOWN)
 }
 
 /** What comes about at a moment comes about before the events of that moment. */
@@ -123,7 +147,7 @@ function wordsOf(rule: Rule, device: Device, facts: Omit<Explanation, 'words'>):
   const [newest] = values
   if (newest === undefined) words.push(`There is no event of ${eventTypesOf(rule).join(' or ')} to judge.`)
   else words.push(`Newest event, at ${formatTime(newest.timeUs)}: ${newest.reason}.`)
-  for (const { kind, leftMs, endUs } of timers) words.push(`${TIMERS[kind]} ${formatDuration(leftMs)}, at ${formatTime(endUs)}.`)
+  for (const { kind, leftMs, endUs } of timers) words.push(`${TIMERS[kind]} ${durationWords(leftMs)}, at ${formatTime(endUs)}.`)
   if (nearest !== '') words.push(`${phase === 'clear' ? 'It would begin to hold with' : 'It would stop to hold with'} ${nearest}.`)
   if (rule.notify.length === 0) words.push('The rule names no channel: nobody is notified.')
   return words

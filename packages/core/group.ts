@@ -43,10 +43,15 @@ export function groupNameOf(group: { readonly [key: string]: string }): string {
   return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 20)}~${contentKey(name)}`
 }
 
+/** What stands as the device of its alarm: its id, or the name of its group. */
+export function alarmDeviceOf(rule: Rule, device: Device): string {
+  const group = groupOf(rule, device)
+  return group === null ? device.id : groupNameOf(group)
+}
+
 /** The alarm that a change of this device belongs to. */
 export function sharedAlarmIdOf(rule: Rule, device: Device): string {
-  const group = groupOf(rule, device)
-  return alarmIdOf(rule.name, group === null ? device.id : groupNameOf(group))
+  return alarmIdOf(rule.name, alarmDeviceOf(rule, device))
 }
 
 /** What the device contributes after a change; undefined: nothing any more. Corrections of earlier episodes change nothing. */

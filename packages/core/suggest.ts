@@ -1,7 +1,7 @@
 // Which dead-band and hold time would have cut the flapping of a rule, and what that would have cost in time to detect.
 import type { Episode, Findings } from './backtest.ts'
 import { parseRule, type Rule, ruleToJson } from './rule.ts'
-import { formatDuration } from './time.ts'
+import { counted, durationWords, formatDuration } from './time.ts'
 
 export type Candidate = { readonly rule: Rule; readonly deadBand: number | undefined }
 
@@ -86,15 +86,19 @@ function rounded(level: number): number {
 /** Both findings are of the same events. */
 export function figuresOf(present: Findings, candidate: Findings): Figures {
   const incidents = incidentsOf(present.episodes)
-  const byDevice = new Map<string, Episode[]>()
-  for (const one of candidate.episodes) byDevice.set(one.device, [...(byDevice.get(one.device) ?? []), one])
+  const byDevice = new Map<string, { readonly episodes: Episode[]; at: number }>()
+  for (const one of candidate.episodes) {
+    const known = byDevice.get(one.device)
+    if (known) known.episodes.push(one)
+    else byDevice.set(one.device, { episodes: [one], at: 0 })
+  }
   const delays: number[] = []
   let missed = 0
   let longestMissedUs = 0
   for (const { device, fromUs, toUs } of incidents) {
     const end = toUs ?? present.range.toUs
-    const first = byDevice.get(device)?.find(one => one.activeUs <= end && (one.clearedUs ?? Number.POSITIVE_INFINITY) >= fromUs)
-    if (first) delays.push(Math.max(0, first.activeUs - fromUs) / 1000)
+    const first = firstSince(byDevice.get(device), fromUs)
+    if (first && first.activeUs <= end) delays.push(Math.max(0, first.activeUs - fromUs) / 1000)
     else {
       missed++
       longestMissedUs = Math.max(longestMissedUs, end - fromUs)
@@ -122,6 +126,13 @@ export function figuresOf(present: Findings, candidate: Findings): Figures {
       median / HOUR_MS +
       (incidentMinutes === 0 ? 0 : extraMinutes / incidentMinutes),
   }
+}
+
+/** The first that had not cleared by then. Both episodes and questions come in order of time, so those before are never looked at again. */
+function firstSince(of: { readonly episodes: readonly Episode[]; at: number } | undefined, fromUs: number): Episode | undefined {
+  if (of === undefined) return undefined
+  while ((of.episodes[of.at]?.clearedUs ?? Number.POSITIVE_INFINITY) < fromUs) of.at++
+  return of.episodes[of.at]
 }
 
 function flapsOf(episodes: readonly Episode[]): number {
@@ -164,8 +175,8 @@ function isWorse(one: Figures, other: Figures): boolean {
 
 function wordsOf(rule: Rule, deadBand: number | undefined, figures: Figures, present: Figures): string {
   const band = deadBand === undefined ? 'the dead-band as it is' : `a dead-band of ${deadBand}`
-  const cost = `found ${formatDuration(Math.round(figures.addedDelayMedianMs))} later (at most ${formatDuration(Math.round(figures.addedDelayMaxMs))})`
+  const cost = `found ${durationWords(figures.addedDelayMedianMs)} later (at most ${durationWords(figures.addedDelayMaxMs)})`
   const missed = figures.missed === 0 ? '' : `, ${figures.missed} of them not at all`
-  const minutes = `${Math.round(figures.minutesInAlarm)} minutes in alarm instead of ${Math.round(present.minutesInAlarm)}`
-  return `${band} and for: ${formatDuration(rule.holdMs)}: ${figures.flaps} flaps instead of ${present.flaps}, ${minutes}, ${cost}${missed}`
+  const minutes = `${counted(Math.round(figures.minutesInAlarm), 'minute')} in alarm instead of ${Math.round(present.minutesInAlarm)}`
+  return `${band} and for: ${formatDuration(rule.holdMs)}: ${counted(figures.flaps, 'flap')} instead of ${present.flaps}, ${minutes}, ${cost}${missed}`
 }

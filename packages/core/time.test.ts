@@ -1,6 +1,6 @@
 // Event time in and out: every form RFC 3339 allows, and the ones it does not.
 import { describe, expect, it } from 'vitest'
-import { checkTime, formatDuration, formatTime, parseDuration, parseTime } from './time.ts'
+import { checkTime, counted, durationWords, formatDuration, formatTime, parseDuration, parseTime } from './time.ts'
 
 describe('a time', () => {
   it.each([
@@ -106,4 +106,20 @@ describe('a duration', () => {
     expect(formatDuration(ms)).toBe(text)
     expect(parseDuration(text)).toBe(ms)
   })
+})
+
+it.each([
+  [0, '0ms'],
+  [500, '500ms'],
+  [77_286, '1m 17s'],
+  [90_000, '1m 30s'],
+  [3_600_000, '1h'],
+  [3_601_000, '1h'],
+  [90_061_000, '1d 1h'],
+])('%s ms is read as %s', (ms, text) => {
+  expect(durationWords(ms)).toBe(text)
+})
+
+it('of one thing there is one', () => {
+  expect([counted(1, 'alarm'), counted(0, 'alarm'), counted(1200, 'alarm', '1,200')]).toEqual(['1 alarm', '0 alarms', '1,200 alarms'])
 })

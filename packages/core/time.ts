@@ -130,3 +130,20 @@ export function formatDuration(ms: number): string {
   }
   return `${ms}ms`
 }
+
+const WORD_UNITS = ['d', 'h', 'm', 's'] as const
+
+/** A duration as people read it, in at most two units: `77286` → `1m 17s`. What does not fit is left out; no parser takes it. */
+export function durationWords(ms: number): string {
+  const first = WORD_UNITS.findIndex(unit => ms >= (UNIT_MS[unit] as number))
+  if (first < 0) return `${Math.round(ms)}ms`
+  const [unit, next] = WORD_UNITS.slice(first) as [string, string | undefined]
+  const sizeMs = UNIT_MS[unit] as number
+  const rest = next === undefined ? 0 : Math.floor((ms % sizeMs) / (UNIT_MS[next] as number))
+  return `${Math.floor(ms / sizeMs)}${unit}${rest === 0 ? '' : ` ${rest}${next}`}`
+}
+
+/** `1 alarm`, `2 alarms`. */
+export function counted(count: number, noun: string, shown = String(count)): string {
+  return `${shown} ${noun}${count === 1 ? '' : 's'}`
+}

@@ -78,6 +78,8 @@ export type ConsolePorts = {
   readonly outbox: Outbox
   readonly silences: Silences
   readonly judgements: Judgements
+  /** As the judge has it. */
+  readonly latenessMs: number
   readonly channels: Channels
   readonly quarantine: Quarantine
   readonly connectors: Connectors
@@ -146,7 +148,7 @@ function addPastRoutes(app: HttpApp, ports: ConsolePorts): void {
   addBacktestRoutes(app, { ...ports, running, nowUs })
   addShadowRoutes(app, { shadows: ports.shadows, changed: project => ports.wakes.wake(project, 'judge'), nowUs })
   addSuggestRoute(app, { ...ports, running, nowUs })
-  addExplainRoute(app, { ...ports, nowUs })
+  addExplainRoute(app, { ...ports, running, nowUs })
 }
 
 function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {

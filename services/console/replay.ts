@@ -1,12 +1,12 @@
 // Stored history through the engine: stretch by stretch from the store, a few milliseconds of the thread at a time, until it is over or
 // nobody waits for it any more.
-import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import { type NumberField, numberFieldsOf, type Range } from '../../packages/core/backtest.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent, EventData } from '../../packages/core/event.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { ReadingStore, ScanColumns, ScanQuery } from '../../packages/store/store.ts'
+import { Turn } from './turn.ts'
 
 export type ReplayPorts = {
   readonly store: Pick<ReadingStore, 'counts' | 'scan'>
@@ -31,16 +31,13 @@ export type Progress = { readonly events: number; readonly total: number }
 const NUMBERS_AT_ONCE = 200_000
 const EVENTS_AT_ONCE = 5000
 const WINDOWS = 512
-/** How long others on this thread wait at most, and after how many events the clock is looked at. */
-const TURN_MS = 4
-const EVENTS_A_LOOK = 64
 const DEVICES_AT_ONCE = 1000
 
 /** Says after each stretch how far it is; throws when the signal is aborted. */
 export async function* replay(ports: ReplayPorts, replayed: Replayed, signal: AbortSignal): AsyncGenerator<Progress> {
   const query = queryOf(replayed)
   const most = query.fields ? NUMBERS_AT_ONCE : EVENTS_AT_ONCE
-  const { stretches, total } = await stretchesOf(ports.store, query, most)
+  const { stretches, total } = await stretchesOf(ports.store, query, most, signal)
   const known = new Map<string, Device>()
   const fields = new Map(query.fields?.map(({ eventType, field }) => [eventType, field]))
   let events = 0
@@ -77,7 +74,8 @@ function commonFields(rules: readonly Rule[]): readonly NumberField[] | undefine
 type Stretches = { readonly stretches: readonly Range[]; readonly total: number }
 
 /** Neighbouring windows that together have about `most` events; a fuller one is counted in finer windows. */
-async function stretchesOf(store: ReplayPorts['store'], query: ScanQuery, most: number): Promise<Stretches> {
+async function stretchesOf(store: ReplayPorts['store'], query: ScanQuery, most: number, signal: AbortSignal): Promise<Stretches> {
+  signal.throwIfAborted()
   if (query.toUs <= query.fromUs) return { stretches: [], total: 0 }
   const windowUs = Math.ceil((query.toUs - query.fromUs) / WINDOWS)
   const stretches: Range[] = []
@@ -93,7 +91,7 @@ async function stretchesOf(store: ReplayPorts['store'], query: ScanQuery, most: 
     if (open) stretches.push(open)
     open = { fromUs: startUs, toUs, count }
     if (count <= most || windowUs === 1) continue
-    stretches.push(...(await stretchesOf(store, { ...query, fromUs: startUs, toUs }, most)).stretches)
+    stretches.push(...(await stretchesOf(store, { ...query, fromUs: startUs, toUs }, most, signal)).stretches)
     open = undefined
   }
   if (open) stretches.push(open)
@@ -145,17 +143,14 @@ async function feed(
     const device = known.get(id) as Device
     return { device, eventType, field: fields.get(eventType) ?? '', takers: sides.filter(({ rule }) => selects(rule, device)) }
   })
-  let turnMs = performance.now()
+  const turn = new Turn(signal)
   for (let i = 0; i < of.length; i++) {
     const { device, eventType, field, takers } = lanes[of[i] as number] as (typeof lanes)[number]
     if (takers.length > 0) {
       const { eventId, data } = values ? { eventId: '', data: { [eventType]: { [field]: values[i] } } } : whole(events?.frames[i])
       for (const one of takers) one.take(device, eventType, timesUs[i] as number, eventId, data)
     }
-    if (i % EVENTS_A_LOOK !== 0 || performance.now() - turnMs < TURN_MS) continue
-    await othersGoFirst()
-    signal.throwIfAborted()
-    turnMs = performance.now()
+    if (turn.isOver()) await turn.next()
   }
 }
 

@@ -6,24 +6,28 @@ import { STATUS } from '../../packages/runtime/http.ts'
 
 export type Line = Readonly<Record<string, unknown>>
 
-/** Each of them keeps a processor busy. */
+/** Each of them keeps a processor busy, and holds two stretches of history. */
 const MOST_AT_ONCE = 2
+const MOST_OF_ALL = 4
 const RETRY_AFTER_MS = 5000
+const LEFT = new Failure('unavailable', 'nobody waits for this answer any more')
 
 export class Running {
   readonly #most: number
+  readonly #mostOfAll: number
   readonly #byProject = new Map<string, number>()
   readonly #open = new Set<AbortController>()
 
-  constructor(most = MOST_AT_ONCE) {
+  constructor(most = MOST_AT_ONCE, mostOfAll = MOST_OF_ALL) {
     this.#most = most
+    this.#mostOfAll = mostOfAll
   }
 
   /** Resolves with what `work` does, or `too_many`. */
   async within<T>(reply: FastifyReply, project: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const gone = this.#enter(project)
-    reply.raw.once('close', () => gone.abort())
+    const gone = this.#enter(reply, project)
     try {
+      gone.signal.throwIfAborted()
       return await work(gone.signal)
     } finally {
       this.#leave(project, gone)
@@ -37,32 +41,40 @@ export class Running {
     project: string,
     work: (signal: AbortSignal) => AsyncGenerator<Line>,
   ): Promise<void> {
-    const gone = this.#enter(project)
-    reply.raw.once('close', () => gone.abort())
+    const gone = this.#enter(reply, project)
+    const leave = () => this.#leave(project, gone)
     const lines = work(gone.signal)
-    const first = await lines.next().catch((error: unknown) => {
-      this.#leave(project, gone)
+    // A reader that is gone before the first line was read never comes to the end of the lines. The work may still be at something: its
+    // place is free when that is over.
+    gone.signal.addEventListener('abort', () => void lines.return(undefined).then(leave, leave), { once: true })
+    try {
+      gone.signal.throwIfAborted()
+      const first = await lines.next()
+      gone.signal.throwIfAborted()
+      const rest = this.#lines(request, first, lines, project, gone)
+      if ((request.headers.accept ?? '').includes('text/event-stream')) reply.sse(events(rest))
+      else reply.type('application/x-ndjson').send(Readable.from(texts(rest)))
+    } catch (error) {
+      leave()
       throw error
-    })
-    const rest = this.#lines(request, first, lines, project, gone)
-    if ((request.headers.accept ?? '').includes('text/event-stream')) reply.sse(events(rest))
-    else reply.type('application/x-ndjson').send(Readable.from(texts(rest)))
+    }
   }
 
   /** Ends all that are under way. */
   stop(): void {
-    for (const gone of this.#open) gone.abort()
+    for (const gone of this.#open) gone.abort(LEFT)
   }
 
-  #enter(project: string): AbortController {
+  /** Aborted when the reader leaves, or has left already. */
+  #enter(reply: FastifyReply, project: string): AbortController {
     const running = this.#byProject.get(project) ?? 0
-    if (running >= this.#most)
-      throw new Failure('too_many', `${running} backtests of project ${project} are running: wait for one of them`, {
-        retryAfterMs: RETRY_AFTER_MS,
-      })
+    if (running >= this.#most) throw tooMany(`${running} long answers of project ${project} are under way`)
+    if (this.#open.size >= this.#mostOfAll) throw tooMany(`${this.#open.size} long answers are under way`)
     this.#byProject.set(project, running + 1)
     const gone = new AbortController()
     this.#open.add(gone)
+    reply.raw.once('close', () => gone.abort(LEFT))
+    if (isGone(reply)) gone.abort(LEFT)
     return gone
   }
 
@@ -81,8 +93,6 @@ export class Running {
     project: string,
     gone: AbortController,
   ): AsyncGenerator<Line> {
-    // A reader that is gone before the first line was read never comes to the end of this.
-    gone.signal.addEventListener('abort', () => this.#leave(project, gone), { once: true })
     try {
       if (first.done !== true) yield first.value
       yield* lines
@@ -96,6 +106,15 @@ export class Running {
       this.#leave(project, gone)
     }
   }
+}
+
+function tooMany(words: string): Failure {
+  return new Failure('too_many', `${words} (backtests, suggestions, explanations): wait for one of them`, { retryAfterMs: RETRY_AFTER_MS })
+}
+
+/** HTTP/2 has it on the stream only. */
+function isGone({ raw }: FastifyReply): boolean {
+  return raw.destroyed || (raw as { readonly stream?: { readonly destroyed: boolean } }).stream?.destroyed === true
 }
 
 async function* texts(lines: AsyncGenerator<Line>): AsyncGenerator<string> {

@@ -1,8 +1,7 @@
 // Suggestions: from the devices that flapped most, a dead-band and a hold time that would have cut it, tried through the same engine.
-import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import { Type } from 'typebox'
 import { Backtest, type Findings, type Range } from '../../packages/core/backtest.ts'
-import { numberIn } from '../../packages/core/condition/field.ts'
+import { numberIn, valueIn } from '../../packages/core/condition/field.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { EventData } from '../../packages/core/event.ts'
 import { invalid } from '../../packages/core/failure.ts'
@@ -15,13 +14,15 @@ import type { Rules } from '../../packages/state/rule.ts'
 import { fieldsOf, project, ruleName, Span, spanOf } from './backtest.ts'
 import { type ReplayPorts, replay } from './replay.ts'
 import type { Running } from './running.ts'
+import { Turn } from './turn.ts'
 
 export type SuggestPorts = ReplayPorts & { readonly rules: Pick<Rules, 'one'>; readonly running: Running; nowUs(): number }
 
 const SAMPLED_DEVICES = 20
 const SAMPLED_EVENTS = 100_000
+/** Of their data as JSON: in memory it is a few times that. */
+const SAMPLED_BYTES = 16_000_000
 const MOST = 5
-const TURN_EVENTS = 10_000
 
 const Body = described(
   Type.Object(
@@ -125,21 +126,28 @@ async function worstDevices(ports: SuggestPorts, project: string, rule: Rule, ra
   return worst.slice(0, fit).map(({ device }) => device)
 }
 
-class Sample {
+export class Sample {
   readonly rule: Rule
   readonly events: Sampled[] = []
   readonly #wanted: ReadonlySet<string>
   readonly #last = new Map<string, number>()
   readonly #differences: number[] = []
+  readonly #maxBytes: number
+  #bytes = 0
+  #isFull = false
 
-  constructor(rule: Rule, devices: readonly string[]) {
+  constructor(rule: Rule, devices: readonly string[], maxBytes = SAMPLED_BYTES) {
     this.rule = rule
+    this.#maxBytes = maxBytes
     this.#wanted = new Set(devices)
   }
 
   take(device: Device, eventType: string, timeUs: number, eventId: string, data: EventData): void {
-    if (!this.#wanted.has(device.id) || this.events.length >= SAMPLED_EVENTS) return
-    this.events.push({ device, eventType, timeUs, eventId, data })
+    if (this.#isFull || !this.#wanted.has(device.id)) return
+    const read = readOf(this.rule, eventType, data)
+    this.events.push({ device, eventType, timeUs, eventId, data: read })
+    this.#bytes += JSON.stringify(read).length
+    this.#isFull = this.events.length >= SAMPLED_EVENTS || this.#bytes >= this.#maxBytes
     const { when } = this.rule
     // As the rule has it: in its unit.
     const value = when.kind === 'threshold' ? numberIn(when.field, eventType, data) : undefined
@@ -155,17 +163,30 @@ class Sample {
 
   /** A full sample ends earlier than what was asked for. */
   endUs({ toUs }: Range): number {
-    return this.events.length < SAMPLED_EVENTS ? toUs : Math.min(toUs, (this.events.at(-1)?.timeUs ?? toUs) + 1)
+    return !this.#isFull ? toUs : Math.min(toUs, (this.events.at(-1)?.timeUs ?? toUs) + 1)
   }
+}
+
+/** Of an event's data what the rule reads, where that is known without judging it: a number, and without a unit beside it. */
+function readOf({ when }: Rule, eventType: string, data: EventData): EventData {
+  if (when.kind !== 'threshold' || when.field.measure !== undefined) return data
+  const path = when.field.sources.find(source => source.eventType === eventType)?.path ?? []
+  const found = valueIn(when.field, eventType, data)
+  // What is no number is only described.
+  if (typeof found !== 'number') return typeof found === 'object' ? data : { [eventType]: nested(path, found) }
+  return { [eventType]: nested(path, found) }
+}
+
+function nested(path: readonly string[], value: unknown): EventData[string] {
+  return path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as EventData[string]
 }
 
 async function tried(events: readonly Sampled[], rule: Rule, range: Range, signal: AbortSignal): Promise<Findings> {
   const backtest = new Backtest(rule, range)
-  for (const [i, { device, eventType, timeUs, eventId, data }] of events.entries()) {
+  const turn = new Turn(signal)
+  for (const { device, eventType, timeUs, eventId, data } of events) {
     backtest.take(device, eventType, timeUs, eventId, data)
-    if (i % TURN_EVENTS !== 0) continue
-    await othersGoFirst()
-    signal.throwIfAborted()
+    if (turn.isOver()) await turn.next()
   }
   return backtest.finish()
 }

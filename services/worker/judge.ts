@@ -1,9 +1,9 @@
 // The judge: each event meets the rules that select its device, and what that changes is committed together with the place in the
 // log (P3). All it remembers is written through with every commit, so a crash anywhere repeats the read and changes nothing twice.
-import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
+import { alarmDeviceOf } from '../../packages/core/group.ts'
 import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
@@ -330,7 +330,9 @@ export class Judge implements Consumer {
     if (notifies) this.#toNotify.add(project)
     const beside = judgement.changes
       .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
-      .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+      .flatMap(({ rule, device, change }) =>
+        change ? [shadowCommand(project, rule.name, alarmDeviceOf(rule, device), device.id, change)] : [],
+      )
     return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 

@@ -1,5 +1,6 @@
 // What backtests, explanations, suggestions and shadows found, as lines for people.
 import type { BacktestResult, Difference, Episode, Explanation, ShadowReport, Suggestions } from '../../client/index.ts'
+import { counted } from '../../core/time.ts'
 import { tableLines } from '../table.ts'
 import { type Palette, paletteOf, printable, type Terminal } from '../terminal.ts'
 
@@ -10,11 +11,12 @@ export function backtestLines(result: BacktestResult, { out, env }: Terminal): s
   const palette = paletteOf(out, env)
   const { rule, startTime, endTime, alarms, minutesInAlarm, notifications, events, devices, eventsPerSecond, difference, against } = result
   const number = (value: number) => NUMBER.format(value)
+  const count = (value: number, noun: string) => counted(value, noun, number(value))
   const was = against ? ` (before: ${number(against.alarms.count)})` : ''
   const lines = [
     palette.bold(`${rule}, ${short(startTime)} to ${short(endTime)}`),
-    `${number(alarms.count)} alarms${was}, ${number(minutesInAlarm)} minutes in alarm, ${number(notifications)} notifications; ${number(alarms.activeAtEnd)} still active, ${number(alarms.dropped)} held too briefly`,
-    palette.dim(`${number(events)} events of ${number(devices)} devices, ${number(eventsPerSecond)} events/s`),
+    `${count(alarms.count, 'alarm')}${was}, ${count(minutesInAlarm, 'minute')} in alarm, ${count(notifications, 'notification')}; ${number(alarms.activeAtEnd)} still active, ${number(alarms.dropped)} held too briefly`,
+    palette.dim(`${count(events, 'event')} of ${count(devices, 'device')}, ${number(eventsPerSecond)} events/s`),
   ]
   if (difference) return [...lines, ...differenceLines(difference, palette)]
   lines.push(...alarmLines(alarms.list, palette))
@@ -31,7 +33,7 @@ function alarmLines(episodes: readonly Episode[], palette: Palette): string[] {
 function differenceLines({ agreements, missing, extra, shifted, disagreements }: Difference, palette: Palette): string[] {
   const rows = disagreements.slice(0, LISTED).map(({ kind, device, old, new: after }) => [kind, device, spans(old), spans(after)])
   return [
-    `${agreements} alarms are the same; ${missing} are missing in the new version, ${extra} are new, ${shifted} have other times`,
+    `${counted(agreements, 'alarm')} ${agreements === 1 ? 'is' : 'are'} the same; ${missing} missing in the new version, ${extra} new, ${shifted} with other times`,
     ...(rows.length > 0 ? tableLines(['what', 'device', 'old', 'new'], rows, palette) : []),
     ...(disagreements.length > LISTED ? [palette.dim(`… and ${disagreements.length - LISTED} more (--json has them)`)] : []),
   ]
@@ -50,7 +52,7 @@ export function explanationLines({ words, values, changes }: Explanation, { out,
 
 export function suggestionLines({ present, suggestions, devices, events }: Suggestions, { out, env }: Terminal): string[] {
   const palette = paletteOf(out, env)
-  const now = `now: ${NUMBER.format(present.alarmsPerWeek)} alarms a week, ${present.flaps} flaps (tried on ${devices.length} devices, ${NUMBER.format(events)} events)`
+  const now = `now: ${counted(present.alarmsPerWeek, 'alarm', NUMBER.format(present.alarmsPerWeek))} a week, ${counted(present.flaps, 'flap')} (tried on ${counted(devices.length, 'device')}, ${counted(events, 'event', NUMBER.format(events))})`
   if (suggestions.length === 0) return [now, present.flaps === 0 ? 'it does not flap' : 'nothing that was tried cuts the flapping']
   return [
     now,
@@ -64,7 +66,7 @@ export function suggestionLines({ present, suggestions, devices, events }: Sugge
 export function shadowLines(report: ShadowReport, { out, env }: Terminal): string[] {
   const { by, startTime, old, new: after } = report
   return [
-    `runs since ${short(startTime)} (by ${printable(by)}): ${old.alarms} alarms of the rule, ${after.alarms} of its shadow`,
+    `runs since ${short(startTime)} (by ${printable(by)}): ${counted(old.alarms, 'alarm')} of the rule, ${after.alarms} of its shadow`,
     ...differenceLines(report, paletteOf(out, env)),
   ]
 }
