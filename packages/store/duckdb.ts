@@ -24,6 +24,7 @@ import type {
   ReadingStore,
   ScanColumns,
   ScanCount,
+  ScanPage,
   ScanQuery,
   StoreEvent,
   WindowReading,
@@ -248,7 +249,7 @@ class DuckStore implements ReadingStore {
     return this.#ask(connection => countEvents(connection, query, windowUs), 'scan')
   }
 
-  scan(query: ScanQuery): Promise<ScanColumns> {
+  scan(query: ScanPage): Promise<ScanColumns> {
     return this.#ask(connection => scanEvents(connection, query, field => escapeName(field, UNSAFE_IN_FIELD)), 'scan')
   }
 

@@ -20,6 +20,7 @@ import type {
   ReadingStore,
   ScanColumns,
   ScanCount,
+  ScanPage,
   ScanQuery,
   StoreEvent,
   WindowReading,
@@ -188,7 +189,7 @@ class InfluxStore implements ReadingStore {
     return this.#run(() => countEvents(this.#client, query, windowUs))
   }
 
-  scan(query: ScanQuery): Promise<ScanColumns> {
+  scan(query: ScanPage): Promise<ScanColumns> {
     return this.#run(() => scanEvents(this.#client, query))
   }
 

@@ -3,11 +3,12 @@ import { parseTime } from '../core/time.ts'
 import type { InfluxClient } from './influxclient.ts'
 import { boundary, fieldIdentifier, identifier, literal } from './line.ts'
 import { unescapeName } from './name.ts'
-import type { ScanColumns, ScanCount, ScanQuery, ScanSeries } from './store.ts'
+import type { ScanColumns, ScanCount, ScanPage, ScanQuery, ScanSeries } from './store.ts'
 
-// A statement names so many devices, and one answer has about so many rows: it is parsed in one piece.
+// A statement names so many devices, and one answer has about so many rows, the first so many: it is parsed in one piece.
 const DEVICES_PER_STATEMENT = 100
 const ROWS_PER_ANSWER = 10_000
+const FIRST_ROWS = 500
 
 type Row = { readonly series: ScanSeries; readonly timeUs: number; readonly eventId: string; readonly content: number | string }
 
@@ -26,15 +27,23 @@ export async function countEvents(client: InfluxClient, query: ScanQuery, window
   return [...found].map(([startUs, count]) => ({ startUs, count })).sort((a, b) => a.startUs - b.startUs)
 }
 
-export async function scanEvents(client: InfluxClient, query: ScanQuery): Promise<ScanColumns> {
-  const rows: Row[] = []
+/** One time at least: within one there is no place to go on from. */
+export async function scanEvents(client: InfluxClient, query: ScanPage): Promise<ScanColumns> {
+  const { after } = query
+  const fromUs = after === undefined ? query.fromUs : Math.max(query.fromUs, after.timeUs + 1)
+  let rows: Row[] = []
+  let endUs = query.toUs
   const known = new Map<string, ScanSeries>()
   for (const eventType of query.eventTypes) {
     const field = query.fields?.find(one => one.eventType === eventType)?.field
     if (query.fields && field === undefined) continue
-    for (const where of places(query)) await readRows(client, query, { eventType, field, where, known }, rows)
+    // What one has no room for needs not be read of the others.
+    for (const where of places(query))
+      endUs = await readRows(client, { ...query, fromUs, toUs: endUs }, { eventType, field, where, known }, rows)
   }
   rows.sort((a, b) => a.timeUs - b.timeUs || (a.eventId < b.eventId ? -1 : a.eventId > b.eventId ? 1 : 0))
+  endUs = endOf(rows, query, endUs)
+  rows = rows.filter(({ timeUs }) => timeUs < endUs)
   const series = [...known.values()]
   const numbers = new Map(series.map((one, number) => [one, number]))
   return {
@@ -43,7 +52,22 @@ export async function scanEvents(client: InfluxClient, query: ScanQuery): Promis
     timesUs: Float64Array.from(rows, row => row.timeUs),
     values: query.fields && Float64Array.from(rows, row => row.content as number),
     events: query.fields ? undefined : { ids: rows.map(row => row.eventId), frames: rows.map(row => row.content as string) },
+    next: endUs < query.toUs ? { timeUs: endUs - 1 } : undefined,
   }
+}
+
+/** Before the first time that has no room; the first of all has. */
+function endOf(rows: readonly Row[], { limit, maxBytes }: ScanPage, endUs: number): number {
+  let bytes = 0
+  for (const [i, row] of rows.entries()) {
+    bytes += sizeOf(row)
+    if ((i >= limit || bytes > maxBytes) && row.timeUs > (rows[0]?.timeUs ?? row.timeUs)) return Math.min(endUs, row.timeUs)
+  }
+  return endUs
+}
+
+function sizeOf({ content }: Row): number {
+  return typeof content === 'string' ? content.length : 0
 }
 
 type Measurement = {
@@ -53,19 +77,37 @@ type Measurement = {
   readonly known: Map<string, ScanSeries>
 }
 
-/** Answer by answer; where one ends within a microsecond, all of that is asked for by itself. */
-async function readRows(client: InfluxClient, { fromUs, toUs }: ScanQuery, measurement: Measurement, into: Row[]): Promise<void> {
+/**
+ * Answer by answer; where one ends within a microsecond, all of that is asked for by itself. Answers with the time before which all
+ * was read.
+ */
+async function readRows(
+  client: InfluxClient,
+  { fromUs, toUs, limit, maxBytes, fields }: ScanPage,
+  measurement: Measurement,
+  into: Row[],
+): Promise<number> {
+  let most = fields ? ROWS_PER_ANSWER : FIRST_ROWS
+  let count = 0
+  let bytes = 0
   for (let startUs = fromUs; startUs < toUs; ) {
-    const rows = await ask(client, measurement, startUs, toUs, `ORDER BY time LIMIT ${ROWS_PER_ANSWER}`)
-    if (rows.length < ROWS_PER_ANSWER) {
-      into.push(...rows)
-      return
-    }
+    const rows = await ask(client, measurement, startUs, toUs, `ORDER BY time LIMIT ${most}`)
+    const whole = rows.length < most
     const lastUs = rows.at(-1)?.timeUs ?? toUs
-    for (const row of rows) if (row.timeUs < lastUs) into.push(row)
-    into.push(...(await ask(client, measurement, lastUs, lastUs + 1, '')))
+    const kept = whole ? rows : rows.filter(row => row.timeUs < lastUs)
+    if (!whole) kept.push(...(await ask(client, measurement, lastUs, lastUs + 1, '')))
+    for (const row of kept) {
+      into.push(row)
+      bytes += sizeOf(row)
+    }
+    if (whole) return toUs
+    count += kept.length
     startUs = lastUs + 1
+    if (count >= limit || bytes >= maxBytes) return startUs
+    // As large as these, so many have room.
+    if (!fields) most = Math.min(4 * most, ROWS_PER_ANSWER, Math.max(1, Math.ceil(((maxBytes - bytes) * count) / Math.max(1, bytes))))
   }
+  return toUs
 }
 
 async function ask(

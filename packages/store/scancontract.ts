@@ -1,7 +1,7 @@
 // What every reading store does when long stretches of it are scanned, as tests: called with each adapter.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { storeEvent } from './contract.ts'
-import type { ReadingStore, ScanQuery, StoreEvent } from './store.ts'
+import type { ReadingStore, ScanPage, ScanQuery, StoreEvent } from './store.ts'
 
 const T0 = 1_763_600_000_000_000
 const MINUTE = 60_000_000
@@ -22,15 +22,24 @@ export function scanContract(name: string, open: () => Promise<ReadingStore>): v
     afterAll(() => store.close())
 
     const asked = (query: Partial<ScanQuery> = {}) => ({ project, eventTypes: ['temperature'], ...ALWAYS, ...query })
-    const scanned = async (query: Partial<ScanQuery> = {}) => {
-      const { series, of, timesUs, values, events } = await store.scan(asked(query))
-      return Array.from(of, (number, i) => ({
-        ...series[number],
-        timeUs: timesUs[i],
-        ...(values ? { value: values[i] } : {}),
-        ...(events ? { eventId: events.ids[i], frame: events.frames[i] } : {}),
-      }))
+    const ROOM = { limit: 1000, maxBytes: 1_000_000 }
+    /** All that there is, page by page. */
+    const pagesOf = async (query: Partial<ScanPage> = {}) => {
+      const pages = []
+      for (let after: ScanPage['after'], begun = false; !begun || after; begun = true) {
+        const { series, of, timesUs, values, events, next } = await store.scan({ ...asked(query), ...ROOM, ...query, after })
+        const page = Array.from(of, (number, i) => ({
+          ...series[number],
+          timeUs: timesUs[i],
+          ...(values ? { value: values[i] } : {}),
+          ...(events ? { eventId: events.ids[i], frame: events.frames[i] } : {}),
+        }))
+        if (page.length > 0 || pages.length === 0) pages.push(page)
+        after = next
+      }
+      return pages
     }
+    const scanned = async (query: Partial<ScanPage> = {}) => (await pagesOf(query)).flat()
     const wholly = ({ device, eventType, timeUs, eventId, frame }: StoreEvent) => ({ device, eventType, timeUs, eventId, frame })
 
     test('an empty stretch has no columns with anything in them', async () => {
@@ -48,6 +57,31 @@ export function scanContract(name: string, open: () => Promise<ReadingStore>): v
       ]
       await store.write([...events, storeEvent({ project, device: 'a', eventType: 'co2' })])
       expect(await scanned({ eventTypes: ['temperature', 'humidity'] })).toEqual([...events].reverse().map(wholly))
+    })
+
+    test('a stretch is read on from where a page of so many events or bytes ended', async () => {
+      const events = Array.from({ length: 40 }, (_, i) =>
+        storeEvent({ project, device: `d${i % 4}`, timeUs: T0 + Math.floor(i / 2), eventId: `e${i % 3}-${String(i).padStart(2, '0')}` }),
+      )
+      await store.write(events)
+      const wanted = events.toSorted((a, b) => a.timeUs - b.timeUs || (a.eventId < b.eventId ? -1 : 1)).map(wholly)
+      const size = wanted[0]?.frame.length ?? 0
+      for (const room of [{ limit: 7 }, { maxBytes: 5 * size }, { limit: 1 }, { maxBytes: 1 }]) {
+        const pages = await pagesOf(room)
+        expect(pages.flat()).toEqual(wanted)
+        expect(pages.length).toBeGreaterThan(5)
+        expect(Math.max(...pages.map(({ length }) => length))).toBeLessThanOrEqual(8)
+      }
+      const numbers = await pagesOf({ fields: [{ eventType: 'temperature', field: 'value' }], limit: 7 })
+      expect(numbers.flat().map(({ device, timeUs }) => [device, timeUs])).toEqual(wanted.map(({ device, timeUs }) => [device, timeUs]))
+      expect(numbers.length).toBeGreaterThan(5)
+    })
+
+    test('events of one time and id are told apart by their device and type where a page ends between them', async () => {
+      const events = Array.from({ length: 12 }, (_, i) => storeEvent({ project, device: `d${i}`, timeUs: T0, eventId: 'same' }))
+      await store.write(events)
+      const found = await scanned({ limit: 5 })
+      expect(found.map(({ device }) => device).sort()).toEqual(events.map(({ device }) => device).sort())
     })
 
     test('only the asked devices, types and times come', async () => {

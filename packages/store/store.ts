@@ -99,6 +99,13 @@ export type ScanQuery = {
   readonly fromUs: number
   readonly toUs: number
 }
+/** Of an event in the order of scans; without the id it is behind all of that time. */
+export type ScanPlace = {
+  readonly timeUs: number
+  readonly of?: { readonly eventId: string; readonly device: string; readonly eventType: string } | undefined
+}
+/** What one answer may hold: so many events, and so many characters of their frames. */
+export type ScanPage = ScanQuery & { readonly limit: number; readonly maxBytes: number; readonly after?: ScanPlace | undefined }
 export type ScanCount = { readonly startUs: number; readonly count: number }
 export type ScanSeries = { readonly device: string; readonly eventType: string }
 /** Events as columns: numbers that cross to another thread at little cost. */
@@ -111,6 +118,8 @@ export type ScanColumns = {
   readonly values: Float64Array | undefined
   /** Of a query without. */
   readonly events: { readonly ids: readonly string[]; readonly frames: readonly string[] } | undefined
+  /** There may be more behind this place. */
+  readonly next: ScanPlace | undefined
 }
 
 /** What one write did: every event of the batch is in exactly one of the two counts. */
@@ -155,8 +164,11 @@ export interface ReadingStore {
    * this in what stretches to do it.
    */
   counts(query: ScanQuery & { readonly windowUs: number }): Promise<ScanCount[]>
-  /** All of the range, whatever it takes: oldest first, ties by eventId. */
-  scan(query: ScanQuery): Promise<ScanColumns>
+  /**
+   * Oldest first, ties by eventId, as much as fits; at least one event, and where a store can only go on from one time to the next, all of
+   * one time.
+   */
+  scan(query: ScanPage): Promise<ScanColumns>
   /** Forgets events of the project older than `beforeUs`, those with a place once they were also accepted before then. */
   purge(project: string, beforeUs: number): Promise<void>
   /** Resolves when the store answers; rejects with a Failure that says what is wrong. */

@@ -5,7 +5,7 @@ import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent, EventData } from '../../packages/core/event.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 import type { Devices } from '../../packages/state/device.ts'
-import type { ReadingStore, ScanColumns, ScanQuery } from '../../packages/store/store.ts'
+import type { ReadingStore, ScanColumns, ScanPlace, ScanQuery } from '../../packages/store/store.ts'
 import { Turn } from './turn.ts'
 
 export type ReplayPorts = {
@@ -30,6 +30,7 @@ export type Progress = { readonly events: number; readonly total: number }
 // Whole events are far larger than their numbers.
 const NUMBERS_AT_ONCE = 200_000
 const EVENTS_AT_ONCE = 5000
+const BYTES_AT_ONCE = 8_000_000
 const WINDOWS = 512
 const DEVICES_AT_ONCE = 1000
 
@@ -42,7 +43,7 @@ export async function* replay(ports: ReplayPorts, replayed: Replayed, signal: Ab
   const fields = new Map(query.fields?.map(({ eventType, field }) => [eventType, field]))
   let events = 0
   yield { events, total }
-  for await (const columns of ahead(ports.store, query, stretches, signal)) {
+  for await (const columns of ahead(ports.store, query, stretches, most, signal)) {
     await learn(ports.devices, replayed.project, columns, known)
     await feed(columns, replayed, known, fields, signal)
     events += columns.of.length
@@ -98,27 +99,26 @@ async function stretchesOf(store: ReplayPorts['store'], query: ScanQuery, most: 
   return { stretches, total }
 }
 
-/** The store reads the next stretch while this one is judged. */
+/** The store reads on while this is judged. A stretch that has no room at once is read on from where it ended. */
 async function* ahead(
   store: ReplayPorts['store'],
   query: ScanQuery,
   stretches: readonly Range[],
+  most: number,
   signal: AbortSignal,
 ): AsyncGenerator<ScanColumns> {
+  const read = (stretch: Range, after?: ScanPlace) =>
+    store.scan({ ...query, fromUs: stretch.fromUs, toUs: stretch.toUs, limit: most, maxBytes: BYTES_AT_ONCE, after })
   let next: Promise<ScanColumns> | undefined
-  for (let i = 0; i < stretches.length; i++) {
+  for (let i = 0, stretch = stretches[0]; stretch; ) {
     signal.throwIfAborted()
-    const columns = await (next ?? store.scan({ ...query, ...rangeOf(stretches[i]) }))
-    const after = stretches[i + 1]
-    next = after && store.scan({ ...query, ...rangeOf(after) })
+    const columns: ScanColumns = await (next ?? read(stretch))
+    if (columns.next === undefined) stretch = stretches[++i]
+    next = stretch && read(stretch, columns.next)
     // Whoever goes away does not wait for it, nor for its failure; whoever stays sees that.
     void Promise.allSettled([next])
     yield columns
   }
-}
-
-function rangeOf(stretch: Range | undefined): Range {
-  return { fromUs: stretch?.fromUs ?? 0, toUs: stretch?.toUs ?? 0 }
 }
 
 /** Devices as they are now; of one that was removed only its id is known. */
