@@ -101,7 +101,7 @@ describe('a backtest', () => {
     expect(await counts({ against: 2 })).toEqual([2, one, 3, many])
     expect((await telltale.http(`${RULES}/${name}`, { method: 'DELETE' })).status).toBe(200)
     const removed = await telltale.send('POST', `${RULES}:backtest`, { rule: { ...RULE, name }, against: 4 })
-    expect(removed.json).toMatchObject({ code: 404, field: 'against', message: expect.stringContaining('its removal') })
+    expect(removed.json).toMatchObject({ code: 404, field: 'against', error: expect.stringContaining('its removal') })
   })
 
   test('that asks for what is not there is refused by the field', async () => {
@@ -193,4 +193,31 @@ test('a shadow is judged beside its rule, raises no alarm, and every difference 
     const [alarm] = (await telltale.http('/v2/projects/default/alarms')).json['alarms'] as { updateTime: string }[]
     expect(alarm?.updateTime).toBe(at(1043))
   })
+})
+
+test('explain says when the judge has it otherwise because an event came too late', async () => {
+  const rule = { ...RULE, name: 'behind', select: { devices: ['f9'] }, for: '1s' }
+  expect((await telltale.send('POST', RULES, rule)).status).toBe(200)
+  const send = async (minute: number, value: number) => {
+    const event = {
+      device: 'f9',
+      eventType: 'temperature',
+      eventId: `f9-${minute}`,
+      data: { temperature: { value } },
+      timestamp: at(minute),
+    }
+    expect((await telltale.send('POST', '/v2/projects/default/events', event)).status).toBe(200)
+  }
+  const explain = async () => (await telltale.http(`${RULES}/behind:explain?device=f9`)).json
+  await send(0, -20)
+  await send(30, -10)
+  await eventually(async () => expect(await explain()).toMatchObject({ judged: 'active', phase: 'active' }))
+  expect(((await explain())['words'] as string[]).join(' ')).not.toContain('Live it is')
+  await send(10, -10)
+  await eventually(async () =>
+    expect((await explain())['words']).toContain(
+      `Live it is active since ${formatTime(T0 + 30 * MINUTE_US + 1_000_000)}, because 1 event of ${at(10)} came too late to be judged: more than 2m behind the newest.`,
+    ),
+  )
+  expect((await telltale.http(`${RULES}/behind`, { method: 'DELETE' })).status).toBe(200)
 })

@@ -72,13 +72,13 @@ async function fitting(connection: DuckDBConnection, query: ScanPage, chosen: Ch
   const size = (where: string) => `select strlen(e.frame)::double from entry e where ${where} and e.is_event`
   const { sql, parameters, types } = paged(query, chosen, query.limit, size)
   let bytes = 0
-  let count = 0
-  for (const [length] of (await connection.runAndReadAll(sql, parameters, types)).getRows()) {
+  const lengths = (await connection.runAndReadAll(sql, parameters, types)).getRows()
+  for (const [limit, [length]] of lengths.entries()) {
     bytes += Number(length)
-    if (count > 0 && bytes > query.maxBytes) break
-    count++
+    if (limit > 0 && bytes > query.maxBytes) return limit
   }
-  return Math.max(1, count)
+  // Of those that are written meanwhile there may be a few more.
+  return query.limit
 }
 
 /** With fields, neither ids nor frames come along: ids then only decide between two events of one microsecond. */

@@ -1,4 +1,4 @@
-// What explanations and suggestions read of a device's past, and in how many bytes.
+// What explanations, suggestions and backtests read of the past: in how many bytes, and how long others wait meanwhile.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { parseRule } from '../../packages/core/rule.ts'
 import { openDuckStore } from '../../packages/store/duckdb.ts'
 import type { EventRecord, ReadingStore } from '../../packages/store/store.ts'
 import { explainInTurns, lateOf, newest } from './explain.ts'
+import { replay } from './replay.ts'
 import { Sample } from './suggest.ts'
 
 const T0 = Date.parse('2026-03-02T00:00:00Z') * 1000
@@ -63,6 +64,40 @@ describe('the past that is explained', () => {
     const explained = explainInTurns(slow, DEVICE, records, T0 + 2400 * MINUTE_US, gone.signal)
     setImmediate(() => gone.abort(new Error('gone')))
     await expect(explained).rejects.toThrow('gone')
+  })
+
+  const replayOf = (device: string, minutes: number, take: () => void, signal: AbortSignal) => {
+    const whole = parseRule({ name: 'r', when: { absent: { eventType: 'temperature', for: '1m' } } })
+    const devices = { get: async (_: string, ids: readonly string[]) => ids.map(id => ({ ...DEVICE, id })) }
+    const range = { fromUs: T0, toUs: T0 + minutes * MINUTE_US }
+    return replay({ store, devices }, { project: 'p', sides: [{ rule: whole, take }], range, devices: [device] }, signal)
+  }
+
+  test('is replayed in pieces of so many bytes, each event once', async () => {
+    let taken = 0
+    const events: number[] = []
+    const take = () => {
+      taken++
+    }
+    for await (const progress of replayOf('large', 300, take, new AbortController().signal)) events.push(progress.events)
+    expect(taken).toBe(300)
+    expect([events.length, events.at(-1)]).toEqual([4, 300])
+  })
+
+  test('is replayed with a look at the clock after every event, however few there are', async () => {
+    const gone = new AbortController()
+    let taken = 0
+    const take = () => {
+      taken++
+      const endMs = performance.now() + 20
+      while (performance.now() < endMs);
+      if (taken === 1) setImmediate(() => gone.abort(new Error('gone')))
+    }
+    const replayed = async () => {
+      for await (const _ of replayOf('small', 50, take, gone.signal)) gone.signal.throwIfAborted()
+    }
+    await expect(replayed()).rejects.toThrow('gone')
+    expect(taken).toBeLessThan(5)
   })
 })
 

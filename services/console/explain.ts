@@ -178,30 +178,40 @@ async function liveOf(
     alarmOf(ports.alarms, project, alarmIdOf(rule.name, explained.alarmOf)),
   ])
   const words: string[] = []
-  if (row && explained.selected) words.push(...liveWords(rule, row, explained, lateOf(records, ports.latenessMs), ports.latenessMs))
+  if (row && explained.selected) words.push(...liveWords(rule, row, explained, records, ports.latenessMs))
   if (alarm) words.push(...toldWords(alarm))
   return { judged: row ? standing(row).phase : null, alarm, words }
 }
 
 /** That the judge has it otherwise, and why. */
-function liveWords(rule: Rule, row: TrackRow, explained: Explanation, late: readonly EventRecord[], latenessMs: number): string[] {
+function liveWords(rule: Rule, row: TrackRow, explained: Explanation, records: readonly EventRecord[], latenessMs: number): string[] {
   const { phase, activeUs, sinceUs } = standing(row)
-  const isLate = late.length > 0 && rule.late === 'ignore'
+  const late = rule.late === 'ignore' ? lateOf(records, latenessMs) : []
   const same = phase === explained.phase
-  if (same && (phase === 'clear' || !isLate || sinceUs === explained.sinceUs)) return []
+  if (same && (phase === 'clear' || late.length === 0 || sinceUs === explained.sinceUs)) return []
   const startUs = activeUs ?? sinceUs
   const since = phase === 'clear' || startUs === undefined ? '' : ` since ${formatTime(startUs)}`
-  return [`Live it is ${phase}${since}, ${whyOf(rule, row, isLate ? late : [], latenessMs)}.`]
+  const why = lateWords(late, latenessMs) ?? editWords(rule, row) ?? clockWords(records.at(-1), latenessMs) ?? UNSEEN
+  return [`Live it is ${phase}${since}, because ${why}.`]
 }
 
-function whyOf(rule: Rule, row: TrackRow, [first, ...others]: readonly EventRecord[], latenessMs: number): string {
-  if (first !== undefined) {
-    const events = counted(others.length + 1, 'event')
-    const upTo = others.length === 0 ? '' : ` to ${formatTime(others.at(-1)?.timeUs ?? first.timeUs)}`
-    return `because ${events} of ${formatTime(first.timeUs)}${upTo} came too late to be judged: more than ${durationWords(latenessMs)} behind the newest`
-  }
-  if (row.r !== rule.version) return `because the rule was edited, and it goes on from where version ${row.r} stood`
-  return 'because its events are newer or older than what is stored, or were judged by an earlier version of the rule'
+const UNSEEN = 'its events are newer or older than what is stored, or were judged by an earlier version of the rule'
+
+function lateWords([first, ...others]: readonly EventRecord[], latenessMs: number): string | undefined {
+  if (first === undefined) return undefined
+  const events = counted(others.length + 1, 'event')
+  const upTo = others.length === 0 ? '' : ` to ${formatTime(others.at(-1)?.timeUs ?? first.timeUs)}`
+  return `${events} of ${formatTime(first.timeUs)}${upTo} came too late to be judged: more than ${durationWords(latenessMs)} behind the newest`
+}
+
+function editWords(rule: Rule, { r: version }: TrackRow): string | undefined {
+  return version === rule.version ? undefined : `the rule was edited, and it goes on from where version ${version} stood`
+}
+
+/** Timers run by the device's clock. */
+function clockWords(newest: EventRecord | undefined, latenessMs: number): string | undefined {
+  const behindMs = newest?.acceptedMs === undefined ? 0 : newest.acceptedMs - newest.timeUs / 1000
+  return behindMs > latenessMs ? `its events come ${durationWords(behindMs)} after their times, and its timers as much later` : undefined
 }
 
 /** Those that were further behind the newest of their type than they may be when they were accepted, oldest first. */
