@@ -91,7 +91,7 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
     },
     describe({ parts }, verdict) {
       const { holds } = verdict
-      const { judged } = verdict as CompositeVerdict
+      const judged = verdictsOf(parts, verdict)
       // What makes it so: all of them, or the first that alone is enough.
       const alone = (name === 'all' && holds === false) || (name === 'any' && holds === true)
       const said = parts.flatMap((part, index) => {
@@ -108,7 +108,7 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
       return `${all} ${kinds} held for ${duration}`
     },
     nearest({ parts }, verdict, held) {
-      const { judged } = verdict as CompositeVerdict
+      const judged = verdictsOf(parts, verdict)
       const wanted = (held === undefined) !== (name === 'not')
       const ways = parts.flatMap((part, index) => {
         const own = judged[index] as Verdict
@@ -134,6 +134,18 @@ function parseParts(conditions: Conditions, input: unknown, path: string, depth:
 function partOf(memory: CompositeMemory | undefined, { kind }: Condition, index: number): Part {
   const kept = memory?.parts[index]
   return kept?.kind === kind ? kept : { kind }
+}
+
+/** Of its parts; a composite that an event was not for has none of its own, and its parts say what they said. */
+function verdictsOf(parts: readonly Condition[], verdict: Verdict): readonly Verdict[] {
+  const { judged, memory } = verdict as Partial<CompositeVerdict> & Verdict
+  return (
+    judged ??
+    parts.map((part, index) => {
+      const { holds, cause, memory: own } = partOf(memory as CompositeMemory | undefined, part, index)
+      return { holds, value: cause?.value, limit: cause?.limit, memory: own }
+    })
+  )
 }
 
 function dueOf(kind: ConditionKind<Condition>, part: Condition, { memory, holds }: Part): number {
