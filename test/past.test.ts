@@ -101,7 +101,8 @@ describe('a backtest', () => {
     expect(await counts({ against: 2 })).toEqual([2, one, 3, many])
     expect((await telltale.http(`${RULES}/${name}`, { method: 'DELETE' })).status).toBe(200)
     const removed = await telltale.send('POST', `${RULES}:backtest`, { rule: { ...RULE, name }, against: 4 })
-    expect(removed.json).toMatchObject({ code: 404, field: 'against', errorMessage: expect.stringContaining('its removal') })
+    expect(removed.json).toMatchObject({ code: 404, field: 'against' })
+    expect(removed.text).toContain('its removal')
   })
 
   test('that asks for what is not there is refused by the field', async () => {
