@@ -1,6 +1,5 @@
 // Stored history through the engine: stretch by stretch from the store, a few milliseconds of the thread at a time, until it is over or
 // nobody waits for it any more.
-import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import type { Range } from '../../packages/core/backtest.ts'
 import { type Numbers, numbersOf } from '../../packages/core/column.ts'
 import type { Device } from '../../packages/core/device.ts'
@@ -8,6 +7,7 @@ import type { DeviceEvent, EventData } from '../../packages/core/event.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { ReadingStore, ScanColumns, ScanQuery } from '../../packages/store/store.ts'
+import { Turns } from './turn.ts'
 
 export type ReplayPorts = {
   readonly store: Pick<ReadingStore, 'counts' | 'scan'>
@@ -31,8 +31,7 @@ export type Progress = { readonly events: number; readonly total: number }
 // Whole events are far larger than their numbers.
 const SIZES = { numbers: 200_000, events: 5000 }
 const WINDOWS = 512
-/** How long others on this thread wait at most, and after how many events the clock is looked at. */
-const TURN_MS = 4
+/** After how many events the clock is looked at. */
 const EVENTS_A_LOOK = 64
 const DEVICES_AT_ONCE = 1000
 
@@ -174,17 +173,16 @@ async function feed(
     const device = known.get(id) as Device
     return { device, eventType, dataAt: dataReader(eventType, numbers, values), takers: sides.filter(({ rule }) => selects(rule, device)) }
   })
-  let turnMs = performance.now()
+  const turns = new Turns()
   for (let i = 0; i < of.length; i++) {
     const { device, eventType, dataAt, takers } = lanes[of[i] as number] as (typeof lanes)[number]
     if (takers.length > 0) {
       const { eventId, data } = events ? parsed(events.frames[i]) : { eventId: '', data: dataAt(i) }
       for (const one of takers) one.take(device, eventType, timesUs[i] as number, eventId, data)
     }
-    if (i % EVENTS_A_LOOK !== 0 || performance.now() - turnMs < TURN_MS) continue
-    await othersGoFirst()
+    if (i % EVENTS_A_LOOK !== 0 || !turns.isOver) continue
+    await turns.giveWay()
     signal.throwIfAborted()
-    turnMs = performance.now()
   }
 }
 
