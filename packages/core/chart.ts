@@ -2,7 +2,7 @@
 import { type Field, numberIn } from './condition/field.ts'
 import type { EventData } from './event.ts'
 
-export type ChartPoint = { readonly startUs: number; readonly mean: number; readonly min: number; readonly max: number }
+type ChartPoint = { readonly startUs: number; readonly mean: number; readonly min: number; readonly max: number }
 
 type Sum = { count: number; sum: number; min: number; max: number }
 

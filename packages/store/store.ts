@@ -98,7 +98,7 @@ export type ScanQuery = {
   readonly fromUs: number
   readonly toUs: number
 }
-export type ScanField = { readonly eventType: string; readonly field: string }
+type ScanField = { readonly eventType: string; readonly field: string }
 export type ScanCount = { readonly startUs: number; readonly count: number }
 export type ScanSeries = { readonly device: string; readonly eventType: string }
 /** Events as columns: numbers that cross to another thread at little cost. */
