@@ -1,7 +1,7 @@
 // What the judge wrote with its commits, read back when a worker starts or takes a project over.
 import type { Redis } from 'ioredis'
 import { alarmIdOf } from '../core/alarm.ts'
-import type { DeviceEvent } from '../core/event.ts'
+import type { DeviceEvent, EventData } from '../core/event.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
@@ -15,9 +15,9 @@ export function recentKey(project: string, series: string): string {
   return projectKey(project, `recent:${series}`)
 }
 
-/** One recent event as it is kept; `frame` is that of the log, on one line. */
-export function recentLine(timeUs: number, entryId: string, frame: string): string {
-  return `${timeUs}\t${entryId}\t${frame}`
+/** One recent event as it is kept. */
+export function recentLine({ timeUs, entryId, eventId, data }: RecentEvent): string {
+  return `${timeUs}\t${entryId}\t${eventId}\t${JSON.stringify(data)}`
 }
 
 /** Of the newest event that was let go of. */
@@ -163,13 +163,16 @@ export function recentOf(eventType: string, lines: readonly string[]): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
-    const tab = line.indexOf('\t')
-    const next = line.indexOf('\t', tab + 1)
-    if (tab < 0) floorUs = Number(line)
-    else {
-      const { eventId, data } = JSON.parse(line.slice(next + 1)) as DeviceEvent
-      events.push({ eventType, timeUs: Number(line.slice(0, tab)), entryId: line.slice(tab + 1, next), eventId, data })
-    }
+    const [timeUs, entryId, eventId, ...data] = line.split('\t') as [string, string, string, ...string[]]
+    if (entryId === undefined) floorUs = Number(timeUs)
+    // Lines of an earlier version end with the whole event.
+    else if (data.length === 0) events.push({ eventType, timeUs: Number(timeUs), entryId, ...wholeEvent(eventId) })
+    else events.push({ eventType, timeUs: Number(timeUs), entryId, eventId, data: JSON.parse(data.join('\t')) as EventData })
   }
   return new Recent(events, floorUs)
+}
+
+function wholeEvent(frame: string): Pick<RecentEvent, 'eventId' | 'data'> {
+  const { eventId, data } = JSON.parse(frame) as DeviceEvent
+  return { eventId, data }
 }

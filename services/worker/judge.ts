@@ -4,7 +4,8 @@ import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
-import type { Recent } from '../../packages/core/recent.ts'
+import { keptOf } from '../../packages/core/kept.ts'
+import type { Recent, RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
@@ -53,7 +54,8 @@ const DUE_LIMIT = 1000
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
 
-type Wanted = { readonly event: LogEvent; readonly entryId: string; readonly seen: Seen; readonly kind: Kind }
+type Arrived = { readonly event: LogEvent; readonly entryId: string; readonly arrivedUs: number }
+type Wanted = Arrived & { readonly seen: Seen; readonly kind: Kind }
 
 export class Judge implements Consumer {
   readonly name = 'judge'
@@ -192,27 +194,30 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted, listeningSinceUs: number): void {
     const { device } = seen
-    const { eventType, frame } = event
-    const arrivedUs = acceptedUs(entryId)
+    const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
-    const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
-    const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
+    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
+    const kept: RecentEvent = { eventType, timeUs, eventId, data: keptOf(data, eventType, reads), entryId }
+    const arrival = recent.arrive(kept, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
+    const offsetUs = offsetOf(recent, kept, arrivedUs)
     const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
     for (const seat of kind.seats)
       this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
-    const overdueUs = kind.recent.overdueUs(this.#latenessUs)
+    const overdueUs = recent.overdueUs(this.#latenessUs)
     if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
   }
 
-  #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
-    const key = `${eventType}\t${device.id}`
-    const known = judgement.recents.get(key)
-    if (known) known.lines.push(line)
-    else judgement.recents.set(key, { lines: [line], whole: false })
+  #keep(memory: Memory, judgement: Judgement, kind: Kind, device: Device, event: RecentEvent): void {
+    if (kind.lines === undefined) {
+      const key = `${kind.eventType}\t${device.id}`
+      kind.lines = judgement.recents.get(key) ?? { lines: [], whole: false }
+      judgement.recents.set(key, kind.lines)
+      judgement.kinds.push(kind)
+    }
+    kind.lines.lines.push(recentLine(event))
     memory.weight++
   }
 
@@ -240,7 +245,9 @@ export class Judge implements Consumer {
     const before = kind.recent.events.length
     kind.recent.drop(beforeUs)
     memory.weight -= before - kind.recent.events.length
-    judgement.recents.set(`${kind.eventType}\t${device.id}`, { lines: linesOf(kind.recent, beforeUs), whole: true })
+    kind.lines = { lines: [floorLine(beforeUs), ...kind.recent.events.map(recentLine)], whole: true }
+    judgement.recents.set(`${kind.eventType}\t${device.id}`, kind.lines)
+    judgement.kinds.push(kind)
   }
 
   #recall(project: string): Memory {
@@ -292,15 +299,14 @@ export class Judge implements Consumer {
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await memory.see(
-      judgement,
-      arrived.map(({ event }) => event.device),
-    )
-    const wanted = arrived.flatMap(({ event, entryId }) => {
-      const seen = found.get(event.device) as Seen
+    const unknown = arrived.flatMap(({ event }) => (memory.seen(event.device)?.known ? [] : [event.device]))
+    if (unknown.length > 0) await memory.see(judgement, unknown)
+    const wanted: Wanted[] = []
+    for (const { event, entryId, arrivedUs } of arrived) {
+      const seen = memory.seen(event.device) as Seen
       const kind = seen.kinds.get(event.eventType)
-      return kind ? [{ event, entryId, seen, kind }] : []
-    })
+      if (kind) wanted.push({ event, entryId, arrivedUs, seen, kind })
+    }
     const seats = new Map<Seat, Seen>()
     for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
     await memory.load(
@@ -318,6 +324,7 @@ export class Judge implements Consumer {
     const beside = judgement.changes
       .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
       .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+    for (const kind of judgement.kinds) kind.lines = undefined
     return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
@@ -329,17 +336,15 @@ export class Judge implements Consumer {
   }
 }
 
-type Arrived = Pick<Wanted, 'event' | 'entryId'>
-
 /** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
 type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
 
 /** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
 function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
   const spans: Span[] = []
-  const { eventTypes } = memory.rules
   let span: Span = { relabelled: [], arrived: [] }
-  for (const { id, events } of entries)
+  for (const { id, events } of entries) {
+    const arrivedUs = acceptedUs(id)
     for (const event of events)
       if (event.eventType === 'labelsChanged') {
         if (span.arrived.length > 0) {
@@ -347,14 +352,15 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
           span = { relabelled: [], arrived: [] }
         }
         span.relabelled.push(event.device)
-      } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
+      } else if (memory.rules.reads(event.eventType) !== undefined) span.arrived.push({ event, entryId: id, arrivedUs })
+  }
   return [...spans, span]
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-function offsetOf({ events }: Recent, ownUs: number): number {
+function offsetOf({ events }: Recent, own: RecentEvent, arrivedUs: number): number {
   const newest = events[events.length - 1]
-  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
+  return newest === undefined || newest === own ? arrivedUs - own.timeUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
@@ -368,11 +374,4 @@ function isWorthWriting(before: Track, after: Track): boolean {
     before.clockUs !== after.clockUs ||
     before.past !== after.past
   )
-}
-
-function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [
-    floorLine(floorUs),
-    ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
-  ]
 }
