@@ -2,29 +2,62 @@
 import type { Condition } from './condition/condition.ts'
 import type { Field } from './condition/field.ts'
 import type { EventData } from './event.ts'
+import type { RecentEvent } from './recent.ts'
 import type { Rule } from './rule.ts'
 
-/** Paths below the event type, or all there is. */
-export type Reads = readonly (readonly string[])[] | 'all'
+/** Paths below the event type; undefined: all there is. */
+export type Reads = {
+  readonly paths: readonly (readonly string[])[] | undefined
+  /** When there is but one path, of one key, as most often. */
+  readonly only: string | undefined
+}
 
+export const READS_ALL: Reads = { paths: undefined, only: undefined }
 const NOTHING: EventData = Object.freeze({})
 
 export function readsOf(rules: Iterable<Rule>, eventType: string): Reads {
-  const paths = new Map<string, readonly string[]>()
+  const byText = new Map<string, readonly string[]>()
   for (const { when } of rules) {
     const fields = fieldsOf(when)
-    if (fields === 'all') return 'all'
-    for (const field of fields) for (const path of pathsOf(field, eventType)) paths.set(path.join('.'), path)
+    if (fields === 'all') return READS_ALL
+    for (const field of fields) for (const path of pathsOf(field, eventType)) byText.set(path.join('.'), path)
   }
-  return [...paths.values()]
+  const paths = [...byText.values()]
+  return { paths, only: paths.length === 1 && paths[0]?.length === 1 ? paths[0][0] : undefined }
 }
 
 /** Judging what is kept comes to the same as judging the whole. */
-export function keptOf(data: EventData, eventType: string, reads: Reads): EventData {
-  if (reads === 'all') return data
+export function keepEvent(event: RecentEvent, reads: Reads): RecentEvent {
+  const { eventType, data, timeUs, eventId, entryId } = event
+  if (reads.paths === undefined) return event
   const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
-  if (reads.length === 0 || inner === undefined || inner === null) return NOTHING
-  return { [eventType]: pruned(inner, reads) }
+  if (reads.paths.length === 0 || inner === undefined || inner === null) return { eventType, timeUs, eventId, entryId, data: NOTHING }
+  if (reads.only !== undefined && typeof inner === 'object' && !Array.isArray(inner) && Object.hasOwn(inner, reads.only))
+    return new SingleValue(event, reads.only, (inner as EventData)[reads.only])
+  return { eventType, timeUs, eventId, entryId, data: { [eventType]: pruned(inner, reads.paths) } }
+}
+
+/** Two objects less: half a million events are in memory at times. */
+class SingleValue implements RecentEvent {
+  readonly eventType: string
+  readonly timeUs: number
+  readonly eventId: string
+  readonly entryId: string
+  private readonly key: string
+  private readonly value: unknown
+
+  constructor({ eventType, timeUs, eventId, entryId }: RecentEvent, key: string, value: unknown) {
+    this.eventType = eventType
+    this.timeUs = timeUs
+    this.eventId = eventId
+    this.entryId = entryId
+    this.key = key
+    this.value = value
+  }
+
+  get data(): EventData {
+    return { [this.eventType]: { [this.key]: this.value } }
+  }
 }
 
 function fieldsOf(condition: Condition): readonly Field[] | 'all' {
@@ -54,12 +87,6 @@ function pathsOf({ sources, measure }: Field, eventType: string): (readonly stri
 
 function pruned(value: unknown, paths: readonly (readonly string[])[]): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || paths.some(path => path.length === 0)) return value
-  const [only] = paths as readonly [readonly string[]]
-  // By far the most frequent.
-  if (paths.length === 1 && only.length === 1) {
-    const key = only[0] as string
-    return Object.hasOwn(value, key) ? { [key]: (value as EventData)[key] } : NOTHING
-  }
   const keys = [...new Set(paths.map(([key]) => key as string))].filter(key => Object.hasOwn(value, key))
   return Object.fromEntries(keys.map(key => [key, pruned((value as EventData)[key], below(key, paths))]))
 }

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { alarmIdOf } from '../core/alarm.ts'
 import type { DeviceEvent, EventData } from '../core/event.ts'
+import { keepEvent, type Reads } from '../core/kept.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
@@ -159,15 +160,16 @@ export class Judgements {
   }
 }
 
-export function recentOf(eventType: string, lines: readonly string[]): Recent {
+export function recentOf(eventType: string, lines: readonly string[], reads: Reads): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
     const [timeUs, entryId, eventId, ...data] = line.split('\t') as [string, string, string, ...string[]]
     if (entryId === undefined) floorUs = Number(timeUs)
     // Lines of an earlier version end with the whole event.
-    else if (data.length === 0) events.push({ eventType, timeUs: Number(timeUs), entryId, ...wholeEvent(eventId) })
-    else events.push({ eventType, timeUs: Number(timeUs), entryId, eventId, data: JSON.parse(data.join('\t')) as EventData })
+    else if (data.length === 0) events.push(keepEvent({ eventType, timeUs: Number(timeUs), entryId, ...wholeEvent(eventId) }, reads))
+    else
+      events.push(keepEvent({ eventType, timeUs: Number(timeUs), entryId, eventId, data: JSON.parse(data.join('\t')) as EventData }, reads))
   }
   return new Recent(events, floorUs)
 }

@@ -4,7 +4,7 @@ import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
-import { keptOf } from '../../packages/core/kept.ts'
+import { keepEvent } from '../../packages/core/kept.ts'
 import type { Recent, RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
@@ -199,7 +199,7 @@ export class Judge implements Consumer {
     const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
-    const kept: RecentEvent = { eventType, timeUs, eventId, data: keptOf(data, eventType, reads), entryId }
+    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId }, reads)
     const arrival = recent.arrive(kept, this.#latenessUs)
     if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
     const offsetUs = offsetOf(recent, kept, arrivedUs)

@@ -92,7 +92,7 @@ export class Memory {
     ])
     for (const [i, [key, { kind, seen }]] of [...kinds].entries()) {
       const { lines = [], whole = false } = judgement.recents.get(key) ?? {}
-      seen.fill(kind, recentOf(kind.eventType, whole ? lines : [...(recents[i] as string[]), ...lines]))
+      seen.fill(kind, recentOf(kind.eventType, whole ? lines : [...(recents[i] as string[]), ...lines], kind.reads))
       this.weight += kind.recent.events.length
     }
     for (const [i, { seat, seen }] of missing.entries()) {

@@ -1,6 +1,6 @@
 // What the judge remembers of a project's devices: which rules sit on each, how far each of those has come, and the events of late.
 import type { Device } from '../../packages/core/device.ts'
-import type { Reads } from '../../packages/core/kept.ts'
+import { READS_ALL, type Reads } from '../../packages/core/kept.ts'
 import { Recent } from '../../packages/core/recent.ts'
 import { eventTypesOf } from '../../packages/core/rule.ts'
 import { NEW, type Track } from '../../packages/core/track.ts'
@@ -55,7 +55,7 @@ export class Seen {
     if (known) return known
     const kind: Kind = {
       eventType,
-      reads: rules.reads(eventType) ?? 'all',
+      reads: rules.reads(eventType) ?? READS_ALL,
       recent: new Recent(),
       loaded: false,
       seats: [],
