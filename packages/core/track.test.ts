@@ -5,7 +5,7 @@ import { type Alarm, currentAlarm, nextAlarm } from './alarm.ts'
 import { Recent, type RecentEvent } from './recent.ts'
 import { eventTypesOf, parseRule, type Rule } from './rule.ts'
 import { type Change, type EventInput, type RuleState, step } from './step.ts'
-import { followEvent, followTime, NEW, restore, settle, type Track } from './track.ts'
+import { followEvent, followTime, NEW, restore, settle, settleAll, type Track } from './track.ts'
 import { parseTrackRow, trackToJson } from './trackrow.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
@@ -235,5 +235,37 @@ describe('a late event', () => {
       for (const event of order) line.event(event)
       expect(line.track.current.phase).toBe('active')
     }
+  })
+})
+
+describe('an edited rule', () => {
+  const held = (hold: string, version: number) =>
+    parseRule({ name: 'warm', version, when: { threshold: { field: 'temperature.value', above: 5 } }, for: hold })
+  const at = (minute: number, value: number) => eventOf({ minute, value }, minute)
+  const edited = (written: boolean): Track => {
+    const line = new Line(held('30m', 1))
+    for (const minute of [0, 1]) line.event(at(minute, 8))
+    const after = held('10m', 2)
+    const track = settleAll(after, line.track, [])
+    if (!written) return track
+    return restore(after, parseTrackRow(JSON.stringify(trackToJson(after, track))), [], { device: DEVICE }, () => false)
+  }
+
+  it.each([
+    ['at its next event', false],
+    ['at its next event, also when it was restarted in between', true],
+  ])('waits for what it says now %s', (_, written) => {
+    const { changes, track } = followEvent(held('10m', 2), edited(written), at(12, 8), 'newest', [new Recent()])
+    expect(changes.map(({ kind, atUs }) => [kind, (atUs - NOON_US) / MINUTE_US])).toEqual([['active', 10]])
+    expect(track.edited).toBe(false)
+  })
+
+  it('waits for what it says now when only time passes', () => {
+    const { changes } = followTime(held('10m', 2), edited(true), NOON_US + 30 * MINUTE_US, ALWAYS)
+    expect(changes.map(({ kind, atUs }) => [kind, (atUs - NOON_US) / MINUTE_US])).toEqual([['active', 10]])
+  })
+
+  it('keeps when it is due until then, by which its timer is put into the time of the server', () => {
+    for (const written of [false, true]) expect(edited(written).current.dueUs).toBe(NOON_US + 30 * MINUTE_US)
   })
 })
