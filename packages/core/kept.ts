@@ -8,11 +8,12 @@ import type { Rule } from './rule.ts'
 /** Paths below the event type; undefined: all there is. */
 export type Reads = {
   readonly paths: readonly (readonly string[])[] | undefined
-  /** When there is but one path, of one key, as most often. */
+  /** When there is but one path, of one key, as most often; beside it a unit may stand. */
   readonly only: string | undefined
 }
 
 export const READS_ALL: Reads = { paths: undefined, only: undefined }
+const UNIT = 'unit'
 const NOTHING: EventData = Object.freeze({})
 
 export function readsOf(rules: Iterable<Rule>, eventType: string): Reads {
@@ -23,18 +24,24 @@ export function readsOf(rules: Iterable<Rule>, eventType: string): Reads {
     for (const field of fields) for (const path of pathsOf(field, eventType)) byText.set(path.join('.'), path)
   }
   const paths = [...byText.values()]
-  return { paths, only: paths.length === 1 && paths[0]?.length === 1 ? paths[0][0] : undefined }
+  const [first, second] = paths
+  return { paths, only: paths.length === 2 && first?.length === 1 && second?.join('.') === UNIT ? first[0] : undefined }
 }
 
 /** Judging what is kept comes to the same as judging the whole. */
 export function keepEvent(event: RecentEvent, reads: Reads): RecentEvent {
-  const { eventType, data, timeUs, eventId, entryId } = event
+  const { eventType, data, timeUs, eventId, entryId, listeningSinceUs } = event
   if (reads.paths === undefined) return event
   const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
-  if (reads.paths.length === 0 || inner === undefined || inner === null) return { eventType, timeUs, eventId, entryId, data: NOTHING }
-  if (reads.only !== undefined && typeof inner === 'object' && !Array.isArray(inner) && Object.hasOwn(inner, reads.only))
-    return new SingleValue(event, reads.only, (inner as EventData)[reads.only])
-  return { eventType, timeUs, eventId, entryId, data: { [eventType]: pruned(inner, reads.paths) } }
+  if (reads.paths.length === 0 || inner === undefined || inner === null)
+    return { eventType, timeUs, eventId, entryId, listeningSinceUs, data: NOTHING }
+  if (reads.only !== undefined && isPlain(inner) && Object.hasOwn(inner, reads.only) && !Object.hasOwn(inner, UNIT))
+    return new SingleValue(event, reads.only, inner[reads.only])
+  return { eventType, timeUs, eventId, entryId, listeningSinceUs, data: { [eventType]: pruned(inner, reads.paths) } }
+}
+
+function isPlain(value: unknown): value is EventData {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Two objects less: half a million events are in memory at times. */
@@ -43,14 +50,16 @@ class SingleValue implements RecentEvent {
   readonly timeUs: number
   readonly eventId: string
   readonly entryId: string
+  readonly listeningSinceUs: number
   private readonly key: string
   private readonly value: unknown
 
-  constructor({ eventType, timeUs, eventId, entryId }: RecentEvent, key: string, value: unknown) {
+  constructor({ eventType, timeUs, eventId, entryId, listeningSinceUs }: RecentEvent, key: string, value: unknown) {
     this.eventType = eventType
     this.timeUs = timeUs
     this.eventId = eventId
     this.entryId = entryId
+    this.listeningSinceUs = listeningSinceUs
     this.key = key
     this.value = value
   }
@@ -79,10 +88,10 @@ function fieldsOf(condition: Condition): readonly Field[] | 'all' {
   }
 }
 
-/** A unit may stand beside the reading. */
-function pathsOf({ sources, measure }: Field, eventType: string): (readonly string[])[] {
+/** A unit may stand beside the reading; it is kept for rules that do not look at it, too: they may be edited so that they do. */
+function pathsOf({ sources }: Field, eventType: string): (readonly string[])[] {
   const paths = sources.filter(source => source.eventType === eventType).map(({ path }) => path)
-  return measure === undefined ? paths : [...paths, ...paths.map(path => [...path.slice(0, -1), 'unit'])]
+  return [...paths, ...paths.map(path => [...path.slice(0, -1), UNIT])]
 }
 
 function pruned(value: unknown, paths: readonly (readonly string[])[]): unknown {

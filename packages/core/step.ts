@@ -56,8 +56,9 @@ export type RuleState = {
   readonly waiting?: Cause | undefined
   /** The condition's own. */
   readonly memory?: Memory | undefined
-  /** When the schedule opens or closes next, if anything hangs on it. */
+  /** When the schedule opens or closes next, if anything hangs on it; by the schedule of which version of the rule. */
   readonly edgeUs?: number | undefined
+  readonly edgeOf?: number | undefined
   /** When the next `time` input is wanted: the end of `for`, of `keepActive`, an edge of the schedule, or what the condition waits for. */
   readonly dueUs?: number | undefined
 }
@@ -86,6 +87,7 @@ export const FRESH: RuleState = Object.freeze({
   waiting: undefined,
   memory: undefined,
   edgeUs: undefined,
+  edgeOf: undefined,
   dueUs: undefined,
 })
 const NO_CAUSE: Cause = Object.freeze({ value: undefined, limit: undefined, eventId: undefined })
@@ -95,9 +97,10 @@ const NEVER = Number.POSITIVE_INFINITY
 const MAX_CRAWLS = 1000
 
 export function step(rule: Rule, state: RuleState | undefined, input: StepInput): StepOutcome {
-  return input.kind === 'event'
-    ? stepEvent(rule, state ?? FRESH, input)
-    : stepTime(rule, state ?? FRESH, input.timeUs, input.listeningSinceUs)
+  const from = state ?? FRESH
+  if (input.kind === 'event') return stepEvent(rule, from, input)
+  const moved = isAdrift(rule, from) ? passEdge(rule, from, input.timeUs) : undefined
+  return stepTime(rule, moved?.state ?? from, input.timeUs, input.listeningSinceUs, moved?.changes ?? NO_CHANGES)
 }
 
 /**
@@ -155,8 +158,8 @@ function changed(state: RuleState, changes: readonly Change[]): StepOutcome {
   return { state, changes, reason: changes.map(change => change.reason).join('; ') }
 }
 
-function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number): StepOutcome {
-  const changes: Change[] = []
+function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number, earlier = NO_CHANGES): StepOutcome {
+  const changes: Change[] = [...earlier]
   let state = from
   let found = ''
   let crawls = 0
@@ -177,7 +180,7 @@ function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs
 /** A duration that ends at a moment is fulfilled, whatever else that moment brings: timers come first. Then the schedule. */
 function passMoment(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
   if (timerUs(rule, from) === atUs) return ring(rule, from, atUs)
-  if (rule.schedule !== undefined && from.edgeUs === atUs) return passEdge(rule, from, atUs)
+  if (edgeUsOf(rule, from) === atUs) return passEdge(rule, from, atUs)
   return judgeTime(rule, from, atUs, listeningSinceUs)
 }
 
@@ -195,8 +198,7 @@ function ring(rule: Rule, from: RuleState, atUs: number): StepOutcome {
 function passEdge(rule: Rule, from: RuleState, atUs: number): StepOutcome {
   const open = rule.schedule === undefined || isOpen(rule.schedule, atUs)
   const waits = from.waiting !== undefined
-  if (open !== waits)
-    return { state: noted(rule, from, from.memory, from.severity, edgeAfter(rule, atUs)), changes: NO_CHANGES, reason: '' }
+  if (open !== waits) return { state: noted(rule, { ...from, ...edgeAfter(rule, atUs) }, from.memory), changes: NO_CHANGES, reason: '' }
   const turn = waits ? (rule.holdMs === 0 ? 'active' : 'pending') : from.phase === 'active' ? 'cleared' : 'dropped'
   const held = heldBy(from)
   const state = turned(rule, from, turn, atUs, held ?? NO_CAUSE, undefined, waits ? undefined : held)
@@ -204,15 +206,16 @@ function passEdge(rule: Rule, from: RuleState, atUs: number): StepOutcome {
   return changed(state, [changeOf(rule, from, state, atUs, held ?? NO_CAUSE, reason)])
 }
 
-/** An edit gave or took the schedule while something was under way: the next event tells what that means. */
-function isAdrift(rule: Rule, { phase, waiting, edgeUs }: RuleState): boolean {
+/** An edit gave, took or changed the schedule while something was under way: the next event, or moment, tells what that means. */
+function isAdrift(rule: Rule, { phase, waiting, edgeOf }: RuleState): boolean {
   if (rule.schedule === undefined) return waiting !== undefined
-  return edgeUs === undefined && (phase !== 'clear' || waiting !== undefined)
+  return edgeOf !== rule.version && (phase !== 'clear' || waiting !== undefined)
 }
 
-/** Infinity (never again) is written down too, lest it seem to be adrift; in JSON it is the last moment there is. */
-function edgeAfter({ schedule }: Rule, atUs: number): number | undefined {
-  return schedule === undefined ? undefined : Math.min(nextEdgeUs(schedule, atUs), Number.MAX_SAFE_INTEGER)
+/** Never again is written down too: in JSON it is the last moment there is. */
+function edgeAfter({ schedule, version }: Rule, atUs: number): Pick<RuleState, 'edgeUs' | 'edgeOf'> {
+  if (schedule === undefined) return { edgeUs: undefined, edgeOf: undefined }
+  return { edgeUs: Math.min(nextEdgeUs(schedule, atUs), Number.MAX_SAFE_INTEGER), edgeOf: version }
 }
 
 function judgeTime(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
@@ -235,7 +238,7 @@ function laterThan(timeUs: number): number {
   return Math.floor(timeUs) + 1
 }
 
-function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
+export function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
   return kindOf(rule.when).judge(rule.when, memoryOf(rule, state), heldBy(state), input)
 }
 
@@ -283,24 +286,17 @@ function turned(
     cause,
     waiting: undefined,
     memory,
-    edgeUs: edgeAfter(rule, atUs),
+    ...edgeAfter(rule, atUs),
     dueUs: undefined,
   })
 }
 
 function atRest(rule: Rule, { episode }: RuleState, waiting: Cause | undefined, memory: Memory | undefined, atUs: number): RuleState {
-  const edgeUs = waiting === undefined ? undefined : edgeAfter(rule, atUs)
-  return noteDue(rule, { ...FRESH, episode, waiting, memory, edgeUs })
+  return noteDue(rule, { ...FRESH, episode, waiting, memory, ...(waiting === undefined ? undefined : edgeAfter(rule, atUs)) })
 }
 
 /** The state after a verdict that turned nothing. Spelt out, not spread: several times as fast, and often run. */
-function noted(
-  rule: Rule,
-  from: RuleState,
-  memory: Memory | undefined,
-  severity: Severity | undefined = from.severity,
-  edgeUs: number | undefined = from.edgeUs,
-): RuleState {
+function noted(rule: Rule, from: RuleState, memory: Memory | undefined, severity: Severity | undefined = from.severity): RuleState {
   return noteDue(rule, {
     v: 2,
     phase: from.phase,
@@ -312,7 +308,8 @@ function noted(
     cause: from.cause,
     waiting: from.waiting,
     memory,
-    edgeUs,
+    edgeUs: from.edgeUs,
+    edgeOf: from.edgeOf,
     dueUs: undefined,
   })
 }
@@ -329,7 +326,7 @@ function holds(state: RuleState): boolean {
 }
 
 /** What makes the condition hold now, whether its schedule lets it count or not. */
-function heldBy(state: RuleState): Cause | undefined {
+export function heldBy(state: RuleState): Cause | undefined {
   return holds(state) ? (state.cause ?? NO_CAUSE) : state.waiting
 }
 
@@ -342,11 +339,11 @@ function rungOf(rule: Rule, from: RuleState, verdict: Verdict | undefined, cause
 }
 
 /** What the condition of another kind remembered, before the rule was edited, is nothing to this one. */
-function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
+export function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
   return state.memory?.kind === rule.when.kind ? state.memory : undefined
 }
 
-function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
+export function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
   if (phase === 'pending') return (sinceUs ?? 0) + rule.holdMs * 1000
   return clearSinceUs === undefined ? NEVER : clearSinceUs + rule.keepActiveMs * 1000
 }
@@ -359,8 +356,8 @@ function conditionDueUs(rule: Rule, state: RuleState): number {
   return kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
 }
 
-function edgeUsOf({ schedule }: Rule, { edgeUs }: RuleState): number {
-  return schedule === undefined ? NEVER : (edgeUs ?? NEVER)
+function edgeUsOf({ schedule, version }: Rule, { edgeUs, edgeOf }: RuleState): number {
+  return schedule === undefined || edgeOf !== version ? NEVER : (edgeUs ?? NEVER)
 }
 
 /** An event that changed nothing by itself, by far the most frequent outcome: its reason costs only whoever asks. */

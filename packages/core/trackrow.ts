@@ -20,8 +20,6 @@ export type TrackRow = {
   readonly e?: readonly Episode[] | undefined
   /** Of events beyond the allowed lateness. */
   readonly p?: Past | undefined
-  /** An earlier version made the current state. */
-  readonly d?: boolean | undefined
 }
 
 /** Before late events were ordered in, the state alone was written. */
@@ -36,10 +34,7 @@ type FirstRow = {
   readonly dueUs?: number
 }
 
-export function trackToJson(
-  rule: Rule,
-  { settled, settledUs, current, clockUs, listeningSinceUs, episodes, past, edited }: Track,
-): TrackRow {
+export function trackToJson(rule: Rule, { settled, settledUs, current, clockUs, listeningSinceUs, episodes, past }: Track): TrackRow {
   const known = (timeUs: number) => (Number.isFinite(timeUs) ? timeUs : undefined)
   return {
     v: 2,
@@ -51,7 +46,6 @@ export function trackToJson(
     l: known(listeningSinceUs),
     e: episodes.length === 0 ? undefined : episodes,
     p: past,
-    d: edited === true ? true : undefined,
   }
 }
 

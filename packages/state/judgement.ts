@@ -17,8 +17,8 @@ export function recentKey(project: string, series: string): string {
 }
 
 /** One recent event as it is kept. */
-export function recentLine({ timeUs, entryId, eventId, data }: RecentEvent): string {
-  return `${timeUs}\t${entryId}\t${eventId}\t${JSON.stringify(data)}`
+export function recentLine({ timeUs, entryId, listeningSinceUs, eventId, data }: RecentEvent): string {
+  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${eventId}\t${JSON.stringify(data)}`
 }
 
 /** Of the newest event that was let go of. */
@@ -164,17 +164,20 @@ export function recentOf(eventType: string, lines: readonly string[], reads: Rea
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
-    const [timeUs, entryId, eventId, ...data] = line.split('\t') as [string, string, string, ...string[]]
+    const fields = line.split('\t') as [string, string?, string?, ...string[]]
+    const [timeUs, entryId, listeningSinceUs, ...event] = fields
     if (entryId === undefined) floorUs = Number(timeUs)
-    // Lines of an earlier version end with the whole event.
-    else if (data.length === 0) events.push(keepEvent({ eventType, timeUs: Number(timeUs), entryId, ...wholeEvent(eventId) }, reads))
-    else
-      events.push(keepEvent({ eventType, timeUs: Number(timeUs), entryId, eventId, data: JSON.parse(data.join('\t')) as EventData }, reads))
+    else {
+      const at = { eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs) }
+      events.push(keepEvent({ ...at, ...parseEvent(event) }, reads))
+    }
   }
   return new Recent(events, floorUs)
 }
 
-function wholeEvent(frame: string): Pick<RecentEvent, 'eventId' | 'data'> {
-  const { eventId, data } = JSON.parse(frame) as DeviceEvent
-  return { eventId, data }
+/** Lines of an earlier version end with the whole event. */
+function parseEvent([first, data]: readonly string[]): Pick<RecentEvent, 'eventId' | 'data'> {
+  if (data !== undefined) return { eventId: first as string, data: JSON.parse(data) as EventData }
+  const event = JSON.parse(first as string) as DeviceEvent
+  return { eventId: event.eventId, data: event.data }
 }
