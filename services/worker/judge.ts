@@ -131,7 +131,12 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = one.dueUs - dueUs
+      const offsetUs = lastOffset(seat) ?? one.dueUs - dueUs
+      // An edit has put it off since the timer was set.
+      if (dueUs + offsetUs > Math.max(one.dueUs, this.#ports.nowUs() - GRACE_US)) {
+        judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
+        continue
+      }
       const seen = found.get(one.device) as Seen
       this.#moved(
         memory,
@@ -373,6 +378,15 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
 function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
   const newest = events[events.length - 1]
   return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
+}
+
+/** The same by what is remembered, if anything is. */
+function lastOffset({ recents }: Seat): number | undefined {
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .sort((a, b) => a.timeUs - b.timeUs)
+    .at(-1)
+  return newest && acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
