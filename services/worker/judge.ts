@@ -138,14 +138,8 @@ export class Judge implements Consumer {
         continue
       }
       const seen = found.get(one.device) as Seen
-      this.#moved(
-        memory,
-        judgement,
-        seen.device,
-        seat,
-        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
-        offsetUs,
-      )
+      const followed = followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs)
+      this.#moved(memory, judgement, seen.device, seat, followed, offsetUs)
     }
     await this.#releaseAll(project, memory, judgement, left)
   }
