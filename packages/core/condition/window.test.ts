@@ -155,6 +155,24 @@ describe('a window', () => {
     expect(run(windowRule({ function: 'count', above: 1 }), [reading(2, 5)], state).brief).toBe('')
   })
 
+  it.each<[string, object]>([
+    ['stddev', { function: 'stddev', above: 1 }],
+    ['mean', { function: 'mean', above: 1 }],
+    ['sum', { function: 'sum', above: 1 }],
+    ['p50', { function: 'p50', above: 1 }],
+  ])('of the %s is not overturned by absurd readings', (_, window) => {
+    const state = run(windowRule(window), [reading(0, 3), reading(1, 5)]).state
+    const { brief, reason } = run(
+      windowRule(window),
+      [1e308, -1e308, 1e308, 5e-324].map((value, at) => reading(at + 2, value)),
+      state,
+    )
+    expect([brief, reason]).toEqual(['', expect.stringMatching(/is \d/)])
+    expect(run(windowRule(window), [reading(6, -1e308)], state).reason).toBe(
+      'temperature.value is -1e+308 (beyond all measure), not a number',
+    )
+  })
+
   it.each<[string, object, object]>([
     ['level', hot, { ...hot, above: 20 }],
     ['lower level', { ...hot, above: 20 }, hot],

@@ -5,7 +5,7 @@ import { formatTime } from '../time.ts'
 import { numberIn, unread, valueIn } from './field.ts'
 import type { Cause, ConditionKind, Memory, Verdict } from './kind.ts'
 import { clearLevel, clearPlace, crossed, deadBandOf, heldPlace, linesOf, nearestPlace, staysHeld, worseOf } from './level.ts'
-import { countOf, leaving, measure, type Samples, type Statistic, withSample } from './sliding.ts'
+import { countOf, furthestIn, leaving, measure, type Samples, type Statistic, withSample } from './sliding.ts'
 import { parseWindow, type Source, type Window, windowSchema, windowToJson } from './windowrule.ts'
 
 type WindowMemory = Memory & {
@@ -47,6 +47,7 @@ export const window: ConditionKind<Window, WindowMemory> = {
       return memory === undefined ? untold(undefined, memory) : judged(condition, memory, held, input.timeUs, input)
     const found = readingOf(condition.source, input)
     if (found === undefined || typeof found === 'string') return untold(found, memory)
+    if (Math.abs(Number(found)) > furthestIn(condition.statistic)) return untold(`${found} (beyond all measure)`, memory)
     const before = withReading(condition, memory ?? fresh(condition, input.timeUs, held), found, input.timeUs)
     return judged(condition, before, held, input.timeUs, input)
   },
@@ -136,7 +137,7 @@ function look(condition: Window, memory: WindowMemory, by: StepInput['kind'], wh
   const { stat, opensUs, closesUs } = measure(samples, condition.statistic, condition.overMs * 1000, condition.atLeast, condition)
   const isHeld = held !== undefined
   const [turnUs, backUs] = isHeld ? [closesUs, opensUs] : [opensUs, closesUs]
-  if (stat === undefined) return { stat, limit: undefined, holds: undefined, turnUs }
+  if (stat === undefined || !Number.isFinite(stat)) return { stat: undefined, limit: undefined, holds: undefined, turnUs }
   const limit = isHeld ? clearLevel(condition, held) : crossed(condition, stat)
   const turns = isHeld ? !staysHeld(condition, stat) : limit !== undefined
   if (!turns) return { stat, limit: held?.limit, holds: isHeld, turnUs }
