@@ -126,7 +126,7 @@ function alarmsOf(rule: Rule, { readings }: Series): readonly Alarm[] {
     const data = { sensor: { value } }
     const event: EventInput = { kind: 'event', device: DEVICE, eventType: 'sensor', data, timeUs, eventId: `${index}`, listeningSinceUs }
     const [recent] = recents
-    take(followEvent(rule, track, event, recent.arrive({ ...event, entryId: '' }, LATENESS_US), recents))
+    take(followEvent(rule, track, event, recent.arrive({ ...event, listeningSinceUs, entryId: '' }, LATENESS_US), recents))
     const overdueUs = recent.overdueUs(LATENESS_US)
     if (overdueUs === undefined) continue
     track = settle(rule, track, recents, overdueUs, event)
