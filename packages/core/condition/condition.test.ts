@@ -1,4 +1,5 @@
 // What every kind of condition must keep to, whatever it is about, and what would turn each of them over.
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { StepInput } from '../step.ts'
 import { conditionToJson, kindOf, parseCondition } from './condition.ts'
@@ -38,8 +39,15 @@ const EVERY: object[] = [
   { window: { field, function: 'p95', over: '1h', above: 8, clearBelow: 7, atLeast: 3, unit: '°C' } },
   { window: { eventType: 'a', function: 'count', over: '1h', below: 8 } },
   { window: { field, entering: 'OPEN', function: 'count', over: '1h', above: 8 } },
+  { window: { field, function: 'mean', over: '1h', above: 8 } },
+  { window: { field, function: 'sum', over: '1h', above: 8 } },
+  { window: { field, function: 'stddev', over: '1h', above: 8 } },
+  { window: { field, function: 'max', over: '1h', above: 8 } },
+  { deviation: { field, above: 4, over: '24m', minChange: 1, atLeast: 1 } },
   { deviation: { field, above: 4, clearBelow: 3, season: 'weekly', direction: 'up', minChange: 2, unit: '°F' } },
 ]
+const ABSURD = fc.constantFrom(1e308, -1e308, Number.MAX_VALUE, 1e200, -1e200, 1e155, 5e-324, -5e-324, 0, -0, 20, 21, 1)
+const isInfinite = (value: unknown) => typeof value === 'number' && !Number.isFinite(value)
 /** What counts events: one that comes again, at the same time, is one more. A doubled one is dropped by its id before it comes here. */
 const COUNTING: ReadonlySet<string> = new Set(['window', 'deviation'])
 
@@ -66,6 +74,24 @@ describe.each(EVERY)('the condition %j', when => {
   it('reads always the same list of event types', () => {
     expect(kind.eventTypes(condition)).toEqual(['a'])
     expect(kind.eventTypes(condition)).toBe(kind.eventTypes(condition))
+  })
+
+  it('stays with numbers, and what it keeps with JSON, whatever absurd readings come', () => {
+    fc.assert(
+      fc.property(fc.array(ABSURD, { maxLength: 40 }), fc.integer({ min: 1, max: 200 }), (values, minutes) => {
+        let memory: Memory | undefined
+        let held: Cause | undefined
+        for (const [index, value] of values.entries()) {
+          const verdict = kind.judge(condition, memory, held, reading(index * minutes, value))
+          // What is no number is null in JSON.
+          expect(JSON.stringify(verdict.memory) ?? '').not.toContain('null')
+          expect(verdict.value).not.toSatisfy(isInfinite)
+          memory = verdict.memory
+          held = [held, undefined, HELD][verdict.holds === undefined ? 0 : 1 + Number(verdict.holds)]
+        }
+      }),
+      { numRuns: 60, seed: 15 },
+    )
   })
 
   it('keeps the very same memory when an event comes again, and what it keeps is JSON', () => {
