@@ -78,11 +78,11 @@ const MAX_COST = 20_000
 const ERROR_COST = 400
 const MAX_PROGRAM = 300
 
-const FIELDS: { readonly [variable: string]: readonly string[] } = {
-  event: ['eventType', 'data', 'timestamp', 'eventId'],
-  previous: ['eventType', 'data', 'timestamp', 'eventId'],
-  device: ['id', 'type', 'labels', 'productNumber'],
-}
+const FIELDS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['event', ['eventType', 'data', 'timestamp', 'eventId']],
+  ['previous', ['eventType', 'data', 'timestamp', 'eventId']],
+  ['device', ['id', 'type', 'labels', 'productNumber']],
+])
 const VARIABLES = ['event', 'device', 'reading', 'previous']
 const FUNCTIONS = 'has size abs int double string bool timestamp duration'.split(' ')
 const METHODS = (
@@ -279,7 +279,7 @@ function checkNode(node: Tree): void {
     if (VARIABLES.includes(iterVarName)) throw mistake(`"${iterVarName}" is taken; expected another name for each element`, node)
   }
   const [left, key] = Array.isArray(args) ? (args as unknown[]) : []
-  const valid = op === '.' && isTree(left) && left.op === 'id' ? FIELDS[String(left.args)] : undefined
+  const valid = op === '.' && isTree(left) && left.op === 'id' ? FIELDS.get(String(left.args)) : undefined
   if (valid !== undefined && !valid.includes(String(key))) throw mistake(unknownName(String(key), valid), node)
 }
 

@@ -113,6 +113,7 @@ describe('an expression', () => {
   })
 
   it.each<[string, string | object, string, RegExp]>([
+    ['a name that every object has', 'constructor.x > 1', '', /constructor is unknown here/],
     ['a name', 'evnt.eventType == "a"', '', /evnt is unknown here; did you mean "event"\? Valid: event, device.* \(column 1, at `evnt/],
     ['a field of the event', '1 > 2 || event.datta.value > 1', '', /datta is unknown here; did you mean "data"\?.*\(column 16,/],
     ['a field of the device', 'device.label.zone == "a"', '', /did you mean "labels"/],

@@ -116,7 +116,7 @@ class Compiled {
   }
 
   #run(memory: ExpressionMemory | undefined, { eventType, data, timeUs, eventId, device }: EventInput, reading: number | undefined) {
-    const before = memory?.previous[eventType]
+    const before = memory && Object.hasOwn(memory.previous, eventType) ? memory.previous[eventType] : undefined
     return this.#cel.run({
       event: new CelEvent(eventType, Object.hasOwn(data, eventType) ? data[eventType] : undefined, timeUs, eventId),
       device: new CelDevice(device),
