@@ -211,7 +211,7 @@ function judgeTime(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: 
   return { state, changes: isQuiet(turn) ? NO_CHANGES : [changeOf(rule, from, state, atUs, cause, reason)], reason }
 }
 
-function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
+export function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
   return kindOf(rule.when).judge(rule.when, memoryOf(rule, state), heldBy(state), input)
 }
 
@@ -305,7 +305,7 @@ function holds(state: RuleState): boolean {
 }
 
 /** What makes the condition hold now, whether its schedule lets it count or not. */
-function heldBy(state: RuleState): Cause | undefined {
+export function heldBy(state: RuleState): Cause | undefined {
   return holds(state) ? (state.cause ?? NO_CAUSE) : state.waiting
 }
 
@@ -318,11 +318,11 @@ function rungOf(rule: Rule, from: RuleState, verdict: Verdict | undefined, cause
 }
 
 /** What the condition of another kind remembered, before the rule was edited, is nothing to this one. */
-function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
+export function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
   return state.memory?.kind === rule.when.kind ? state.memory : undefined
 }
 
-function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
+export function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
   if (phase === 'pending') return (sinceUs ?? 0) + rule.holdMs * 1000
   return clearSinceUs === undefined ? NEVER : clearSinceUs + rule.keepActiveMs * 1000
 }

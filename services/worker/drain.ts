@@ -32,6 +32,8 @@ export type DrainPorts = {
   again(project: string, consumer: string): void
   committed(consumer: string, events: number): void
   poisoned(consumer: string, event: LogEvent, error: unknown): void
+  /** Asked between every two steps; a test stops the worker there. */
+  pass?(point: string): Promise<void>
 }
 
 /** After this the project goes to the back of the line. */
@@ -69,7 +71,7 @@ export class Drain {
 
   /** True when nothing is left to do. */
   async #slice(project: string): Promise<boolean> {
-    const { log } = this.#ports
+    const { log, pass } = this.#ports
     const consumer = this.#consumer
     const endMs = performance.now() + SLICE_MS
     let place = await log.place(project, consumer.name)
@@ -82,20 +84,24 @@ export class Drain {
       const entries: readonly LogEntry[] = atEnd ? [] : await log.read(project, entryIdOf(place), READ_ENTRIES)
       atEnd ||= entries.length < READ_ENTRIES
       const after = entryIdOf(place)
+      await pass?.('read')
       const commands = entries.length > 0 ? await this.#take(project, { after, entries }) : ((await consumer.idle?.(project, after)) ?? [])
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
         return true
       }
       const next = nextPlace(place, entries.at(-1)?.id)
+      await pass?.('commit')
       if (!(await log.commit(project, consumer.name, place, next, commands))) {
         // Another worker has the partition now, and does what is left; or what the commands were made of has changed, and they are made anew.
         this.#forget(project)
         return (await log.place(project, consumer.name)) !== place
       }
+      await pass?.('committed')
       this.#left.set(project, next)
       this.#ports.committed(consumer.name, count(entries))
       await consumer.committed?.(project)
+      await pass?.('notified')
       place = next
       if (performance.now() > endMs) return false
     }

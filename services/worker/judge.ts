@@ -44,6 +44,8 @@ export type JudgePorts = MemoryPorts & {
   notify(project: string): Promise<void>
   /** Events may be this much older than the newest of their device and type, and are put in order. */
   readonly latenessMs: number
+  /** As in DrainPorts. */
+  pass?(point: string): Promise<void>
 }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
@@ -82,11 +84,15 @@ export class Judge implements Consumer {
     const memory = this.#recall(project)
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
+    await this.#ports.pass?.('refreshed')
     const listeningSinceUs = await this.#ports.listeningSinceUs()
     for (const { relabelled, arrived } of spansOf(memory, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
-      for (const one of await this.#select(memory, judgement, arrived)) this.#judge(memory, judgement, one, listeningSinceUs)
+      const wanted = await this.#select(memory, judgement, arrived)
+      await this.#ports.pass?.('loaded')
+      for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
     }
+    await this.#ports.pass?.('judged')
     return this.#commands(project, memory, judgement)
   }
 
@@ -95,8 +101,10 @@ export class Judge implements Consumer {
     const memory = this.#recall(project)
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
+    await this.#ports.pass?.('refreshed')
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
+    await this.#ports.pass?.('time passed')
     const commands = await this.#commands(project, memory, judgement)
     return commands.length > 0 ? commands : this.#attention(project, memory)
   }

@@ -80,6 +80,12 @@ describe('a composite', () => {
     ['any', { any: [warm, humid] }, 't21 h61', 'temperature.value 21 is above 20'],
     ['none', { any: [warm, humid] }, 't18 h40', 'temperature.value 18 is not above 20 and humidity.value 40 is not above 60'],
     ['not', { not: { any: [warm, humid] } }, 't18 h40', 'temperature.value 18 is not above 20 and humidity.value 40 is not above 60'],
+    [
+      'one that the event was not for',
+      { any: [warm, { not: { any: [humid] } }] },
+      'h61 t18',
+      'temperature.value 18 is not above 20 and humidity.value 61 is above 60',
+    ],
   ])('says in words what it found: %s', (_, when, text, reason) => expect(run(when, text).reason).toBe(reason))
 
   it.each<[string, object, string, string]>([
@@ -92,6 +98,7 @@ describe('a composite', () => {
     ],
     ['any', { any: [warm, humid] }, 't18 h40', 'temperature.value above 20, which is 2 more or humidity.value above 60, which is 20 more'],
     ['not', { not: warm }, 't18', 'temperature.value above 20, which is 2 more'],
+    ['one that nothing is known of', { any: [warm, { any: [humid] }] }, 't18', 'temperature.value above 20, which is 2 more'],
   ])('says what would have turned it: %s', (_, when, text, expected) => {
     const rule = parseRule({ name: 'a', when })
     const { state } = run(when, text)

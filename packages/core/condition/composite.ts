@@ -94,7 +94,7 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
     },
     describe({ parts }, verdict) {
       const { holds } = verdict
-      const { judged } = verdict as CompositeVerdict
+      const judged = judgedIn(parts, verdict)
       // What makes it so: all of them, or the first that alone is enough.
       const alone = (name === 'all' && holds === false) || (name === 'any' && holds === true)
       const said = parts.flatMap((part, index) => {
@@ -111,7 +111,7 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
       return `${all} ${kinds} held for ${duration}`
     },
     nearest({ parts }, verdict, held) {
-      const { judged } = verdict as CompositeVerdict
+      const judged = judgedIn(parts, verdict)
       const wanted = (held === undefined) !== (name === 'not')
       const ways = parts.flatMap((part, index) => {
         const own = judged[index] as Verdict
@@ -164,6 +164,16 @@ function judgePart(kind: ConditionKind<Condition>, part: Condition, before: Part
   const isFor = input.kind === 'event' ? kind.eventTypes(part).includes(input.eventType) : dueOf(kind, part, before) <= input.timeUs
   if (!isFor) return { holds, value: cause?.value, limit: cause?.limit, memory }
   return kind.judge(part, memory, holds === true ? (cause ?? NO_CAUSE) : undefined, input)
+}
+
+/** Of a composite inside another one that the input was not for there is only what its parts have been found to be. */
+function judgedIn(parts: readonly Condition[], verdict: Verdict): readonly Verdict[] {
+  const { judged, memory } = verdict as Partial<CompositeVerdict>
+  if (judged !== undefined) return judged
+  return parts.map((part, index) => {
+    const { holds, cause, memory: own } = partOf(memory as CompositeMemory | undefined, part, index)
+    return { holds, value: cause?.value, limit: cause?.limit, memory: own }
+  })
 }
 
 /** The same object when there is nothing new in it. */
