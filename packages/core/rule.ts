@@ -54,6 +54,7 @@ export type Inhibitor = { readonly rule: string; readonly equal: readonly string
 const KEYS =
   'name version enabled select when for keepActive severity schedule message notify groupBy inhibitedBy unacknowledgeAfter late'.split(' ')
 const MAX_INHIBITORS = 20
+const MAX_EQUAL = 10
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
 /** `name`: what the address calls the rule; the document may leave its own out, but not contradict. */
@@ -208,7 +209,9 @@ function parseInhibitors(input: unknown): Inhibitor[] {
     const path = `inhibitedBy[${index}]`
     if (typeof one === 'string') return { rule: checkName(one, path), equal: [] }
     const { rule, equal } = readObject(one, path, ['rule', 'equal'])
-    return { rule: checkName(rule, `${path}.rule`), equal: readList(equal, `${path}.equal`, checkKey) }
+    const labels = readList(equal, `${path}.equal`, checkKey)
+    if (labels.length > MAX_EQUAL) throw invalid(`${path}.equal`, `expected at most ${MAX_EQUAL} keys of labels`)
+    return { rule: checkName(rule, `${path}.rule`), equal: labels }
   })
 }
 

@@ -96,6 +96,8 @@ export type ConsolePorts = {
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
+  /** How long the store keeps events; 0: for ever. */
+  readonly retentionMs: number
 }
 
 const nowUs = () => Date.now() * 1000
@@ -115,7 +117,6 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   const rulePorts = {
     rules: ports.rules,
     channels: ports.channels,
-    shadows: ports.shadows,
     labelKeys: (project: string) => devices.labelKeys(project),
     changed: (project: string) => wakes.wake(project, 'judge'),
     nowUs,
@@ -124,7 +125,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addRuleSetRoutes(app, rulePorts)
   addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
-  addAlarmHistoryRoutes(app, ports)
+  addAlarmHistoryRoutes(app, { ...ports, nowUs })
   addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })
