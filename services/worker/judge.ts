@@ -8,7 +8,7 @@ import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
-import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
+import { parseTrackRow, standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
@@ -153,7 +153,7 @@ export class Judge implements Consumer {
       const judged = memory.rules.byName.get(rule)
       const row = rows[i]
       judgement.timers.set(`${rule}\t${device}`, undefined)
-      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row)
+      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row, true)
     }
   }
 
@@ -167,14 +167,16 @@ export class Judge implements Consumer {
     await memory.devices.load(ids)
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
-    const held = await this.#ports.held(project, rules, ids)
-    for (const { rule: name, device, row } of held) {
+    const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
+    for (const [key, row] of judgement.rows) {
+      const [rule, device] = key.split('\t') as [string, string]
+      if (ids.includes(device)) held.set(key, { rule, device, row: parseTrackRow(row) })
+    }
+    for (const { rule: name, device, row } of held.values()) {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
-      const fresh = judgement.rows.get(`${name}\t${device}`)
       if (rule === undefined) continue
-      if (!(known && selects(rule, known)))
-        this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      if (!(known && selects(rule, known))) this.#release(judgement, rule, known ?? unknownDevice(device), row, false)
       else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
@@ -190,12 +192,13 @@ export class Judge implements Consumer {
         judgement.recents.set(`${eventType}\t${seen.device.id}`, { lines: [floorLine(recent.newestUs)], whole: true })
   }
 
-  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow): void {
+  /** @param quiet the rule was edited; a device that was relabelled or removed is another thing, of which people are told. */
+  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow, quiet: boolean): void {
     const state = standing(row)
     for (const change of retire(rule, state, this.#ports.nowUs(), NO_LONGER).changes)
-      judgement.changes.push({ rule, device, change, quiet: true })
+      judgement.changes.push({ rule, device, change, quiet })
     // Selected again, it begins anew, but for the number of its episodes.
-    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: this.#ports.nowUs() }
+    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: row.u }
     judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(left))
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
@@ -206,10 +209,11 @@ export class Judge implements Consumer {
     const arrivedUs = acceptedUs(entryId)
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
-    const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
-    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
+    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
+    const input = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs } as const
+    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }
+    const arrival = kind.recent.arrive(recent, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
     for (const seat of kind.seats)
       this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
     const overdueUs = kind.recent.overdueUs(this.#latenessUs)
@@ -263,11 +267,12 @@ export class Judge implements Consumer {
   async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
     if (version === memory.rules.version) return
-    const noted = await this.#ports.since(project)
+    // A rule may be called `constructor`.
+    const noted = new Map(Object.entries(await this.#ports.since(project)))
     const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
     const edited: Judged[] = []
     const judged = rules.map(rule => {
-      const known = noted[rule.name]?.split(' ')
+      const known = noted.get(rule.name)?.split(' ')
       if (known !== undefined && Number(known[0]) === rule.version) return { rule, after: known[1] as string }
       judgement.since.set(rule.name, `${rule.version} ${after}`)
       if (known !== undefined) edited.push({ rule, after })
@@ -283,7 +288,7 @@ export class Judge implements Consumer {
     const devices = await memory.devices.load(rows.keys())
     for (const [id, row] of rows) {
       const device = devices.get(id)
-      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row)
+      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row, true)
     }
   }
 
@@ -360,9 +365,9 @@ function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-function offsetOf({ events }: Recent, ownUs: number): number {
+function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
   const newest = events[events.length - 1]
-  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
+  return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
@@ -379,8 +384,5 @@ function isWorthWriting(before: Track, after: Track): boolean {
 }
 
 function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [
-    floorLine(floorUs),
-    ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
-  ]
+  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }
