@@ -176,17 +176,17 @@ describe('a text', () => {
     expect(await put(b, { select: { devices } })).toMatchObject({ status: 400, json: { field: 'rule' } })
     expect(await telltale.send('PUT', `${rules}/${b}:shadow`, hot(30, { select: { devices } }))).toMatchObject({ status: 400 })
     expect((await done(telltale.send('PUT', `${rules}/${b}:shadow`, hot(30))))['by']).toContain('@')
+    await done(telltale.http(`${rules}/${b}`, { method: 'DELETE' }))
+    expect((await telltale.http(`${rules}/${b}:shadow`)).status).toBe(404)
   })
 
   test('of tests may not keep the server busy: what is too much is refused', async () => {
     const many = Array.from({ length: 100 }, (_, i) => ({ name: `r${i}`, ...hot(i) }))
-    const events = Array.from({ length: 20_000 }, (_, i) => ({ at: `${i}s`, temperature: 5 }))
-    const tests = [{ name: 't', events, changes: [] }]
+    const test = { name: 't', series: { temperature: '5x9000' }, changes: [] }
+    const tests = [test, test]
     expect(await telltale.send('POST', `${rules}:test`, { rules: many, tests })).toMatchObject({ status: 400, json: { field: 'tests' } })
-    const flapping = Array.from({ length: 3000 }, (_, i) => ({ at: `${i}s`, temperature: i % 2 === 0 ? 99 : -1 }))
-    const listed = await done(
-      telltale.send('POST', `${rules}:test`, { rule: { name: 'r', ...hot(9) }, tests: [{ name: 't', events: flapping, changes: [] }] }),
-    )
+    const flapping = { name: 't', series: { temperature: '99 -1 '.repeat(1500).trim() }, changes: [] }
+    const listed = await done(telltale.send('POST', `${rules}:test`, { rule: { name: 'r', ...hot(9) }, tests: [flapping] }))
     const [one] = listed['tests'] as [{ changes: unknown[]; failures: unknown[]; truncated: boolean }]
     expect([one.changes.length, one.failures.length, one.truncated]).toEqual([1000, 1000, true])
   })

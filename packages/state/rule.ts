@@ -109,7 +109,7 @@ export class Rules {
       missing.length === 0 ? [] : this.#redis.hkeys(projectKey(project, 'rules')),
       missing.length === 0 ? [] : this.#redis.zmscore(projectKey(project, 'ruleGraves'), ...missing),
     ])
-    return { inhibition, names: names.sort(), removed: new Set(missing.filter((_, i) => scores[i] !== null)) }
+    return { inhibition, names: names.sort((a, b) => (a < b ? -1 : 1)), removed: new Set(missing.filter((_, i) => scores[i] !== null)) }
   }
 
   /** Those that there are. */
