@@ -105,6 +105,14 @@ describe.each(EVERY)('the condition %j', when => {
   })
 })
 
+const EXPRESSIONS: object[] = [
+  'previous == null',
+  'previous != null && previous.data.value > 0',
+  'event.data.value == 9',
+  'reading > 8',
+  'has(previous.data)',
+].map(expression => ({ expression: { expression, eventTypes: ['a', 'b'] } }))
+
 describe('the nearest that would have turned a condition over', () => {
   it.each<[object, unknown[], boolean, string]>([
     [{ threshold: { field, above: 8 } }, [5], false, 'a.value above 8, which is 3 more'],
@@ -145,4 +153,42 @@ describe('the lines that a condition draws', () => {
     const condition = parseCondition(when, 'when')
     expect(kindOf(condition).levels(condition)).toEqual(lines)
   })
+})
+
+describe('an event type that is called as something every object has', () => {
+  const NAMES = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', 'isPrototypeOf']
+  const renamed = (when: object, name: string): object =>
+    JSON.parse(JSON.stringify(when).replaceAll('"a.', `"${name}.`).replaceAll('"a"', `"${name}"`)) as object
+
+  it.each([...EVERY, ...EXPRESSIONS])('is one like others to %j', when => {
+    for (const name of NAMES) expect(course(renamed(when, name), name)).toEqual(course(when, 'a'))
+  })
+
+  function course(when: object, eventType: string): unknown[] {
+    const condition = parseCondition(when, 'when')
+    let memory: Memory | undefined
+    return ['b', eventType, eventType, 'b', eventType].map((type, minute) => {
+      const value = ['OPEN', 9, 1, 9, 'A'][minute]
+      const input = { ...reading(minute, 0), eventType: type, data: { [type]: { value } } } as StepInput
+      const verdict = kindOf(condition).judge(condition, memory, undefined, input)
+      memory = verdict.memory
+      return verdict.holds
+    })
+  }
+
+  it.each(NAMES)('and as a value or a field %s stands for nothing but itself', name => {
+    const when = { state: { field: 'a.value', equals: [name] } }
+    expect(seen(when, 'a', 0, { value: name }).holds).toBe(true)
+    expect(seen(when, 'a', 0, { value: 'x' }).holds).toBe(false)
+    expect(seen({ threshold: { field: `a.${name}`, above: 0 } }, 'a', 0, {}).holds).toBeUndefined()
+    expect(seen({ flapping: { field: `a.${name}`, changes: 2, within: '1h' } }, 'a', 0, {}).holds).toBeUndefined()
+    for (const of of ['event.data', 'device.labels'])
+      expect(seen({ expression: { expression: `has(${of}.${name})`, eventTypes: ['a'] } }, 'a', 0, {}).holds).toBe(false)
+  })
+
+  function seen(when: object, eventType: string, minute: number, data: object): Verdict {
+    const condition = parseCondition(when, 'when')
+    const input = { ...reading(minute, 0), eventType, data: { [eventType]: data } } as StepInput
+    return kindOf(condition).judge(condition, undefined, undefined, input)
+  }
 })
