@@ -33,6 +33,12 @@ describe('an expression', () => {
     ['a reading', 'reading > 8', values(7, 9, 8), '-+-'],
     ['a whole number beside a reading', 'reading * 9 / 5 + 32 == 50', values(9, 10), '-+'],
     ['a reading of another field', { expression: 'reading > 8', field: 'temperature.max' }, [{ value: 9, max: 1 }, { max: 9 }], '-+'],
+    [
+      'a reading in the unit of the rule',
+      { expression: 'reading > 20', eventTypes: ['temperature'], unit: '°C' },
+      [{ value: 50, unit: '°F' }, { value: 21 }, { value: 60, unit: '°F' }],
+      '-+-',
+    ],
     ['a single value', 'reading > 8.0 && event.data > 8.0', [9], '+'],
     [
       'fields',
@@ -77,6 +83,11 @@ describe('an expression', () => {
   })
 
   it('keeps standing while it cannot be told', () => expect(told('reading > 8', [{ value: 9 }, {}, { value: 1 }])).toBe('++-'))
+
+  it('refuses a unit that its field cannot have', () =>
+    expect(() => judge({ expression: 'reading > 8', field: 'temperature.value', unit: 'ppm' }, [])).toThrow(
+      /ppm is a unit of .*temperature.value/,
+    ))
 
   it('gives the reading as the value of the alarm', () => {
     const [, seen] = judge({ expression: 'reading > 8', eventTypes: ['temperature'], unit: '°C' }, [{ value: 1 }, { value: 9 }])

@@ -3,7 +3,7 @@ import { checkEventType, type EventData, mainField } from '../event.ts'
 import { invalid } from '../failure.ts'
 import type { StepInput } from '../step.ts'
 import { type Cel, CelDevice, CelEvent, compileCel, TOO_MUCH } from './cel.ts'
-import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
+import { type Field, fieldSchema, numberIn, parseField, readField, unitSchema } from './field.ts'
 import { joinPath, readList, readObject, readString } from './input.ts'
 import type { ConditionKind, Memory, Verdict } from './kind.ts'
 
@@ -58,7 +58,10 @@ export const expression: ConditionKind<Expression, ExpressionMemory> = {
           },
           eventTypes: { type: 'array', maxItems: MAX_EVENT_TYPES, items: { type: 'string' }, examples: [['temperature']] },
           field: { ...fieldSchema, description: 'what `reading` is; the main field of the event type when left out' },
-          unit: { type: 'string', description: 'of the reading', examples: ['°C'] },
+          unit: {
+            ...unitSchema,
+            description: 'of `reading`, which is converted into it; event.data and previous.data are as they were sent',
+          },
         },
       },
     ],
@@ -73,8 +76,10 @@ export const expression: ConditionKind<Expression, ExpressionMemory> = {
     if (eventTypes === undefined)
       throw invalid(path, 'expected { expression, eventTypes: [...] }, or a "field", or `event.eventType == "..."` in the expression')
     checkData(cel, eventTypes, own)
-    const unit = fields['unit'] === undefined ? undefined : readString(fields['unit'], joinPath(path, 'unit'), 32)
-    return { kind: 'expression', expression: text, eventTypes, field, unit, cel: new Compiled(text, cel, field, eventTypes) }
+    const read = (type: string) => readField({ field: field?.text ?? `${type}.${mainField(type)}`, unit: fields['unit'] }, path)
+    const readings = new Map(eventTypes.map(type => [type, read(type)]))
+    const [unit] = [...readings.values()].map(one => one.unit)
+    return { kind: 'expression', expression: text, eventTypes, field, unit, cel: new Compiled(text, cel, readings) }
   },
   toJson: ({ expression: text, eventTypes, field, unit }) => ({ expression: text, eventTypes, field: field?.text, unit }),
   eventTypes: condition => condition.eventTypes,
@@ -104,10 +109,10 @@ class Compiled {
   readonly #ofPrevious: readonly (readonly string[])[] | undefined
   #share = 1
 
-  constructor(text: string, cel: Cel, field: Field | undefined, eventTypes: readonly string[]) {
+  constructor(text: string, cel: Cel, readings: ReadonlyMap<string, Field>) {
     this.#of = signOf(text)
     this.#cel = cel
-    this.#readings = new Map(eventTypes.map(type => [type, field ?? parseField(`${type}.${mainField(type)}`, 'field')]))
+    this.#readings = readings
     this.#needsReading = cel.paths.some(([variable]) => variable === 'reading')
     const previous = cel.paths.filter(([variable]) => variable === 'previous')
     this.#ofPrevious = previous.length === 0 ? undefined : previous.flatMap(([, key, ...path]) => (key === 'data' ? [path] : []))
