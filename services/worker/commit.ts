@@ -56,7 +56,7 @@ export function stateCommands(project: string, { rows, timers, recents, since, r
   return [
     ...[...recents].flatMap(([key, { lines, whole }]) => recentCommands(recentKey(project, key), lines, whole)),
     ...[...byRule].flatMap(([rule, pairs]) => chunked('HSET', stateKey(project, rule), pairs)),
-    ...(byRule.size > 0 ? [['SADD', projectKey(project, 'ruleStates'), ...byRule.keys()] as const] : []),
+    ...chunked('SADD', projectKey(project, 'ruleStates'), [...byRule.keys()]),
     ...chunked('ZADD', timerKey, running),
     ...chunked('ZREM', timerKey, stopped),
     ...chunked('HSET', projectKey(project, 'ruleSince'), [...since].flat()),
