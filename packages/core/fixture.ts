@@ -29,7 +29,7 @@ export function eventOf({ minute, value, type = 'temperature' }: Reading, index:
 
 /** One rule on one device, as a worker has it. */
 export class Line {
-  readonly rule: Rule
+  rule: Rule
   readonly told: Change[] = []
   track: Track = NEW
   reason = ''
@@ -52,6 +52,10 @@ export class Line {
     if (overdueUs === undefined) return
     this.track = settle(this.rule, this.track, this.#recents, overdueUs, event)
     recent.drop(overdueUs)
+  }
+
+  get kept(): number {
+    return this.#recents.reduce((sum, { events }) => sum + events.length, 0)
   }
 
   clock(timeUs: number): void {

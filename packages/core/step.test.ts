@@ -297,6 +297,27 @@ describe('an edited rule', () => {
   })
 })
 
+describe('an edited schedule', () => {
+  const open = (from: string, to: string) => ({ timezone: 'UTC', active: [{ days: 'mon-sun', from, to }] })
+  const night = warm({ version: 1, schedule: open('22:00', '23:00') })
+  const day = warm({ version: 2, schedule: open('08:00', '20:00') })
+  const never = warm({ version: 3 })
+
+  it('holds from the next event on, or from the next moment that passes', () => {
+    const { state, changes } = run(night, [temperature(0, -10)])
+    expect(changes).toEqual([])
+    expect(brief(run(day, [temperature(60, -10)], state).changes)).toBe('active@60')
+    expect(brief(run(day, [clock(60)], state).changes)).toBe('active@60')
+    expect(brief(run(never, [temperature(60, -10)], state).changes)).toBe('active@60')
+  })
+
+  it('ends what is active outside of it', () => {
+    const { state } = run(day, [temperature(0, -10)])
+    expect(brief(run({ ...night, version: 4 }, [temperature(60, -10)], state).changes)).toBe('cleared@60')
+    expect(brief(run(never, [temperature(60, -10)], state).changes)).toBe('')
+  })
+})
+
 describe('a deleted rule', () => {
   it.each<[string, Rule, StepInput[], string]>([
     ['clears its alarm', warm(), [temperature(0, -10)], 'cleared@7'],
