@@ -8,8 +8,9 @@ import { parseTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import { type CommitCommand, commandArgs, EXPECT, RUN } from '../log/log.ts'
 
-/** Runs the commands if the chain ends where it was read to end: nothing changes an alarm without moving that. */
+/** Runs the commands if the chain ends where it was read to end: nothing changes an alarm without moving that. Not while it is the judge's turn. */
 const APPEND = `
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 local i = 2
 ${RUN}
@@ -42,7 +43,12 @@ export type HistoryPage = {
   readonly next: number | undefined
 }
 
-const ATTEMPTS = 50
+/** People's acts come between two commits of the judge, each of which may take so long under a storm of alarms. */
+const PATIENCE_MS = 8000
+const FIRST_WAIT_MS = 4
+const MAX_WAIT_MS = 100
+/** Of a judge that dies in its turn. */
+const TURN_MS = 2000
 const TRIM_AT_ONCE = 1000
 const TRIM_ROUNDS = 20
 /** Of one project, however young they are: a record takes 700 bytes, and an alarm that flaps must not take the memory of all. */
@@ -74,15 +80,29 @@ export class History {
 
   /** @param plan reads what it needs, and is asked again when the alarms have changed since. */
   async append<T>(project: string, plan: () => Promise<Action<T>>): Promise<T> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const endMs = performance.now() + PATIENCE_MS
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
       const head = await this.head(project)
       const { happenings, commands, result } = await plan()
-      const keys = [projectKey(project, HEAD)]
+      const keys = [projectKey(project, HEAD), projectKey(project, TURN)]
       const written = historyCommands(project, chained(head, happenings, digest))
       const args = [formatHead(head), ...commandArgs([...commands, ...written], keys)]
       if ((await this.#redis.telltaleAppendHistory(keys.length, ...keys, ...args)) === 1) return result
+      if (performance.now() > endMs) break
+      // Not all at once again.
+      await new Promise(resolve => setTimeout(resolve, waitMs * (0.5 + Math.random())))
     }
     throw new Failure('unavailable', 'the alarms of this project are changing too quickly: try again', { retryAfterMs: 1000 })
+  }
+
+  /**
+   * Lets nobody else append for a moment: for the judge, whose commits are long in the making and would be outrun again and again. Returns
+   * what ends its turn, to be committed with what it was for.
+   */
+  async takeTurn(project: string): Promise<CommitCommand> {
+    const key = projectKey(project, TURN)
+    await this.#redis.set(key, '1', 'PX', TURN_MS)
+    return ['DEL', key]
   }
 
   /** The newest records of one alarm, oldest first. */
@@ -155,6 +175,7 @@ function historyCommands(project: string, records: readonly HistoryRecord[]): Co
 const STREAM = 'history'
 const HEAD = 'history:head'
 const BASE = 'history:base'
+const TURN = 'history:turn'
 
 function listKey(project: string, alarmId: string): string {
   return projectKey(project, `history:${alarmId}`)

@@ -46,7 +46,7 @@ const CHANGE = `
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return -1 end
 local count = redis.call('HLEN', KEYS[1])
 for i = 7, #ARGV, 4 do
-  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then return -2 end
+  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 and redis.call('SISMEMBER', KEYS[4], ARGV[i]) == 1 then return -2 end
   if ARGV[i + 1] == '' then count = count - 1 else count = count + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
 end
 if count > tonumber(ARGV[2]) then return -3 end
@@ -59,11 +59,12 @@ for i = 7, #ARGV, 4 do
   redis.call('LPUSH', versions, ARGV[i + 2])
   redis.call('LTRIM', versions, 0, ARGV[3] - 1)
   if ARGV[i + 1] == '' then
-    if redis.call('SISMEMBER', KEYS[4], name) == 1 then redis.call('HSET', KEYS[3], name, ARGV[i + 3]) end
+    redis.call('HSET', KEYS[3], name, ARGV[i + 3])
     redis.call('HDEL', KEYS[1], name)
     redis.call('ZADD', KEYS[5], ARGV[5], name)
   else
     redis.call('HSET', KEYS[1], name, ARGV[i + 1])
+    redis.call('HDEL', KEYS[3], name)
     redis.call('ZREM', KEYS[5], name)
   end
 end

@@ -36,6 +36,8 @@ const NOTHING: Written = Object.freeze({ commands: [], notifies: false })
 
 export class Alarming {
   readonly #ports: AlarmingPorts
+  /** What happened to alarms in the commit under way. */
+  readonly #kinds = new Map<string, readonly GroupKind[]>()
   readonly #silences = new Map<string, { readonly version: string; readonly silences: Silence[] }>()
 
   constructor(ports: AlarmingPorts) {
@@ -45,6 +47,18 @@ export class Alarming {
   /** Nothing is remembered that is not checked again; this only frees the memory. */
   forget(project: string): void {
     this.#silences.delete(project)
+    this.#kinds.delete(project)
+  }
+
+  /** What was written last is committed. */
+  committed(project: string): void {
+    for (const kind of this.#kinds.get(project) ?? []) this.#ports.changed(kind)
+    this.#kinds.delete(project)
+  }
+
+  /** See History: what ends the turn is to be committed with what is written in it. */
+  takeTurn(project: string): Promise<CommitCommand> {
+    return this.#ports.history.takeTurn(project)
   }
 
   /**
@@ -57,10 +71,11 @@ export class Alarming {
     const [head, draft] = await Promise.all([this.#ports.history.head(project), this.#draft(project, changes, nowUs)])
     const touched = [...new Set(draft.steps.map(({ alarm }) => alarm.alarmId))]
     const telling = await this.#telling(project, rules, touched, draft, nowUs)
-    for (const step of draft.steps) {
-      telling.step(step)
-      this.#ports.changed(step.kind)
-    }
+    for (const step of draft.steps) telling.step(step)
+    this.#kinds.set(
+      project,
+      draft.steps.map(({ kind }) => kind),
+    )
     const looks = await this.#inhibited(project, rules, draft, nowUs)
     const { commands } = chain(project, head, telling.happenings)
     return { commands: [...commands, ...groupCommands(project, draft), ...telling.commands(draft), ...looks], notifies: telling.notifies }

@@ -186,7 +186,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     since: judgements.since.bind(judgements),
     tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),
-    rows: judgements.rows.bind(judgements),
+    holders: judgements.holders.bind(judgements),
     recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
