@@ -61,6 +61,8 @@ export type Severity = 'info' | 'warning' | 'critical'
 export type Rung = { readonly at: number; readonly severity: Severity }
 export type Inhibitor = { readonly rule: string; readonly equal: readonly string[] }
 export type NewRule = {
+  /** What people call it. */
+  readonly title?: string
   readonly enabled?: boolean
   readonly select?: { readonly deviceTypes?: readonly string[]; readonly labels?: readonly string[]; readonly devices?: readonly string[] }
   /** One condition: `{ threshold: { field: 'temperature.value', above: 30 } }`, `{ absent: { for: '10m' } }`. */

@@ -192,7 +192,7 @@ export class Judge implements Consumer {
       const judged = memory.rules.byName.get(rule)
       const row = rows[i]
       judgement.timers.set(`${rule}\t${device}`, undefined)
-      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row)
+      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row, true)
     }
   }
 
@@ -215,7 +215,7 @@ export class Judge implements Consumer {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
       if (rule === undefined) continue
-      if (!(known && selects(rule, known))) this.#release(judgement, rule, known ?? unknownDevice(device), row)
+      if (!(known && selects(rule, known))) this.#release(judgement, rule, known ?? unknownDevice(device), row, false)
       else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
@@ -231,10 +231,11 @@ export class Judge implements Consumer {
         judgement.recents.set(`${eventType}\t${seen.device.id}`, { lines: [floorLine(recent.newestUs)], whole: true })
   }
 
-  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow): void {
+  /** @param quiet the rule was edited; a device that was relabelled or removed is another thing, of which people are told. */
+  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow, quiet: boolean): void {
     const state = standing(row)
     for (const change of retire(rule, state, this.#ports.nowUs(), NO_LONGER).changes)
-      judgement.changes.push({ rule, device, change, quiet: true })
+      judgement.changes.push({ rule, device, change, quiet })
     // Selected again, it begins anew, but for the number of its episodes.
     const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: row.u }
     judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(left))
@@ -305,15 +306,16 @@ export class Judge implements Consumer {
   async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
     if (version !== memory.rules.version) await this.#readRules(project, memory, judgement, version, after)
-    await this.#leave.go(project, memory, judgement, (...left) => this.#release(...left))
+    await this.#leave.go(project, memory, judgement, (...left) => this.#release(...left, true))
   }
 
   async #readRules(project: string, memory: Memory, judgement: Judgement, version: string, after: string): Promise<void> {
-    const noted = await this.#ports.since(project)
+    // A rule may be called `constructor`.
+    const noted = new Map(Object.entries(await this.#ports.since(project)))
     const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
     const edited: string[] = []
     const judged = rules.map(rule => {
-      const text = noted[rule.name]
+      const text = noted.get(rule.name)
       const known = text === undefined ? undefined : parseSince(text)
       const isSame = known?.version === rule.version
       if (known !== undefined && (!isSame || known.isUnfinished)) edited.push(rule.name)

@@ -52,6 +52,7 @@ test('what is meant anyway is not written', () => {
   const saved = {
     name: 'a',
     version: 3,
+    title: '',
     resource: 'projects/p/rules/a',
     enabled: true,
     for: '0ms',

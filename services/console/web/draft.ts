@@ -69,6 +69,7 @@ export function messageOf({ field, message }: Problem): string {
 const NOT_WRITTEN: readonly string[] = ['resource', 'version']
 /** What is meant when nothing is said. */
 const MEANT: { readonly [key: string]: (value: unknown) => boolean } = {
+  title: value => value === '',
   for: isNoTime,
   keepActive: isNoTime,
   unacknowledgeAfter: isNoTime,

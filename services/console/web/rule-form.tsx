@@ -69,6 +69,7 @@ export function RuleForm({ editor, choices, isNew }: Props) {
         <SeverityFields editor={editor} />
       </Part>
       <Part title="Who is told">
+        <TextField editor={editor} path={['title']} label="Title" hint="what people call the rule; {{title}} in messages" wide />
         <TextField
           editor={editor}
           path={['message']}

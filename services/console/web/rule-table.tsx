@@ -70,7 +70,14 @@ function countText(shown: number, more: boolean): string {
 }
 
 function searchText(rule: Json): string {
-  return [textAt(rule, ['name']), conditionWords(rule['when']), severityWords(rule), selectWords(rule), ...listAt(rule, ['notify'])]
+  return [
+    textAt(rule, ['name']),
+    textAt(rule, ['title']),
+    conditionWords(rule['when']),
+    severityWords(rule),
+    selectWords(rule),
+    ...listAt(rule, ['notify']),
+  ]
     .join('\n')
     .toLowerCase()
 }
@@ -146,7 +153,7 @@ function Row({ rule, active, onToggle }: RowProps) {
   return (
     <tr data-rule={name} data-enabled={enabled}>
       <th scope="row" class="name">
-        <a href={hashOf({ part: 'rules', rule: name })}>{name}</a>
+        <a href={hashOf({ part: 'rules', rule: name })}>{textAt(rule, ['title']) || name}</a>
         {!enabled && <span class="badge">disabled</span>}
         <span class="aside condition-words">{conditionWords(rule['when'])}</span>
         <span class="aside quiet">{about}</span>
