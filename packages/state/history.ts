@@ -7,6 +7,7 @@ import { Failure } from '../core/failure.ts'
 import { parseTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import { type CommitCommand, commandArgs, EXPECT, RUN } from '../log/log.ts'
+import { toldKey } from './outbox.ts'
 
 /** Runs the commands if the chain ends where it was read to end: nothing changes an alarm without moving that. Not while it is the judge's turn. */
 const APPEND = `
@@ -16,11 +17,14 @@ local i = 2
 ${RUN}
 return 1`
 
-/** Cuts off everything before a record, which the lists of the alarms (from the third key on) forget. */
+/** Cuts off everything before a record, which the lists of the alarms (from the fourth key on) forget, and what was told of it (behind those). */
 const TRIM = `
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
-for k = 3, #KEYS do redis.call('LPOP', KEYS[k], ARGV[k + 1]) end
+for k = 4, #KEYS do
+  if ARGV[k + 1] then redis.call('LPOP', KEYS[k], ARGV[k + 1]) else redis.call('UNLINK', KEYS[k]) end
+end
+if tonumber(ARGV[4]) > 0 then redis.call('INCRBY', KEYS[3], ARGV[4]) end
 return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[3])`
 
 type Scripts = {
@@ -117,6 +121,11 @@ export class History {
     })
   }
 
+  /** How many records were cut off only because there were too many, ever. */
+  async surplus(project: string): Promise<number> {
+    return Number((await this.#redis.get(projectKey(project, SURPLUS))) ?? 0)
+  }
+
   /** Oldest first, from this number on or from the oldest one that is kept. */
   async page(project: string, fromSeq: number, limit: number): Promise<HistoryPage> {
     const [base, rows] = await Promise.all([this.base(project), this.#rows(project, fromSeq, limit + 1)])
@@ -127,25 +136,43 @@ export class History {
     return { records, base: before ? headOf(parseRow(before)) : base, next }
   }
 
-  /** Cuts off what was written before this time, and whatever is too much; a bounded part of it at once. */
-  async trim(project: string, beforeUs: number, maxRecords = MAX_RECORDS): Promise<void> {
-    for (let round = 0; round < TRIM_ROUNDS && (await this.#trimSome(project, beforeUs, maxRecords)); round++);
+  /**
+   * Cuts off what was written before this time, and whatever is too much; a bounded part of it at once. Returns how many records went only
+   * because there were too many.
+   */
+  async trim(project: string, beforeUs: number, maxRecords = MAX_RECORDS): Promise<number> {
+    let surplus = 0
+    for (let round = 0; round < TRIM_ROUNDS; round++) {
+      const cut = await this.#trimSome(project, beforeUs, maxRecords)
+      surplus += cut.surplus
+      if (cut.records < TRIM_AT_ONCE) break
+    }
+    return surplus
   }
 
-  /** True when there may be more. */
-  async #trimSome(project: string, beforeUs: number, maxRecords: number): Promise<boolean> {
-    const [base, head] = await Promise.all([this.#redis.get(projectKey(project, BASE)), this.head(project)])
+  async #trimSome(project: string, beforeUs: number, maxRecords: number): Promise<{ records: number; surplus: number }> {
+    const [base, head, [first]] = await Promise.all([
+      this.#redis.get(projectKey(project, BASE)),
+      this.head(project),
+      this.#rows(project, 0, 1),
+    ])
+    const isKept = ({ time, seq }: HistoryRecord) => (parseTime(time) ?? 0) >= beforeUs && seq > head.seq - maxRecords
+    // Most of the time there is nothing to cut off.
+    if (first === undefined || isKept(parseRow(first))) return { records: 0, surplus: 0 }
     const oldest = (await this.#rows(project, 0, TRIM_AT_ONCE)).map(parseRow)
-    const kept = oldest.findIndex(({ time, seq }) => (parseTime(time) ?? 0) >= beforeUs && seq > head.seq - maxRecords)
+    const kept = oldest.findIndex(isKept)
     const gone = kept < 0 ? oldest : oldest.slice(0, kept)
     const last = gone.at(-1)
-    if (last === undefined) return false
+    if (last === undefined) return { records: 0, surplus: 0 }
     const perAlarm = new Map<string, number>()
     for (const { alarmId } of gone) if (alarmId !== '') perAlarm.set(alarmId, (perAlarm.get(alarmId) ?? 0) + 1)
-    const keys = [projectKey(project, STREAM), projectKey(project, BASE), ...[...perAlarm.keys()].map(id => listKey(project, id))]
-    const args = [base ?? '', formatHead(headOf(last)), `${last.seq + 1}-0`, ...perAlarm.values()]
-    await this.#redis.telltaleTrimHistory(keys.length, ...keys, ...args)
-    return gone.length === TRIM_AT_ONCE
+    const told = gone.flatMap(({ changeId }) => (changeId === undefined ? [] : [toldKey(project, changeId)]))
+    const surplus = gone.filter(({ time }) => (parseTime(time) ?? 0) >= beforeUs).length
+    const lists = [...perAlarm.keys()].map(id => listKey(project, id))
+    const keys = [projectKey(project, STREAM), projectKey(project, BASE), projectKey(project, SURPLUS), ...lists, ...told]
+    const args = [base ?? '', formatHead(headOf(last)), `${last.seq + 1}-0`, surplus, ...perAlarm.values()]
+    const cut = await this.#redis.telltaleTrimHistory(keys.length, ...keys, ...args)
+    return cut === 0 ? { records: 0, surplus: 0 } : { records: gone.length, surplus }
   }
 
   async #rows(project: string, fromSeq: number, count: number): Promise<Row[]> {
@@ -176,6 +203,8 @@ const STREAM = 'history'
 const HEAD = 'history:head'
 const BASE = 'history:base'
 const TURN = 'history:turn'
+/** How many records went though they were young. */
+const SURPLUS = 'history:surplus'
 
 function listKey(project: string, alarmId: string): string {
   return projectKey(project, `history:${alarmId}`)
