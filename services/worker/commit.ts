@@ -74,6 +74,11 @@ export function stateCommands(project: string, { rows, timers, recents, since, r
   ]
 }
 
+/** Devices are gone, and their recent events with them. What comes of them all the same is kept as of any other. */
+export function dropRecents({ recents }: Judgement, devices: readonly string[], eventTypes: Iterable<string>): void {
+  for (const eventType of eventTypes) for (const device of devices) recents.set(`${eventType}\t${device}`, { lines: [], whole: true })
+}
+
 function recentCommands(key: string, lines: readonly string[], whole: boolean): CommitCommand[] {
   return [...(whole ? [['DEL', key] as const] : []), ...chunked('RPUSH', key, lines)]
 }

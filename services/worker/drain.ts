@@ -97,7 +97,7 @@ export class Drain {
       const after = entryIdOf(place)
       await pass?.('read')
       const read: Read = { after, entries, isInside: eventsInside(place) > 0 }
-      const commands = entries.length > 0 ? await this.#take(project, read) : ((await consumer.idle?.(project, after)) ?? [])
+      const commands = await this.#work(project, read)
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
         return true
@@ -119,6 +119,11 @@ export class Drain {
       left = taken.left
       if (performance.now() > endMs) return false
     }
+  }
+
+  async #work(project: string, read: Read): Promise<CommitCommand[]> {
+    if (read.entries.length > 0) return this.#take(project, read)
+    return (await this.#consumer.idle?.(project, read.after)) ?? []
   }
 
   /** Without what is committed of the first entry. */

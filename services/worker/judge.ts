@@ -14,7 +14,7 @@ import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import type { Alarming } from './alarming.ts'
-import { isFull, type Judgement, newJudgement, stateCommands } from './commit.ts'
+import { dropRecents, isFull, type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
 import { Leave, type LeavePorts, parseSince, sinceOf } from './leave.ts'
 import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
@@ -204,6 +204,8 @@ export class Judge implements Consumer {
     for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
+    const gone = ids.filter(id => !memory.devices.get(id))
+    dropRecents(judgement, gone, memory.rules.eventTypes)
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
     const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))

@@ -206,6 +206,19 @@ describe.skipIf(installed === undefined)('a storm of alarms', () => {
     expect((await server.redis.hget(projectKey(project, 'ruleSince'), 'hot'))?.split(' ')).toHaveLength(2)
   })
 
+  it('leaves no recent events of devices that are removed', async () => {
+    await save(hot)
+    const devices = new Devices(server.redis, { consumers: [], nowUs: () => T0, newId: () => 'x', wake: () => undefined })
+    await devices.create(project, { id: 'd0', type: '', labels: {}, productNumber: '' })
+    await send(1, 1)
+    await drain(worker())
+    const recent = () => server.redis.exists(projectKey(project, 'recent:temperature\td0'))
+    expect(await recent()).toBe(1)
+    await devices.remove(project, 'd0')
+    await drain(worker())
+    expect([await recent(), await states()]).toEqual([0, { active: 0, cleared: 1 }])
+  })
+
   it.each([
     ['that was removed while its first states were committed', true],
     ['of which nothing but its states is left', false],
