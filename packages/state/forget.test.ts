@@ -38,6 +38,19 @@ describe.skipIf(installed === undefined)('what is kept of alarms', () => {
     expect((await outbox.told(project, ['a-3', 'a-4', 'a-13'])).map(told => told.length)).toEqual([0, 1, 1])
   })
 
+  it('by number: of one that flaps each hundredth change is in the history, and all that people do', async () => {
+    const history = new History(server.redis, 10)
+    const common = { alarmId: 'a', rule: 'r', ruleVersion: 1, device: 'd', episode: 1, time: formatTime(T0) } as const
+    for (let from = 1; from < 400; from += 5) {
+      const changes = Array.from({ length: 5 }, (_, i): Happening => ({ ...common, kind: 'active', changeId: `a-${from + i}` }))
+      const said: Happening = { ...common, kind: 'commented', by: 'kari' }
+      const happenings = await history.thinned(project, from === 201 ? [...changes, said] : changes)
+      await history.append(project, async () => ({ happenings, commands: [], result: undefined }))
+    }
+    const kept = (await history.read(project, 'a')).map(({ kind, changeId }) => changeId ?? kind)
+    expect(kept.slice(10)).toEqual(['a-100', 'a-200', 'commented', 'a-300', 'a-400'])
+  })
+
   it('by time: receipts go with the record of the change', async () => {
     const [history, outbox] = [new History(server.redis), new Outbox(server.redis)]
     const happening = (day: number): Happening => {

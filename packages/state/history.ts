@@ -58,6 +58,9 @@ const TRIM_ROUNDS = 20
 /** Of one project, however young they are: a record takes 700 bytes, and an alarm that flaps must not take the memory of all. */
 const MAX_RECORDS = 200_000
 const MAX_READ = 1000
+/** An alarm that has so many flaps: it must not push what happened to all others out of the history. */
+const FLAPPING = 2000
+const KEEP_ONE_OF = 100
 
 export function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex')
@@ -65,8 +68,10 @@ export function digest(text: string): string {
 
 export class History {
   readonly #redis: Redis & Scripts
+  readonly #flapping: number
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, flapping = FLAPPING) {
+    this.#flapping = flapping
     redis.defineCommand('telltaleAppendHistory', { lua: APPEND })
     redis.defineCommand('telltaleTrimHistory', { lua: TRIM })
     this.#redis = redis as Redis & Scripts
@@ -119,6 +124,25 @@ export class History {
       if (error) throw error
       return (rows as Row[]).map(parseRow)
     })
+  }
+
+  /**
+   * Without most of what the engine says of alarms that flap: of one that has FLAPPING records in the history already only each hundredth
+   * change is written, by its version, which shows how many were left out between two records. What people did is always written.
+   */
+  async thinned(project: string, happenings: readonly Happening[]): Promise<Happening[]> {
+    const changes = happenings.filter(({ changeId, alarmId }) => changeId !== undefined && alarmId !== '')
+    const ids = [...new Set(changes.map(({ alarmId }) => alarmId))]
+    const pipeline = this.#redis.pipeline()
+    for (const id of ids) pipeline.llen(listKey(project, id))
+    const replies = ids.length === 0 ? [] : ((await pipeline.exec()) ?? [])
+    const flapping = new Set<string>()
+    for (const [i, [error, count]] of replies.entries()) {
+      if (error) throw error
+      if ((count as number) >= this.#flapping) flapping.add(ids[i] as string)
+    }
+    if (flapping.size === 0) return [...happenings]
+    return happenings.filter(one => one.changeId === undefined || !flapping.has(one.alarmId) || versionOf(one.changeId) % KEEP_ONE_OF === 0)
   }
 
   /** How many records were cut off only because there were too many, ever. */
@@ -205,6 +229,11 @@ const BASE = 'history:base'
 const TURN = 'history:turn'
 /** How many records went though they were young. */
 const SURPLUS = 'history:surplus'
+
+/** See changeIdOf. */
+function versionOf(changeId: string): number {
+  return Number(changeId.slice(changeId.lastIndexOf('-') + 1))
+}
 
 function listKey(project: string, alarmId: string): string {
   return projectKey(project, `history:${alarmId}`)

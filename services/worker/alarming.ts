@@ -79,7 +79,7 @@ export class Alarming {
       draft.steps.map(({ kind }) => kind),
     )
     const looks = await this.#inhibited(project, rules, draft, nowUs)
-    const { commands } = chain(project, head, telling.happenings)
+    const { commands } = chain(project, head, await this.#ports.history.thinned(project, telling.happenings))
     return { commands: [...commands, ...groupCommands(project, draft), ...telling.commands(draft), ...looks], notifies: telling.notifies }
   }
 
@@ -94,7 +94,7 @@ export class Alarming {
     const draft = new Draft(new Map(ids.map((id, i) => [id, found[i]])), new Map(), new Map(), nowUs)
     const telling = await this.#telling(project, rules, ids, draft, nowUs)
     for (const [i, id] of ids.entries()) telling.again(id, found[i])
-    const { commands } = chain(project, head, telling.happenings)
+    const { commands } = chain(project, head, await this.#ports.history.thinned(project, telling.happenings))
     return { commands: [...commands, ...telling.commands(draft)], notifies: telling.notifies }
   }
 
