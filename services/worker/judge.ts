@@ -4,7 +4,8 @@ import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
-import type { Recent } from '../../packages/core/recent.ts'
+import { keepEvent } from '../../packages/core/kept.ts'
+import type { Recent, RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
@@ -65,7 +66,7 @@ export class Judge implements Consumer {
   readonly #latenessUs: number
   readonly #memories = new Map<string, Memory>()
   readonly #leave: Leave
-  /** Projects whose commit under way has something for the outbox. */
+  /** Whose commit under way has something for the outbox. */
   readonly #toNotify = new Set<string>()
   readonly #underWay = new Map<string, UnderWay>()
 
@@ -90,9 +91,8 @@ export class Judge implements Consumer {
   /** What was judged stands; only what it does to alarms is made anew, of the alarms as people have left them, who wait meanwhile. */
   async again(project: string): Promise<CommitCommand[]> {
     const { make } = this.#underWay.get(project) as UnderWay
-    const turn = await this.#ports.alarming.takeTurn(project)
     this.#toNotify.delete(project)
-    return [...(await make()), turn]
+    return [await this.#ports.alarming.takeTurn(project), ...(await make())]
   }
 
   async committed(project: string): Promise<void> {
@@ -133,7 +133,7 @@ export class Judge implements Consumer {
   /** Until there is enough for one commit: returns the first event that was left. */
   async #judgeAll(project: string, memory: Memory, judgement: Judgement, entries: readonly LogEntry[]): Promise<LogEvent | undefined> {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
-    for (const { relabelled, arrived } of spansOf(memory.rules.eventTypes, entries)) {
+    for (const { relabelled, arrived } of spansOf(memory.rules, entries)) {
       if (relabelled.length > 0) {
         if (isFull(judgement)) return relabelled[0]
         await this.#relabel(project, memory, judgement, [...new Set(relabelled.map(({ device }) => device))])
@@ -168,16 +168,15 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = one.dueUs - dueUs
+      const offsetUs = lastOffset(seat) ?? one.dueUs - dueUs
+      // An edit has put it off since the timer was set.
+      if (dueUs + offsetUs > Math.max(one.dueUs, this.#ports.nowUs() - GRACE_US)) {
+        judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
+        continue
+      }
       const seen = found.get(one.device) as Seen
-      this.#moved(
-        memory,
-        judgement,
-        seen.device,
-        seat,
-        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
-        offsetUs,
-      )
+      const followed = followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs)
+      this.#moved(memory, judgement, seen.device, seat, followed, offsetUs)
     }
     await this.#releaseAll(project, memory, judgement, left)
   }
@@ -205,7 +204,7 @@ export class Judge implements Consumer {
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
     const gone = ids.filter(id => !memory.devices.get(id))
-    dropRecents(judgement, gone, memory.rules.eventTypes)
+    dropRecents(judgement, gone, memory.rules.eventTypes())
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
     const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
@@ -244,28 +243,30 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted, listeningSinceUs: number): void {
     const { device } = seen
-    const { eventType, frame } = event
-    const arrivedUs = acceptedUs(entryId)
+    const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
-    const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
+    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
+    const offsetUs = offsetOf(recent, timeUs, arrivedUs)
     const input = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs } as const
-    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }
-    const arrival = kind.recent.arrive(recent, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
+    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }, reads)
+    const arrival = recent.arrive(kept, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
     for (const seat of kind.seats)
       this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
-    const overdueUs = kind.recent.overdueUs(this.#latenessUs)
+    const overdueUs = recent.overdueUs(this.#latenessUs)
     if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
   }
 
-  #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
-    const key = `${eventType}\t${device.id}`
-    const known = judgement.recents.get(key)
-    if (known) known.lines.push(line)
-    else judgement.recents.set(key, { lines: [line], whole: false })
+  #keep(memory: Memory, judgement: Judgement, kind: Kind, device: Device, event: RecentEvent): void {
+    if (kind.lines === undefined) {
+      const key = `${kind.eventType}\t${device.id}`
+      kind.lines = judgement.recents.get(key) ?? { lines: [], whole: false }
+      judgement.recents.set(key, kind.lines)
+      judgement.kinds.push(kind)
+    }
+    kind.lines.lines.push(recentLine(event))
     memory.weight++
   }
 
@@ -293,7 +294,9 @@ export class Judge implements Consumer {
     const before = kind.recent.events.length
     kind.recent.drop(beforeUs)
     memory.weight -= before - kind.recent.events.length
-    judgement.recents.set(`${kind.eventType}\t${device.id}`, { lines: linesOf(kind.recent, beforeUs), whole: true })
+    kind.lines = { lines: [floorLine(beforeUs), ...kind.recent.events.map(recentLine)], whole: true }
+    judgement.recents.set(`${kind.eventType}\t${device.id}`, kind.lines)
+    judgement.kinds.push(kind)
   }
 
   #recall(project: string): Memory {
@@ -331,15 +334,14 @@ export class Judge implements Consumer {
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await memory.see(
-      judgement,
-      arrived.map(({ event }) => event.device),
-    )
-    const wanted = arrived.flatMap(({ event, entryId }) => {
-      const seen = found.get(event.device) as Seen
+    const unknown = arrived.flatMap(({ event }) => (memory.seen(event.device)?.known ? [] : [event.device]))
+    if (unknown.length > 0) await memory.see(judgement, unknown)
+    const wanted: Wanted[] = []
+    for (const { event, entryId, arrivedUs } of arrived) {
+      const seen = memory.seen(event.device) as Seen
       const kind = seen.kinds.get(event.eventType)
-      return kind ? [{ event, entryId, seen, kind }] : []
-    })
+      if (kind) wanted.push({ event, entryId, arrivedUs, seen, kind })
+    }
     const seats = new Map<Seat, Seen>()
     for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
     await memory.load(
@@ -357,6 +359,7 @@ export class Judge implements Consumer {
     const beside = judgement.changes
       .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
       .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+    for (const kind of judgement.kinds) kind.lines = undefined
     return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
@@ -374,6 +377,15 @@ function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number
   return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
+/** The same by what is remembered, if anything is. */
+function lastOffset({ recents }: Seat): number | undefined {
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .sort((a, b) => a.timeUs - b.timeUs)
+    .at(-1)
+  return newest && acceptedUs(newest.entryId) - newest.timeUs
+}
+
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
 function isWorthWriting(before: Track, after: Track): boolean {
   const [a, b] = [before.current, after.current]
@@ -385,8 +397,4 @@ function isWorthWriting(before: Track, after: Track): boolean {
     before.clockUs !== after.clockUs ||
     before.past !== after.past
   )
-}
-
-function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }
