@@ -13,7 +13,7 @@ if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return -1 end
 local first = 9
 local count = redis.call('HLEN', KEYS[1])
 for i = first, #ARGV, 4 do
-  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then return -2 end
+  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 and redis.call('SISMEMBER', KEYS[4], ARGV[i]) == 1 then return -2 end
   if ARGV[i + 1] == '' then count = count - 1 else count = count + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
 end
 if count > tonumber(ARGV[2]) then return -3 end
@@ -40,13 +40,14 @@ for i = first, #ARGV, 4 do
   keep(name, ARGV[i + 2])
   while redis.call('LLEN', versions) > tonumber(ARGV[3]) do dropOldest(name) end
   if ARGV[i + 1] == '' then
-    if redis.call('SISMEMBER', KEYS[4], name) == 1 then redis.call('HSET', KEYS[3], name, ARGV[i + 3]) end
+    redis.call('HSET', KEYS[3], name, ARGV[i + 3])
     redis.call('HDEL', KEYS[1], name)
     redis.call('HDEL', KEYS[6], name)
     redis.call('DEL', ARGV[8] .. name)
     redis.call('ZADD', KEYS[5], ARGV[6], name)
   else
     redis.call('HSET', KEYS[1], name, ARGV[i + 1])
+    redis.call('HDEL', KEYS[3], name)
     redis.call('ZREM', KEYS[5], name)
   end
 end

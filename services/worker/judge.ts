@@ -15,48 +15,49 @@ import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import type { Alarming } from './alarming.ts'
-import { type Judgement, newJudgement, stateCommands } from './commit.ts'
+import { dropRecents, isFull, type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
+import { Leave, type LeavePorts, parseSince, sinceOf } from './leave.ts'
 import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
-import { type Judged, RuleSet } from './ruleset.ts'
+import { RuleSet } from './ruleset.ts'
 import type { Kind, Seat, Seen } from './seat.ts'
+import { type Arrived, spansOf } from './span.ts'
 
 /** A timer in server time. */
 export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
 
-export type JudgePorts = MemoryPorts & {
-  rulesVersion(project: string): Promise<string>
-  rules(project: string): Promise<Rule[]>
-  /** By rule `{version} {entry id}`: since when that version judges. */
-  since(project: string): Promise<Readonly<Record<string, string>>>
-  /** Those that there are of these rules and devices. */
-  held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
-  /** All that there are of a rule, by device. */
-  rows(project: string, rule: string): Promise<Map<string, TrackRow>>
-  /** Rules and devices whose timer is due by now. */
-  due(project: string, nowUs: number, limit: number): Promise<Due[]>
-  /** Rules that have states but are not among these any more, with every row by device, and whether people asked to be told. */
-  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]>
-  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
-  /** Since when this installation has been receiving without a break. */
-  listeningSinceUs(): Promise<number>
-  nowUs(): number
-  /** The outbox has something for a project. */
-  notify(project: string): Promise<void>
-  /** Events may be this much older than the newest of their device and type, and are put in order. */
-  readonly latenessMs: number
-  /** As in DrainPorts. */
-  pass?(point: string): Promise<void>
-}
+export type JudgePorts = MemoryPorts &
+  LeavePorts & {
+    rulesVersion(project: string): Promise<string>
+    rules(project: string): Promise<Rule[]>
+    /** By rule `{version} {entry id}`: since when that version judges. */
+    since(project: string): Promise<Readonly<Record<string, string>>>
+    /** Those that there are of these rules and devices. */
+    held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
+    /** Rules and devices whose timer is due by now. */
+    due(project: string, nowUs: number, limit: number): Promise<Due[]>
+    readonly alarming: Pick<Alarming, 'commands' | 'due' | 'committed' | 'takeTurn' | 'forget'>
+    /** Since when this installation has been receiving without a break. */
+    listeningSinceUs(): Promise<number>
+    nowUs(): number
+    /** The outbox has something for a project. */
+    notify(project: string): Promise<void>
+    /** Events may be this much older than the newest of their device and type, and are put in order. */
+    readonly latenessMs: number
+    /** As in DrainPorts. */
+    pass?(point: string): Promise<void>
+  }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
-const DUE_LIMIT = 1000
+const DUE_LIMIT = 500
 /** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
 
-type Arrived = { readonly event: LogEvent; readonly entryId: string; readonly arrivedUs: number }
+/** What is about to be committed: how it is made of what was judged, and the first event that is left for the next commit. */
+type UnderWay = { readonly make: () => Promise<CommitCommand[]>; readonly cut: LogEvent | undefined }
+
 type Wanted = Arrived & { readonly seen: Seen; readonly kind: Kind }
 
 export class Judge implements Consumer {
@@ -64,38 +65,51 @@ export class Judge implements Consumer {
   readonly #ports: JudgePorts
   readonly #latenessUs: number
   readonly #memories = new Map<string, Memory>()
-  /** Projects whose commit under way has something for the outbox. */
+  readonly #leave: Leave
+  /** Whose commit under way has something for the outbox. */
   readonly #toNotify = new Set<string>()
+  readonly #underWay = new Map<string, UnderWay>()
 
   constructor(ports: JudgePorts) {
     this.#ports = ports
     this.#latenessUs = ports.latenessMs * 1000
+    this.#leave = new Leave(ports)
   }
 
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#underWay.delete(project)
+    this.#leave.forget(project)
     this.#ports.alarming.forget(project)
   }
 
+  cut(project: string): LogEvent | undefined {
+    return this.#underWay.get(project)?.cut
+  }
+
+  /** What was judged stands; only what it does to alarms is made anew, of the alarms as people have left them, who wait meanwhile. */
+  async again(project: string): Promise<CommitCommand[]> {
+    const { make } = this.#underWay.get(project) as UnderWay
+    this.#toNotify.delete(project)
+    return [await this.#ports.alarming.takeTurn(project), ...(await make())]
+  }
+
   async committed(project: string): Promise<void> {
+    this.#underWay.delete(project)
+    this.#ports.alarming.committed(project)
     if (this.#toNotify.delete(project)) await this.#ports.notify(project)
   }
 
-  async take(project: string, entries: readonly LogEntry[], { after }: Read): Promise<CommitCommand[]> {
+  async take(project: string, entries: readonly LogEntry[], { after, isInside = false }: Read): Promise<CommitCommand[]> {
     const memory = this.#recall(project)
     const judgement = newJudgement()
-    await this.#refresh(project, memory, judgement, after)
+    // A rule judges whole entries: one that was begun with the rules as they were is ended with them.
+    if (!isInside || memory.rules.version === '') await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
-    for (const { relabelled, arrived } of spansOf(memory, entries)) {
-      if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
-      const wanted = await this.#select(memory, judgement, arrived)
-      await this.#ports.pass?.('loaded')
-      for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
-    }
+    const cut = await this.#judgeAll(project, memory, judgement, entries)
     await this.#ports.pass?.('judged')
-    return this.#commands(project, memory, judgement)
+    return this.#make(project, () => this.#commands(project, memory, judgement), cut)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
@@ -107,8 +121,31 @@ export class Judge implements Consumer {
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
     await this.#ports.pass?.('time passed')
-    const commands = await this.#commands(project, memory, judgement)
-    return commands.length > 0 ? commands : this.#attention(project, memory)
+    const commands = await this.#make(project, () => this.#commands(project, memory, judgement))
+    return commands.length > 0 ? commands : this.#make(project, () => this.#attention(project, memory))
+  }
+
+  async #make(project: string, make: () => Promise<CommitCommand[]>, cut?: LogEvent): Promise<CommitCommand[]> {
+    this.#underWay.set(project, { make, cut })
+    return make()
+  }
+
+  /** Until there is enough for one commit: returns the first event that was left. */
+  async #judgeAll(project: string, memory: Memory, judgement: Judgement, entries: readonly LogEntry[]): Promise<LogEvent | undefined> {
+    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    for (const { relabelled, arrived } of spansOf(memory.rules, entries)) {
+      if (relabelled.length > 0) {
+        if (isFull(judgement)) return relabelled[0]
+        await this.#relabel(project, memory, judgement, [...new Set(relabelled.map(({ device }) => device))])
+      }
+      const wanted = await this.#select(memory, judgement, arrived)
+      await this.#ports.pass?.('loaded')
+      for (const one of wanted) {
+        if (isFull(judgement)) return one.event
+        this.#judge(memory, judgement, one, listeningSinceUs)
+      }
+    }
+    return undefined
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
@@ -166,6 +203,8 @@ export class Judge implements Consumer {
     for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
+    const gone = ids.filter(id => !memory.devices.get(id))
+    dropRecents(judgement, gone, memory.rules.eventTypes())
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
     const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
@@ -271,41 +310,26 @@ export class Judge implements Consumer {
   /** Looks whether rules were saved or removed; the alarms of a rule that is gone are cleared. */
   async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
-    if (version === memory.rules.version) return
+    if (version !== memory.rules.version) await this.#readRules(project, memory, judgement, version, after)
+    await this.#leave.go(project, memory, judgement, (...left) => this.#release(...left, true))
+  }
+
+  async #readRules(project: string, memory: Memory, judgement: Judgement, version: string, after: string): Promise<void> {
     // A rule may be called `constructor`.
     const noted = new Map(Object.entries(await this.#ports.since(project)))
     const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
-    const edited: Judged[] = []
+    const edited: string[] = []
     const judged = rules.map(rule => {
-      const known = noted.get(rule.name)?.split(' ')
-      if (known !== undefined && Number(known[0]) === rule.version) return { rule, after: known[1] as string }
-      judgement.since.set(rule.name, `${rule.version} ${after}`)
-      if (known !== undefined) edited.push({ rule, after })
+      const text = noted.get(rule.name)
+      const known = text === undefined ? undefined : parseSince(text)
+      const isSame = known?.version === rule.version
+      if (known !== undefined && (!isSame || known.isUnfinished)) edited.push(rule.name)
+      if (known !== undefined && isSame) return { rule, after: known.after }
+      judgement.since.set(rule.name, sinceOf(rule.version, after, known !== undefined))
       return { rule, after }
     })
     memory.rule(judgement, new RuleSet(version, judged))
-    for (const { rule } of edited) await this.#releaseUnselected(project, memory, judgement, rule)
-    await this.#retireOrphans(project, memory, judgement)
-  }
-
-  async #releaseUnselected(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
-    const rows = await this.#ports.rows(project, rule.name)
-    const devices = await memory.devices.load(rows.keys())
-    for (const [id, row] of rows) {
-      const device = devices.get(id)
-      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row, true)
-    }
-  }
-
-  async #retireOrphans(project: string, memory: Memory, judgement: Judgement): Promise<void> {
-    for (const { rule, notify, rows } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
-      const devices = await memory.devices.load(rows.keys())
-      const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
-      for (const [id, row] of rows)
-        for (const change of retire(rule, standing(row), this.#ports.nowUs(), reason).changes)
-          judgement.changes.push({ rule, device: devices.get(id) ?? unknownDevice(id), change, quiet: !notify })
-      judgement.retired.push({ rule: rule.name, devices: [...rows.keys()] })
-    }
+    this.#leave.begin(project, edited)
   }
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
@@ -345,27 +369,6 @@ export class Judge implements Consumer {
     if (notifies) this.#toNotify.add(project)
     return commands
   }
-}
-
-/** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
-type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
-
-/** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
-function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
-  const spans: Span[] = []
-  let span: Span = { relabelled: [], arrived: [] }
-  for (const { id, events } of entries) {
-    const arrivedUs = acceptedUs(id)
-    for (const event of events)
-      if (event.eventType === 'labelsChanged') {
-        if (span.arrived.length > 0) {
-          spans.push(span)
-          span = { relabelled: [], arrived: [] }
-        }
-        span.relabelled.push(event.device)
-      } else if (memory.rules.reads(event.eventType) !== undefined) span.arrived.push({ event, entryId: id, arrivedUs })
-  }
-  return [...spans, span]
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */

@@ -34,6 +34,11 @@ export class RuleSet {
       }
   }
 
+  /** What any rule reads. */
+  eventTypes(): Iterable<string> {
+    return this.#reads.keys()
+  }
+
   /** Of events of a type; undefined: no rule looks at them. */
   reads(eventType: string): Reads | undefined {
     return this.#reads.get(eventType)

@@ -10,6 +10,7 @@ import type { Change, ChangeKind } from '../../packages/core/step.ts'
 import { formatTime } from '../../packages/core/time.ts'
 import type { OutboxEntry } from './commit.ts'
 import { Draft } from './draft.ts'
+import { Inhibitors } from './inhibit.ts'
 import { Telling } from './telling.ts'
 
 const DEVICE = { id: 'd1', type: 'temperature', labels: {}, productNumber: '' }
@@ -97,7 +98,7 @@ class World {
 
   #telling(): Telling {
     const silences = this.silence === undefined ? [] : [this.silence]
-    const inhibitors = this.isInhibited ? [OFFLINE] : []
+    const inhibitors = new Inhibitors(this.isInhibited ? [OFFLINE] : [])
     return new Telling('p', rules, new Map([[ID, this.attendance]]), { silences, inhibitors, nowUs: this.nowUs })
   }
 

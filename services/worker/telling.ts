@@ -10,9 +10,13 @@ import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import { alarmCommands, frameCommand, happeningOf } from '../../packages/state/alarm.ts'
 import { type OutboxEntry, outboxCommand } from './commit.ts'
 import type { Draft, Step } from './draft.ts'
+import type { Inhibitors } from './inhibit.ts'
 
 /** Of a record: a condition may say more in words than anybody reads. */
 const MAX_TEXT = 500
+
+/** What is around all alarms of a commit. */
+type Around = Omit<Circumstances, 'attendance' | 'rule' | 'inhibitors'> & { readonly inhibitors: Inhibitors }
 
 /** Steps in the order in which they came about. */
 export class Telling {
@@ -20,7 +24,7 @@ export class Telling {
   readonly #project: string
   readonly #rules: ReadonlyMap<string, Rule>
   readonly #attendances: Map<string, Attendance | undefined>
-  readonly #around: Omit<Circumstances, 'attendance' | 'rule'>
+  readonly #around: Around
   readonly #time: string
   readonly #frames: CommitCommand[] = []
   readonly #outbox: { readonly entry: OutboxEntry; readonly alarm: Alarm }[] = []
@@ -29,12 +33,7 @@ export class Telling {
   readonly #looks = new Map<string, number | undefined>()
   readonly #attended = new Set<string>()
 
-  constructor(
-    project: string,
-    rules: ReadonlyMap<string, Rule>,
-    attendances: Map<string, Attendance | undefined>,
-    around: Omit<Circumstances, 'attendance' | 'rule'>,
-  ) {
+  constructor(project: string, rules: ReadonlyMap<string, Rule>, attendances: Map<string, Attendance | undefined>, around: Around) {
     this.#project = project
     this.#rules = rules
     this.#attendances = attendances
@@ -60,7 +59,7 @@ export class Telling {
     const alarm: Alarm = { ...step.alarm, ...known, suppressedBy: goesOn ? last.suppressedBy : null }
     this.happenings.push(changeRecord(step, this.#time))
     const { rule, quiet } = step
-    const attention = attend(alarm, step.kind, { ...this.#around, attendance: this.#attendances.get(id), rule: quiet ? undefined : rule })
+    const attention = attend(alarm, step.kind, this.#aroundOf(alarm, quiet ? undefined : rule))
     if (isCorrection) this.#keep({ ...step.current, ...keptOf(last) })
     else this.#settle(alarm, { ...attention, told: quiet && alarm.state === 'cleared' ? null : attention.told })
     if (attention.tell !== undefined) this.#tell(attention.tell, rule, alarm)
@@ -71,7 +70,7 @@ export class Telling {
     this.#looks.set(id, undefined)
     if (alarm === undefined) return
     const rule = this.#rules.get(alarm.rule)
-    const attention = attend(alarm, 'again', { ...this.#around, attendance: this.#attendances.get(id), rule })
+    const attention = attend(alarm, 'again', this.#aroundOf(alarm, rule))
     const { tell, lapsed, awake, suppressedBy } = attention
     const changed = tell !== undefined || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
     const next = changed ? { ...alarm, version: alarm.version + 1, serverTime: this.#time } : alarm
@@ -111,6 +110,11 @@ export class Telling {
     return this.#outbox.filter(
       ({ alarm }, i) => !alarm.late || alarm.state === 'cleared' || (over.get(`${alarm.alarmId} ${alarm.episode}`) ?? -1) < i,
     )
+  }
+
+  #aroundOf(alarm: Alarm, rule: Rule | undefined): Circumstances {
+    const inhibitors = this.#around.inhibitors.near(rule, alarm)
+    return { ...this.#around, inhibitors, attendance: this.#attendances.get(alarm.alarmId), rule }
   }
 
   #settle(before: Alarm, attention: Attention, shows = true, toldOf?: string): void {
