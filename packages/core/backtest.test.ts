@@ -1,7 +1,7 @@
 // Backtests, comparisons, explanations and suggestions, by tables: minutes and values in, alarms out.
 import { describe, expect, it } from 'vitest'
 import { alarmIdOf } from './alarm.ts'
-import { Backtest, type Episode, mergeEpisodes, numberFieldsOf } from './backtest.ts'
+import { Backtest, type Episode, mergeEpisodes } from './backtest.ts'
 import type { Device } from './device.ts'
 import { compareEpisodes, episodesOf, type SidedChange } from './disagreement.ts'
 import { type Explanation, explain } from './explain.ts'
@@ -164,14 +164,6 @@ describe('a backtest', () => {
     const [episode] = backtest.finish().episodes
     expect(sharedAlarmIdOf(rule, labelled)).toBe(alarmIdOf('r', episode?.device ?? ''))
     expect(explained(rule, labelled, [], at(1)).alarmOf).toBe(episode?.device)
-  })
-
-  it.each([
-    ['temperature.value', [{ eventType: 'temperature', field: 'value' }]],
-    // `a.b` may be a field with a dot in its name, or one within another.
-    ['temperature.a.b', undefined],
-  ])('of %s reads numbers alone where that says the same', (field, expected) => {
-    expect(numberFieldsOf(ruleOf({ when: { threshold: { field, above: 1 } } }))).toEqual(expected)
   })
 })
 

@@ -39,5 +39,7 @@ describe('an edit of the severity of an active alarm', () => {
     ['to a ladder without its rung', LADDER, [5], INFO, [5], ['amended info']],
     ['to a ladder of one', 'warning', [5], CRITICAL, [5, 5], ['amended critical']],
     ['from a ladder to one', LADDER, [12], 'warning', [12, 12], []],
-  ])('%s tells only what the values did', (_, before, values, after, more, changes) => expect(edited(before, values, after, more)).toEqual(changes))
+  ])('%s tells only what the values did', (_, before, values, after, more, changes) =>
+    expect(edited(before, values, after, more)).toEqual(changes),
+  )
 })

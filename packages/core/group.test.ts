@@ -159,4 +159,10 @@ describe('the alarm of a group', () => {
     expect(groupOf(rule, { ...deviceOf('a'), labels: {} })).toEqual({ gateway: '' })
     expect(groupOf(parseRule({ name: 'x', when: { absent: { eventType: 'touch', for: '1m' } } }), deviceOf('a'))).toBeNull()
   })
+
+  it('says of one that left that others are still in alarm, and not its value', () => {
+    const { alarm } = story(['0 a active', '1 b active', '2 b cleared'])
+    expect(alarm).toMatchObject({ state: 'active', value: null, limit: null })
+    expect(alarm?.reason).toMatch(/^1 device is still in alarm, one has left: /)
+  })
 })

@@ -84,7 +84,7 @@ export function nextGroup(
   const begins = was === 'cleared'
   const sinceUs = begins ? (after?.sinceUs ?? change.atUs) : undefined
   const moved: Facts = {
-    ...change,
+    ...(after === undefined && stateOf(was, tally, devices, change) === 'active' ? remaining(change, devices) : change),
     kind: kind === 'joined' || kind === 'left' || kind === 'amended' ? (was === 'pending' ? 'pending' : 'escalated') : kind,
     episode: (alarm?.episode ?? 0) + (begins ? 1 : 0),
     severity,
@@ -94,6 +94,12 @@ export function nextGroup(
     clearedUs: kind === 'cleared' && change.kind === 'withdrawn' ? tally.endedUs : undefined,
   }
   return { alarm: { ...nextAlarm(alarm, rule, shared, moved, nowUs), group, devices, tally }, kind }
+}
+
+/** What the one that left has come to is not what keeps the group in alarm. */
+function remaining(change: Change, devices: number): Change {
+  const reason = `${devices === 1 ? '1 device is' : `${devices} devices are`} still in alarm, one has left: ${change.reason}`
+  return { ...change, value: undefined, limit: undefined, reason }
 }
 
 /** Only a change of the tally is left to be kept, of a group that is not in alarm. */

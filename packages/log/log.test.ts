@@ -160,6 +160,18 @@ describe.skipIf(installed === undefined)('the log', () => {
     expect(await server.redis.exists(projectKey(project, 'a'))).toBe(0)
   })
 
+  it('sends nothing of a commit in which a command cannot be run, and writes nothing when a key is of another type', async () => {
+    const project = freshProject()
+    const [first, second] = [projectKey(project, 'first'), projectKey(project, 'second')]
+    const commit = (command: CommitCommand) => log.commit(project, 'judge', '', '1-1 1', [['SET', first, '1'], command])
+    const many = Array.from({ length: 9000 }, (_, i) => `rule${i}`)
+    await expect(commit(['SADD', second, ...many])).rejects.toThrow('at most 4000 arguments')
+    await expect(commit(['ZADD', second, Number.NaN, 'a'])).rejects.toThrow('expected numbers that are finite, got NaN')
+    await server.redis.rpush(second, 'a list')
+    await expect(commit(['HSET', second, 'a', '1'])).rejects.toThrow('is a list, HSET needs a hash')
+    expect([await server.redis.get(first), await log.place(project, 'judge')]).toEqual([null, ''])
+  })
+
   it('commits commands of thousands of arguments', async () => {
     const project = freshProject()
     const pairs = Array.from({ length: 2000 }, (_, i) => [`field ${i}`, 'v']).flat()

@@ -62,8 +62,28 @@ for k = 4, #KEYS do
 end
 return reply`
 
-/** Runs the commands that stand in ARGV from `i` on, each as: argument count, name, key number, arguments. */
+/**
+ * Runs the commands that stand in ARGV from `i` on, each as: argument count, name, key number, arguments. Redis takes nothing back when one
+ * of them fails, so what can fail is looked for first: a key of another type than the command's stops all of it before anything is written,
+ * and `commandArgs` refuses what is no number or too long. What is left is an XADD with an id of its own that is not the next one, which is
+ * the first write of its commit; a place that a commit moves is written last, so whatever fails is done again and not lost.
+ */
 export const RUN = `
+local families = {H = 'hash', Z = 'zset', X = 'stream', R = 'list', L = 'list', S = 'set', I = 'string'}
+local checked, first = {}, i
+while i <= #ARGV do
+  local name, key = ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])]
+  if not checked[key] and name ~= 'DEL' and name ~= 'UNLINK' then
+    checked[key] = true
+    local family = (string.sub(name, 1, 3) == 'SET' or string.find(name, 'EXPIRE')) and 'any' or families[string.sub(name, 1, 1)] or 'any'
+    local kind = redis.call('TYPE', key).ok
+    if family ~= 'any' and kind ~= 'none' and kind ~= family then
+      return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind .. ', ' .. name .. ' needs a ' .. family)
+    end
+  end
+  i = i + tonumber(ARGV[i]) + 1
+end
+i = first
 while i <= #ARGV do
   local n = tonumber(ARGV[i])
   redis.call(ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], unpack(ARGV, i + 3, i + n))
@@ -103,8 +123,8 @@ type Scripts = {
 export const EXPECT = 'EXPECT'
 
 /**
- * One Redis command of a commit, or EXPECT; the key stands apart because a Cluster wants to know it. Lua's `unpack` takes some thousands
- * of values: longer commands are split by the caller.
+ * One Redis command of a commit, or EXPECT; the key stands apart because a Cluster wants to know it. Longer ones are split by the
+ * caller (`chunked`).
  */
 export type CommitCommand = readonly [command: string, key: string, ...args: (string | number)[]]
 
@@ -269,11 +289,17 @@ export class Log {
   }
 }
 
-/** For RUN; adds what the commands write to the keys. */
+/** Lua unpacks some thousands of values, and fails in the middle of a commit when there are more. */
+const MAX_ARGUMENTS = 4000
+
+/** For RUN; adds what the commands write to the keys. Throws before anything is sent when one of them could not be run. */
 export function commandArgs(commands: readonly CommitCommand[], keys: string[]): (string | number)[] {
   const numbers = new Map<string, number>()
   const args: (string | number)[] = []
   for (const [command, key, ...rest] of commands) {
+    if (rest.length > MAX_ARGUMENTS) throw new Error(`${command} ${key}: at most ${MAX_ARGUMENTS} arguments at once, got ${rest.length}`)
+    const bad = rest.find(value => typeof value !== 'string' && !Number.isFinite(value))
+    if (bad !== undefined) throw new Error(`${command} ${key}: expected numbers that are finite, got ${bad}`)
     let number = numbers.get(key)
     if (number === undefined) {
       number = keys.push(key)

@@ -23,15 +23,30 @@ export type Act = { readonly by: string; readonly time: string; readonly comment
 /** What an act makes of what people did before, and says in the history. */
 type Deed = Partial<Omit<Attendance, 'episode'>> & { readonly said: Pick<Happening, 'kind' | 'to' | 'until'> }
 
+/** Unless one has changed since it was looked at. */
+const DROP = `
+for i = 1, #ARGV, 2 do
+  if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i]) or -1) == tonumber(ARGV[i + 1]) then
+    redis.call('ZREM', KEYS[1], ARGV[i])
+    redis.call('HDEL', KEYS[2], ARGV[i])
+    redis.call('HDEL', KEYS[3], ARGV[i])
+    redis.call('ZREM', KEYS[4], ARGV[i])
+  end
+end`
+
+type Scripts = { telltaleDropAlarms(keys: number, ...args: string[]): Promise<null> }
+
+const DROP_AT_ONCE = 500
 const SCAN_PAGE = 200
 const MAX_SCANNED = 20_000
 
 export class Alarms {
-  readonly #redis: Redis
+  readonly #redis: Redis & Scripts
   readonly #history: History
 
   constructor(redis: Redis) {
-    this.#redis = redis
+    redis.defineCommand('telltaleDropAlarms', { lua: DROP })
+    this.#redis = redis as Redis & Scripts
     this.#history = new History(redis)
   }
 
@@ -137,6 +152,27 @@ export class Alarms {
       ]
       return { happenings: [act.comment === '' ? happening : { ...happening, comment: act.comment }], commands, result: document }
     })
+  }
+
+  /** Forgets alarms that were over before this time, with what people did about them; a bounded number at once. */
+  async dropCleared(project: string, beforeUs: number): Promise<void> {
+    if (beforeUs <= 0) return
+    const rows = await this.#redis.zrange(
+      projectKey(project, 'alarmIndex'),
+      '-inf',
+      `(${beforeUs}`,
+      'BYSCORE',
+      'LIMIT',
+      0,
+      DROP_AT_ONCE,
+      'WITHSCORES',
+    )
+    const scores = new Map(rows.flatMap((id, i) => (i % 2 === 0 ? [[id, rows[i + 1] as string] as const] : [])))
+    const found = await this.get(project, [...scores.keys()])
+    const over = found.flatMap(alarm => (alarm?.state === 'cleared' ? [alarm.alarmId] : []))
+    if (over.length === 0) return
+    const keys = ['alarmIndex', 'alarms', 'acknowledgements', 'attention'].map(key => projectKey(project, key))
+    await this.#redis.telltaleDropAlarms(keys.length, ...keys, ...over.flatMap(id => [id, scores.get(id) as string]))
   }
 
   async #documents(project: string, ids: readonly string[]): Promise<AlarmDocument[]> {

@@ -1,26 +1,36 @@
 // What the judge wrote with its commits, read back when a worker starts or takes a project over.
 import type { Redis } from 'ioredis'
 import { alarmIdOf } from '../core/alarm.ts'
-import type { DeviceEvent } from '../core/event.ts'
+import type { Active } from '../core/attention.ts'
+import type { DeviceEvent, EventData } from '../core/event.ts'
+import { keepEvent, type Reads } from '../core/kept.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
-import { goneShadow } from './shadow.ts'
+import { activeKey } from './alarm.ts'
+import { goneRule, goneShadow } from './shadow.ts'
 
 export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
+
+/** A rule as it was last, with some of its rows by device; `notify`: it was removed, and channels are to be told. */
+export type Orphan = {
+  readonly rule: Rule
+  readonly notify: boolean
+  readonly rows: Map<string, TrackRow>
+  /** No others have a row. */
+  readonly isLast: boolean
+}
+export type Orphans = { readonly leaving: readonly Orphan[]; readonly more: boolean }
 
 /** @param series `{event type}\t{device}` */
 export function recentKey(project: string, series: string): string {
   return projectKey(project, `recent:${series}`)
 }
 
-/** One recent event as it is kept; `frame` is that of the log, on one line. */
-export function recentLine(
-  { timeUs, entryId, listeningSinceUs }: Omit<RecentEvent, 'eventId' | 'data' | 'eventType'>,
-  frame: string,
-): string {
-  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${frame}`
+/** One recent event as it is kept. */
+export function recentLine({ timeUs, entryId, listeningSinceUs, eventId, data }: RecentEvent): string {
+  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${eventId}\t${JSON.stringify(data)}`
 }
 
 /** Of the newest event that was let go of. */
@@ -97,10 +107,8 @@ export class Judgements {
   }
 
   /** Every device that has a row of a rule. */
-  async rows(project: string, rule: string): Promise<Map<string, TrackRow>> {
-    const rows = await this.#redis.hgetall(stateKey(project, rule))
-    const parsed = Object.entries(rows).map(([device, row]) => [device, parseTrackRow(row)] as const)
-    return new Map(await this.#numbered(project, rule, parsed))
+  async holders(project: string, rule: string): Promise<string[]> {
+    return this.#redis.hkeys(stateKey(project, rule))
   }
 
   /** States of the first kind did not count their episodes; the alarms did. */
@@ -146,32 +154,73 @@ export class Judgements {
     return due
   }
 
-  /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
-  async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]> {
-    const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))
-    return Promise.all(
-      names.map(async name => {
-        const kept =
-          (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
-          (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-        const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
-        const rule = goneShadow(name) ?? parseRule(document, name)
-        return { rule, notify: notifyRemoval, rows: await this.rows(project, name) }
-      }),
-    )
+  /** Rules that have states, or were removed, and are not enabled any more; as many rows of them as wanted, about. */
+  async orphans(project: string, enabled: ReadonlySet<string>, limit: number): Promise<Orphans> {
+    const [stateful, removed] = await Promise.all([
+      this.#redis.smembers(projectKey(project, 'ruleStates')),
+      this.#redis.hkeys(projectKey(project, 'removedRules')),
+    ])
+    const names = [...new Set([...stateful, ...removed])].filter(name => !enabled.has(name))
+    const leaving: Orphan[] = []
+    let left = limit
+    for (const name of names) {
+      if (left <= 0) return { leaving, more: true }
+      const { rows, isLast } = await this.#someRows(project, name, left)
+      leaving.push({ ...(await this.#orphan(project, name)), rows, isLast })
+      left -= Math.max(rows.size, 1)
+      if (!isLast) return { leaving, more: true }
+    }
+    return { leaving, more: false }
+  }
+
+  /** From the beginning each time: those that were found before are gone by then. */
+  async #someRows(project: string, rule: string, limit: number): Promise<{ rows: Map<string, TrackRow>; isLast: boolean }> {
+    const found = new Map<string, TrackRow>()
+    let cursor = '0'
+    do {
+      const [next, flat] = await this.#redis.hscan(stateKey(project, rule), cursor, 'COUNT', limit)
+      for (let i = 0; i < flat.length; i += 2) found.set(flat[i] as string, parseTrackRow(flat[i + 1] as string))
+      cursor = next
+    } while (cursor !== '0' && found.size < limit)
+    return { rows: new Map(await this.#numbered(project, rule, [...found])), isLast: cursor === '0' }
+  }
+
+  async #orphan(project: string, name: string): Promise<Pick<Orphan, 'rule' | 'notify'>> {
+    const shadow = goneShadow(name)
+    if (shadow) return { rule: shadow, notify: false }
+    const kept =
+      (await this.#redis.hget(projectKey(project, 'rules'), name)) ?? (await this.#redis.hget(projectKey(project, 'removedRules'), name))
+    if (kept === null) return { rule: await this.#lost(project, name), notify: false }
+    const { notifyRemoval = false, ...document } = JSON.parse(kept) as { readonly notifyRemoval?: boolean }
+    return { rule: parseRule(document, name), notify: notifyRemoval }
+  }
+
+  /** Of which no document is left: only what its alarms say, which is enough to clear them. */
+  async #lost(project: string, name: string): Promise<Rule> {
+    const [, flat] = await this.#redis.hscan(activeKey(project, name), '0', 'COUNT', 1)
+    const { group = null } = JSON.parse(flat[1] ?? '{}') as Partial<Active>
+    return { ...goneRule(name), groupBy: Object.keys(group ?? {}) }
   }
 }
 
-export function recentOf(eventType: string, lines: readonly string[]): Recent {
+export function recentOf(eventType: string, lines: readonly string[], reads: Reads): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
-    const [timeUs, entryId, listeningSinceUs] = line.split('\t', 3) as [string, string?, string?]
+    const fields = line.split('\t') as [string, string?, string?, ...string[]]
+    const [timeUs, entryId, listeningSinceUs, ...event] = fields
     if (entryId === undefined) floorUs = Number(timeUs)
     else {
-      const { eventId, data } = JSON.parse(line.slice(line.indexOf('{'))) as DeviceEvent
-      events.push({ eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs), eventId, data })
+      const at = { eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs) }
+      events.push(keepEvent({ ...at, ...parseEvent(event) }, reads))
     }
   }
   return new Recent(events, floorUs)
+}
+
+/** Lines of an earlier version end with the whole event. */
+function parseEvent([first, data]: readonly string[]): Pick<RecentEvent, 'eventId' | 'data'> {
+  if (data !== undefined) return { eventId: first as string, data: JSON.parse(data) as EventData }
+  const event = JSON.parse(first as string) as DeviceEvent
+  return { eventId: event.eventId, data: event.data }
 }

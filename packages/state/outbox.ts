@@ -33,6 +33,8 @@ export type Told = { readonly channel: string; readonly createdMs: number; reado
 
 /** Attempts of a delivery that receipts have: the first, and the one that ended it. A dead channel is tried for a day, for each change. */
 const MAX_ATTEMPTS = 20
+/** Changes of one alarm of which receipts are kept, and deliveries of it to one channel that are over: it may flap. */
+const MAX_KEPT = 1000
 /** As long as the history of alarms, unless said. */
 const KEEP_RECEIPTS_MS = 400 * 86_400_000
 
@@ -49,6 +51,11 @@ if redis.call('HSETNX', KEYS[1], 'record', ARGV[1]) == 1 then
   redis.call('RPUSH', KEYS[2], ARGV[2])
   redis.call('RPUSH', KEYS[3], ARGV[3] .. '\\t' .. ms)
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
+  if redis.call('LLEN', KEYS[3]) == 1 then
+    redis.call('RPUSH', KEYS[4], ARGV[5])
+    redis.call('PEXPIRE', KEYS[4], ARGV[4])
+    if redis.call('LLEN', KEYS[4]) > tonumber(ARGV[6]) then redis.call('UNLINK', ARGV[7] .. redis.call('LPOP', KEYS[4])) end
+  end
 end
 return redis.call('HGET', KEYS[1], 'state')`
 
@@ -59,10 +66,16 @@ redis.call('HSET', KEYS[1], 'state', ARGV[2], 'attempts', ARGV[3], 'detail', ARG
 if ARGV[2] ~= 'open' then
   redis.call('LREM', KEYS[2], 1, ARGV[1])
   redis.call('EXPIRE', KEYS[1], ARGV[6])
+  redis.call('RPUSH', KEYS[5], ARGV[1])
+  redis.call('EXPIRE', KEYS[5], ARGV[6])
+  if redis.call('LLEN', KEYS[5]) > tonumber(ARGV[9]) then
+    local oldest = ARGV[10] .. redis.call('LPOP', KEYS[5])
+    if redis.call('HGET', oldest, 'state') ~= 'open' then redis.call('UNLINK', oldest) end
+  end
   if ARGV[2] == 'dead' then redis.call('LPUSH', KEYS[3], ARGV[1]); redis.call('LTRIM', KEYS[3], 0, 9999) end
 end
 if ARGV[7] ~= '' then
-  redis.call('RPUSH', KEYS[4], ARGV[7])
+  redis.call('RPUSHX', KEYS[4], ARGV[7])
   redis.call('PEXPIRE', KEYS[4], ARGV[8])
 end
 return 1`
@@ -75,8 +88,10 @@ type Scripts = {
 export class Outbox {
   readonly #redis: Redis & Scripts
   readonly #keepReceiptsMs: number
+  readonly #maxKept: number
 
-  constructor(redis: Redis, keepReceiptsMs = KEEP_RECEIPTS_MS) {
+  constructor(redis: Redis, keepReceiptsMs = KEEP_RECEIPTS_MS, maxKept = MAX_KEPT) {
+    this.#maxKept = maxKept
     this.#keepReceiptsMs = keepReceiptsMs
     redis.defineCommand('telltaleCreateDelivery', { lua: CREATE })
     redis.defineCommand('telltaleRecordDelivery', { lua: RECORD })
@@ -103,14 +118,18 @@ export class Outbox {
     for (const delivery of deliveries) {
       const record = JSON.stringify({ alarmId: delivery.alarmId, channel: delivery.channel, entry: delivery.entry })
       const state = await this.#redis.telltaleCreateDelivery(
-        3,
+        4,
         recordKey(project, delivery.id),
         lineKey(project, delivery),
         toldKey(project, changeOf(delivery)),
+        projectKey(project, `toldOf:${delivery.alarmId}`),
         record,
         delivery.id,
         delivery.channel,
         this.#keepReceiptsMs,
+        changeOf(delivery),
+        this.#maxKept,
+        toldKey(project, ''),
       )
       if (state === 'open') open.push(delivery)
     }
@@ -140,10 +159,27 @@ export class Outbox {
   async record(project: string, delivery: Delivery, attempt: DeliveryAttempt): Promise<void> {
     const { id, state, attempts, detail, changedMs } = delivery
     const told = toldKey(project, changeOf(delivery))
-    const keys = [recordKey(project, id), lineKey(project, delivery), projectKey(project, 'deadLetters'), told]
+    const keys = [
+      recordKey(project, id),
+      lineKey(project, delivery),
+      projectKey(project, 'deadLetters'),
+      told,
+      finishedKey(project, delivery),
+    ]
     const isKept = attempts <= MAX_ATTEMPTS || state !== 'open'
     const line = isKept ? `${delivery.channel}\t${JSON.stringify({ ...attempt, detail: attempt.detail.slice(0, 1000) })}` : ''
-    const facts = [id, state, attempts, detail.slice(0, 1000), changedMs, KEEP_SECONDS, line, this.#keepReceiptsMs]
+    const facts = [
+      id,
+      state,
+      attempts,
+      detail.slice(0, 1000),
+      changedMs,
+      KEEP_SECONDS,
+      line,
+      this.#keepReceiptsMs,
+      this.#maxKept,
+      recordKey(project, ''),
+    ]
     await this.#redis.telltaleRecordDelivery(keys.length, ...keys, ...facts)
   }
 
@@ -177,12 +213,16 @@ function changeOf({ id, channel }: Pick<Delivery, 'id' | 'channel'>): string {
   return id.slice(0, -channel.length - 1)
 }
 
-function toldKey(project: string, changeId: string): string {
+export function toldKey(project: string, changeId: string): string {
   return projectKey(project, `told:${changeId}`)
 }
 
 function recordKey(project: string, id: string): string {
   return projectKey(project, `delivery:${id}`)
+}
+
+function finishedKey(project: string, { alarmId, channel }: Pick<Delivery, 'alarmId' | 'channel'>): string {
+  return projectKey(project, `finished:${alarmId}~${channel}`)
 }
 
 function lineKey(project: string, { alarmId, channel }: Pick<Delivery, 'alarmId' | 'channel'>): string {

@@ -102,8 +102,12 @@ export function shadowCommand(project: string, name: string, alarmOf: string, me
 
 /** As the judge has it when it is gone: nothing of it is left but its states, by which it is retired. */
 export function goneShadow(name: string): Rule | undefined {
-  const rule = ruleOfShadow(name)
-  return rule === undefined ? undefined : { ...parseRule({ when: { absent: { eventType: 'x', for: '1s' } } }, rule), name }
+  return ruleOfShadow(name) === undefined ? undefined : goneRule(name)
+}
+
+/** Only a name: nothing ever meets its condition. */
+export function goneRule(name: string): Rule {
+  return { ...parseRule({ when: { absent: { eventType: 'x', for: '1s' } } }, 'gone'), name }
 }
 
 function asShadow(rule: Rule): Rule {

@@ -3,14 +3,20 @@ import { parseTime } from '../core/time.ts'
 import type { InfluxClient } from './influxclient.ts'
 import { boundary, fieldIdentifier, identifier, literal } from './line.ts'
 import { unescapeName } from './name.ts'
-import type { ScanColumns, ScanCount, ScanPage, ScanQuery, ScanSeries } from './store.ts'
+import type { ScanColumns, ScanCount, ScanPage, ScanQuery, ScanRoom, ScanSeries } from './store.ts'
 
-// A statement names so many devices, and one answer has about so many rows, the first so many: it is parsed in one piece.
+// A statement names so many devices, and one answer has about so many rows: it is parsed in one piece.
 const DEVICES_PER_STATEMENT = 100
 const ROWS_PER_ANSWER = 10_000
+/** Of whole events, when there is not room for all: until it is known how large they are. */
 const FIRST_ROWS = 500
 
-type Row = { readonly series: ScanSeries; readonly timeUs: number; readonly eventId: string; readonly content: number | string }
+type Row = {
+  readonly series: ScanSeries
+  readonly timeUs: number
+  readonly eventId: string
+  readonly content: readonly (number | string | null)[]
+}
 
 /** Windows begin at `fromUs`. */
 export async function countEvents(client: InfluxClient, query: ScanQuery, windowUs: number): Promise<ScanCount[]> {
@@ -27,22 +33,25 @@ export async function countEvents(client: InfluxClient, query: ScanQuery, window
   return [...found].map(([startUs, count]) => ({ startUs, count })).sort((a, b) => a.startUs - b.startUs)
 }
 
-/** One time at least: within one there is no place to go on from. */
-export async function scanEvents(client: InfluxClient, query: ScanPage): Promise<ScanColumns> {
-  const { after } = query
-  const fromUs = after === undefined ? query.fromUs : Math.max(query.fromUs, after.timeUs + 1)
+const NO_END: ScanRoom = { limit: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY }
+
+/** With room: all of one time at least, within which there is no place to go on from. */
+export async function scanEvents(client: InfluxClient, asked: ScanPage): Promise<ScanColumns> {
+  const { fields, eventTypes, room = NO_END } = asked
+  const query = room.after === undefined ? asked : { ...asked, fromUs: Math.max(asked.fromUs, room.after.timeUs + 1) }
   let rows: Row[] = []
-  let endUs = query.toUs
   const known = new Map<string, ScanSeries>()
-  for (const eventType of query.eventTypes) {
-    const field = query.fields?.find(one => one.eventType === eventType)?.field
-    if (query.fields && field === undefined) continue
-    // What one has no room for needs not be read of the others.
-    for (const where of places(query))
-      endUs = await readRows(client, { ...query, fromUs, toUs: endUs }, { eventType, field, where, known }, rows)
-  }
+  const measurements = eventTypes.flatMap(eventType =>
+    places(query).map(where => ({ eventType, where, known, fields: fieldsOf(query, eventType) })),
+  )
+  for (const measurement of measurements)
+    if (await hasOneOf(client, query, measurement))
+      return { series: [], of: new Uint32Array(0), timesUs: new Float64Array(0), values: undefined, events: undefined }
+  let endUs = query.toUs
+  // What there is no room for in one needs not be read of the others.
+  for (const measurement of measurements) endUs = await readRows(client, { ...query, toUs: endUs }, room, measurement, rows)
   rows.sort((a, b) => a.timeUs - b.timeUs || (a.eventId < b.eventId ? -1 : a.eventId > b.eventId ? 1 : 0))
-  endUs = endOf(rows, query, endUs)
+  endUs = endOf(rows, room, endUs)
   rows = rows.filter(({ timeUs }) => timeUs < endUs)
   const series = [...known.values()]
   const numbers = new Map(series.map((one, number) => [one, number]))
@@ -50,14 +59,49 @@ export async function scanEvents(client: InfluxClient, query: ScanPage): Promise
     series,
     of: Uint32Array.from(rows, row => numbers.get(row.series) as number),
     timesUs: Float64Array.from(rows, row => row.timeUs),
-    values: query.fields && Float64Array.from(rows, row => row.content as number),
-    events: query.fields ? undefined : { ids: rows.map(row => row.eventId), frames: rows.map(row => row.content as string) },
+    values: fields?.map(({ eventType, field }) => {
+      const place = fieldsOf(query, eventType)?.indexOf(field) ?? 0
+      return Float64Array.from(rows, row =>
+        row.series.eventType === eventType ? ((row.content[place] as number | null) ?? Number.NaN) : Number.NaN,
+      )
+    }),
+    events: fields ? undefined : { ids: rows.map(row => row.eventId), frames: rows.map(row => row.content[0] as string) },
     next: endUs < query.toUs ? { timeUs: endUs - 1 } : undefined,
   }
 }
 
-/** Before the first time that has no room; the first of all has. */
-function endOf(rows: readonly Row[], { limit, maxBytes }: ScanPage, endUs: number): number {
+type Measurement = {
+  readonly eventType: string
+  /** Undefined: whole events. */
+  readonly fields: readonly string[] | undefined
+  readonly where: string
+  readonly known: Map<string, ScanSeries>
+}
+
+function fieldsOf({ fields }: ScanQuery, eventType: string): readonly string[] | undefined {
+  return fields?.filter(one => one.eventType === eventType).map(({ field }) => field)
+}
+
+async function hasOneOf(
+  client: InfluxClient,
+  { fields, unless = [], fromUs, toUs }: ScanQuery,
+  { eventType, where }: Measurement,
+): Promise<boolean> {
+  if (fields === undefined || unless.length === 0) return false
+  const has = unless.map(text => `"_event" =~ ${pattern(text)}`).join(' OR ')
+  const [found = []] = await client.query([
+    `SELECT "_id" FROM ${identifier(eventType)} WHERE ${where} AND (${has}) AND ${within(fromUs, toUs)} LIMIT 1`,
+  ])
+  return found.length > 0
+}
+
+/** No character but letters and digits is there as itself. */
+function pattern(text: string): string {
+  return `/${text.replace(/[^A-Za-z0-9]/gu, one => `\\x{${one.codePointAt(0)?.toString(16)}}`)}/`
+}
+
+/** Before the first time that there is no room for; for the first of all there is. */
+function endOf(rows: readonly Row[], { limit, maxBytes }: ScanRoom, endUs: number): number {
   let bytes = 0
   for (const [i, row] of rows.entries()) {
     bytes += sizeOf(row)
@@ -66,68 +110,58 @@ function endOf(rows: readonly Row[], { limit, maxBytes }: ScanPage, endUs: numbe
   return endUs
 }
 
-function sizeOf({ content }: Row): number {
-  return typeof content === 'string' ? content.length : 0
-}
-
-type Measurement = {
-  readonly eventType: string
-  readonly field: string | undefined
-  readonly where: string
-  readonly known: Map<string, ScanSeries>
+function sizeOf({ content: [first] }: Row): number {
+  return typeof first === 'string' ? first.length : 0
 }
 
 /**
- * Answer by answer; where one ends within a microsecond, all of that is asked for by itself. Answers with the time before which all
- * was read.
+ * Answer by answer; where one ends within a microsecond, all of that is asked for by itself. Resolves with the time before which all was
+ * read.
  */
 async function readRows(
   client: InfluxClient,
-  { fromUs, toUs, limit, maxBytes, fields }: ScanPage,
+  { fromUs, toUs }: ScanQuery,
+  { limit, maxBytes }: ScanRoom,
   measurement: Measurement,
   into: Row[],
 ): Promise<number> {
-  let most = fields ? ROWS_PER_ANSWER : FIRST_ROWS
-  let count = 0
+  const firstRow = into.length
+  let most = Number.isFinite(maxBytes) ? FIRST_ROWS : ROWS_PER_ANSWER
   let bytes = 0
   for (let startUs = fromUs; startUs < toUs; ) {
     const rows = await ask(client, measurement, startUs, toUs, `ORDER BY time LIMIT ${most}`)
-    const whole = rows.length < most
-    const lastUs = rows.at(-1)?.timeUs ?? toUs
-    const kept = whole ? rows : rows.filter(row => row.timeUs < lastUs)
-    if (!whole) kept.push(...(await ask(client, measurement, lastUs, lastUs + 1, '')))
-    for (const row of kept) {
-      into.push(row)
-      bytes += sizeOf(row)
-    }
-    if (whole) return toUs
-    count += kept.length
+    const isLast = rows.length < most
+    const lastUs = isLast ? toUs : (rows.at(-1)?.timeUs ?? toUs)
+    for (const row of rows) if (row.timeUs < lastUs) into.push(row)
+    if (isLast) return toUs
+    into.push(...(await ask(client, measurement, lastUs, lastUs + 1, '')))
+    bytes += rows.reduce((sum, row) => sum + sizeOf(row), 0)
     startUs = lastUs + 1
-    if (count >= limit || bytes >= maxBytes) return startUs
-    // As large as these, so many have room.
-    if (!fields) most = Math.min(4 * most, ROWS_PER_ANSWER, Math.max(1, Math.ceil(((maxBytes - bytes) * count) / Math.max(1, bytes))))
+    if (into.length - firstRow >= limit || bytes >= maxBytes) return startUs
+    // If the next are as large as these.
+    const fit = Math.ceil(((maxBytes - bytes) * (into.length - firstRow)) / Math.max(1, bytes))
+    if (Number.isFinite(maxBytes)) most = Math.min(4 * most, ROWS_PER_ANSWER, Math.max(1, fit))
   }
   return toUs
 }
 
 async function ask(
   client: InfluxClient,
-  { eventType, field, where, known }: Measurement,
+  { eventType, fields, where, known }: Measurement,
   fromUs: number,
   toUs: number,
   rest: string,
 ): Promise<Row[]> {
-  const content = field === undefined ? '"_event"' : fieldIdentifier(field)
-  // The comparison leaves out events without this reading.
-  const has = field === undefined ? '' : ` AND (${content} >= 0 OR ${content} < 0)`
+  // Every event has an id, and so comes without any of the numbers too.
+  const content = fields === undefined ? ['"_event"'] : fields.map(fieldIdentifier)
   const [found = []] = await client.query([
-    `SELECT "device","_id",${content} FROM ${identifier(eventType)} WHERE ${where}${has} AND ${within(fromUs, toUs)} ${rest}`,
+    `SELECT ${['"device"', '"_id"', ...content].join(',')} FROM ${identifier(eventType)} WHERE ${where} AND ${within(fromUs, toUs)} ${rest}`,
   ])
-  return (found[0]?.values ?? []).map(([time, device, eventId, value]) => ({
+  return (found[0]?.values ?? []).map(([time, device, eventId, ...values]) => ({
     series: seriesOf(known, String(device), eventType),
     timeUs: timeOf(time),
     eventId: String(eventId),
-    content: value as number | string,
+    content: values as Row['content'],
   }))
 }
 

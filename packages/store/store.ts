@@ -91,11 +91,10 @@ export type ScanQuery = {
   readonly eventTypes: readonly string[]
   /** Undefined: all. */
   readonly devices?: readonly string[] | undefined
-  /**
-   * Asked for nothing else than one number of each event, of which the store need not read the whole event: at most one field of an
-   * event type, a name without dots. Events without it are left out.
-   */
-  readonly fields?: readonly { readonly eventType: string; readonly field: string }[] | undefined
+  /** In place of whole events these numbers of them: dotted paths as in readings. Events that have none of them come as well. */
+  readonly fields?: readonly ScanField[] | undefined
+  /** With fields: when an event of the range has one of these texts in its frame, nothing comes but that (`values` is undefined). */
+  readonly unless?: readonly string[] | undefined
   readonly fromUs: number
   readonly toUs: number
 }
@@ -104,8 +103,11 @@ export type ScanPlace = {
   readonly timeUs: number
   readonly of?: { readonly eventId: string; readonly device: string; readonly eventType: string } | undefined
 }
-/** What one answer may hold: so many events, and so many characters of their frames. */
-export type ScanPage = ScanQuery & { readonly limit: number; readonly maxBytes: number; readonly after?: ScanPlace | undefined }
+/** What one answer with whole events may hold: so many, and so many characters of their frames. */
+export type ScanRoom = { readonly limit: number; readonly maxBytes: number; readonly after?: ScanPlace | undefined }
+/** Numbers are small, and `room` is not for them. */
+export type ScanPage = ScanQuery & { readonly room?: ScanRoom | undefined }
+type ScanField = { readonly eventType: string; readonly field: string }
 export type ScanCount = { readonly startUs: number; readonly count: number }
 export type ScanSeries = { readonly device: string; readonly eventType: string }
 /** Events as columns: numbers that cross to another thread at little cost. */
@@ -114,12 +116,12 @@ export type ScanColumns = {
   /** Of each event its place in `series`. */
   readonly of: Uint32Array
   readonly timesUs: Float64Array
-  /** Of a query with `fields`. */
-  readonly values: Float64Array | undefined
+  /** Of a query with `fields`, for each of them: NaN where an event has no such number. */
+  readonly values: readonly Float64Array[] | undefined
   /** Of a query without. */
   readonly events: { readonly ids: readonly string[]; readonly frames: readonly string[] } | undefined
-  /** There may be more behind this place. */
-  readonly next: ScanPlace | undefined
+  /** There had not been room for all: there may be more behind this place. */
+  readonly next?: ScanPlace | undefined
 }
 
 /** What one write did: every event of the batch is in exactly one of the two counts. */
@@ -165,8 +167,8 @@ export interface ReadingStore {
    */
   counts(query: ScanQuery & { readonly windowUs: number }): Promise<ScanCount[]>
   /**
-   * Oldest first, ties by eventId, as much as fits; at least one event, and where a store can only go on from one time to the next, all of
-   * one time.
+   * Oldest first, ties by eventId: all of the range, or as much as there is room for; at least one event, and where a store can only go on
+   * from one time to the next, all of one time.
    */
   scan(query: ScanPage): Promise<ScanColumns>
   /** Forgets events of the project older than `beforeUs`, those with a place once they were also accepted before then. */

@@ -99,6 +99,8 @@ export type ConsolePorts = {
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
+  /** How long the store keeps events; 0: for ever. */
+  readonly retentionMs: number
 }
 
 const nowUs = () => Date.now() * 1000
@@ -118,7 +120,6 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   const rulePorts = {
     rules: ports.rules,
     channels: ports.channels,
-    shadows: ports.shadows,
     labelKeys: (project: string) => devices.labelKeys(project),
     changed: (project: string) => wakes.wake(project, 'judge'),
     nowUs,
@@ -128,7 +129,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addDtRuleRoutes(app, { ...rulePorts, identity: ports.identity, outbound: ports.outbound, projects: ports.projects })
   addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
-  addAlarmHistoryRoutes(app, ports)
+  addAlarmHistoryRoutes(app, { ...ports, nowUs })
   addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })

@@ -7,7 +7,7 @@ import { parseRule } from '../../packages/core/rule.ts'
 import { openDuckStore } from '../../packages/store/duckdb.ts'
 import type { EventRecord, ReadingStore } from '../../packages/store/store.ts'
 import { explainInTurns, lateOf, newest } from './explain.ts'
-import { replay } from './replay.ts'
+import { replay, type SIZES } from './replay.ts'
 import { Sample } from './suggest.ts'
 
 const T0 = Date.parse('2026-03-02T00:00:00Z') * 1000
@@ -29,6 +29,7 @@ describe('the past that is explained', () => {
       return { project: 'p', device, eventType: 'temperature', timeUs, eventId, frame, data }
     }
     await store.write(Array.from({ length: 2500 }, (_, minute) => event('small', minute, '')))
+    await store.write(Array.from({ length: 400 }, (_, i) => ({ ...event('crowd', 0, ''), eventId: `crowd-${i}` })))
     await store.write(Array.from({ length: 300 }, (_, minute) => event('large', minute, 'x'.repeat(60_000))))
   }, 60_000)
   afterAll(async () => {
@@ -66,11 +67,11 @@ describe('the past that is explained', () => {
     await expect(explained).rejects.toThrow('gone')
   })
 
-  const replayOf = (device: string, minutes: number, take: () => void, signal: AbortSignal) => {
-    const whole = parseRule({ name: 'r', when: { absent: { eventType: 'temperature', for: '1m' } } })
+  const whole = parseRule({ name: 'r', when: { expression: { expression: 'event.eventId != ""', eventTypes: ['temperature'] } } })
+  const replayOf = (device: string, minutes: number, take: () => void, signal: AbortSignal, judged = whole, sizes?: typeof SIZES) => {
     const devices = { get: async (_: string, ids: readonly string[]) => ids.map(id => ({ ...DEVICE, id })) }
     const range = { fromUs: T0, toUs: T0 + minutes * MINUTE_US }
-    return replay({ store, devices }, { project: 'p', sides: [{ rule: whole, take }], range, devices: [device] }, signal)
+    return replay({ store, devices }, { project: 'p', sides: [{ rule: judged, take }], range, devices: [device] }, signal, sizes)
   }
 
   test('is replayed in pieces of so many bytes, each event once', async () => {
@@ -82,6 +83,18 @@ describe('the past that is explained', () => {
     for await (const progress of replayOf('large', 300, take, new AbortController().signal)) events.push(progress.events)
     expect(taken).toBe(300)
     expect([events.length, events.at(-1)]).toEqual([4, 300])
+  })
+
+  test('is replayed in pieces even where all of it is of one moment', async () => {
+    const pieces: number[] = []
+    let taken = 0
+    const take = () => {
+      taken++
+    }
+    const { signal } = new AbortController()
+    for await (const { events } of replayOf('crowd', 1, take, signal, rule, { numbers: 100, events: 50 })) pieces.push(events)
+    expect(taken).toBe(400)
+    expect(pieces.slice(0, 4)).toEqual([0, 50, 100, 150])
   })
 
   test('is replayed with a look at the clock after every event, however few there are', async () => {

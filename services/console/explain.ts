@@ -18,7 +18,7 @@ import type { Rules } from '../../packages/state/rule.ts'
 import type { EventRecord, ReadingStore } from '../../packages/store/store.ts'
 import { project, ruleName } from './backtest.ts'
 import type { Running } from './running.ts'
-import { Turn } from './turn.ts'
+import { Turns } from './turn.ts'
 
 export type ExplainPorts = {
   readonly store: Pick<ReadingStore, 'events'>
@@ -146,12 +146,14 @@ export async function explainInTurns(
   atUs: number,
   signal: AbortSignal,
 ): Promise<Explanation> {
-  const turn = new Turn(signal)
+  const turns = new Turns()
   const steps = explain(rule, device, seenIn(records), atUs)
   for (;;) {
     const { done, value } = steps.next()
     if (done === true) return value
-    if (turn.isOver()) await turn.next()
+    if (!turns.isOver) continue
+    await turns.giveWay()
+    signal.throwIfAborted()
   }
 }
 

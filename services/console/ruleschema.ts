@@ -48,7 +48,13 @@ export const RuleFields = Type.Object(
 )
 /** As a caller writes it: what is left out has its default. */
 export const RuleBody = Type.Partial(Type.Object({ ...RuleFields.properties, select: Type.Partial(Select) }))
-export const RuleAnswer = Type.Object({ ...RuleFields.properties, resource: Type.String() })
+export const RuleAnswer = Type.Object({
+  ...RuleFields.properties,
+  resource: Type.String(),
+  problem: Type.Optional(
+    Type.String({ description: 'why this version does not take it: nothing is judged by it, and its alarms stay, until it is saved anew' }),
+  ),
+})
 export type RuleJson = Static<typeof RuleFields>
 
 const Version = Type.Object({
@@ -154,7 +160,13 @@ const Change = Type.Object({
 export const TestAnswer = Type.Object({
   passed: Type.Boolean(),
   tests: Type.Array(
-    Type.Object({ name: Type.String(), passed: Type.Boolean(), failures: Type.Array(Failed), changes: Type.Array(Change) }),
+    Type.Object({
+      name: Type.String(),
+      passed: Type.Boolean(),
+      failures: Type.Array(Failed),
+      changes: Type.Array(Change),
+      truncated: Type.Boolean({ description: 'there were more failures or changes than are listed' }),
+    }),
   ),
 })
 export const RulesSchema = Type.Object({}, { description: 'JSON Schema, version 2020-12', additionalProperties: true })

@@ -14,7 +14,7 @@ import type { Rules } from '../../packages/state/rule.ts'
 import { fieldsOf, project, ruleName, Span, spanOf } from './backtest.ts'
 import { type ReplayPorts, replay } from './replay.ts'
 import type { Running } from './running.ts'
-import { Turn } from './turn.ts'
+import { Turns } from './turn.ts'
 
 export type SuggestPorts = ReplayPorts & { readonly rules: Pick<Rules, 'one'>; readonly running: Running; nowUs(): number }
 
@@ -183,10 +183,12 @@ function nested(path: readonly string[], value: unknown): EventData[string] {
 
 async function tried(events: readonly Sampled[], rule: Rule, range: Range, signal: AbortSignal): Promise<Findings> {
   const backtest = new Backtest(rule, range)
-  const turn = new Turn(signal)
+  const turns = new Turns()
   for (const { device, eventType, timeUs, eventId, data } of events) {
     backtest.take(device, eventType, timeUs, eventId, data)
-    if (turn.isOver()) await turn.next()
+    if (!turns.isOver) continue
+    await turns.giveWay()
+    signal.throwIfAborted()
   }
   return backtest.finish()
 }

@@ -2,7 +2,7 @@
 // are looked at again when a silence, a snooze, an acknowledgement or an inhibition has ended.
 import type { Redis } from 'ioredis'
 import { alarmIdOf } from '../../packages/core/alarm.ts'
-import { type Active, inhibits } from '../../packages/core/attention.ts'
+import { inhibits } from '../../packages/core/attention.ts'
 import { type GroupKind, sharedAlarmIdOf } from '../../packages/core/group.ts'
 import type { Rule } from '../../packages/core/rule.ts'
 import type { Silence } from '../../packages/core/silence.ts'
@@ -14,6 +14,7 @@ import { chain, History } from '../../packages/state/history.ts'
 import { Silences } from '../../packages/state/silence.ts'
 import type { Changed } from './commit.ts'
 import { Draft } from './draft.ts'
+import { Actives, Inhibitors, type Inhibits, inhibitedOf } from './inhibit.ts'
 import { Telling } from './telling.ts'
 
 export type AlarmingPorts = {
@@ -36,6 +37,9 @@ const NOTHING: Written = Object.freeze({ commands: [], notifies: false })
 
 export class Alarming {
   readonly #ports: AlarmingPorts
+  /** What happened to alarms in the commit under way. */
+  readonly #kinds = new Map<string, readonly GroupKind[]>()
+  readonly #inhibits = new WeakMap<RulesByName, ReadonlyMap<string, readonly Inhibits[]>>()
   readonly #silences = new Map<string, { readonly version: string; readonly silences: Silence[] }>()
 
   constructor(ports: AlarmingPorts) {
@@ -45,6 +49,18 @@ export class Alarming {
   /** Nothing is remembered that is not checked again; this only frees the memory. */
   forget(project: string): void {
     this.#silences.delete(project)
+    this.#kinds.delete(project)
+  }
+
+  /** What was written last is committed. */
+  committed(project: string): void {
+    for (const kind of this.#kinds.get(project) ?? []) this.#ports.changed(kind)
+    this.#kinds.delete(project)
+  }
+
+  /** See History: what ends the turn is to be committed with what is written in it. */
+  takeTurn(project: string): Promise<CommitCommand> {
+    return this.#ports.history.takeTurn(project)
   }
 
   /**
@@ -57,12 +73,13 @@ export class Alarming {
     const [head, draft] = await Promise.all([this.#ports.history.head(project), this.#draft(project, changes, nowUs)])
     const touched = [...new Set(draft.steps.map(({ alarm }) => alarm.alarmId))]
     const telling = await this.#telling(project, rules, touched, draft, nowUs)
-    for (const step of draft.steps) {
-      telling.step(step)
-      this.#ports.changed(step.kind)
-    }
+    for (const step of draft.steps) telling.step(step)
+    this.#kinds.set(
+      project,
+      draft.steps.map(({ kind }) => kind),
+    )
     const looks = await this.#inhibited(project, rules, draft, nowUs)
-    const { commands } = chain(project, head, telling.happenings)
+    const { commands } = chain(project, head, await this.#ports.history.thinned(project, telling.happenings))
     return { commands: [...commands, ...groupCommands(project, draft), ...telling.commands(draft), ...looks], notifies: telling.notifies }
   }
 
@@ -77,7 +94,7 @@ export class Alarming {
     const draft = new Draft(new Map(ids.map((id, i) => [id, found[i]])), new Map(), new Map(), nowUs)
     const telling = await this.#telling(project, rules, ids, draft, nowUs)
     for (const [i, id] of ids.entries()) telling.again(id, found[i])
-    const { commands } = chain(project, head, telling.happenings)
+    const { commands } = chain(project, head, await this.#ports.history.thinned(project, telling.happenings))
     return { commands: [...commands, ...telling.commands(draft)], notifies: telling.notifies }
   }
 
@@ -125,7 +142,7 @@ export class Alarming {
       if (current.state === 'active' && needed.has(current.rule)) inhibitors.set(current.alarmId, current)
       else inhibitors.delete(current.alarmId)
     const attended = new Map(ids.map((id, i) => [id, attendances[i]]))
-    return new Telling(project, rules, attended, { silences, inhibitors: [...inhibitors.values()], nowUs })
+    return new Telling(project, rules, attended, { silences, inhibitors: new Inhibitors(inhibitors.values()), nowUs })
   }
 
   async #current(project: string): Promise<Silence[]> {
@@ -141,18 +158,23 @@ export class Alarming {
   /** What became active or ceased to be inhibits others, which are looked at when this is committed. */
   async #inhibited(project: string, rules: RulesByName, draft: Draft, nowUs: number): Promise<CommitCommand[]> {
     const ids = new Set<string>()
-    const active = new Map<string, Active[]>()
+    const active = new Map<string, Actives>()
     for (const { before, current } of draft.steps) {
       if ((before?.state === 'active') === (current.state === 'active')) continue
-      for (const { name, inhibitedBy } of rules.values())
-        for (const by of inhibitedBy) {
-          if (by.rule !== current.rule) continue
-          const others = active.get(name) ?? (await this.#ports.attentions.active(project, name))
-          active.set(name, others)
-          for (const other of others) if (inhibits(by, current, other)) ids.add(other.alarmId)
-        }
+      for (const { name, by } of this.#inhibitedOf(rules).get(current.rule) ?? []) {
+        const others = active.get(name) ?? new Actives(await this.#ports.attentions.active(project, name))
+        active.set(name, others)
+        for (const other of others.inhibited(by, current)) if (inhibits(by, current, other)) ids.add(other.alarmId)
+      }
     }
     return lookCommands(project, ids, nowUs)
+  }
+
+  /** Found out once for all rules: there may be ten thousand. */
+  #inhibitedOf(rules: RulesByName): ReadonlyMap<string, readonly Inhibits[]> {
+    const known = this.#inhibits.get(rules) ?? inhibitedOf(rules)
+    this.#inhibits.set(rules, known)
+    return known
   }
 
   /** A silence was made, changed or ended: every alarm that is active, or that something is kept back of, may be touched by it. */

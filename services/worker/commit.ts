@@ -6,6 +6,7 @@ import { projectKey, stateKey } from '../../packages/log/key.ts'
 import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
 import { recentKey } from '../../packages/state/judgement.ts'
+import type { Kind } from './seat.ts'
 
 export type Judgement = {
   /** `{rule}\t{device}` → the row of its track. */
@@ -13,13 +14,18 @@ export type Judgement = {
   /** `{rule}\t{device}` → when time alone moves it, in server time; undefined: nothing does any more. */
   readonly timers: Map<string, number | undefined>
   /** `{event type}\t{device}` → lines that come to its recent events, or (`whole`) all there are. */
-  readonly recents: Map<string, { lines: string[]; whole: boolean }>
+  readonly recents: Map<string, Lines>
+  /** Whose `lines` are among these. */
+  readonly kinds: Kind[]
   /** Rule → its version and the entry after which that judges. */
   readonly since: Map<string, string>
   readonly changes: Changed[]
-  /** Rules that are gone or disabled, with the devices that had states. */
-  readonly retired: { readonly rule: string; readonly devices: readonly string[] }[]
+  /** Rules that are gone or disabled, with devices that had states; `isLast`: no others have. */
+  readonly retired: { readonly rule: string; readonly devices: readonly string[]; readonly isLast: boolean }[]
 }
+
+/** `whole`: they stand in place of those there were. */
+export type Lines = { readonly lines: string[]; readonly whole: boolean }
 
 export type Changed = {
   readonly rule: Rule
@@ -39,7 +45,17 @@ export type OutboxEntry = {
 }
 
 export function newJudgement(): Judgement {
-  return { rows: new Map(), timers: new Map(), recents: new Map(), since: new Map(), changes: [], retired: [] }
+  return { rows: new Map(), timers: new Map(), recents: new Map(), kinds: [], since: new Map(), changes: [], retired: [] }
+}
+
+/** Redis runs a commit in one piece, and nobody else meanwhile: this many commands, about, which is tens of milliseconds. */
+const MAX_COMMANDS = 3000
+/** An alarm that changes is a document, a place in the list, a frame, a record and perhaps an entry of the outbox. */
+const COMMANDS_OF_A_CHANGE = 6
+
+/** Whether this is enough for one commit. */
+export function isFull({ changes, recents, rows }: Judgement): boolean {
+  return changes.length * COMMANDS_OF_A_CHANGE + recents.size + rows.size / 2 >= MAX_COMMANDS
 }
 
 export function stateCommands(project: string, { rows, timers, recents, since, retired }: Judgement): CommitCommand[] {
@@ -56,25 +72,32 @@ export function stateCommands(project: string, { rows, timers, recents, since, r
   return [
     ...[...recents].flatMap(([key, { lines, whole }]) => recentCommands(recentKey(project, key), lines, whole)),
     ...[...byRule].flatMap(([rule, pairs]) => chunked('HSET', stateKey(project, rule), pairs)),
-    ...(byRule.size > 0 ? [['SADD', projectKey(project, 'ruleStates'), ...byRule.keys()] as const] : []),
+    ...chunked('SADD', projectKey(project, 'ruleStates'), [...byRule.keys()]),
     ...chunked('ZADD', timerKey, running),
     ...chunked('ZREM', timerKey, stopped),
     ...chunked('HSET', projectKey(project, 'ruleSince'), [...since].flat()),
-    ...retired.flatMap(({ rule, devices }) => retireCommands(project, rule, devices)),
+    ...retired.flatMap(one => retireCommands(project, one)),
   ]
+}
+
+/** Devices are gone, and their recent events with them. What comes of them all the same is kept as of any other. */
+export function dropRecents({ recents }: Judgement, devices: readonly string[], eventTypes: Iterable<string>): void {
+  for (const eventType of eventTypes) for (const device of devices) recents.set(`${eventType}\t${device}`, { lines: [], whole: true })
 }
 
 function recentCommands(key: string, lines: readonly string[], whole: boolean): CommitCommand[] {
   return [...(whole ? [['DEL', key] as const] : []), ...chunked('RPUSH', key, lines)]
 }
 
-function retireCommands(project: string, rule: string, devices: readonly string[]): CommitCommand[] {
+function retireCommands(project: string, { rule, devices, isLast }: Judgement['retired'][number]): CommitCommand[] {
+  const timers = chunked(
+    'ZREM',
+    projectKey(project, 'timers'),
+    devices.map(device => `${rule}\t${device}`),
+  )
+  if (!isLast) return [...timers, ...chunked('HDEL', stateKey(project, rule), devices)]
   return [
-    ...chunked(
-      'ZREM',
-      projectKey(project, 'timers'),
-      devices.map(device => `${rule}\t${device}`),
-    ),
+    ...timers,
     ['DEL', stateKey(project, rule)],
     ['SREM', projectKey(project, 'ruleStates'), rule],
     ['HDEL', projectKey(project, 'removedRules'), rule],

@@ -84,7 +84,7 @@ describe.skipIf(installed === undefined)('accidents', () => {
       since: judgements.since.bind(judgements),
       tracks: judgements.tracks.bind(judgements),
       held: judgements.held.bind(judgements),
-      rows: judgements.rows.bind(judgements),
+      holders: judgements.holders.bind(judgements),
       recents: judgements.recents.bind(judgements),
       latenessMs: 120_000,
       due: judgements.due.bind(judgements),

@@ -7,7 +7,12 @@ import type { Refused } from '../../packages/state/quarantine.ts'
 import { withoutCulprits } from './culprit.ts'
 
 /** What was read of a log in one go: everything after an entry. */
-export type Read = { readonly after: string; readonly entries: readonly LogEntry[] }
+export type Read = {
+  readonly after: string
+  readonly entries: readonly LogEntry[]
+  /** The beginning of the first entry is committed already: these are the events behind it. */
+  readonly isInside?: boolean
+}
 
 export type Consumer = {
   readonly name: string
@@ -19,6 +24,10 @@ export type Consumer = {
   take(project: string, entries: readonly LogEntry[], read: Read): Promise<CommitCommand[]>
   /** Asked when the log is drained, up to the entry `after`: effects that the passing of time has, if any. */
   idle?(project: string, after: string): Promise<CommitCommand[]>
+  /** After `take`: the first event that it left for the next commit, because there is enough for one; undefined: it took all. */
+  cut?(project: string): LogEvent | undefined
+  /** What was taken could not be committed, only because others have changed what the commands were made of: they are made anew. */
+  again?(project: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
   committed?(project: string): Promise<void>
   /** What was taken was not committed, or others have committed since: whatever is remembered of the project may be wrong. */
@@ -78,32 +87,57 @@ export class Drain {
     // Another worker had the partition meanwhile.
     if (place !== this.#left.get(project)) consumer.forget(project)
     let atEnd = false
+    let left: readonly LogEntry[] = []
     for (;;) {
+      const isRest = left.length > 0
       // A short read has reached the end of the log. What was appended since wakes us again, at its pace: reading on at once would find
       // one small entry after the other, each with a transaction of its own.
-      const entries: readonly LogEntry[] = atEnd ? [] : await log.read(project, entryIdOf(place), READ_ENTRIES)
-      atEnd ||= entries.length < READ_ENTRIES
+      const entries: readonly LogEntry[] = isRest ? left : atEnd ? [] : await this.#read(project, place)
+      if (!isRest) atEnd ||= entries.length < READ_ENTRIES
       const after = entryIdOf(place)
       await pass?.('read')
-      const commands = entries.length > 0 ? await this.#take(project, { after, entries }) : ((await consumer.idle?.(project, after)) ?? [])
+      const read: Read = { after, entries, isInside: eventsInside(place) > 0 }
+      const commands = await this.#work(project, read)
       if (entries.length === 0 && commands.length === 0) {
         this.#left.set(project, place)
         return true
       }
-      const next = nextPlace(place, entries.at(-1)?.id)
+      const cut = entries.length > 0 ? consumer.cut?.(project) : undefined
+      const taken = takenOf(place, entries, cut)
       await pass?.('commit')
-      if (!(await log.commit(project, consumer.name, place, next, commands))) {
-        // Another worker has the partition now, and does what is left; or what the commands were made of has changed, and they are made anew.
+      if (!(await this.#commit(project, place, taken.place, commands))) {
+        // Another worker has the partition now, and does what is left.
         this.#forget(project)
         return (await log.place(project, consumer.name)) !== place
       }
       await pass?.('committed')
-      this.#left.set(project, next)
-      this.#ports.committed(consumer.name, count(entries))
+      this.#left.set(project, taken.place)
+      this.#ports.committed(consumer.name, taken.events)
       await consumer.committed?.(project)
       await pass?.('notified')
-      place = next
+      place = taken.place
+      left = taken.left
       if (performance.now() > endMs) return false
+    }
+  }
+
+  async #work(project: string, read: Read): Promise<CommitCommand[]> {
+    if (read.entries.length > 0) return this.#take(project, read)
+    return (await this.#consumer.idle?.(project, read.after)) ?? []
+  }
+
+  /** Without what is committed of the first entry. */
+  async #read(project: string, place: string): Promise<readonly LogEntry[]> {
+    const entries = await this.#ports.log.read(project, entryIdOf(place), READ_ENTRIES)
+    return behind(entries, 0, eventsInside(place))
+  }
+
+  async #commit(project: string, from: string, to: string, made: readonly CommitCommand[]): Promise<boolean> {
+    const { log } = this.#ports
+    const consumer = this.#consumer
+    for (let commands = made; ; commands = await consumer.again(project)) {
+      if (await log.commit(project, consumer.name, from, to, commands)) return true
+      if (!consumer.again || (await log.place(project, consumer.name)) !== from) return false
     }
   }
 
@@ -145,13 +179,39 @@ function isAway(error: unknown): boolean {
   return known instanceof Failure && (known.code === 'unavailable' || known.code === 'setup')
 }
 
-/** A place is `{entry id} {number of the commit}`: the number tells two commits at one entry apart. */
+/**
+ * A place is `{entry id} {number of the commit}`: the number tells two commits at one entry apart. Behind it may stand how many events of
+ * the next entry are committed, too.
+ */
 export function entryIdOf(place: string): string {
   return place === '' ? '0-0' : (place.split(' ', 1)[0] as string)
 }
 
-function nextPlace(place: string, entryId: string | undefined): string {
-  return `${entryId ?? entryIdOf(place)} ${Number(place.split(' ')[1] ?? 0) + 1}`
+function eventsInside(place: string): number {
+  return Number(place.split(' ')[2] ?? 0)
+}
+
+type Taken = { readonly place: string; readonly events: number; readonly left: readonly LogEntry[] }
+
+/** How far a consumer has come that took what it read, or what is before an event. */
+function takenOf(place: string, entries: readonly LogEntry[], cut: LogEvent | undefined): Taken {
+  const next = Number(place.split(' ')[1] ?? 0) + 1
+  const at = cut === undefined ? -1 : entries.findIndex(({ events }) => events.includes(cut))
+  const entry = entries[at]
+  if (cut === undefined || entry === undefined)
+    return { place: `${entries.at(-1)?.id ?? entryIdOf(place)} ${next}`, events: count(entries), left: [] }
+  const before = entries.slice(0, at)
+  const events = entry.events.indexOf(cut)
+  const inside = events + (at === 0 ? eventsInside(place) : 0)
+  const whole = `${before.at(-1)?.id ?? entryIdOf(place)} ${next}`
+  return { place: inside === 0 ? whole : `${whole} ${inside}`, events: count(before) + events, left: behind(entries, at, events) }
+}
+
+/** From the entry `at` on, without so many of its events. */
+function behind(entries: readonly LogEntry[], at: number, events: number): readonly LogEntry[] {
+  const [first, ...others] = entries.slice(at)
+  if (first === undefined) return []
+  return events === 0 ? [first, ...others] : [{ ...first, events: first.events.slice(events) }, ...others]
 }
 
 function count(entries: readonly LogEntry[]): number {

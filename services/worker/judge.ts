@@ -4,7 +4,8 @@ import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import { alarmDeviceOf } from '../../packages/core/group.ts'
-import type { Recent } from '../../packages/core/recent.ts'
+import { keepEvent } from '../../packages/core/kept.ts'
+import type { Recent, RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
@@ -14,86 +15,101 @@ import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import type { Alarming } from './alarming.ts'
-import { type Judgement, newJudgement, stateCommands } from './commit.ts'
+import { dropRecents, isFull, type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
+import { Leave, type LeavePorts, parseSince, sinceOf } from './leave.ts'
 import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
-import { type Judged, RuleSet } from './ruleset.ts'
+import { RuleSet } from './ruleset.ts'
 import type { Kind, Seat, Seen } from './seat.ts'
+import { type Arrived, spansOf } from './span.ts'
 
 /** A timer in server time. */
 export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
 
-export type JudgePorts = MemoryPorts & {
-  rulesVersion(project: string): Promise<string>
-  rules(project: string): Promise<Rule[]>
-  /** By rule `{version} {entry id}`: since when that version judges. */
-  since(project: string): Promise<Readonly<Record<string, string>>>
-  /** Those that there are of these rules and devices. */
-  held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
-  /** All that there are of a rule, by device. */
-  rows(project: string, rule: string): Promise<Map<string, TrackRow>>
-  /** Rules and devices whose timer is due by now. */
-  due(project: string, nowUs: number, limit: number): Promise<Due[]>
-  /** Rules that have states but are not among these any more, with every row by device, and whether people asked to be told. */
-  orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]>
-  readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
-  /** Since when this installation has been receiving without a break. */
-  listeningSinceUs(): Promise<number>
-  nowUs(): number
-  /** The outbox has something for a project. */
-  notify(project: string): Promise<void>
-  /** Events may be this much older than the newest of their device and type, and are put in order. */
-  readonly latenessMs: number
-  /** As in DrainPorts. */
-  pass?(point: string): Promise<void>
-}
+export type JudgePorts = MemoryPorts &
+  LeavePorts & {
+    rulesVersion(project: string): Promise<string>
+    rules(project: string): Promise<Rule[]>
+    /** By rule `{version} {entry id}`: since when that version judges. */
+    since(project: string): Promise<Readonly<Record<string, string>>>
+    /** Those that there are of these rules and devices. */
+    held(project: string, rules: readonly string[], devices: readonly string[]): Promise<Held[]>
+    /** Rules and devices whose timer is due by now. */
+    due(project: string, nowUs: number, limit: number): Promise<Due[]>
+    readonly alarming: Pick<Alarming, 'commands' | 'due' | 'committed' | 'takeTurn' | 'forget'>
+    /** Since when this installation has been receiving without a break. */
+    listeningSinceUs(): Promise<number>
+    nowUs(): number
+    /** The outbox has something for a project. */
+    notify(project: string): Promise<void>
+    /** Events may be this much older than the newest of their device and type, and are put in order. */
+    readonly latenessMs: number
+    /** As in DrainPorts. */
+    pass?(point: string): Promise<void>
+  }
 
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
-const DUE_LIMIT = 1000
+const DUE_LIMIT = 500
 /** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
 
-type Wanted = { readonly event: LogEvent; readonly entryId: string; readonly seen: Seen; readonly kind: Kind }
+/** What is about to be committed: how it is made of what was judged, and the first event that is left for the next commit. */
+type UnderWay = { readonly make: () => Promise<CommitCommand[]>; readonly cut: LogEvent | undefined }
+
+type Wanted = Arrived & { readonly seen: Seen; readonly kind: Kind }
 
 export class Judge implements Consumer {
   readonly name = 'judge'
   readonly #ports: JudgePorts
   readonly #latenessUs: number
   readonly #memories = new Map<string, Memory>()
-  /** Projects whose commit under way has something for the outbox. */
+  readonly #leave: Leave
+  /** Whose commit under way has something for the outbox. */
   readonly #toNotify = new Set<string>()
+  readonly #underWay = new Map<string, UnderWay>()
 
   constructor(ports: JudgePorts) {
     this.#ports = ports
     this.#latenessUs = ports.latenessMs * 1000
+    this.#leave = new Leave(ports)
   }
 
   forget(project: string): void {
     this.#memories.delete(project)
     this.#toNotify.delete(project)
+    this.#underWay.delete(project)
+    this.#leave.forget(project)
     this.#ports.alarming.forget(project)
   }
 
+  cut(project: string): LogEvent | undefined {
+    return this.#underWay.get(project)?.cut
+  }
+
+  /** What was judged stands; only what it does to alarms is made anew, of the alarms as people have left them, who wait meanwhile. */
+  async again(project: string): Promise<CommitCommand[]> {
+    const { make } = this.#underWay.get(project) as UnderWay
+    this.#toNotify.delete(project)
+    return [await this.#ports.alarming.takeTurn(project), ...(await make())]
+  }
+
   async committed(project: string): Promise<void> {
+    this.#underWay.delete(project)
+    this.#ports.alarming.committed(project)
     if (this.#toNotify.delete(project)) await this.#ports.notify(project)
   }
 
-  async take(project: string, entries: readonly LogEntry[], { after }: Read): Promise<CommitCommand[]> {
+  async take(project: string, entries: readonly LogEntry[], { after, isInside = false }: Read): Promise<CommitCommand[]> {
     const memory = this.#recall(project)
     const judgement = newJudgement()
-    await this.#refresh(project, memory, judgement, after)
+    // A rule judges whole entries: one that was begun with the rules as they were is ended with them.
+    if (!isInside || memory.rules.version === '') await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
-    for (const { relabelled, arrived } of spansOf(memory, entries)) {
-      if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
-      const wanted = await this.#select(memory, judgement, arrived)
-      await this.#ports.pass?.('loaded')
-      for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
-    }
+    const cut = await this.#judgeAll(project, memory, judgement, entries)
     await this.#ports.pass?.('judged')
-    return this.#commands(project, memory, judgement)
+    return this.#make(project, () => this.#commands(project, memory, judgement), cut)
   }
 
   /** The log is drained: time passes for devices that have gone quiet. */
@@ -105,8 +121,31 @@ export class Judge implements Consumer {
     const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
     if (due.length > 0) await this.#passTime(project, memory, judgement, due)
     await this.#ports.pass?.('time passed')
-    const commands = await this.#commands(project, memory, judgement)
-    return commands.length > 0 ? commands : this.#attention(project, memory)
+    const commands = await this.#make(project, () => this.#commands(project, memory, judgement))
+    return commands.length > 0 ? commands : this.#make(project, () => this.#attention(project, memory))
+  }
+
+  async #make(project: string, make: () => Promise<CommitCommand[]>, cut?: LogEvent): Promise<CommitCommand[]> {
+    this.#underWay.set(project, { make, cut })
+    return make()
+  }
+
+  /** Until there is enough for one commit: returns the first event that was left. */
+  async #judgeAll(project: string, memory: Memory, judgement: Judgement, entries: readonly LogEntry[]): Promise<LogEvent | undefined> {
+    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    for (const { relabelled, arrived } of spansOf(memory.rules, entries)) {
+      if (relabelled.length > 0) {
+        if (isFull(judgement)) return relabelled[0]
+        await this.#relabel(project, memory, judgement, [...new Set(relabelled.map(({ device }) => device))])
+      }
+      const wanted = await this.#select(memory, judgement, arrived)
+      await this.#ports.pass?.('loaded')
+      for (const one of wanted) {
+        if (isFull(judgement)) return one.event
+        this.#judge(memory, judgement, one, listeningSinceUs)
+      }
+    }
+    return undefined
   }
 
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
@@ -129,16 +168,15 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = one.dueUs - dueUs
+      const offsetUs = lastOffset(seat) ?? one.dueUs - dueUs
+      // An edit has put it off since the timer was set.
+      if (dueUs + offsetUs > Math.max(one.dueUs, this.#ports.nowUs() - GRACE_US)) {
+        judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
+        continue
+      }
       const seen = found.get(one.device) as Seen
-      this.#moved(
-        memory,
-        judgement,
-        seen.device,
-        seat,
-        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
-        offsetUs,
-      )
+      const followed = followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs)
+      this.#moved(memory, judgement, seen.device, seat, followed, offsetUs)
     }
     await this.#releaseAll(project, memory, judgement, left)
   }
@@ -165,6 +203,8 @@ export class Judge implements Consumer {
     for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
+    const gone = ids.filter(id => !memory.devices.get(id))
+    dropRecents(judgement, gone, memory.rules.eventTypes())
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
     const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
@@ -203,28 +243,30 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted, listeningSinceUs: number): void {
     const { device } = seen
-    const { eventType, frame } = event
-    const arrivedUs = acceptedUs(entryId)
+    const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
-    const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
+    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
+    const offsetUs = offsetOf(recent, timeUs, arrivedUs)
     const input = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs } as const
-    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }
-    const arrival = kind.recent.arrive(recent, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
+    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }, reads)
+    const arrival = recent.arrive(kept, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
     for (const seat of kind.seats)
       this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
-    const overdueUs = kind.recent.overdueUs(this.#latenessUs)
+    const overdueUs = recent.overdueUs(this.#latenessUs)
     if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
   }
 
-  #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
-    const key = `${eventType}\t${device.id}`
-    const known = judgement.recents.get(key)
-    if (known) known.lines.push(line)
-    else judgement.recents.set(key, { lines: [line], whole: false })
+  #keep(memory: Memory, judgement: Judgement, kind: Kind, device: Device, event: RecentEvent): void {
+    if (kind.lines === undefined) {
+      const key = `${kind.eventType}\t${device.id}`
+      kind.lines = judgement.recents.get(key) ?? { lines: [], whole: false }
+      judgement.recents.set(key, kind.lines)
+      judgement.kinds.push(kind)
+    }
+    kind.lines.lines.push(recentLine(event))
     memory.weight++
   }
 
@@ -252,7 +294,9 @@ export class Judge implements Consumer {
     const before = kind.recent.events.length
     kind.recent.drop(beforeUs)
     memory.weight -= before - kind.recent.events.length
-    judgement.recents.set(`${kind.eventType}\t${device.id}`, { lines: linesOf(kind.recent, beforeUs), whole: true })
+    kind.lines = { lines: [floorLine(beforeUs), ...kind.recent.events.map(recentLine)], whole: true }
+    judgement.recents.set(`${kind.eventType}\t${device.id}`, kind.lines)
+    judgement.kinds.push(kind)
   }
 
   #recall(project: string): Memory {
@@ -266,54 +310,38 @@ export class Judge implements Consumer {
   /** Looks whether rules were saved or removed; the alarms of a rule that is gone are cleared. */
   async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
-    if (version === memory.rules.version) return
+    if (version !== memory.rules.version) await this.#readRules(project, memory, judgement, version, after)
+    await this.#leave.go(project, memory, judgement, (...left) => this.#release(...left, true))
+  }
+
+  async #readRules(project: string, memory: Memory, judgement: Judgement, version: string, after: string): Promise<void> {
     // A rule may be called `constructor`.
     const noted = new Map(Object.entries(await this.#ports.since(project)))
     const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
-    const edited: Judged[] = []
+    const edited: string[] = []
     const judged = rules.map(rule => {
-      const known = noted.get(rule.name)?.split(' ')
-      if (known !== undefined && Number(known[0]) === rule.version) return { rule, after: known[1] as string }
-      judgement.since.set(rule.name, `${rule.version} ${after}`)
-      if (known !== undefined) edited.push({ rule, after })
+      const text = noted.get(rule.name)
+      const known = text === undefined ? undefined : parseSince(text)
+      const isSame = known?.version === rule.version
+      if (known !== undefined && (!isSame || known.isUnfinished)) edited.push(rule.name)
+      if (known !== undefined && isSame) return { rule, after: known.after }
+      judgement.since.set(rule.name, sinceOf(rule.version, after, known !== undefined))
       return { rule, after }
     })
     memory.rule(judgement, new RuleSet(version, judged))
-    for (const { rule } of edited) await this.#releaseUnselected(project, memory, judgement, rule)
-    await this.#retireOrphans(project, memory, judgement)
-  }
-
-  async #releaseUnselected(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
-    const rows = await this.#ports.rows(project, rule.name)
-    const devices = await memory.devices.load(rows.keys())
-    for (const [id, row] of rows) {
-      const device = devices.get(id)
-      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row, true)
-    }
-  }
-
-  async #retireOrphans(project: string, memory: Memory, judgement: Judgement): Promise<void> {
-    for (const { rule, notify, rows } of await this.#ports.orphans(project, new Set(memory.rules.byName.keys()))) {
-      const devices = await memory.devices.load(rows.keys())
-      const reason = rule.enabled ? 'rule deleted' : 'rule disabled'
-      for (const [id, row] of rows)
-        for (const change of retire(rule, standing(row), this.#ports.nowUs(), reason).changes)
-          judgement.changes.push({ rule, device: devices.get(id) ?? unknownDevice(id), change, quiet: !notify })
-      judgement.retired.push({ rule: rule.name, devices: [...rows.keys()] })
-    }
+    this.#leave.begin(project, edited)
   }
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await memory.see(
-      judgement,
-      arrived.map(({ event }) => event.device),
-    )
-    const wanted = arrived.flatMap(({ event, entryId }) => {
-      const seen = found.get(event.device) as Seen
+    const unknown = arrived.flatMap(({ event }) => (memory.seen(event.device)?.known ? [] : [event.device]))
+    if (unknown.length > 0) await memory.see(judgement, unknown)
+    const wanted: Wanted[] = []
+    for (const { event, entryId, arrivedUs } of arrived) {
+      const seen = memory.seen(event.device) as Seen
       const kind = seen.kinds.get(event.eventType)
-      return kind ? [{ event, entryId, seen, kind }] : []
-    })
+      if (kind) wanted.push({ event, entryId, arrivedUs, seen, kind })
+    }
     const seats = new Map<Seat, Seen>()
     for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
     await memory.load(
@@ -330,9 +358,8 @@ export class Judge implements Consumer {
     if (notifies) this.#toNotify.add(project)
     const beside = judgement.changes
       .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
-      .flatMap(({ rule, device, change }) =>
-        change ? [shadowCommand(project, rule.name, alarmDeviceOf(rule, device), device.id, change)] : [],
-      )
+      .flatMap(({ rule, device: d, change }) => (change ? [shadowCommand(project, rule.name, alarmDeviceOf(rule, d), d.id, change)] : []))
+    for (const kind of judgement.kinds) kind.lines = undefined
     return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
@@ -344,32 +371,19 @@ export class Judge implements Consumer {
   }
 }
 
-type Arrived = Pick<Wanted, 'event' | 'entryId'>
-
-/** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
-type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
-
-/** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
-function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
-  const spans: Span[] = []
-  const { eventTypes } = memory.rules
-  let span: Span = { relabelled: [], arrived: [] }
-  for (const { id, events } of entries)
-    for (const event of events)
-      if (event.eventType === 'labelsChanged') {
-        if (span.arrived.length > 0) {
-          spans.push(span)
-          span = { relabelled: [], arrived: [] }
-        }
-        span.relabelled.push(event.device)
-      } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
-  return [...spans, span]
-}
-
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
 function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
   const newest = events[events.length - 1]
   return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
+}
+
+/** The same by what is remembered, if anything is. */
+function lastOffset({ recents }: Seat): number | undefined {
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .sort((a, b) => a.timeUs - b.timeUs)
+    .at(-1)
+  return newest && acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
@@ -383,8 +397,4 @@ function isWorthWriting(before: Track, after: Track): boolean {
     before.clockUs !== after.clockUs ||
     before.past !== after.past
   )
-}
-
-function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }

@@ -19,7 +19,7 @@ describe.skipIf(installed === undefined)('the sweep', () => {
   afterAll(() => server.stop())
 
   function sweepOf(change: Partial<SweepPorts> = {}) {
-    const seen = { woken: [] as string[], lags: new Map<string, number>(), purged: [] as number[] }
+    const seen = { woken: [] as string[], lags: new Map<string, number>(), purged: [] as number[], troubles: [] as unknown[] }
     const sweep = new Sweep({
       log,
       projects: async () => [project],
@@ -28,6 +28,7 @@ describe.skipIf(installed === undefined)('the sweep', () => {
       wake: (_, consumer) => void seen.woken.push(consumer),
       lag: (consumer, seconds) => void seen.lags.set(consumer, seconds),
       logBytes: () => {},
+      troubled: (_, error) => void seen.troubles.push(error),
       trimHistory: async () => {},
       trimQuarantine: async () => {},
       trimStreams: async () => {},
@@ -55,6 +56,16 @@ describe.skipIf(installed === undefined)('the sweep', () => {
     expect(seen.woken).toEqual(['store'])
     expect(seen.lags.get('judge')).toBe(0)
     expect(seen.lags.get('store')).toBeGreaterThanOrEqual(0)
+  })
+
+  it('sweeps the other projects though something is wrong with one, and says so', async () => {
+    const broken = freshProject()
+    await server.redis.set(projectKey(broken, 'offsets'), 'no hash')
+    await append()
+    const { sweep, seen } = sweepOf({ projects: async () => [broken, project] })
+    await sweep.run()
+    expect(seen.woken).toEqual(['judge', 'store'])
+    expect(String(seen.troubles)).toContain('WRONGTYPE')
   })
 
   it('wakes nobody twice', async () => {

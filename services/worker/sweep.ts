@@ -21,6 +21,8 @@ export type SweepPorts = {
   trimStreams(project: string): Promise<unknown>
   /** Forgets stored readings. */
   purge(project: string, beforeUs: number): Promise<void>
+  /** The sweep could not do all it wanted to in this project. */
+  troubled(project: string, error: unknown): void
   readonly consumers: readonly string[]
   /** Of readings; 0: for ever. */
   readonly retentionMs: number
@@ -52,19 +54,30 @@ export class Sweep {
     const purges = retentionMs > 0 && this.#round % Math.min(Math.max(Math.floor(retentionMs / 10_000), 1), PURGE_EVERY_MAX) === 0
     const trims = this.#round++ % TRIM_EVERY === 0
     for (const project of await this.#ports.projects()) {
-      const places = await this.#ports.log.places(project)
-      const last = await this.#ports.log.last(project)
-      for (const consumer of this.#ports.consumers)
-        await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
-      await this.#wakeByTime(project)
-      await this.#ports.trimStreams(project)
-      if (trims) bytes += await this.#trim(project, places)
-      if (trims) await this.#ports.trimQuarantine(project)
-      if (trims) await this.#ports.trimHistory(project)
-      if (purges) await this.#ports.purge(project, (this.#ports.nowMs() - retentionMs) * 1000)
+      try {
+        bytes += await this.#sweep(project, lags, trims)
+        if (purges) await this.#ports.purge(project, (this.#ports.nowMs() - retentionMs) * 1000)
+      } catch (error) {
+        // The next round tries again. What is wrong with one project must not keep the others from being woken.
+        this.#ports.troubled(project, error)
+      }
     }
     for (const [consumer, seconds] of lags) this.#ports.lag(consumer, seconds)
     if (trims) this.#ports.logBytes(bytes)
+  }
+
+  /** Returns the bytes of its log, when it was trimmed. */
+  async #sweep(project: string, lags: Map<string, number>, trims: boolean): Promise<number> {
+    const places = await this.#ports.log.places(project)
+    const last = await this.#ports.log.last(project)
+    for (const consumer of this.#ports.consumers) await this.#wakeLagging(project, consumer, entryIdOf(places[consumer] ?? ''), last, lags)
+    await this.#wakeByTime(project)
+    await this.#ports.trimStreams(project)
+    if (!trims) return 0
+    const bytes = await this.#trim(project, places)
+    await this.#ports.trimQuarantine(project)
+    await this.#ports.trimHistory(project)
+    return bytes
   }
 
   async #wakeLagging(project: string, consumer: string, place: string, last: string, lags: Map<string, number>): Promise<void> {

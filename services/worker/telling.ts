@@ -1,6 +1,6 @@
 // Who is told of what happened to alarms: the documents, frames, records and outbox entries of one commit, alarm by alarm.
 import { type Alarm, type Attendance, alarmToJson, changeIdOf, type Suppression } from '../../packages/core/alarm.ts'
-import { type Attention, attend, type Circumstances } from '../../packages/core/attention.ts'
+import { type Attention, attend, type Circumstances, type Known, knownOf } from '../../packages/core/attention.ts'
 import type { Happening } from '../../packages/core/chain.ts'
 import type { Rule } from '../../packages/core/rule.ts'
 import type { ChangeKind } from '../../packages/core/step.ts'
@@ -10,9 +10,13 @@ import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import { alarmCommands, frameCommand, happeningOf } from '../../packages/state/alarm.ts'
 import { type OutboxEntry, outboxCommand } from './commit.ts'
 import type { Draft, Step } from './draft.ts'
+import type { Inhibitors } from './inhibit.ts'
 
 /** Of a record: a condition may say more in words than anybody reads. */
 const MAX_TEXT = 500
+
+/** What is around all alarms of a commit. */
+type Around = Omit<Circumstances, 'attendance' | 'rule' | 'inhibitors'> & { readonly inhibitors: Inhibitors }
 
 /** Steps in the order in which they came about. */
 export class Telling {
@@ -20,7 +24,7 @@ export class Telling {
   readonly #project: string
   readonly #rules: ReadonlyMap<string, Rule>
   readonly #attendances: Map<string, Attendance | undefined>
-  readonly #around: Omit<Circumstances, 'attendance' | 'rule'>
+  readonly #around: Around
   readonly #time: string
   readonly #frames: CommitCommand[] = []
   readonly #outbox: { readonly entry: OutboxEntry; readonly alarm: Alarm }[] = []
@@ -29,12 +33,7 @@ export class Telling {
   readonly #looks = new Map<string, number | undefined>()
   readonly #attended = new Set<string>()
 
-  constructor(
-    project: string,
-    rules: ReadonlyMap<string, Rule>,
-    attendances: Map<string, Attendance | undefined>,
-    around: Omit<Circumstances, 'attendance' | 'rule'>,
-  ) {
+  constructor(project: string, rules: ReadonlyMap<string, Rule>, attendances: Map<string, Attendance | undefined>, around: Around) {
     this.#project = project
     this.#rules = rules
     this.#attendances = attendances
@@ -56,12 +55,12 @@ export class Telling {
       this.#attendances.set(id, undefined)
       this.#attended.add(id)
     }
-    const told = isCorrection ? 'over' : goesOn ? last.told : null
-    const alarm: Alarm = { ...step.alarm, told, suppressedBy: goesOn ? last.suppressedBy : null }
+    const known: Known = isCorrection ? { told: 'over' } : knownOf(last, step.alarm, step.kind, goesOn)
+    const alarm: Alarm = { ...step.alarm, ...known, suppressedBy: goesOn ? last.suppressedBy : null }
     this.happenings.push(changeRecord(step, this.#time))
     const { rule, quiet } = step
-    const attention = attend(alarm, step.kind, { ...this.#around, attendance: this.#attendances.get(id), rule: quiet ? undefined : rule })
-    if (isCorrection) this.#keep({ ...step.current, told: last?.told ?? null, suppressedBy: last?.suppressedBy ?? null })
+    const attention = attend(alarm, step.kind, this.#aroundOf(alarm, quiet ? undefined : rule))
+    if (isCorrection) this.#keep({ ...step.current, ...keptOf(last) })
     else this.#settle(alarm, { ...attention, told: quiet && alarm.state === 'cleared' ? null : attention.told })
     if (attention.tell !== undefined) this.#tell(attention.tell, rule, alarm)
   }
@@ -71,7 +70,7 @@ export class Telling {
     this.#looks.set(id, undefined)
     if (alarm === undefined) return
     const rule = this.#rules.get(alarm.rule)
-    const attention = attend(alarm, 'again', { ...this.#around, attendance: this.#attendances.get(id), rule })
+    const attention = attend(alarm, 'again', this.#aroundOf(alarm, rule))
     const { tell, lapsed, awake, suppressedBy } = attention
     const changed = tell !== undefined || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
     const next = changed ? { ...alarm, version: alarm.version + 1, serverTime: this.#time } : alarm
@@ -113,9 +112,15 @@ export class Telling {
     )
   }
 
+  #aroundOf(alarm: Alarm, rule: Rule | undefined): Circumstances {
+    const inhibitors = this.#around.inhibitors.near(rule, alarm)
+    return { ...this.#around, inhibitors, attendance: this.#attendances.get(alarm.alarmId), rule }
+  }
+
   #settle(before: Alarm, attention: Attention, shows = true, toldOf?: string): void {
     const id = before.alarmId
-    const alarm: Alarm = { ...before, suppressedBy: attention.suppressedBy, told: attention.told }
+    const { suppressedBy, told, toldSeverity, owed } = attention
+    const alarm: Alarm = { ...before, suppressedBy, told, toldSeverity, owed }
     const records = suppressionRecords(before, attention, this.#time)
     const last = records.at(-1)
     // Because of what these say channels are told: receipts find by it what became of that.
@@ -144,6 +149,11 @@ export class Telling {
     const document = alarmToJson(this.#project, alarm, this.#attendances.get(alarm.alarmId))
     this.#outbox.push({ entry: { changeId: changeIdOf(alarm), kind, channels: rule.notify, alarm: document }, alarm })
   }
+}
+
+/** What a correction of an earlier episode leaves as it is. */
+function keptOf({ told, toldSeverity, owed, suppressedBy }: Partial<Alarm> = {}): Known & Pick<Alarm, 'suppressedBy'> {
+  return { told: told ?? null, toldSeverity, owed, suppressedBy: suppressedBy ?? null }
 }
 
 function changeRecord({ alarm, kind, device, eventId }: Step, time: string): Happening {

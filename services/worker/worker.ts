@@ -13,6 +13,7 @@ import { Deliveries, drainQueueName, type QueuePorts, startDrains, startSweep, t
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { WorkerMetrics } from '../../packages/runtime/metric.ts'
+import { Alarms } from '../../packages/state/alarm.ts'
 import { Attentions } from '../../packages/state/attention.ts'
 import { Audit } from '../../packages/state/audit.ts'
 import { type Channel, Channels } from '../../packages/state/channel.ts'
@@ -106,6 +107,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const judgements = new Judgements(redis)
   const attentions = new Attentions(redis)
   const history = new History(redis)
+  const alarms = new Alarms(redis)
   const quarantine = new Quarantine(redis)
   const sweep = new Sweep({
     log,
@@ -120,7 +122,13 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
     logBytes: bytes => ports.metrics.logBytes.set(bytes),
     nowMs: Date.now,
     trimStreams: project => ports.durable.subscriptions.trim(project, Date.now()),
-    trimHistory: project => history.trim(project, ports.alarmHistoryMs === 0 ? 0 : (Date.now() - ports.alarmHistoryMs) * 1000),
+    trimHistory: async project => {
+      const beforeUs = ports.alarmHistoryMs === 0 ? 0 : (Date.now() - ports.alarmHistoryMs) * 1000
+      const cut = await history.trim(project, beforeUs)
+      if (cut > 0) logger.warn({ project, records: cut }, 'alarm history cut by number: its oldest records went before their time')
+      await alarms.dropCleared(project, beforeUs)
+    },
+    troubled: (project, error) => logger.error({ project, err: error }, 'project not swept'),
     trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
@@ -186,7 +194,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     since: judgements.since.bind(judgements),
     tracks: judgements.tracks.bind(judgements),
     held: judgements.held.bind(judgements),
-    rows: judgements.rows.bind(judgements),
+    holders: judgements.holders.bind(judgements),
     recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
