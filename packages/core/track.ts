@@ -7,7 +7,7 @@ import { type Arrival, compareEvents, type Recent, type RecentEvent } from './re
 import type { Rule } from './rule.ts'
 import { type Change, type EventInput, FRESH, type RuleState, type StepOutcome, step } from './step.ts'
 import { formatTime } from './time.ts'
-import { standing, type TrackRow } from './trackrow.ts'
+import { isSameState, standing, type TrackRow } from './trackrow.ts'
 
 /** What people were told of one episode. */
 export type Episode = Pick<Change, 'episode' | 'severity' | 'sinceUs' | 'activeUs' | 'clearedUs'>
@@ -16,6 +16,8 @@ export type Track = {
   /** After all events before `settledUs`: none of those is judged any more. */
   readonly settled: RuleState
   readonly settledUs: number
+  /** Of the events at that very moment those up to this id are settled too; undefined: none. */
+  readonly settledId?: string | undefined
   /** After all events, and the time up to `clockUs`. */
   readonly current: RuleState
   /** The moment to which the passing of time alone has brought it, and since when was listened for that. */
@@ -47,10 +49,10 @@ const NO_CHANGES: readonly Change[] = Object.freeze([])
 
 /** An event as it came, and what that means for its kind (`Recent.arrive`). `recents`: of every type that the rule reads. */
 export function followEvent(rule: Rule, track: Track, event: EventInput, arrival: Arrival, recents: readonly Recent[]): Followed {
-  if (arrival === 'newest' && event.timeUs >= track.clockUs && isNewest(event, recents))
+  if (arrival === 'newest' && event.timeUs >= track.clockUs && isOpen(track, event) && isNewest(event, recents))
     return stepped(track, step(rule, track.current, event))
   if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
-  if (arrival === 'beyond' || event.timeUs < track.settledUs) return followPast(rule, track, event)
+  if (arrival === 'beyond' || !isOpen(track, event)) return followPast(rule, track, event)
   return corrected(rule, track, event, recents)
 }
 
@@ -63,20 +65,28 @@ export function followTime(rule: Rule, track: Track, timeUs: number, listeningSi
 
 /** Lets what came before a moment be final. The very same track when that changes nothing worth keeping. */
 export function settle(rule: Rule, track: Track, recents: readonly Recent[], beforeUs: number, around: Around): Track {
-  if (track.settled === track.current || beforeUs <= track.settledUs) return track
+  if (beforeUs <= track.settledUs || isSameState(track.settled, track.current)) return track
   let state = track.settled
   for (const event of eventsSince(track, recents)) if (event.timeUs < beforeUs) state = step(rule, state, inputOf(event, around)).state
-  const open = track.episodes.filter(({ clearedUs }) => clearedUs === undefined || clearedUs >= beforeUs)
-  return { ...track, settled: state, settledUs: beforeUs, episodes: open.length === track.episodes.length ? track.episodes : open }
+  // A timer that ended before this moment has not ended in the settled state: replayed, the episode is found again, and must be known then.
+  const over = state.phase === 'clear' ? state.episode : state.episode - 1
+  const open = track.episodes.filter(({ episode }) => episode > over)
+  return {
+    ...track,
+    settled: state,
+    settledUs: beforeUs,
+    settledId: undefined,
+    episodes: open.length === track.episodes.length ? track.episodes : open,
+  }
 }
 
 /** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
 export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
   const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
-  return { ...track, settled: track.current, settledUs, episodes: openOf(rule, track.current) }
+  return { ...track, settled: track.current, settledUs, settledId: undefined, episodes: openOf(rule, track.current) }
 }
 
-/** As it was written (`trackToJson`), with the events since. An older version of the rule leaves what it came to. */
+/** As it was written (`trackToJson`), with the events since. Foreign ones were judged by an earlier version of the rule, or by none. */
 export function restore(
   rule: Rule,
   row: TrackRow | undefined,
@@ -85,13 +95,35 @@ export function restore(
   isForeign: (event: RecentEvent) => boolean,
 ): Track {
   if (row === undefined && recents.every(({ events }) => events.length === 0)) return NEW
-  const foreign = recents.flatMap(({ events }) => events.filter(isForeign).map(({ timeUs }) => timeUs))
-  const settledUs = Math.max(row?.u ?? NEVER, ...foreign.map(timeUs => timeUs + 1))
-  const settled = row === undefined ? FRESH : row.r === rule.version ? (row.s ?? FRESH) : standing(row)
+  const foreign = recents
+    .flatMap(({ events }) => events.filter(isForeign))
+    .toSorted(compareEvents)
+    .at(-1)
+  const before = { settledUs: row?.u ?? NEVER, settledId: row?.i }
+  const since = foreign === undefined || !isOpen(before, foreign) ? before : { settledUs: foreign.timeUs, settledId: foreign.eventId }
+  const isEdited = row !== undefined && row.r !== rule.version
+  const settled = isEdited ? edited(rule, row, recents, around, isForeign) : (row?.s ?? FRESH)
   const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, e: told, p: past } = row ?? {}
-  const kept: Track = { settled, settledUs, current: settled, clockUs, listeningSinceUs, episodes: told ?? openOf(rule, settled), past }
-  const { state, changes } = replay(rule, kept, recents, around)
-  return { ...kept, current: state, episodes: told ?? toldAfter(kept.episodes, changes) }
+  const kept: Track = { settled, ...since, current: settled, clockUs, listeningSinceUs, episodes: openOf(rule, settled), past }
+  // Where it stood the time had passed already, and what an edit makes of that is told when it passes on.
+  const { state, changes } = replay(rule, isEdited ? { ...kept, clockUs: NEVER } : kept, recents, around)
+  return { ...kept, current: state, episodes: (isEdited ? undefined : told) ?? toldAfter(kept.episodes, changes) }
+}
+
+/** An edit leaves what the earlier version had come to; what the condition remembers is made of the same events by the new one. */
+function edited(
+  rule: Rule,
+  row: TrackRow,
+  recents: readonly Recent[],
+  around: Around,
+  isForeign: (event: RecentEvent) => boolean,
+): RuleState {
+  let state = row.s ?? FRESH
+  for (const event of eventsSince({ settledUs: row.u ?? NEVER, settledId: row.i }, recents))
+    if (isForeign(event)) state = step(rule, state, inputOf(event, around)).state
+  const stood: RuleState = { ...FRESH, ...standing(row), memory: state.memory }
+  // No time passes: only what it waits for is noted anew.
+  return step(rule, stood, { kind: 'time', timeUs: NEVER, listeningSinceUs: NEVER }).state
 }
 
 function stepped(track: Track, outcome: StepOutcome): Followed {
@@ -151,10 +183,16 @@ function inputOf({ eventType, timeUs, eventId, data }: RecentEvent, { device, li
   return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs }
 }
 
+type Settled = Pick<Track, 'settledUs' | 'settledId'>
+
 /** Those that the rule reads and that are not settled, in order. */
-function eventsSince({ settledUs }: Track, recents: readonly Recent[]): RecentEvent[] {
+function eventsSince(settled: Settled, recents: readonly Recent[]): RecentEvent[] {
   const events = recents.flatMap(recent => recent.events)
-  return (recents.length > 1 ? events.sort(compareEvents) : events).filter(({ timeUs }) => timeUs >= settledUs)
+  return (recents.length > 1 ? events.sort(compareEvents) : events).filter(event => isOpen(settled, event))
+}
+
+function isOpen({ settledUs, settledId = '' }: Settled, { timeUs, eventId }: Pick<RecentEvent, 'timeUs' | 'eventId'>): boolean {
+  return timeUs > settledUs || (timeUs === settledUs && eventId > settledId)
 }
 
 function isNewest(event: EventInput, recents: readonly Recent[]): boolean {

@@ -143,6 +143,18 @@ export class Judgements {
     return due
   }
 
+  /** Devices that have a timer of a rule. */
+  async timed(project: string, rule: string): Promise<string[]> {
+    const found = new Set<string>()
+    const prefix = `${rule}\t`
+    for (let cursor = ''; cursor !== '0'; ) {
+      const [next, rows] = await this.#redis.zscan(projectKey(project, 'timers'), cursor || 0, 'MATCH', `${prefix}*`, 'COUNT', 1000)
+      for (let i = 0; i < rows.length; i += 2) found.add((rows[i] as string).slice(prefix.length))
+      cursor = next
+    }
+    return [...found].sort()
+  }
+
   /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
   async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]> {
     const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))

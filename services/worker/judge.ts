@@ -6,7 +6,7 @@ import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
-import { type EventInput, retire } from '../../packages/core/step.ts'
+import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
 import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
 import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
@@ -34,6 +34,8 @@ export type JudgePorts = MemoryPorts & {
   rows(project: string, rule: string): Promise<Map<string, TrackRow>>
   /** Rules and devices whose timer is due by now. */
   due(project: string, nowUs: number, limit: number): Promise<Due[]>
+  /** Devices that have a timer of a rule. */
+  timed(project: string, rule: string): Promise<string[]>
   /** Rules that have states but are not among these any more, with every row by device, and whether people asked to be told. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]>
   readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
@@ -51,6 +53,8 @@ export type JudgePorts = MemoryPorts & {
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
 const DUE_LIMIT = 1000
+/** Of a timer: the rule was edited, and what it waits for now has to be found out. */
+const UNKNOWN = 0
 /** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
@@ -102,19 +106,17 @@ export class Judge implements Consumer {
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
-    const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
-    if (due.length > 0) await this.#passTime(project, memory, judgement, due)
+    const nowUs = this.#ports.nowUs()
+    const due = await this.#ports.due(project, nowUs - GRACE_US, DUE_LIMIT)
+    if (due.length > 0) await this.#passTime(project, memory, judgement, due, nowUs)
     await this.#ports.pass?.('time passed')
     const commands = await this.#commands(project, memory, judgement)
     return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
-  async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
+  async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[], nowUs: number): Promise<void> {
     const listeningSinceUs = await this.#ports.listeningSinceUs()
-    const found = await memory.see(
-      judgement,
-      due.map(({ device }) => device),
-    )
+    const found = await memory.see(due.map(({ device }) => device))
     const seats = due.map(({ rule, device }) => found.get(device)?.seats.get(rule))
     await memory.load(
       judgement,
@@ -129,7 +131,11 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = one.dueUs - dueUs
+      const offsetUs = one.dueUs === UNKNOWN ? newestOffsetOf(seat) : one.dueUs - dueUs
+      if (dueUs + offsetUs > nowUs - GRACE_US) {
+        judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
+        continue
+      }
       const seen = found.get(one.device) as Seen
       this.#moved(
         memory,
@@ -162,7 +168,7 @@ export class Judge implements Consumer {
    * that were removed leave all.
    */
   async #relabel(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
-    for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
+    for (const seen of (await memory.see(ids)).values()) await this.#settleDevice(memory, judgement, seen)
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
     const rules = [...memory.rules.byName.keys()]
@@ -273,17 +279,20 @@ export class Judge implements Consumer {
       if (known !== undefined) edited.push({ rule, after })
       return { rule, after }
     })
-    memory.rule(judgement, new RuleSet(version, judged))
-    for (const { rule } of edited) await this.#releaseUnselected(project, memory, judgement, rule)
+    memory.rule(new RuleSet(version, judged))
+    for (const { rule } of edited) await this.#edit(project, memory, judgement, rule)
     await this.#retireOrphans(project, memory, judgement)
   }
 
-  async #releaseUnselected(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
+  /** Who has left the rule is released, who is in alarm may belong to another group, and timers may end at another time. */
+  async #edit(project: string, memory: Memory, judgement: Judgement, rule: Rule): Promise<void> {
+    for (const device of await this.#ports.timed(project, rule.name)) judgement.timers.set(`${rule.name}\t${device}`, UNKNOWN)
     const rows = await this.#ports.rows(project, rule.name)
     const devices = await memory.devices.load(rows.keys())
     for (const [id, row] of rows) {
       const device = devices.get(id)
       if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row)
+      else if (standing(row).phase !== 'clear') judgement.changes.push({ rule, device, change: undefined, quiet: true })
     }
   }
 
@@ -300,10 +309,7 @@ export class Judge implements Consumer {
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await memory.see(
-      judgement,
-      arrived.map(({ event }) => event.device),
-    )
+    const found = await memory.see(arrived.map(({ event }) => event.device))
     const wanted = arrived.flatMap(({ event, entryId }) => {
       const seen = found.get(event.device) as Seen
       const kind = seen.kinds.get(event.eventType)
@@ -365,10 +371,20 @@ function offsetOf({ events }: Recent, ownUs: number): number {
   return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
-/** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
+/** Over all recent events that the rule reads. */
+function newestOffsetOf({ recents }: Seat): number {
+  const newest = recents.flatMap(({ events }) => events.slice(-1)).toSorted((a, b) => b.timeUs - a.timeUs)[0]
+  return newest === undefined ? 0 : acceptedUs(newest.entryId) - newest.timeUs
+}
+
+/**
+ * The recent events tell all that a condition remembers of them, once it is known that they were judged; what else changed could not be
+ * told from them after an edit.
+ */
 function isWorthWriting(before: Track, after: Track): boolean {
   const [a, b] = [before.current, after.current]
   return (
+    a === FRESH ||
     a.phase !== b.phase ||
     a.clearSinceUs !== b.clearSinceUs ||
     a.severity !== b.severity ||

@@ -40,13 +40,13 @@ export class Memory {
   }
 
   /** Other rules than before. */
-  rule(judgement: Judgement, rules: RuleSet): void {
+  rule(rules: RuleSet): void {
     this.rules = rules
-    for (const seen of Array.from(this.#seen.values())) this.#reseat(judgement, seen, seen.known ? seen.device : undefined)
+    for (const seen of Array.from(this.#seen.values())) this.#reseat(seen, seen.known ? seen.device : undefined)
   }
 
   /** Devices as they are now, with the rules that select them. */
-  async see(judgement: Judgement, ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
+  async see(ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
     const found = new Map<string, Seen>()
     const missing: string[] = []
     for (const id of ids) {
@@ -60,9 +60,7 @@ export class Memory {
     for (const id of new Set(missing)) {
       const device = devices.get(id)
       const before = this.#seen.get(id)
-      const seen = before
-        ? this.#reseat(judgement, before, device)
-        : new Seen(device ?? unknownDevice(id), device !== undefined, this.rules)
+      const seen = before ? this.#reseat(before, device) : new Seen(device ?? unknownDevice(id), device !== undefined, this.rules)
       this.weight += seen.seats.size
       this.#seen.set(id, seen)
       found.set(id, seen)
@@ -95,19 +93,19 @@ export class Memory {
       const row = written === undefined ? rows[i] : parseTrackRow(written)
       seat.track = restore(rule, row, seat.recents, { device: seen.device }, ({ entryId }) => compareIds(entryId, after) <= 0)
       seat.loaded = true
+      if (row !== undefined && row.r !== rule.version) this.write(judgement, seen.device, seat)
     }
   }
 
-  /** The rules of a device that is remembered, anew; what has not changed stays where it is. */
-  #reseat(judgement: Judgement, earlier: Seen, device: Device | undefined): Seen {
+  /** The rules of a device that is remembered, anew; what has not changed stays where it is, and what has is read again. */
+  #reseat(earlier: Seen, device: Device | undefined): Seen {
     const seen = new Seen(device ?? earlier.device, device !== undefined, this.rules)
     seen.inherit(earlier)
     for (const [name, seat] of seen.seats) {
       const before = earlier.seats.get(name)
-      if (!before?.loaded) continue
+      if (!before?.loaded || before.judged.rule.version !== seat.judged.rule.version) continue
       seat.track = before.track
       seat.loaded = seat.kinds.every(({ loaded }) => loaded)
-      if (before.judged.rule.version !== seat.judged.rule.version) this.final(judgement, seen.device, seat)
     }
     this.#seen.set(seen.device.id, seen)
     return seen

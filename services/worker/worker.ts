@@ -189,6 +189,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     rows: judgements.rows.bind(judgements),
     recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
+    timed: judgements.timed.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
     listeningSinceUs: () => listening.sinceUs(),
