@@ -124,8 +124,11 @@ function judgeEvent(rule: Rule, from: RuleState, event: EventInput, earlier: rea
   if (turn === 'none') return climb(rule, from, verdict, event, earlier)
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: event.eventId }
   const state = turned(rule, from, turn, event.timeUs, cause, verdict)
-  if (isQuiet(turn)) return new Quiet(rule, state, earlier, verdict)
-  const reason = kindOf(rule.when).describe(rule.when, verdict)
+  // What resumes may resume on another rung.
+  const climbs = turn === 'resumed' && state.severity !== from.severity
+  if (isQuiet(turn) && !climbs) return new Quiet(rule, state, earlier, verdict)
+  const found = kindOf(rule.when).describe(rule.when, verdict)
+  const reason = climbs ? `${found}: ${state.severity}` : found
   return changed(state, [...earlier, changeOf(rule, from, state, event.timeUs, cause, reason)])
 }
 

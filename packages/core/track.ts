@@ -233,7 +233,8 @@ function correction(
   late: EventInput,
 ): readonly Change[] {
   if (before === undefined) return changes
-  if (after === undefined) return [takenBack(before, late)]
+  // Of what was only ever pending, and is known to be over, nothing is left to take back.
+  if (after === undefined) return before.activeUs === undefined && before.clearedUs !== undefined ? NO_CHANGES : [takenBack(before, late)]
   if (isSame(before, after)) return []
   // It may still be pending.
   if (before.activeUs !== undefined && after.activeUs === undefined)
