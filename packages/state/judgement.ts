@@ -6,7 +6,11 @@ import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
+import { readRule } from './rule.ts'
 import { goneShadow } from './shadow.ts'
+
+/** Stands for a rule of which only the name is known any more. */
+const NOTHING = Object.freeze({ when: { absent: { eventType: 'x', for: '1s' } } })
 
 export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
 
@@ -158,16 +162,22 @@ export class Judgements {
   /** Rules that have states but are not enabled any more, as they were last; `notify`: removed, and channels are to be told. */
   async orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]> {
     const names = (await this.#redis.smembers(projectKey(project, 'ruleStates'))).filter(name => !enabled.has(name))
-    return Promise.all(
+    const found = await Promise.all(
       names.map(async name => {
-        const kept =
-          (await this.#redis.hget(projectKey(project, 'rules'), name)) ??
-          (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-        const { notifyRemoval = false, ...document } = JSON.parse(kept ?? '{}') as { readonly notifyRemoval?: boolean }
-        const rule = goneShadow(name) ?? parseRule(document, name)
-        return { rule, notify: notifyRemoval, rows: await this.rows(project, name) }
+        const [kept, removed] = await Promise.all([
+          this.#redis.hget(projectKey(project, 'rules'), name),
+          this.#redis.hget(projectKey(project, 'removedRules'), name),
+        ])
+        const { notifyRemoval = false, ...document } = JSON.parse(kept ?? removed ?? '{}') as { readonly notifyRemoval?: boolean }
+        const read = goneShadow(name) ?? readRule(JSON.stringify(document), name)
+        const isBroken = 'problem' in read
+        // It is there, and may be judged again when it is saved anew.
+        if (isBroken && kept !== null && read.document['enabled'] !== false) return []
+        const rule = isBroken ? { ...parseRule(NOTHING, name), enabled: kept === null } : read
+        return [{ rule, notify: notifyRemoval, rows: await this.rows(project, name) }]
       }),
     )
+    return found.flat()
   }
 }
 

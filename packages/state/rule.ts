@@ -16,6 +16,9 @@ export type RuleVersion = {
 }
 export type RuleDocument = { readonly [key: string]: unknown }
 
+/** What is stored but is no rule to this version any more. Nothing is judged by it, and its alarms stay, until it is saved anew or removed. */
+export type BrokenRule = { readonly name: string; readonly document: RuleDocument; readonly problem: string }
+
 /** One step of a change: the rule as it is to be, or the name of one that goes, with whether channels are told of alarms that clear by it. */
 export type RuleChange = { readonly save: Rule } | { readonly remove: string; readonly notify: boolean }
 
@@ -82,11 +85,23 @@ export class Rules {
     this.#redis = redis as Redis & Scripts
   }
 
+  /** By name; without those that are broken. */
   async list(project: string): Promise<Rule[]> {
+    return (await this.all(project)).flatMap(one => ('problem' in one ? [] : [one]))
+  }
+
+  async all(project: string): Promise<(Rule | BrokenRule)[]> {
     const rows = await this.#redis.hgetall(projectKey(project, 'rules'))
     return Object.keys(rows)
       .sort()
-      .map(name => parseRule(JSON.parse(rows[name] as string), name))
+      .map(name => readRule(rows[name] as string, name))
+  }
+
+  /** As `one`, also when it is broken. */
+  async find(project: string, name: string): Promise<Rule | BrokenRule> {
+    const row = await this.#redis.hget(projectKey(project, 'rules'), name)
+    if (row === null) throw missing(project, name)
+    return readRule(row, name)
   }
 
   async one(project: string, name: string): Promise<Rule> {
@@ -130,9 +145,10 @@ export class Rules {
     await this.#retried(rule.name, async () => {
       const revision = await this.version(project)
       const row = await this.#redis.hget(projectKey(project, 'rules'), rule.name)
-      const before = row === null ? undefined : parseRule(JSON.parse(row), rule.name)
-      if (before && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
-      checkSeen(rule.name, before, ifVersion)
+      const kept = row === null ? undefined : readRule(row, rule.name)
+      const before = kept && 'problem' in kept ? undefined : kept
+      if (kept && onlyNew) throw new Failure('conflict', `rule ${rule.name} exists already: PUT replaces it`)
+      checkSeen(rule.name, kept && versionOf(kept), ifVersion)
       const [made] = await this.#numbered(project, [rule])
       saved = before && isSameRule(before, rule) ? before : (made as Rule)
       return saved === before ? UNCHANGED : this.#change(project, revision, [{ save: saved }], author)
@@ -143,7 +159,7 @@ export class Rules {
   async remove(project: string, name: string, notify = false, author = NOBODY): Promise<void> {
     await this.#retried(name, async () => {
       const revision = await this.version(project)
-      await this.one(project, name)
+      await this.find(project, name)
       return this.#change(project, revision, [{ remove: name, notify }], author)
     })
   }
@@ -193,7 +209,8 @@ export class Rules {
         }
         const { remove: name, notify } = change
         const entry: RuleVersion = { version: (await this.#newest(project, name)) + 1, by, time, rule: null }
-        const document = ruleToJson(await this.one(project, name))
+        const kept = await this.find(project, name)
+        const document = 'problem' in kept ? kept.document : ruleToJson(kept)
         return [name, '', JSON.stringify(entry), JSON.stringify(notify ? { ...document, notifyRemoval: true } : document)]
       }),
     )
@@ -218,9 +235,23 @@ export class Rules {
   }
 }
 
-function checkSeen(name: string, before: Rule | undefined, seen: number | undefined): void {
-  if (seen === undefined || seen === (before?.version ?? 0)) return
-  const now = before === undefined ? 'does not exist' : `is at version ${before.version} by now`
+export function readRule(row: string, name: string): Rule | BrokenRule {
+  const document = JSON.parse(row) as RuleDocument
+  try {
+    return parseRule(document, name)
+  } catch (error) {
+    if (error instanceof Failure) return { name, document, problem: error.message }
+    throw error
+  }
+}
+
+function versionOf(kept: Rule | BrokenRule): number {
+  return 'problem' in kept ? Number(kept.document['version']) : kept.version
+}
+
+function checkSeen(name: string, before: number | undefined, seen: number | undefined): void {
+  if (seen === undefined || seen === (before ?? 0)) return
+  const now = before === undefined ? 'does not exist' : `is at version ${before} by now`
   throw new Failure('conflict', `ifVersion: rule ${name} ${now}, expected version ${seen}`, { field: 'ifVersion' })
 }
 

@@ -9,7 +9,7 @@ import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
-import type { Author, Rules } from '../../packages/state/rule.ts'
+import type { Author, BrokenRule, Rules } from '../../packages/state/rule.ts'
 import type { Shadows } from '../../packages/state/shadow.ts'
 import {
   DeleteQuery,
@@ -65,7 +65,7 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
       callerIn(request, project)
       const after = decodeToken(request.query.pageToken) ?? ''
       const limit = Math.min(request.query.pageSize ?? MAX_PAGE, MAX_PAGE)
-      const all = (await rules.list(project)).toSorted((a, b) => (a.name < b.name ? -1 : 1)).filter(({ name }) => name > after)
+      const all = (await rules.all(project)).toSorted((a, b) => (a.name < b.name ? -1 : 1)).filter(({ name }) => name > after)
       const page = all.slice(0, limit)
       const last = all.length > limit ? page.at(-1) : undefined
       return { rules: page.map(rule => toJson(project, rule)), nextPageToken: last ? encodeToken(last.name) : '' }
@@ -85,7 +85,7 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
     async (request, reply) => {
       const { project, rule } = request.params
       callerIn(request, project)
-      return shown(request, reply, project, await rules.one(project, rule))
+      return shown(request, reply, project, await rules.find(project, rule))
     },
   )
   app.get(
@@ -195,8 +195,8 @@ export function authorOf(request: FastifyRequest, project: string, { nowUs }: Pi
 
 const YAML = /\b(application|text)\/(x-)?yaml\b/
 
-function shown(request: FastifyRequest, reply: FastifyReply, project: string, rule: Rule) {
-  if (!YAML.test(request.headers.accept ?? '')) return toJson(project, rule)
+function shown(request: FastifyRequest, reply: FastifyReply, project: string, rule: Rule | BrokenRule) {
+  if ('problem' in rule || !YAML.test(request.headers.accept ?? '')) return toJson(project, rule)
   return reply.type('application/yaml; charset=utf-8').send(ruleToYaml(rule))
 }
 
@@ -207,6 +207,10 @@ function placeIn(pageToken: string | undefined): number | undefined {
   return Number(place)
 }
 
-function toJson(project: string, rule: Rule) {
-  return { ...(ruleToJson(rule) as RuleJson), name: rule.name, resource: `projects/${project}/rules/${rule.name}` }
+function toJson(project: string, rule: Rule | BrokenRule) {
+  const resource = `projects/${project}/rules/${rule.name}`
+  if (!('problem' in rule)) return { ...(ruleToJson(rule) as RuleJson), name: rule.name, resource }
+  const { name, document, problem } = rule
+  const defaults = ruleToJson(parseRule({ when: EXAMPLE.when }, name))
+  return { ...({ ...defaults, ...document } as RuleJson), name, resource, problem }
 }

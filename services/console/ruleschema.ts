@@ -47,7 +47,13 @@ export const RuleFields = Type.Object(
 )
 /** As a caller writes it: what is left out has its default. */
 export const RuleBody = Type.Partial(Type.Object({ ...RuleFields.properties, select: Type.Partial(Select) }))
-export const RuleAnswer = Type.Object({ ...RuleFields.properties, resource: Type.String() })
+export const RuleAnswer = Type.Object({
+  ...RuleFields.properties,
+  resource: Type.String(),
+  problem: Type.Optional(
+    Type.String({ description: 'why this version does not take it: nothing is judged by it, and its alarms stay, until it is saved anew' }),
+  ),
+})
 export type RuleJson = Static<typeof RuleFields>
 
 const Version = Type.Object({

@@ -291,6 +291,7 @@ export class Judge implements Consumer {
     const devices = await memory.devices.load(rows.keys())
     for (const [id, row] of rows) {
       const device = devices.get(id)
+      judgement.timers.set(`${rule.name}\t${id}`, UNKNOWN)
       if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row)
       else if (standing(row).phase !== 'clear') judgement.changes.push({ rule, device, change: undefined, quiet: true })
     }
