@@ -4,8 +4,9 @@
 // What channels are told: that an alarm is active; that it escalated; that it is over, if they were told that it was active. Never that it
 // is pending, has de-escalated, was amended, or that devices joined or left it: streams and the console show those. What was kept from
 // people while it was suppressed they are told when that ends, if it still is so: that it is active, or, if they knew it to be active, that
-// it is over. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
-import { type Alarm, type Attendance, attendanceOf, type Suppression } from './alarm.ts'
+// it is over. What began long ago they are told when the log is drained, lest it should be over in the next line: then they are told once,
+// that it was, with when it began. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
+import { type Alarm, type Attendance, attendanceOf, LATE_AFTER_US, type Suppression } from './alarm.ts'
 import type { GroupKind } from './group.ts'
 import type { Inhibitor, Rule } from './rule.ts'
 import { isSilencedBy, type Silence } from './silence.ts'
@@ -45,8 +46,11 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
   const lapsed = hasPassed(acknowledgement?.lapses, nowUs)
   const awake = hasPassed(snooze?.until, nowUs)
   const suppression = suppressionOf(alarm, around)
-  const tell = suppression === null && around.rule !== undefined && around.rule.notify.length > 0 ? tellOf(alarm, kind, lapsed) : undefined
-  const told = tell === undefined ? alarm.told : alarm.state === 'active' ? 'active' : 'over'
+  const isHeard = suppression === null && around.rule !== undefined && around.rule.notify.length > 0
+  const news = isHeard ? tellOf(alarm, kind, lapsed) : undefined
+  const held = news === 'active' && alarm.told !== 'active' && kind !== 'again' && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
+  const tell = held ? undefined : news
+  const told = held ? 'held' : toldAfter(alarm, tell)
   const matters = alarm.state !== 'cleared' || told === 'active'
   return {
     suppressedBy: alarm.state === 'cleared' ? null : suppression,
@@ -54,8 +58,14 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
     told,
     lapsed,
     awake,
-    nextUs: matters ? nextUs(alarm, around) : undefined,
+    nextUs: held ? nowUs : matters ? nextUs(alarm, around) : undefined,
   }
+}
+
+function toldAfter({ state, told }: Alarm, tell: ChangeKind | undefined): Alarm['told'] {
+  if (tell !== undefined) return state === 'active' ? 'active' : 'over'
+  // What nobody was told of is over.
+  return told === 'held' && state === 'cleared' ? null : told
 }
 
 function tellOf(alarm: Alarm, kind: GroupKind | 'again', lapsed: boolean): ChangeKind | undefined {
@@ -64,8 +74,8 @@ function tellOf(alarm: Alarm, kind: GroupKind | 'again', lapsed: boolean): Chang
     return kind === 'escalated' ? 'escalated' : undefined
   }
   if (alarm.state === 'pending' || alarm.told === null) return undefined
-  if (kind === 'withdrawn') return 'withdrawn'
-  return alarm.told === 'active' ? 'cleared' : undefined
+  if (kind === 'withdrawn') return alarm.told === 'held' ? undefined : 'withdrawn'
+  return alarm.told === 'over' ? undefined : 'cleared'
 }
 
 /** Of several the one that does not end by itself, then the one that ends last: so long nobody is told. */

@@ -27,13 +27,19 @@ export type StepInput =
       readonly eventId: string
       /** As below, for a caller that does not step the time before each event. Without it: always. */
       readonly listeningSinceUs?: number
+      readonly listening?: Listening | undefined
     }
   | {
       readonly kind: 'time'
       readonly timeUs: number
       /** Since when events of the device would have been received without a break. */
       readonly listeningSinceUs: number
+      /** For the moments before `timeUs`, when there were breaks meanwhile. */
+      readonly listening?: Listening | undefined
     }
+
+/** Since when events of the device would have been received without a break, at a moment of its time; the end of a break in it. */
+export type Listening = (atUs: number) => number
 
 export type EventInput = Extract<StepInput, { kind: 'event' }>
 
@@ -95,7 +101,7 @@ const NEVER = Number.POSITIVE_INFINITY
 export function step(rule: Rule, state: RuleState | undefined, input: StepInput): StepOutcome {
   return input.kind === 'event'
     ? stepEvent(rule, state ?? FRESH, input)
-    : stepTime(rule, state ?? FRESH, input.timeUs, input.listeningSinceUs)
+    : stepTime(rule, state ?? FRESH, input.timeUs, input.listeningSinceUs, input.listening)
 }
 
 /** What deleting (or disabling) a rule does to one device: an alarm clears, a pending one is dropped. */
@@ -111,7 +117,7 @@ function stepEvent(rule: Rule, from: RuleState, event: EventInput): StepOutcome 
     return { state: from, changes: NO_CHANGES, reason: 'the rule does not read this type of event' }
   if (nextDueUs(rule, from) > event.timeUs && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
   // What was due up to and including this moment has come about before the event.
-  const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY)
+  const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY, event.listening)
   const moved = isAdrift(rule, passed.state) ? passEdge(rule, passed.state, event.timeUs) : undefined
   return judgeEvent(rule, moved?.state ?? passed.state, event, [...passed.changes, ...(moved?.changes ?? NO_CHANGES)])
 }
@@ -147,12 +153,12 @@ function changed(state: RuleState, changes: readonly Change[]): StepOutcome {
   return { state, changes, reason: changes.map(change => change.reason).join('; ') }
 }
 
-function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number): StepOutcome {
+function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number, listening?: Listening): StepOutcome {
   const changes: Change[] = []
   let state = from
   let found = ''
   for (let dueUs = nextDueUs(rule, state); dueUs <= untilUs; dueUs = nextDueUs(rule, state)) {
-    const outcome = passMoment(rule, state, dueUs, listeningSinceUs)
+    const outcome = passMoment(rule, state, dueUs, listening === undefined ? listeningSinceUs : listening(dueUs))
     state = outcome.state
     found = outcome.reason
     changes.push(...outcome.changes)

@@ -5,7 +5,7 @@
 import type { Device } from './device.ts'
 import { type Arrival, compareEvents, type Recent, type RecentEvent } from './recent.ts'
 import type { Rule } from './rule.ts'
-import { type Change, type EventInput, FRESH, type RuleState, type StepOutcome, step } from './step.ts'
+import { type Change, type EventInput, FRESH, type Listening, type RuleState, type StepOutcome, step } from './step.ts'
 import { formatTime } from './time.ts'
 import { isSameState, standing, type TrackRow } from './trackrow.ts'
 
@@ -30,7 +30,12 @@ export type Track = {
 }
 
 /** What an event that is judged again finds around it. */
-export type Around = { readonly device: Device; readonly listeningSinceUs?: number | undefined }
+export type Around = {
+  readonly device: Device
+  readonly listeningSinceUs?: number | undefined
+  /** Of the moments before an event that the log has as this entry; undefined: what is above counts for all. */
+  readonly heard?: ((event: Pick<RecentEvent, 'timeUs' | 'entryId'>) => Listening) | undefined
+}
 
 export type Past = { readonly state: RuleState; readonly newestUs: number }
 
@@ -48,17 +53,24 @@ export const NEW: Track = Object.freeze({
 const NO_CHANGES: readonly Change[] = Object.freeze([])
 
 /** An event as it came, and what that means for its kind (`Recent.arrive`). `recents`: of every type that the rule reads. */
-export function followEvent(rule: Rule, track: Track, event: EventInput, arrival: Arrival, recents: readonly Recent[]): Followed {
+export function followEvent(
+  rule: Rule,
+  track: Track,
+  event: EventInput,
+  arrival: Arrival,
+  recents: readonly Recent[],
+  around: Around = event,
+): Followed {
   if (arrival === 'newest' && event.timeUs >= track.clockUs && isOpen(track, event) && isNewest(event, recents))
     return stepped(track, step(rule, track.current, event))
   if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
   if (arrival === 'beyond' || !isOpen(track, event)) return followPast(rule, track, event)
-  return corrected(rule, track, event, recents)
+  return corrected(rule, track, event, recents, around)
 }
 
 /** The passing of time alone. */
-export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number): Followed {
-  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs }))
+export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number, listening?: Listening): Followed {
+  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs, listening }))
   if (moved === track) return { track, changes, reason }
   return { track: { ...moved, clockUs: Math.max(timeUs, track.clockUs), listeningSinceUs }, changes, reason }
 }
@@ -153,8 +165,8 @@ class Unmoved implements Followed {
 }
 
 /** All that is not settled, judged again in order with the late event among it. */
-function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[]): Followed {
-  const { state, changes, reason } = replay(rule, track, recents, event, event)
+function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[], around: Around): Followed {
+  const { state, changes, reason } = replay(rule, track, recents, around, event)
   const episodes = toldAfter(openOf(rule, track.settled), changes)
   return {
     track: { ...track, current: state, episodes },
@@ -175,12 +187,19 @@ function replay(rule: Rule, track: Track, recents: readonly Recent[], around: Ar
     if (event.eventId === asked?.eventId && event.timeUs === asked.timeUs) reason = outcome.reason
   }
   if (track.clockUs === NEVER) return { state, changes, reason }
-  const passed = step(rule, state, { kind: 'time', timeUs: track.clockUs, listeningSinceUs: track.listeningSinceUs })
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .toSorted(compareEvents)
+    .at(-1)
+  const listening = newest && around.heard?.(newest)
+  const passed = step(rule, state, { kind: 'time', timeUs: track.clockUs, listeningSinceUs: track.listeningSinceUs, listening })
   return { state: passed.state, changes: [...changes, ...passed.changes], reason }
 }
 
-function inputOf({ eventType, timeUs, eventId, data }: RecentEvent, { device, listeningSinceUs = NEVER }: Around): EventInput {
-  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs }
+function inputOf(event: RecentEvent, { device, listeningSinceUs = NEVER, heard }: Around): EventInput {
+  const { eventType, timeUs, eventId, data } = event
+  const listening = heard?.(event)
+  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs: listening?.(timeUs) ?? listeningSinceUs, listening }
 }
 
 type Settled = Pick<Track, 'settledUs' | 'settledId'>

@@ -91,7 +91,7 @@ describe.skipIf(installed === undefined)('accidents', () => {
       timed: judgements.timed.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => {}),
-      listeningSinceUs: async () => 0,
+      breaks: async () => [],
       nowUs: () => T0,
       notify: async () => {},
     })

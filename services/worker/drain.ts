@@ -19,6 +19,8 @@ export type Consumer = {
   take(project: string, entries: readonly LogEntry[], read: Read): Promise<CommitCommand[]>
   /** Asked when the log is drained, up to the entry `after`: effects that the passing of time has, if any. */
   idle?(project: string, after: string): Promise<CommitCommand[]>
+  /** Asked when a slice is over and the log is not drained: effects that must not wait for that. */
+  busy?(project: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
   committed?(project: string): Promise<void>
   /** What was taken was not committed, or others have committed since: whatever is remembered of the project may be wrong. */
@@ -103,8 +105,23 @@ export class Drain {
       await consumer.committed?.(project)
       await pass?.('notified')
       place = next
-      if (performance.now() > endMs) return false
+      if (performance.now() > endMs) return this.#breathe(project, place)
     }
+  }
+
+  /** Between two slices. */
+  async #breathe(project: string, place: string): Promise<false> {
+    const consumer = this.#consumer
+    const commands = (await consumer.busy?.(project)) ?? []
+    if (commands.length === 0) return false
+    const next = nextPlace(place, undefined)
+    if (!(await this.#ports.log.commit(project, consumer.name, place, next, commands))) {
+      this.#forget(project)
+      return false
+    }
+    this.#left.set(project, next)
+    await consumer.committed?.(project)
+    return false
   }
 
   #forget(project: string): void {

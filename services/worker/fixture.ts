@@ -1,6 +1,7 @@
 // For the tests of the judge: one project on a real Redis, in a time of its own. Entries of the log bear the times that the story says, so
 // it comes out the same, to the hashes of the history, however often it is told and whatever happens to the workers.
 import type { Redis } from 'ioredis'
+import type { Break } from '../../packages/core/listening.ts'
 import { parseRule } from '../../packages/core/rule.ts'
 import type { Silence } from '../../packages/core/silence.ts'
 import { indexLine } from '../../packages/log/entry.ts'
@@ -38,7 +39,8 @@ export class Story {
   readonly startUs: number
   /** By the clock of the server. */
   nowUs: number
-  listeningSinceUs = 0
+  /** Nothing was received then; one that goes on has no end yet. */
+  breaks: readonly Break[] = []
   readonly log: Log
   readonly rules: Rules
   readonly devices: Devices
@@ -75,7 +77,7 @@ export class Story {
       timed: judgements.timed.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(redis, () => {}),
-      listeningSinceUs: async () => this.listeningSinceUs,
+      breaks: async () => this.breaks,
       nowUs: () => this.nowUs,
       notify: async () => {},
       ...(pass ? { pass } : {}),

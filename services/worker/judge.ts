@@ -4,10 +4,11 @@ import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
+import { type Break, listeningFor } from '../../packages/core/listening.ts'
 import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
-import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
+import { type Around, type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
 import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
@@ -39,8 +40,8 @@ export type JudgePorts = MemoryPorts & {
   /** Rules that have states but are not among these any more, with every row by device, and whether people asked to be told. */
   orphans(project: string, enabled: ReadonlySet<string>): Promise<{ rule: Rule; notify: boolean; rows: Map<string, TrackRow> }[]>
   readonly alarming: Pick<Alarming, 'commands' | 'due' | 'forget'>
-  /** Since when this installation has been receiving without a break. */
-  listeningSinceUs(): Promise<number>
+  /** When this installation was not receiving, in order. */
+  breaks(): Promise<readonly Break[]>
   nowUs(): number
   /** The outbox has something for a project. */
   notify(project: string): Promise<void>
@@ -53,8 +54,10 @@ export type JudgePorts = MemoryPorts & {
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
 const DUE_LIMIT = 1000
+const PATIENCE_US = 30_000_000
 /** Of a timer: the rule was edited, and what it waits for now has to be found out. */
 const UNKNOWN = 0
+const ALWAYS = Number.NEGATIVE_INFINITY
 /** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
@@ -89,12 +92,12 @@ export class Judge implements Consumer {
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    memory.breaks = await this.#ports.breaks()
     for (const { relabelled, arrived } of spansOf(memory, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
       const wanted = await this.#select(memory, judgement, arrived)
       await this.#ports.pass?.('loaded')
-      for (const one of wanted) this.#judge(memory, judgement, one, listeningSinceUs)
+      for (const one of wanted) this.#judge(memory, judgement, one)
     }
     await this.#ports.pass?.('judged')
     return this.#commands(project, memory, judgement)
@@ -114,8 +117,16 @@ export class Judge implements Consumer {
     return commands.length > 0 ? commands : this.#attention(project, memory)
   }
 
+  /** What would be told as soon as the log is drained must not wait for that for ever. */
+  async busy(project: string): Promise<CommitCommand[]> {
+    const memory = this.#recall(project)
+    const nowUs = this.#ports.nowUs()
+    memory.attendedUs ??= nowUs
+    return nowUs - memory.attendedUs < PATIENCE_US ? [] : this.#attention(project, memory)
+  }
+
   async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[], nowUs: number): Promise<void> {
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    memory.breaks = await this.#ports.breaks()
     const found = await memory.see(due.map(({ device }) => device))
     const seats = due.map(({ rule, device }) => found.get(device)?.seats.get(rule))
     await memory.load(
@@ -142,7 +153,7 @@ export class Judge implements Consumer {
         judgement,
         seen.device,
         seat,
-        followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs),
+        followTime(seat.judged.rule, seat.track, dueUs, ALWAYS, listeningFor(memory.breaks, offsetUs)),
         offsetUs,
       )
     }
@@ -206,7 +217,7 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted): void {
     const { device } = seen
     const { eventType, frame } = event
     const arrivedUs = acceptedUs(entryId)
@@ -215,11 +226,21 @@ export class Judge implements Consumer {
     const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
     if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
     const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
-    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs }
+    // Its own, not that of the newest: judged again in order, or after a restart, it is the same.
+    const listening = listeningFor(memory.breaks, arrivedUs - timeUs)
+    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listening(timeUs), listening }
+    const around = memory.around(seen)
     for (const seat of kind.seats)
-      this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
+      this.#moved(
+        memory,
+        judgement,
+        device,
+        seat,
+        followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents, around),
+        offsetUs,
+      )
     const overdueUs = kind.recent.overdueUs(this.#latenessUs)
-    if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
+    if (overdueUs !== undefined) this.#settle(memory, judgement, kind, around, overdueUs)
   }
 
   #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
@@ -243,7 +264,7 @@ export class Judge implements Consumer {
   }
 
   /** Lets what is older than late events may be go into the settled states. */
-  #settle(memory: Memory, judgement: Judgement, kind: Kind, around: EventInput, beforeUs: number): void {
+  #settle(memory: Memory, judgement: Judgement, kind: Kind, around: Around, beforeUs: number): void {
     const { device } = around
     for (const seat of kind.seats) {
       const settled = settle(seat.judged.rule, seat.track, seat.recents, beforeUs, around)
@@ -338,6 +359,7 @@ export class Judge implements Consumer {
 
   /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
   async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    memory.attendedUs = this.#ports.nowUs()
     const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.rules, this.#ports.nowUs())
     if (notifies) this.#toNotify.add(project)
     return commands

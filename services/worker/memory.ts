@@ -1,9 +1,10 @@
 // What the judge remembers of one project between two reads. All of it stands in Redis too: it may be forgotten at any time.
 import type { Device } from '../../packages/core/device.ts'
+import { type Break, listeningFor } from '../../packages/core/listening.ts'
 import { FRESH } from '../../packages/core/step.ts'
-import { restore, settleAll } from '../../packages/core/track.ts'
+import { type Around, restore, settleAll } from '../../packages/core/track.ts'
 import { parseTrackRow, type TrackRow, trackToJson } from '../../packages/core/trackrow.ts'
-import { compareIds } from '../../packages/log/entry.ts'
+import { acceptedUs, compareIds } from '../../packages/log/entry.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { recentOf } from '../../packages/state/judgement.ts'
 import type { Judgement } from './commit.ts'
@@ -20,10 +21,14 @@ export type MemoryPorts = {
 
 export class Memory {
   rules = new RuleSet('', [])
+  /** When nothing was received. */
+  breaks: readonly Break[] = []
   readonly devices: DeviceCache
   readonly #seen = new Map<string, Seen>()
   /** Seats and events, about. */
   weight = 0
+  /** When alarms were last looked at of which somebody may have to be told; undefined: not yet. */
+  attendedUs: number | undefined
   readonly #ports: MemoryPorts
   readonly #project: string
 
@@ -68,6 +73,12 @@ export class Memory {
     return found
   }
 
+  /** What an event finds that is judged again. */
+  around(seen: Seen): Around {
+    seen.around ??= { device: seen.device, heard: ({ timeUs, entryId }) => listeningFor(this.breaks, acceptedUs(entryId) - timeUs) }
+    return seen.around
+  }
+
   /** What this judgement is about to write counts before what is written. */
   async load(judgement: Judgement, wanted: readonly { readonly seat: Seat; readonly seen: Seen }[]): Promise<void> {
     const missing = wanted.filter(({ seat }) => !seat.loaded)
@@ -91,7 +102,7 @@ export class Memory {
       const { rule, after } = seat.judged
       const written = judgement.rows.get(`${rule.name}\t${seen.device.id}`)
       const row = written === undefined ? rows[i] : parseTrackRow(written)
-      seat.track = restore(rule, row, seat.recents, { device: seen.device }, ({ entryId }) => compareIds(entryId, after) <= 0)
+      seat.track = restore(rule, row, seat.recents, this.around(seen), ({ entryId }) => compareIds(entryId, after) <= 0)
       seat.loaded = true
       if (row !== undefined && row.r !== rule.version) this.write(judgement, seen.device, seat)
     }

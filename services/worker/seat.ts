@@ -2,7 +2,7 @@
 import type { Device } from '../../packages/core/device.ts'
 import { Recent } from '../../packages/core/recent.ts'
 import { eventTypesOf } from '../../packages/core/rule.ts'
-import { NEW, type Track } from '../../packages/core/track.ts'
+import { type Around, NEW, type Track } from '../../packages/core/track.ts'
 import type { Judged, RuleSet } from './ruleset.ts'
 
 /** One rule on one device. */
@@ -31,6 +31,8 @@ export class Seen {
   readonly known: boolean
   readonly kinds = new Map<string, Kind>()
   readonly seats = new Map<string, Seat>()
+  /** For events that are judged again. */
+  around: Around | undefined
 
   constructor(device: Device, known: boolean, rules: RuleSet) {
     this.device = device

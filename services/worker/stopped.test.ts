@@ -142,7 +142,11 @@ describe.skipIf(installed === undefined)('a worker that is stopped', () => {
       workers[which] = roll(4) === 0 ? undefined : worker
       await story.drain(worker)
     })
-    const brief=(o: typeof calm)=>o.history.map(({rule,device,kind,at,time,eventId,episode,late})=>`${rule} ${device} ${kind} ${at} ${episode} ${late} t=${time} ${eventId}`)
+    const brief = (o: typeof calm) =>
+      o.history.map(
+        ({ rule, device, kind, at, time, eventId, episode, late }) =>
+          `${rule} ${device} ${kind} ${at} ${episode} ${late} t=${time} ${eventId}`,
+      )
     expect(brief(troubled)).toEqual(brief(calm))
     expect(troubled).toEqual(calm)
   })

@@ -203,7 +203,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs, logger }: WorkerPo
     timed: judgements.timed.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
-    listeningSinceUs: () => listening.sinceUs(),
+    breaks: () => listening.breaks(),
     nowUs: () => Date.now() * 1000,
     latenessMs,
     notify: async (project: string) => {
