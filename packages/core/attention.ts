@@ -48,7 +48,8 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
   const suppression = suppressionOf(alarm, around)
   const isHeard = suppression === null && around.rule !== undefined && around.rule.notify.length > 0
   const news = isHeard ? tellOf(alarm, kind, lapsed) : undefined
-  const held = news === 'active' && alarm.told !== 'active' && kind !== 'again' && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
+  const held =
+    news === 'active' && alarm.told !== 'active' && kind !== 'again' && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
   const tell = held ? undefined : news
   const told = held ? 'held' : toldAfter(alarm, tell)
   const matters = alarm.state !== 'cleared' || told === 'active'

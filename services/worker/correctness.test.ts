@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { installed, openTestRedis, type TestRedis } from '../../packages/log/fixture.ts'
 import { projectKey } from '../../packages/log/key.ts'
-import { MINUTE, type Said, Story } from './fixture.ts'
+import { dice, MINUTE, type Said, Story } from './fixture.ts'
 
 const warm = { name: 'warm', when: { threshold: { field: 'temperature.value', above: 6, clearBelow: 5 } }, notify: ['ops'] }
 const silent = { name: 'silent', when: { absent: { eventType: 'temperature', for: '10m' } }, notify: ['ops'] }
@@ -176,6 +176,27 @@ describe.skipIf(installed === undefined)('alarms', () => {
       await hear(12, { minute: 3, value: 2 })
       expect(await story.history()).toEqual(['amending a amended 1 late', 'amending a amended 3 late'])
       expect(await story.told()).toEqual([])
+    })
+
+    it.each([1, 2, 3, 4])('leave groups as they would be in the right order: seed %i', async seed => {
+      const said = (roll: (sides: number) => number) =>
+        Array.from({ length: 40 }, (_, i) => ({ device: 'ab'[roll(2)] as string, minute: i / 4, value: 2 + roll(8), id: `e${100 + i}` }))
+      const open = async (late: boolean) => {
+        const told = new Story(server.redis)
+        await told.device('a', { room: 'one' })
+        await told.device('b', { room: 'one' })
+        await told.save({ ...warm, groupBy: ['room'], for: '30s' })
+        const roll = dice(seed)
+        const events = said(roll).map(one => ({ ...one, at: one.minute + (late ? roll(8) / 4 : 0) }))
+        for (const { at, ...one } of events.toSorted((x, y) => x.at - y.at)) {
+          told.nowUs = told.at(at)
+          await told.send(one, ...(late && roll(4) === 0 ? [one] : []))
+        }
+        await told.until(30)
+        const { alarms } = await told.alarms.list(told.project, {}, '', 10)
+        return alarms.map(({ device, state, devices, severity }) => ({ device, state, devices, severity }))
+      }
+      expect(await open(true)).toEqual(await open(false))
     })
 
     it('count two of the same moment, also when the rule is edited between them', async () => {

@@ -1,7 +1,7 @@
 // A recorded day with an hour of outage in its middle: what the alarms were is what it would have been, found late where it was.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { installed, openTestRedis, type TestRedis } from '../../packages/log/fixture.ts'
-import { dice, type Said, Story } from './fixture.ts'
+import { dice, MINUTE, type Said, Story } from './fixture.ts'
 
 const DAY = 1440
 const EVERY = 5
@@ -41,21 +41,29 @@ describe.skipIf(installed === undefined)('a recorded day', () => {
   afterAll(() => server.stop())
 
   /** @param isJudged at these minutes; what comes at others waits in the log. @param isHeard what is sent at others is lost. */
-  async function live(isJudged: (minute: number) => boolean, isHeard: (minute: number) => boolean = () => true) {
+  async function live(
+    isJudged: (minute: number) => boolean,
+    isHeard: (minute: number) => boolean = () => true,
+    breaks: Story['breaks'] = [],
+  ) {
     const story = new Story(server.redis)
+    story.breaks = breaks
     for (const rule of RULES) await story.save(rule)
     const said = record()
     for (let minute = 0; minute <= DAY + EVERY; minute += EVERY) {
       const now = said.filter(one => one.minute > minute - EVERY && one.minute <= minute && isHeard(one.minute))
       story.nowUs = story.at(minute)
       if (now.length > 0) await story.send(...now)
+      if (minute === OUTAGE[1] + 60) story.restart()
       if (isJudged(minute)) await story.until(minute)
     }
     return story
   }
 
   const brief = async (story: Story) =>
-    (await story.records()).map(({ rule, device, kind, at, value, episode }) => `${rule} ${device} ${episode} ${kind} ${at} ${value}`).sort()
+    (await story.records())
+      .map(({ rule, device, kind, at, value, episode }) => `${rule} ${device} ${episode} ${kind} ${at} ${value}`)
+      .sort()
 
   it('has the alarms it would have had though nothing was judged for an hour, and those of that hour are marked late', async () => {
     const calm = await live(() => true)
@@ -74,21 +82,10 @@ describe.skipIf(installed === undefined)('a recorded day', () => {
 
   it('has no storm of silence though nothing was received for an hour', async () => {
     const heard = (minute: number) => minute < OUTAGE[0] || minute >= OUTAGE[1]
-    const story = new Story(server.redis)
-    story.breaks = [{ fromUs: story.at(OUTAGE[0]), toUs: story.at(OUTAGE[1]) }]
+    const { startUs } = new Story(server.redis)
+    const [fromUs, toUs] = OUTAGE.map(minute => startUs + minute * MINUTE) as [number, number]
     const deaf = await live(() => true, heard)
-    const listening = await (async () => {
-      const said = record()
-      for (const rule of RULES) await story.save(rule)
-      for (let minute = 0; minute <= DAY + EVERY; minute += EVERY) {
-        const now = said.filter(one => one.minute > minute - EVERY && one.minute <= minute && heard(one.minute))
-        story.nowUs = story.at(minute)
-        if (now.length > 0) await story.send(...now)
-        if (minute === 900) story.restart()
-        await story.until(minute)
-      }
-      return story
-    })()
+    const listening = await live(() => true, heard, [{ fromUs, toUs }])
     const silence = async (one: Story) => (await brief(one)).filter(text => text.startsWith('silent') && text.includes('active'))
     const [storm, calm] = [await silence(deaf), await silence(listening)]
     // Without knowing of the outage each device is found silent in it; knowing, no other is than in the rest of the day.

@@ -48,6 +48,7 @@ export class Story {
   readonly #redis: Redis
   #worker: Drain | undefined
   #sent = 0
+  #woken = false
 
   constructor(redis: Redis, startUs = Date.UTC(2026, 10, 2, 8) * 1000) {
     this.#redis = redis
@@ -85,7 +86,10 @@ export class Story {
     const refuse = async (_: string, refused: readonly { readonly reason: string }[]) => {
       if (refused.length > 0) throw new Error(`nothing is poison in ${project}: ${refused[0]?.reason}`)
     }
-    const ports = { log, quarantine: refuse, again: () => {}, committed: () => {}, poisoned: () => {} }
+    const again = () => {
+      this.#woken = true
+    }
+    const ports = { log, quarantine: refuse, again, committed: () => {}, poisoned: () => {} }
     return new Drain({ ...ports, ...(pass ? { pass } : {}) }, judge)
   }
 
@@ -140,27 +144,15 @@ export class Story {
 
   /** As often as it is woken again: a run ends when its slice is over. */
   async drain(worker: Drain): Promise<void> {
-    for (;;) {
+    do {
+      this.#woken = false
       await worker.run(this.project)
-      const place = (await this.log.place(this.project, 'judge')).split(' ', 1)[0]
-      if (place === (await this.log.last(this.project)) || (place === '' && (await this.log.last(this.project)) === '0-0')) break
-    }
-    await worker.run(this.project)
+    } while (this.#woken)
   }
 
   /** All it remembers is lost. */
   restart(): void {
     this.#worker = undefined
-  }
-
-  /** Each minute from this one to that one: what was said is sent, and judged. */
-  async minutes(from: number, to: number, say: (minute: number) => Said | undefined = () => undefined): Promise<void> {
-    for (let minute = from; minute < to; minute++) {
-      this.nowUs = this.at(minute)
-      const said = say(minute)
-      if (said) await this.send(said)
-      await this.until(minute)
-    }
   }
 
   /** Everything that happened to alarms: `a active 5`, `late` when it was found late. */

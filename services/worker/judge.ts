@@ -10,7 +10,7 @@ import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
 import { type Around, type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
 import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
-import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
+import { acceptedUs, type LogEntry } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
@@ -19,7 +19,8 @@ import { type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
 import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
 import { type Judged, RuleSet } from './ruleset.ts'
-import type { Kind, Seat, Seen } from './seat.ts'
+import { type Kind, newestOffsetOf, offsetOf, type Seat, type Seen } from './seat.ts'
+import { type Arrived, spansOf } from './span.ts'
 
 /** A timer in server time. */
 export type Due = { readonly rule: string; readonly device: string; readonly dueUs: number }
@@ -62,7 +63,7 @@ const ALWAYS = Number.NEGATIVE_INFINITY
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
 
-type Wanted = { readonly event: LogEvent; readonly entryId: string; readonly seen: Seen; readonly kind: Kind }
+type Wanted = Arrived & { readonly seen: Seen; readonly kind: Kind }
 
 export class Judge implements Consumer {
   readonly name = 'judge'
@@ -93,7 +94,7 @@ export class Judge implements Consumer {
     await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
     memory.breaks = await this.#ports.breaks()
-    for (const { relabelled, arrived } of spansOf(memory, entries)) {
+    for (const { relabelled, arrived } of spansOf(memory.rules.eventTypes, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
       const wanted = await this.#select(memory, judgement, arrived)
       await this.#ports.pass?.('loaded')
@@ -364,40 +365,6 @@ export class Judge implements Consumer {
     if (notifies) this.#toNotify.add(project)
     return commands
   }
-}
-
-type Arrived = Pick<Wanted, 'event' | 'entryId'>
-
-/** Events that any rule reads, all of which came after these devices were relabelled, and before any other was. */
-type Span = { readonly relabelled: string[]; readonly arrived: Arrived[] }
-
-/** What was read, cut where labels changed, so that each event meets the rules for the labels of its moment. */
-function spansOf(memory: Memory, entries: readonly LogEntry[]): Span[] {
-  const spans: Span[] = []
-  const { eventTypes } = memory.rules
-  let span: Span = { relabelled: [], arrived: [] }
-  for (const { id, events } of entries)
-    for (const event of events)
-      if (event.eventType === 'labelsChanged') {
-        if (span.arrived.length > 0) {
-          spans.push(span)
-          span = { relabelled: [], arrived: [] }
-        }
-        span.relabelled.push(event.device)
-      } else if (eventTypes.has(event.eventType)) span.arrived.push({ event, entryId: id })
-  return [...spans, span]
-}
-
-/** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-function offsetOf({ events }: Recent, ownUs: number): number {
-  const newest = events[events.length - 1]
-  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
-}
-
-/** Over all recent events that the rule reads. */
-function newestOffsetOf({ recents }: Seat): number {
-  const newest = recents.flatMap(({ events }) => events.slice(-1)).toSorted((a, b) => b.timeUs - a.timeUs)[0]
-  return newest === undefined ? 0 : acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Device } from '../../packages/core/device.ts'
 import { Recent } from '../../packages/core/recent.ts'
 import { eventTypesOf } from '../../packages/core/rule.ts'
 import { type Around, NEW, type Track } from '../../packages/core/track.ts'
+import { acceptedUs } from '../../packages/log/entry.ts'
 import type { Judged, RuleSet } from './ruleset.ts'
 
 /** One rule on one device. */
@@ -68,4 +69,16 @@ export class Seen {
     kind.loaded = true
     for (const seat of kind.seats) seat.recents[seat.kinds.indexOf(kind)] = recent
   }
+}
+
+/** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
+export function offsetOf({ events }: Recent, ownUs: number): number {
+  const newest = events[events.length - 1]
+  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
+}
+
+/** Over all recent events that the rule reads. */
+export function newestOffsetOf({ recents }: Seat): number {
+  const newest = recents.flatMap(({ events }) => events.slice(-1)).toSorted((a, b) => b.timeUs - a.timeUs)[0]
+  return newest === undefined ? 0 : acceptedUs(newest.entryId) - newest.timeUs
 }
