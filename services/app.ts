@@ -22,21 +22,12 @@ import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
 import { summarise } from '../packages/state/attempt.ts'
 import { Audit } from '../packages/state/audit.ts'
-import { Channels } from '../packages/state/channel.ts'
-import { Connectors } from '../packages/state/connector.ts'
 import { Devices } from '../packages/state/device.ts'
-import { DeviceLists } from '../packages/state/devicelist.ts'
-import { History } from '../packages/state/history.ts'
-import { Judgements } from '../packages/state/judgement.ts'
 import { Members } from '../packages/state/member.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../packages/state/organization.ts'
-import { Outbox } from '../packages/state/outbox.ts'
 import { DEVICE_STREAM } from '../packages/state/presence.ts'
 import { Projects } from '../packages/state/project.ts'
 import { Quarantine } from '../packages/state/quarantine.ts'
-import { Rules } from '../packages/state/rule.ts'
-import { Shadows } from '../packages/state/shadow.ts'
-import { Silences } from '../packages/state/silence.ts'
 import type { ReadingStore } from '../packages/store/store.ts'
 import { recordChanges } from './audit.ts'
 import type { Config } from './config.ts'
@@ -55,6 +46,7 @@ import {
   type WorkerPart,
   type WorkerSettings,
 } from './part.ts'
+import { consoleState } from './record.ts'
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
 import { addDialects } from './stream/dialects/dialects.ts'
@@ -232,21 +224,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     addDirectory(parts, app, audit)
   }
   if (config.roles.has('console')) {
-    const state = {
-      devices,
-      lists: new DeviceLists(quick, devices),
-      alarms,
-      history: new History(quick),
-      outbox: new Outbox(quick),
-      silences: new Silences(quick),
-      quarantine,
-      rules: new Rules(quick),
-      shadows: new Shadows(quick),
-      judgements: new Judgements(quick),
-      channels: new Channels(quick),
-      audit,
-      connectors: new Connectors(quick),
-    }
+    const state = consoleState(quick, devices)
     const tenants = { projects, accounts: new Accounts(quick), members: new Members(quick), organizations: new Organizations(quick) }
     const { publicUrl, tokenAudiences, labelFilters: labelMatch } = config
     const audiences = publicUrl === undefined ? tokenAudiences : [...tokenAudiences, `${publicUrl}${TOKEN_PATH}`]
@@ -255,7 +233,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
     const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
     const durables = { ...durable, durable: durable.streams }
-    await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, ...tenants })
+    await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, alarms, audit, quarantine, ...tenants })
   }
   if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams, connections: () => streams.size }
   const gateway = {

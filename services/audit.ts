@@ -45,7 +45,7 @@ async function record(audit: Audit, caller: Caller, request: FastifyRequest, rep
  * even that they were refused.
  */
 function scopesOf(caller: Caller, { routeOptions, params }: FastifyRequest): Scope[] {
-  const [, kind, name = ''] = /^\/(?:emulator\/)?v2\/(projects|organizations)\/:(\w+)/.exec(routeOptions.url ?? '') ?? []
+  const [, kind, name = ''] = /^\/(?:emulator\/)?v2(?:alpha)?\/(projects|organizations)\/:(\w+)/.exec(routeOptions.url ?? '') ?? []
   const id = (params as Readonly<Record<string, string | undefined>>)[name]
   if (kind === undefined || id === undefined) return []
   if (kind === 'projects') return roleIn(caller, id) === undefined ? [] : [`projects/${id}`]

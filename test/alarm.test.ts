@@ -230,7 +230,7 @@ describe('a rule that cannot be is refused with the field', () => {
     ['a duration that is none', { when, for: 10 }, /^for: expected a duration/],
     ['a severity that is none', { when, severity: 'bad' }, /^severity: expected one of/],
     ['a device that cannot be', { when, select: { devices: ['a/b'] } }, /^select\.devices\[0\]: expected 1 to 128/],
-    ['a channel that nobody made', { when, notify: ['nobody'] }, /^notify\.0: channel nobody does not exist/],
+    ['a channel that nobody made', { when, notify: ['nobody'] }, /^notify\[0\]: channel nobody does not exist/],
   ]
   test.each(wrong)('%s', async (_what, body, message) => {
     const { status, json } = await telltale.send('PUT', `${PROJECT}/rules/wrong`, body)

@@ -450,3 +450,73 @@ test('what was trimmed from the log is pushed from the store', async () => {
     await forgetful.remove()
   }
 }, 60_000)
+
+test('a rule of the alerting API is one of ours, tells its own webhook with its own signature, and takes that with it (1.a.12)', async () => {
+  const rules = '/v2alpha/projects/default/rules'
+  const secret = 'n0t a whsec'
+  const webhook = (more: Json = {}) => [
+    { displayName: 'L1', escalateAfter: '1800s', actions: [{ type: 'WEBHOOK', webhook: { url: `${receiver.url}/alerts`, ...more } }] },
+  ]
+  const body = {
+    displayName: 'freezer too warm',
+    devices: ['projects/default/devices/alert-1'],
+    trigger: { field: 'temperature', range: { upper: -15, type: 'OUTSIDE' }, triggerCount: 1 },
+    resolvedNotifications: true,
+    message: '$name has $celsius°C',
+    escalationLevels: webhook({ signatureSecret: secret, headers: { 'x-site': '7' } }),
+  }
+  const { status, text, json: made } = await telltale.send('POST', rules, body)
+  expect(status, text).toBe(200)
+  expect(text).not.toContain(secret)
+  const name = String(made['name'])
+  expect(name).toMatch(/^projects\/default\/rules\/[0-9a-v]{20}$/)
+  expect(made['escalationLevels']).toEqual(webhook({ signatureSecret: '', headers: { 'x-site': '' } }))
+  const ours = (await telltale.http(`/v2/${name}`)).json
+  expect(ours).toMatchObject({ title: 'freezer too warm', when: { threshold: { above: -15 } }, unacknowledgeAfter: '4h' })
+
+  await telltale.send('POST', EVENTS, temperature('alert-1', -9))
+  await until('it is told', () => got('/alerts').length > 0)
+  const [told] = got('/alerts')
+  expect(JSON.parse(told?.body ?? '')).toMatchObject({ type: 'alarm.active', data: { message: 'alert-1 has -9°C' } })
+  expect(told?.headers).toMatchObject({ 'x-site': '7' })
+  const claims = jwt.verify(String(told?.headers['x-dt-signature']), secret) as Json
+  expect(claims['checksum_sha256']).toBe(
+    createHash('sha256')
+      .update(told?.body ?? '')
+      .digest('hex'),
+  )
+
+  // What comes back may be sent again: nobody was shown the secret, so it stays.
+  const again = { ...made, displayName: 'much too warm', triggerDelay: '60s' }
+  expect((await telltale.send('PUT', `/v2alpha/${name}`, again)).json).toEqual(again)
+  expect((await telltale.http(`/v2/${name}`)).json).toMatchObject({ title: 'much too warm', for: '1m', notify: ours['notify'], version: 2 })
+  expect((await telltale.send('PUT', `/v2alpha/${name}`, { ...again, reminderNotifications: true })).json).toMatchObject({
+    code: 400,
+    field: 'reminderNotifications',
+    help: expect.any(String),
+  })
+
+  // Ours are seen there as far as they can be said, also by who administers the organization.
+  const threshold = { field: 'temperature.value', above: 8, unit: '°C' }
+  const keepActive = '5m'
+  await telltale.send('PUT', '/v2/projects/default/rules/alert-plain', { when: { threshold } })
+  await telltale.send('PUT', '/v2/projects/default/rules/alert-more', { when: { threshold }, keepActive })
+  const names = async (path: string) => ((await telltale.http(path)).json['rules'] as { name: string }[]).map(rule => rule.name)
+  const both = [name, 'projects/default/rules/alert-plain'].toSorted()
+  expect([await names(rules), await names('/v2alpha/organizations/default/rules?pageSize=9')]).toEqual([both, both])
+  const first = (await telltale.http(`${rules}?page_size=1`)).json
+  expect(await names(`${rules}?page_token=${String(first['nextPageToken'])}`)).toEqual(both.slice(1))
+  for (const [method, path] of [
+    ['GET', 'alert-more'],
+    ['DELETE', 'alert-more'],
+    ['GET', 'alert-none'],
+  ] as const)
+    expect((await telltale.http(`${rules}/${path}`, { method })).status).toBe(404)
+
+  const { channels } = (await telltale.http('/v2/projects/default/channels')).json
+  expect(channels).toMatchObject([{ rule: name.split('/').at(-1), url: `${receiver.url}/alerts`, headers: ['x-site'] }])
+  expect((await telltale.http(`/v2alpha/${name}`, { method: 'DELETE' })).json).toEqual({})
+  expect((await telltale.http('/v2/projects/default/audit')).text).toContain(`"path":"/v2alpha/${name}"`)
+  expect((await telltale.http('/v2/projects/default/channels')).json['channels']).toEqual([])
+  expect((await telltale.http(`/v2/${name}`)).status).toBe(404)
+})

@@ -43,6 +43,7 @@ const real = new Map<string, string>()
 const ACCOUNT = 'cr1tq0gd2kq0f5m3n780'
 const KEY = 'cr1tq0gd2kq0f5m3n78g'
 const SILENCE = 'cr3mq0gd2kq0f5m3n7c0'
+const ALERTING = 'cr22v0p8d2kq0f5m3n7a'
 const EMULATED = `emu${ACCOUNT}`
 const MESSAGE = 'CAEQBCAABTkwAAAB'
 const CONNECTOR = 'cr20v0p8d2kq0f5m3n7a'
@@ -120,6 +121,14 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['listSilences'],
   ['previewSilence'],
   ['deleteSilence'],
+  ['createNotificationRule', { after: ({ name }) => real.set(ALERTING, idOf(name)) }],
+  ['listNotificationRules'],
+  ['getNotificationRule'],
+  ['putNotificationRule'],
+  ['deleteNotificationRule'],
+  ['listOrganizationNotificationRules'],
+  // A rule is of one project.
+  ['createOrganizationNotificationRule', { status: 400 }],
   ['deleteRule'],
   ['deleteChannel'],
   ['createDataConnector', { after: ({ name }) => real.set(CONNECTOR, idOf(name)) }],

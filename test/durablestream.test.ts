@@ -397,6 +397,7 @@ async function live(): Promise<void> {
 test.each([
   ['streams.md', ['"name":"plant-a"', '"seq":3,"duplicate":false', '"text":"one"', 'historian', '\n{"celsius":4.75}\n', 'deleted plant-a']],
   ['bridges.md', ['"type":"STREAM"', '"key":"demo-1"', '"decoder":"json"', '"seq":1']],
+  ['dialects/disruptive.md', ['"triggerDelay":"900s"', '"title":"freezer too warm"', '\n{}\n']],
   ['dialects/eventserver.md', ['"ReadingTaken"', '"OK"']],
   ['dialects/macrometa.md', ['"stream-id":"c8globals.readings"', '"messageId"']],
   ['dialects/memphis.md', ['"success":true', 'celsius']],

@@ -85,6 +85,25 @@ describe('a backtest', () => {
     })
   })
 
+  test('of two versions says what differs, whichever is the current one', async () => {
+    const name = 'edited'
+    for (const minutes of [2, 30, 2]) {
+      const saved = await telltale.send('PUT', `${RULES}/${name}`, { ...RULE, name, enabled: false, for: `${minutes}m` })
+      expect(saved.status).toBe(200)
+    }
+    const counts = async (body: Json) => {
+      const result = resultOf((await telltale.send('POST', `${RULES}/${name}:backtest`, { ...SPAN, ...body })).text)
+      return [(result['against'] as Json)['version'], (result['against'] as Json)['alarms'], result['version'], result['alarms']]
+    }
+    const [many, one] = [13, 1].map(count => expect.objectContaining({ count }))
+    expect(await counts({ versions: [1, 2] })).toEqual([1, many, 2, one])
+    expect(await counts({ versions: [2, 1] })).toEqual([2, one, 1, many])
+    expect(await counts({ against: 2 })).toEqual([2, one, 3, many])
+    expect((await telltale.http(`${RULES}/${name}`, { method: 'DELETE' })).status).toBe(200)
+    const removed = await telltale.send('POST', `${RULES}:backtest`, { rule: { ...RULE, name }, against: 4 })
+    expect(removed.json).toMatchObject({ code: 404, field: 'against', errorMessage: expect.stringContaining('its removal') })
+  })
+
   test('that asks for what is not there is refused by the field', async () => {
     const refused = async (path: string, body: Json) => (await telltale.send('POST', path, body)).json
     expect(await refused(`${RULES}:backtest`, { rule: { name: 'x', when: { threshhold: {} } } })).toMatchObject({

@@ -111,7 +111,7 @@ export function nextAlarm(alarm: Alarm | undefined, rule: Rule, device: Device, 
     told: before?.told ?? null,
     tally: null,
   }
-  return { ...facts, message: renderMessage(rule.message, { ...facts, device }) }
+  return { ...facts, message: renderMessage(rule.message, { ...facts, title: rule.title || rule.name, device }) }
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
 import { eventTypesOf, type Rule, selects } from './rule.ts'
 import { isOpen, nextEdgeUs } from './schedule.ts'
-import { type Change, FRESH, type RuleState, type StepInput, step } from './step.ts'
+import { type Change, FRESH, heldBy, judge, memoryOf, type RuleState, type StepInput, step, timerUs } from './step.ts'
 import { formatDuration, formatTime } from './time.ts'
 
 export type SeenEvent = { readonly eventType: string; readonly timeUs: number; readonly eventId: string; readonly data: EventData }
@@ -88,15 +88,7 @@ function inputOf(device: Device, { eventType, data, timeUs, eventId }: SeenEvent
 }
 
 function verdictOf(rule: Rule, device: Device, { event, before }: Seen) {
-  const kind = kindOf(rule.when)
-  const memory = before.memory?.kind === rule.when.kind ? before.memory : undefined
-  return kind.judge(rule.when, memory, heldOf(before), inputOf(device, event))
-}
-
-/** What made the condition hold, when it holds, whether its schedule lets it count or not. */
-function heldOf(state: RuleState): RuleState['cause'] {
-  const holds = state.phase === 'pending' || (state.phase === 'active' && state.clearSinceUs === undefined)
-  return holds ? (state.cause ?? { value: undefined, limit: undefined, eventId: undefined }) : state.waiting
+  return judge(rule, before, inputOf(device, event))
 }
 
 function seenValue(rule: Rule, device: Device, seen: Seen): SeenValue {
@@ -107,14 +99,15 @@ function seenValue(rule: Rule, device: Device, seen: Seen): SeenValue {
 
 function nearestOf(rule: Rule, device: Device, last: Seen | undefined, state: RuleState): string {
   if (last === undefined) return ''
-  return kindOf(rule.when).nearest(rule.when, verdictOf(rule, device, last), heldOf(state))
+  return kindOf(rule.when).nearest(rule.when, verdictOf(rule, device, last), heldBy(state))
 }
 
 function timersOf(rule: Rule, state: RuleState, atUs: number): Timer[] {
-  const memory = state.memory?.kind === rule.when.kind ? state.memory : undefined
-  const ends: [Timer['kind'], number][] = [['condition', kindOf(rule.when).dueUs(rule.when, memory, heldOf(state) !== undefined)]]
-  if (state.phase === 'pending' && state.sinceUs !== undefined) ends.push(['for', state.sinceUs + rule.holdMs * 1000])
-  if (state.phase === 'active' && state.clearSinceUs !== undefined) ends.push(['keepActive', state.clearSinceUs + rule.keepActiveMs * 1000])
+  const conditionUs = kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
+  const ends: [Timer['kind'], number][] = [
+    ['condition', conditionUs],
+    [state.phase === 'pending' ? 'for' : 'keepActive', timerUs(rule, state)],
+  ]
   if (rule.schedule) ends.push(['schedule', nextEdgeUs(rule.schedule, atUs)])
   return ends
     .filter(([, endUs]) => Number.isFinite(endUs))

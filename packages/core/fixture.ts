@@ -29,7 +29,7 @@ export function eventOf({ minute, value, type = 'temperature' }: Reading, index:
 
 /** One rule on one device, as a worker has it. */
 export class Line {
-  readonly rule: Rule
+  rule: Rule
   readonly told: Change[] = []
   track: Track = NEW
   reason = ''
@@ -43,12 +43,19 @@ export class Line {
   event(event: EventInput): void {
     const recent = this.#recents[eventTypesOf(this.rule).indexOf(event.eventType)]
     if (!recent) return
-    const arrival = recent.arrive({ ...event, entryId: '1-0' }, LATENESS_US)
+    const arrival = recent.arrive(
+      { ...event, entryId: '1-0', listeningSinceUs: event.listeningSinceUs ?? Number.NEGATIVE_INFINITY },
+      LATENESS_US,
+    )
     this.#take(followEvent(this.rule, this.track, event, arrival, this.#recents))
     const overdueUs = recent.overdueUs(LATENESS_US)
     if (overdueUs === undefined) return
     this.track = settle(this.rule, this.track, this.#recents, overdueUs, event)
     recent.drop(overdueUs)
+  }
+
+  get kept(): number {
+    return this.#recents.reduce((sum, { events }) => sum + events.length, 0)
   }
 
   clock(timeUs: number): void {

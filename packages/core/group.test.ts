@@ -93,8 +93,35 @@ describe('the alarm of a group', () => {
       ['0 a active', '1 a cleared', '2 b active'],
       ['active active 1 warning #1', 'cleared cleared 0 warning #1', 'active active 1 warning #2'],
     ],
+    [
+      'has been active, though its last one is withdrawn, when another one was',
+      ['0 a active', '20 b active', '30 a cleared', '25 b withdrawn'],
+      ['active active 1 warning #1', 'joined active 2 warning #1', 'left active 1 warning #1', 'cleared cleared 0 warning #1'],
+    ],
+    [
+      'is withdrawn when all of this episode are',
+      ['0 a active', '1 a cleared', '2 a active', '3 b active', '4 a withdrawn', '5 b withdrawn'],
+      [
+        'active active 1 warning #1',
+        'cleared cleared 0 warning #1',
+        'active active 1 warning #2',
+        'joined active 2 warning #2',
+        'left active 1 warning #2',
+        'withdrawn cleared 0 warning #2',
+      ],
+    ],
+    [
+      'is not told to be graver by an edit',
+      ['0 a active', '1 a amended critical'],
+      ['active active 1 warning #1', 'amended active 1 critical #1'],
+    ],
     ['is withdrawn with its only one', ['0 a active', '1 a withdrawn'], ['active active 1 warning #1', 'withdrawn cleared 0 warning #1']],
   ])('%s', (_, lines, expected) => expect(story(lines).seen).toEqual(expected))
+
+  it('was active until the last of those that truly were', () => {
+    const { alarm } = story(['0 a active', '20 b active', '30 a cleared', '25 b withdrawn'])
+    expect(alarm).toMatchObject({ activeSince: formatTime(NOON_US), clearedAt: formatTime(NOON_US + 30_000_000) })
+  })
 
   it('is of what its devices share', () => {
     const { alarm } = story(['0 a active', '1 b active', '5 a cleared'])

@@ -17,7 +17,10 @@ export type Member = {
 }
 
 /** How many are pending, and how many active by severity: the alarm of thousands moves on without reading them. */
-export type Tally = { readonly pending: number } & Readonly<Record<Severity, number>>
+export type Tally = { readonly pending: number } & Readonly<Record<Severity, number>> & {
+    /** When the last of those cleared that were active in this episode, and are not withdrawn. */
+    readonly endedUs?: number
+  }
 
 export type GroupKind = ChangeKind | 'joined' | 'left'
 
@@ -66,11 +69,11 @@ export function nextGroup(
   change: Change,
   nowUs: number,
 ): { readonly alarm: Alarm; readonly kind: GroupKind } | undefined {
-  const tally = counted(counted(alarm?.tally ?? EMPTY, before, -1), after, 1)
+  const tally = withEnd(counted(counted(alarm?.tally ?? EMPTY, before, -1), after, 1), alarm, before, after, change)
   const devices = tally.info + tally.warning + tally.critical
   const was = alarm?.state ?? 'cleared'
   const severity = SEVERITIES.findLast(one => tally[one] > 0) ?? after?.severity ?? alarm?.severity ?? rule.severity
-  const kind = kindOf(alarm, was, stateOf(was, tally, devices, change), severity, before, after, change)
+  const kind = kindOf(alarm, was, stateOf(was, tally, devices, change), severity, tally, before, after, change)
   if (kind === undefined) return undefined
   const shared: Device = { id: groupNameOf(group), type, labels: group, productNumber: '' }
   const begins = was === 'cleared'
@@ -82,7 +85,8 @@ export function nextGroup(
     severity,
     sinceUs,
     activeUs: undefined,
-    clearedUs: undefined,
+    // A late event that withdraws the last one is of any time: the group ended with those that truly were active.
+    clearedUs: kind === 'cleared' && change.kind === 'withdrawn' ? tally.endedUs : undefined,
   }
   return { alarm: { ...nextAlarm(alarm, rule, shared, moved, nowUs), group, devices, tally }, kind }
 }
@@ -103,17 +107,33 @@ function kindOf(
   was: Alarm['state'],
   is: Alarm['state'],
   severity: Severity,
+  { endedUs }: Tally,
   before: Member | undefined,
   after: Member | undefined,
   change: Change,
 ): GroupKind | undefined {
-  if (was !== is) return is === 'cleared' ? (was === 'pending' ? 'dropped' : change.kind === 'withdrawn' ? 'withdrawn' : 'cleared') : is
+  if (was !== is) return is === 'cleared' ? endOf(was, endedUs, change) : is
   if (is === 'cleared') return undefined
   const graver = SEVERITIES.indexOf(severity) - SEVERITIES.indexOf(alarm?.severity ?? severity)
-  if (is === 'active' && graver !== 0) return graver > 0 ? 'escalated' : 'deescalated'
+  if (is === 'active' && graver !== 0 && change.kind !== 'amended') return graver > 0 ? 'escalated' : 'deescalated'
   const counts = (member: Member | undefined) => member !== undefined && (is === 'pending' || member.state === 'active')
   if (counts(before) !== counts(after)) return counts(after) ? 'joined' : 'left'
+  // Late events leave the severity, so where one is amended an edit of the rule did it.
   return change.kind === 'amended' ? 'amended' : undefined
+}
+
+/** Withdrawn only if nobody was active in this episode who is not withdrawn as well. */
+function endOf(was: Alarm['state'], endedUs: number | undefined, { kind }: Change): GroupKind {
+  if (was === 'pending') return 'dropped'
+  return kind === 'withdrawn' && endedUs === undefined ? 'withdrawn' : 'cleared'
+}
+
+function withEnd(tally: Tally, alarm: Alarm | undefined, before: Member | undefined, after: Member | undefined, change: Change): Tally {
+  const { endedUs, ...counts } = tally
+  const known = alarm?.state === 'active' ? endedUs : undefined
+  const isEnd = before?.state === 'active' && after === undefined && change.kind !== 'withdrawn'
+  const last = isEnd ? Math.max(known ?? Number.NEGATIVE_INFINITY, change.clearedUs ?? change.atUs) : known
+  return last === undefined ? counts : { ...counts, endedUs: last }
 }
 
 function counted(tally: Tally, member: Member | undefined, by: 1 | -1): Tally {

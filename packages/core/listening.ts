@@ -1,8 +1,10 @@
 // When this installation could not receive: what silence of devices is not counted over, by the time of each device.
-import type { Listening } from './step.ts'
 
 /** In the server's time: nothing was received from the one moment until the other. */
 export type Break = { readonly fromUs: number; readonly toUs: number }
+
+/** Since when events of a device would have been received without a break, at a moment of its time; the end of a break in it. */
+export type Listening = (atUs: number) => number
 
 const ALWAYS = Number.NEGATIVE_INFINITY
 

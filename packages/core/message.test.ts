@@ -4,6 +4,7 @@ import { MAX_MESSAGE_CHARS, type MessageFacts, parseMessage, renderMessage } fro
 
 const facts: MessageFacts = {
   rule: 'freezer-warm',
+  title: 'Freezer too warm',
   severity: 'critical',
   state: 'active',
   value: -12.4,
@@ -35,6 +36,7 @@ describe('a message', () => {
       'freezer-warm critical active 2026-11-21T09:05:00.000000Z: temperature.value -12.4 is above -15',
     ],
     ['{{device.id}}/{{ device.type }}/{{device.productNumber}}', 'd1/temperature/100'],
+    ['{{title}}', 'Freezer too warm'],
     ['no names, } and { and }} stay', 'no names, } and { and }} stay'],
     ['[{{device.labels.a.b}}][{{device.labels.__proto__}}]', '[dotted][plain]'],
     ['[{{device.labels.missing}}][{{device.labels.constructor}}]', '[][]'],
@@ -50,7 +52,7 @@ describe('a message', () => {
   it('never reads a value as a template', () => expect(render('{{value}}', { value: '{{reason}}' })).toBe('{{reason}}'))
 
   it.each([
-    ['{{}}', /expected no "\{\{\}\}"; valid names: rule, severity,.* device\.labels\.KEY/],
+    ['{{}}', /expected no "\{\{\}\}"; valid names: rule, title, severity,.* device\.labels\.KEY/],
     ['{{device.labels.}}', /expected no/],
     ['{{device.labels}}', /expected no/],
     ['{{constructor}}', /expected no/],

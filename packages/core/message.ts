@@ -12,6 +12,8 @@ type Part = { readonly name: string } | { readonly literal: string }
 
 export type MessageFacts = {
   readonly rule: string
+  /** Of the rule; its name when it has none. */
+  readonly title: string
   readonly severity: string
   readonly state: string
   readonly value: number | string | null
@@ -30,6 +32,7 @@ const LABEL = 'device.labels.'
 
 const NAMES: ReadonlyMap<string, (facts: MessageFacts) => number | string | null> = new Map([
   ['rule', facts => facts.rule],
+  ['title', facts => facts.title],
   ['severity', facts => facts.severity],
   ['state', facts => facts.state],
   ['value', facts => facts.value],

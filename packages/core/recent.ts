@@ -8,6 +8,8 @@ export type RecentEvent = {
   readonly data: EventData
   /** Of the log, in whose order it was judged. */
   readonly entryId: string
+  /** Since when events of the device would have been received without a break, as it was judged then. */
+  readonly listeningSinceUs: number
 }
 
 /** `newest` behind all others · `within` among them · `again` it is one of them · `beyond` older than what late events may be. */
@@ -68,14 +70,21 @@ export class Recent {
   overdueUs(latenessUs: number): number | undefined {
     const { events } = this
     if (events.length <= FEW) return undefined
-    if (events.length > MAX_RECENT) return Math.max((events[MAX_RECENT / 2] as RecentEvent).timeUs, this.#newestUs - latenessUs)
+    if (events.length > MAX_RECENT) return this.#halfUs(latenessUs)
     return (events[0] as RecentEvent).timeUs < this.#newestUs - 2 * latenessUs ? this.#newestUs - latenessUs : undefined
   }
 
-  /** Lets go of what was settled. */
+  /** So that about half of them go; where all are of one moment (a clock that stands still), all of them. */
+  #halfUs(latenessUs: number): number {
+    const [oldest] = this.events as [RecentEvent]
+    const halfUs = Math.max((this.events[MAX_RECENT / 2] as RecentEvent).timeUs, this.#newestUs - latenessUs)
+    return halfUs > oldest.timeUs ? halfUs : halfUs + 0.5
+  }
+
+  /** Lets go of what was settled. More of the last moment that was let go of may come. */
   drop(beforeUs: number): void {
     const keep = this.events.findIndex(({ timeUs }) => timeUs >= beforeUs)
     this.events.splice(0, keep < 0 ? this.events.length : keep)
-    this.#floorUs = Math.max(this.#floorUs, beforeUs)
+    this.#floorUs = Math.max(this.#floorUs, Math.floor(beforeUs))
   }
 }

@@ -12,6 +12,7 @@ describe('a rule', () => {
     expect(parseRule(warm)).toEqual({
       name: 'freezer-warm',
       version: 1,
+      title: '',
       enabled: true,
       select: { deviceTypes: [], labels: [], devices: [] },
       when: {

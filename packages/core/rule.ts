@@ -1,6 +1,6 @@
 // A rule: which devices, which condition, how long, how grave. Strictly parsed once, trusted by the engine (step.ts).
 import { type Condition, conditionToJson, kindOf, parseCondition } from './condition/condition.ts'
-import { type Fields, MAX_SHOWN_KEY, readBoolean, readChoice, readDurationMs, readList, readObject } from './condition/input.ts'
+import { type Fields, MAX_SHOWN_KEY, readBoolean, readChoice, readDurationMs, readList, readObject, readString } from './condition/input.ts'
 import { type Device, type LabelFilter, matchesLabels, parseLabelFilter } from './device.ts'
 import { checkDevice } from './event.ts'
 import { Failure, invalid } from './failure.ts'
@@ -22,6 +22,8 @@ export type Rule = {
   readonly name: string
   /** Set by the registry; 1 for the first. */
   readonly version: number
+  /** What people call it, in any letters; empty: by its name. */
+  readonly title: string
   readonly enabled: boolean
   readonly select: Selector
   readonly when: Condition
@@ -52,8 +54,11 @@ export type Rule = {
 export type Inhibitor = { readonly rule: string; readonly equal: readonly string[] }
 
 const KEYS =
-  'name version enabled select when for keepActive severity schedule message notify groupBy inhibitedBy unacknowledgeAfter late'.split(' ')
+  'name version title enabled select when for keepActive severity schedule message notify groupBy inhibitedBy unacknowledgeAfter late'.split(
+    ' ',
+  )
 const MAX_INHIBITORS = 20
+export const MAX_TITLE_CHARS = 256
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
 /** `name`: what the address calls the rule; the document may leave its own out, but not contradict. */
@@ -64,6 +69,7 @@ export function parseRule(input: unknown, name?: string): Rule {
   return {
     name: parseName(fields.name, name),
     version: parseVersion(fields.version),
+    title: parseTitle(fields.title),
     enabled: fields.enabled === undefined ? true : readBoolean(fields.enabled, 'enabled'),
     select: parseSelector(fields.select),
     when,
@@ -128,6 +134,7 @@ export function ruleToJson(rule: Rule): { readonly [key: string]: unknown } {
   return {
     name: rule.name,
     version: rule.version,
+    title: rule.title,
     enabled: rule.enabled,
     select: {
       deviceTypes: select.deviceTypes,
@@ -176,6 +183,10 @@ function parseVersion(input: unknown): number {
   if (input === undefined) return 1
   if (typeof input !== 'number' || !Number.isSafeInteger(input) || input < 1) throw invalid('version', 'expected a whole number from 1')
   return input
+}
+
+function parseTitle(input: unknown): string {
+  return input === undefined || input === '' ? '' : readString(input, 'title', MAX_TITLE_CHARS)
 }
 
 function parseSelector(input: unknown): Selector {

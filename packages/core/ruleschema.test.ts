@@ -6,7 +6,7 @@ import { readDocuments } from './document.ts'
 import { parseRule, ruleToJson } from './rule.ts'
 import { ruleSchema } from './ruleschema.ts'
 
-const validate = new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true }).compile(ruleSchema)
+const validate = new Ajv2020({ strictRequired: false, allErrors: true, strict: true, allowUnionTypes: true }).compile(ruleSchema)
 const warm = { name: 'a', when: { threshold: { field: 'temperature.value', above: 8 } } }
 const silent = { absent: { eventType: 'temperature', for: '5m' } }
 const docs = new URL('../../docs/rules.md', import.meta.url)

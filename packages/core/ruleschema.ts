@@ -3,6 +3,7 @@ import { conditionSchema } from './condition/condition.ts'
 import { durationSchema } from './condition/input.ts'
 import type { Schema } from './condition/kind.ts'
 import { DEFAULT_MESSAGE, MAX_TEMPLATE_CHARS } from './message.ts'
+import { MAX_TITLE_CHARS } from './rule.ts'
 import { scheduleSchema } from './schedule.ts'
 import { SEVERITIES } from './severity.ts'
 
@@ -19,6 +20,13 @@ export const ruleSchema: Schema = {
   properties: {
     name: { ...name, description: 'what the rule is called, in addresses and in alarms', examples: ['freezer-warm'] },
     version: { type: 'integer', minimum: 1, description: 'set by the server' },
+    title: {
+      type: 'string',
+      maxLength: MAX_TITLE_CHARS,
+      default: '',
+      description: 'what people call it; messages have it as {{title}}',
+      examples: ['Freezer too warm'],
+    },
     enabled: { type: 'boolean', default: true, description: 'false: it is kept, and judges nothing' },
     select: selectSchema(),
     when: { $ref: '#/$defs/condition' },
@@ -88,7 +96,8 @@ function inhibitedBySchema(): Schema {
     required: ['rule', 'equal'],
     properties: { rule: name, equal: { ...list(), description: 'labels in which both devices must agree' } },
   }
-  const description = 'while an alarm of these rules is active, nobody is told of this one'
+  const description =
+    'while an alarm of one of these rules is active on the same device, nobody is told of this one; with { rule, equal: [labels] } on a device with the same values of these labels; of a rule with groupBy on the group that the device belongs to'
   return { type: 'array', maxItems: 20, default: [], description, items: { anyOf: [name, one] }, examples: [['gateway-offline']] }
 }
 

@@ -1,7 +1,7 @@
 // The rules engine by tables: phases, timers in event time, lateness, edits, and that no chunking or restart changes a thing.
 import { describe, expect, it } from 'vitest'
 import { parseRule, type Rule } from './rule.ts'
-import { type Change, FRESH, type RuleState, retire, type StepInput, type StepOutcome, step } from './step.ts'
+import { type Change, FRESH, type RuleState, renewed, retire, type StepInput, type StepOutcome, step } from './step.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 
@@ -42,7 +42,7 @@ type Run = { readonly state: RuleState | undefined; readonly changes: readonly C
 
 /** All inputs in order, with a restart between every two. */
 function run(rule: Rule, inputs: readonly StepInput[], from?: RuleState): Run {
-  let state = from
+  let state = from && renewed(rule, from)
   const changes: Change[] = []
   const reasons: string[] = []
   for (const input of inputs) {
@@ -294,6 +294,27 @@ describe('an edited rule', () => {
   it('does not take the memory of another condition for its own', () => {
     const from: RuleState = { v: 2, phase: 'clear', episode: 0, memory: { kind: 'another', lastUs: at(0) } as RuleState['memory'] }
     expect(run(silent(), [clock(600)], from)).toMatchObject({ changes: [], reasons: ['nothing is due'] })
+  })
+})
+
+describe('an edited schedule', () => {
+  const open = (from: string, to: string) => ({ timezone: 'UTC', active: [{ days: 'mon-sun', from, to }] })
+  const night = warm({ version: 1, schedule: open('22:00', '23:00') })
+  const day = warm({ version: 2, schedule: open('08:00', '20:00') })
+  const never = warm({ version: 3 })
+
+  it('holds from the next event on, or from the next moment that passes', () => {
+    const { state, changes } = run(night, [temperature(0, -10)])
+    expect(changes).toEqual([])
+    expect(brief(run(day, [temperature(60, -10)], state).changes)).toBe('active@60')
+    expect(brief(run(day, [clock(60)], state).changes)).toBe('active@60')
+    expect(brief(run(never, [temperature(60, -10)], state).changes)).toBe('active@60')
+  })
+
+  it('ends what is active outside of it', () => {
+    const { state } = run(day, [temperature(0, -10)])
+    expect(brief(run({ ...night, version: 4 }, [temperature(60, -10)], state).changes)).toBe('cleared@60')
+    expect(brief(run(never, [temperature(60, -10)], state).changes)).toBe('')
   })
 })
 

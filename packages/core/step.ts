@@ -5,6 +5,7 @@ import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
+import type { Listening } from './listening.ts'
 import { eventTypesOf, type Rule } from './rule.ts'
 import { isOpen, nextEdgeUs } from './schedule.ts'
 import { type Severity, severityAt } from './severity.ts'
@@ -38,9 +39,6 @@ export type StepInput =
       readonly listening?: Listening | undefined
     }
 
-/** Since when events of the device would have been received without a break, at a moment of its time; the end of a break in it. */
-export type Listening = (atUs: number) => number
-
 export type EventInput = Extract<StepInput, { kind: 'event' }>
 
 /** Plain JSON, kept per rule and device between steps; a device without one is clear and has not been seen. */
@@ -62,8 +60,9 @@ export type RuleState = {
   readonly waiting?: Cause | undefined
   /** The condition's own. */
   readonly memory?: Memory | undefined
-  /** When the schedule opens or closes next, if anything hangs on it. */
+  /** When the schedule opens or closes next, if anything hangs on it; by the schedule of which version of the rule. */
   readonly edgeUs?: number | undefined
+  readonly edgeOf?: number | undefined
   /** When the next `time` input is wanted: the end of `for`, of `keepActive`, an edge of the schedule, or what the condition waits for. */
   readonly dueUs?: number | undefined
 }
@@ -92,16 +91,28 @@ export const FRESH: RuleState = Object.freeze({
   waiting: undefined,
   memory: undefined,
   edgeUs: undefined,
+  edgeOf: undefined,
   dueUs: undefined,
 })
 const NO_CAUSE: Cause = Object.freeze({ value: undefined, limit: undefined, eventId: undefined })
 const NO_CHANGES: readonly Change[] = Object.freeze([])
 const NEVER = Number.POSITIVE_INFINITY
+/** Moments in a row, each at most a microsecond after the one before: no condition has as many. */
+const MAX_CRAWLS = 1000
 
 export function step(rule: Rule, state: RuleState | undefined, input: StepInput): StepOutcome {
-  return input.kind === 'event'
-    ? stepEvent(rule, state ?? FRESH, input)
-    : stepTime(rule, state ?? FRESH, input.timeUs, input.listeningSinceUs, input.listening)
+  const from = state ?? FRESH
+  if (input.kind === 'event') return stepEvent(rule, from, input)
+  const moved = isAdrift(rule, from) ? passEdge(rule, from, input.timeUs) : undefined
+  return stepTime(rule, moved?.state ?? from, input.timeUs, input.listeningSinceUs, input.listening, moved?.changes ?? NO_CHANGES)
+}
+
+/**
+ * A state that an earlier version of the rule left, for this one: `step` takes it at its word when it is due. The same object when
+ * this version waits for the same moment.
+ */
+export function renewed(rule: Rule, state: RuleState): RuleState {
+  return (state.dueUs ?? NEVER) === nextDueUs(rule, state) ? state : noted(rule, state, state.memory)
 }
 
 /** What deleting (or disabling) a rule does to one device: an alarm clears, a pending one is dropped. */
@@ -115,7 +126,8 @@ export function retire(rule: Rule, state: RuleState | undefined, atUs: number, r
 function stepEvent(rule: Rule, from: RuleState, event: EventInput): StepOutcome {
   if (!eventTypesOf(rule).includes(event.eventType))
     return { state: from, changes: NO_CHANGES, reason: 'the rule does not read this type of event' }
-  if (nextDueUs(rule, from) > event.timeUs && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
+  const isDue = from.dueUs !== undefined && from.dueUs <= event.timeUs
+  if (!isDue && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
   // What was due up to and including this moment has come about before the event.
   const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY, event.listening)
   const moved = isAdrift(rule, passed.state) ? passEdge(rule, passed.state, event.timeUs) : undefined
@@ -153,18 +165,21 @@ function changed(state: RuleState, changes: readonly Change[]): StepOutcome {
   return { state, changes, reason: changes.map(change => change.reason).join('; ') }
 }
 
-function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number, listening?: Listening): StepOutcome {
-  const changes: Change[] = []
+function stepTime(rule: Rule, from: RuleState, untilUs: number, sinceUs: number, heard?: Listening, earlier = NO_CHANGES): StepOutcome {
+  const changes: Change[] = [...earlier]
   let state = from
   let found = ''
-  for (let dueUs = nextDueUs(rule, state); dueUs <= untilUs; dueUs = nextDueUs(rule, state)) {
-    const outcome = passMoment(rule, state, dueUs, listening === undefined ? listeningSinceUs : listening(dueUs))
+  let crawls = 0
+  for (let dueUs = state.dueUs ?? NEVER; dueUs <= untilUs; ) {
+    const outcome = passMoment(rule, state, dueUs, heard === undefined ? sinceUs : heard(dueUs))
     state = outcome.state
     found = outcome.reason
     changes.push(...outcome.changes)
+    const nextUs = state.dueUs ?? NEVER
+    crawls = nextUs - dueUs > 1 ? 0 : crawls + 1
+    if (crawls > MAX_CRAWLS) throw new Error(`rule ${rule.name}: its ${rule.when.kind} is due at ${dueUs} µs again and again`)
+    dueUs = nextUs
   }
-  // An edited rule may wait for another moment than the one that was noted.
-  if (state === from && (from.dueUs ?? NEVER) !== nextDueUs(rule, from)) state = noted(rule, from, from.memory)
   if (changes.length > 0) return changed(state, changes)
   return { state, changes, reason: found === '' ? 'nothing is due' : found }
 }
@@ -172,7 +187,7 @@ function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs
 /** A duration that ends at a moment is fulfilled, whatever else that moment brings: timers come first. Then the schedule. */
 function passMoment(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
   if (timerUs(rule, from) === atUs) return ring(rule, from, atUs)
-  if (rule.schedule !== undefined && from.edgeUs === atUs) return passEdge(rule, from, atUs)
+  if (edgeUsOf(rule, from) === atUs) return passEdge(rule, from, atUs)
   return judgeTime(rule, from, atUs, listeningSinceUs)
 }
 
@@ -190,8 +205,7 @@ function ring(rule: Rule, from: RuleState, atUs: number): StepOutcome {
 function passEdge(rule: Rule, from: RuleState, atUs: number): StepOutcome {
   const open = rule.schedule === undefined || isOpen(rule.schedule, atUs)
   const waits = from.waiting !== undefined
-  if (open !== waits)
-    return { state: noted(rule, from, from.memory, from.severity, edgeAfter(rule, atUs)), changes: NO_CHANGES, reason: '' }
+  if (open !== waits) return { state: noted(rule, { ...from, ...edgeAfter(rule, atUs) }, from.memory), changes: NO_CHANGES, reason: '' }
   const turn = waits ? (rule.holdMs === 0 ? 'active' : 'pending') : from.phase === 'active' ? 'cleared' : 'dropped'
   const held = heldBy(from)
   const state = turned(rule, from, turn, atUs, held ?? NO_CAUSE, undefined, waits ? undefined : held)
@@ -199,28 +213,39 @@ function passEdge(rule: Rule, from: RuleState, atUs: number): StepOutcome {
   return changed(state, [changeOf(rule, from, state, atUs, held ?? NO_CAUSE, reason)])
 }
 
-/** An edit gave or took the schedule while something was under way: the next event tells what that means. */
-function isAdrift(rule: Rule, { phase, waiting, edgeUs }: RuleState): boolean {
+/** An edit gave, took or changed the schedule while something was under way: the next event, or moment, tells what that means. */
+function isAdrift(rule: Rule, { phase, waiting, edgeOf }: RuleState): boolean {
   if (rule.schedule === undefined) return waiting !== undefined
-  return edgeUs === undefined && (phase !== 'clear' || waiting !== undefined)
+  return edgeOf !== rule.version && (phase !== 'clear' || waiting !== undefined)
 }
 
-/** Infinity (never again) is written down too, lest it seem to be adrift; in JSON it is the last moment there is. */
-function edgeAfter({ schedule }: Rule, atUs: number): number | undefined {
-  return schedule === undefined ? undefined : Math.min(nextEdgeUs(schedule, atUs), Number.MAX_SAFE_INTEGER)
+/** Never again is written down too: in JSON it is the last moment there is. */
+function edgeAfter({ schedule, version }: Rule, atUs: number): Pick<RuleState, 'edgeUs' | 'edgeOf'> {
+  if (schedule === undefined) return { edgeUs: undefined, edgeOf: undefined }
+  return { edgeUs: Math.min(nextEdgeUs(schedule, atUs), Number.MAX_SAFE_INTEGER), edgeOf: version }
 }
 
 function judgeTime(rule: Rule, from: RuleState, atUs: number, listeningSinceUs: number): StepOutcome {
   const verdict = judge(rule, from, { kind: 'time', timeUs: atUs, listeningSinceUs })
   const turn = turnOf(rule, from, verdict.holds, atUs)
   const reason = kindOf(rule.when).describe(rule.when, verdict)
-  if (turn === 'none') return { state: noted(rule, from, verdict.memory), changes: NO_CHANGES, reason }
+  if (turn === 'none') return { state: goingOn(rule, noted(rule, from, verdict.memory), atUs), changes: NO_CHANGES, reason }
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: undefined }
-  const state = turned(rule, from, turn, atUs, cause, verdict)
+  const state = goingOn(rule, turned(rule, from, turn, atUs, cause, verdict), atUs)
   return { state, changes: isQuiet(turn) ? NO_CHANGES : [changeOf(rule, from, state, atUs, cause, reason)], reason }
 }
 
-function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
+/** What rounding of parts of a microsecond makes due at the very moment that was judged is asked again a microsecond later. */
+function goingOn(rule: Rule, state: RuleState, atUs: number): RuleState {
+  if (conditionDueUs(rule, state) > atUs) return state
+  return { ...state, dueUs: Math.min(laterThan(atUs), timerUs(rule, state), edgeUsOf(rule, state)) }
+}
+
+function laterThan(timeUs: number): number {
+  return Math.floor(timeUs) + 1
+}
+
+export function judge(rule: Rule, state: RuleState, input: StepInput): Verdict {
   return kindOf(rule.when).judge(rule.when, memoryOf(rule, state), heldBy(state), input)
 }
 
@@ -268,24 +293,17 @@ function turned(
     cause,
     waiting: undefined,
     memory,
-    edgeUs: edgeAfter(rule, atUs),
+    ...edgeAfter(rule, atUs),
     dueUs: undefined,
   })
 }
 
 function atRest(rule: Rule, { episode }: RuleState, waiting: Cause | undefined, memory: Memory | undefined, atUs: number): RuleState {
-  const edgeUs = waiting === undefined ? undefined : edgeAfter(rule, atUs)
-  return noteDue(rule, { ...FRESH, episode, waiting, memory, edgeUs })
+  return noteDue(rule, { ...FRESH, episode, waiting, memory, ...(waiting === undefined ? undefined : edgeAfter(rule, atUs)) })
 }
 
 /** The state after a verdict that turned nothing. Spelt out, not spread: several times as fast, and often run. */
-function noted(
-  rule: Rule,
-  from: RuleState,
-  memory: Memory | undefined,
-  severity: Severity | undefined = from.severity,
-  edgeUs: number | undefined = from.edgeUs,
-): RuleState {
+function noted(rule: Rule, from: RuleState, memory: Memory | undefined, severity: Severity | undefined = from.severity): RuleState {
   return noteDue(rule, {
     v: 2,
     phase: from.phase,
@@ -297,7 +315,8 @@ function noted(
     cause: from.cause,
     waiting: from.waiting,
     memory,
-    edgeUs,
+    edgeUs: from.edgeUs,
+    edgeOf: from.edgeOf,
     dueUs: undefined,
   })
 }
@@ -314,7 +333,7 @@ function holds(state: RuleState): boolean {
 }
 
 /** What makes the condition hold now, whether its schedule lets it count or not. */
-function heldBy(state: RuleState): Cause | undefined {
+export function heldBy(state: RuleState): Cause | undefined {
   return holds(state) ? (state.cause ?? NO_CAUSE) : state.waiting
 }
 
@@ -327,20 +346,25 @@ function rungOf(rule: Rule, from: RuleState, verdict: Verdict | undefined, cause
 }
 
 /** What the condition of another kind remembered, before the rule was edited, is nothing to this one. */
-function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
+export function memoryOf(rule: Rule, state: RuleState): Memory | undefined {
   return state.memory?.kind === rule.when.kind ? state.memory : undefined
 }
 
-function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
+export function timerUs(rule: Rule, { phase, sinceUs, clearSinceUs }: RuleState): number {
   if (phase === 'pending') return (sinceUs ?? 0) + rule.holdMs * 1000
   return clearSinceUs === undefined ? NEVER : clearSinceUs + rule.keepActiveMs * 1000
 }
 
-/** From the rule as it is now, not from `state.dueUs`: the rule may have been edited since. */
 function nextDueUs(rule: Rule, state: RuleState): number {
-  const dueUs = kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
-  const edgeUs = rule.schedule === undefined ? NEVER : (state.edgeUs ?? NEVER)
-  return Math.min(timerUs(rule, state), edgeUs, dueUs)
+  return Math.min(timerUs(rule, state), edgeUsOf(rule, state), conditionDueUs(rule, state))
+}
+
+function conditionDueUs(rule: Rule, state: RuleState): number {
+  return kindOf(rule.when).dueUs(rule.when, memoryOf(rule, state), heldBy(state) !== undefined)
+}
+
+function edgeUsOf({ schedule, version }: Rule, { edgeUs, edgeOf }: RuleState): number {
+  return schedule === undefined || edgeOf !== version ? NEVER : (edgeUs ?? NEVER)
 }
 
 /** An event that changed nothing by itself, by far the most frequent outcome: its reason costs only whoever asks. */

@@ -118,7 +118,8 @@ export function parseDuration(text: string): number | undefined {
   const exactMs = Number(match[1]) * (UNIT_MS[match[2] as string] as number)
   const ms = Math.round(exactMs)
   // `1.1h` is 3960000.0000000005 in floating point and meant; `0.5ms` is not a whole number and refused.
-  return Number.isSafeInteger(ms) && Math.abs(ms - exactMs) < 0.001 ? ms : undefined
+  const isMeant = Math.abs(ms - exactMs) < 0.001 && (ms > 0 || exactMs === 0)
+  return Number.isSafeInteger(ms) && isMeant ? ms : undefined
 }
 
 /** The shortest exact form of a duration: `90000` → `90s`, `120000` → `2m`. */

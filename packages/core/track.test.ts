@@ -53,6 +53,40 @@ describe('a late event', () => {
     expect(line.track.current.phase).toBe('clear')
   })
 
+  it('beyond it, in between others that were not, makes no alarm that never was', () => {
+    const line = new Line(parseRule({ name: 'warm', when: { threshold }, for: '5m', late: 'amend' }))
+    for (const event of [at(60, 2), at(1, 8), at(61, 2), at(20, 8), at(62, 2), at(40, 2)]) line.event(event)
+    expect(line.told).toEqual([])
+  })
+
+  it('finds the silence judged again as it was, whoever has listened since', () => {
+    const line = new Line(parseRule({ name: 'silent', when: { absent: { eventType: 'temperature', for: '90m' } } }))
+    const heard = (minute: number, sinceMinute: number) => ({ ...at(minute, 5), listeningSinceUs: NOON_US + sinceMinute * MINUTE_US })
+    for (const event of [heard(0, -600), heard(240, -600), heard(300, 276), heard(299, 276)]) line.event(event)
+    expect(told(line)).toEqual(['active@90', 'cleared@240'])
+  })
+
+  it('stands as it was told after a restart', () => {
+    const line = new Line(
+      parseRule({ name: 'few', when: { window: { eventType: 'temperature', function: 'count', over: '1h', below: 3 } } }),
+    )
+    const since = (minute: number, sinceMinute: number) => ({ ...at(minute, 5), listeningSinceUs: NOON_US + sinceMinute * MINUTE_US })
+    for (const event of [since(0, -600), since(10, -600), since(20, -600), since(110, 109)]) line.event(event)
+    const before = line.told.length
+    line.restart()
+    expect(line.track.current.phase).toBe(line.told.at(-1)?.clearedUs === undefined && before > 0 ? 'active' : 'clear')
+  })
+
+  it('of a clock that stands still is judged, and not kept for ever', () => {
+    const line = new Line(parseRule({ name: 'warm', when: { threshold } }))
+    for (let i = 0; i < 1000; i++) line.event(eventOf({ minute: 7, value: i % 2 === 0 ? 2 : 8 }, i))
+    expect(line.kept).toBeLessThan(200)
+    expect(line.track.current).toMatchObject({ phase: 'active', episode: 500 })
+    line.restart()
+    line.event(eventOf({ minute: 7, value: 2 }, 1001))
+    expect(line.track.current.phase).toBe('clear')
+  })
+
   it('at the same moment as another counts too, whichever came first', () => {
     const rule = parseRule({ name: 'warm', when: { threshold } })
     const [low, high] = [at(1, 2, 1), at(1, 8, 2)]

@@ -3,9 +3,10 @@
 // since (recent.ts), and a late event makes them be judged again, in order. What then differs is told as corrections.
 
 import type { Device } from './device.ts'
+import type { Listening } from './listening.ts'
 import { type Arrival, compareEvents, type Recent, type RecentEvent } from './recent.ts'
 import type { Rule } from './rule.ts'
-import { type Change, type EventInput, FRESH, type Listening, type RuleState, type StepOutcome, step } from './step.ts'
+import { type Change, type EventInput, FRESH, type RuleState, renewed, type StepOutcome, step } from './step.ts'
 import { formatTime } from './time.ts'
 import { isSameState, standing, type TrackRow } from './trackrow.ts'
 
@@ -32,8 +33,7 @@ export type Track = {
 /** What an event that is judged again finds around it. */
 export type Around = {
   readonly device: Device
-  readonly listeningSinceUs?: number | undefined
-  /** Of the moments before an event that the log has as this entry; undefined: what is above counts for all. */
+  /** Of the moments before an event that the log has as this entry; undefined: what the event itself says counts for all. */
   readonly heard?: ((event: Pick<RecentEvent, 'timeUs' | 'entryId'>) => Listening) | undefined
 }
 
@@ -62,7 +62,7 @@ export function followEvent(
   around: Around = event,
 ): Followed {
   if (arrival === 'newest' && event.timeUs >= track.clockUs && isOpen(track, event) && isNewest(event, recents))
-    return stepped(track, step(rule, track.current, event))
+    return stepped(track.past === undefined ? track : { ...track, past: undefined }, step(rule, track.current, event))
   if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
   if (arrival === 'beyond' || !isOpen(track, event)) return followPast(rule, track, event)
   return corrected(rule, track, event, recents, around)
@@ -86,19 +86,24 @@ export function settle(rule: Rule, track: Track, recents: readonly Recent[], bef
   return {
     ...track,
     settled: state,
-    settledUs: beforeUs,
+    // More events of the last moment may come (Recent.drop).
+    settledUs: Math.floor(beforeUs),
     settledId: undefined,
     episodes: open.length === track.episodes.length ? track.episodes : open,
   }
 }
 
-/** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
+/** Lets everything be final: the device was relabelled, and what came before was judged as it was then. */
 export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
   const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
   return { ...track, settled: track.current, settledUs, settledId: undefined, episodes: openOf(rule, track.current) }
 }
 
-/** As it was written (`trackToJson`), with the events since. Foreign ones were judged by an earlier version of the rule, or by none. */
+/**
+ * As it was written (`trackToJson`), with the events since. What people were told stands: only what the condition remembers is made again
+ * of the events. Foreign ones were judged by an earlier version of the rule, or by none: what that came to is final, and what the
+ * condition remembers of them is made by the new version.
+ */
 export function restore(
   rule: Rule,
   row: TrackRow | undefined,
@@ -107,46 +112,43 @@ export function restore(
   isForeign: (event: RecentEvent) => boolean,
 ): Track {
   if (row === undefined && recents.every(({ events }) => events.length === 0)) return NEW
+  const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, p: past, u: settledUs = NEVER, i: settledId } = row ?? {}
   const foreign = recents
     .flatMap(({ events }) => events.filter(isForeign))
     .toSorted(compareEvents)
     .at(-1)
-  const before = { settledUs: row?.u ?? NEVER, settledId: row?.i }
+  const before: Settled = { settledUs, settledId }
   const since = foreign === undefined || !isOpen(before, foreign) ? before : { settledUs: foreign.timeUs, settledId: foreign.eventId }
+  const kept = { ...since, clockUs, listeningSinceUs, past }
   const isEdited = row !== undefined && row.r !== rule.version
-  const settled = isEdited ? edited(rule, row, recents, around, isForeign) : (row?.s ?? FRESH)
-  const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, e: told, p: past } = row ?? {}
-  const kept: Track = { settled, ...since, current: settled, clockUs, listeningSinceUs, episodes: openOf(rule, settled), past }
-  // Where it stood the time had passed already, and what an edit makes of that is told when it passes on.
-  const { state, changes } = replay(rule, isEdited ? { ...kept, clockUs: NEVER } : kept, recents, around)
-  return { ...kept, current: state, episodes: (isEdited ? undefined : told) ?? toldAfter(kept.episodes, changes) }
+  if (!isEdited && row !== undefined) {
+    const track: Track = { ...kept, settled: row.s ?? FRESH, current: FRESH, episodes: row.e ?? [] }
+    return { ...track, current: standingAs(rule, standing(row), replay(rule, track, recents, around).state) }
+  }
+  // Of a rule that is new to the device, nothing; of an edited one, where it stood, with the memory of all events there are.
+  const seen: Track = { ...NEW, settled: row?.s ?? FRESH, ...before }
+  const remembered = row === undefined ? FRESH : replay(rule, seen, recents, around, isForeign).state
+  const settled = row === undefined ? FRESH : renewed(rule, { ...FRESH, ...standing(row), memory: remembered.memory })
+  const track: Track = { ...kept, clockUs: isEdited ? NEVER : clockUs, settled, current: settled, episodes: openOf(rule, settled) }
+  return { ...track, current: standingAs(rule, settled, replay(rule, track, recents, around).state) }
 }
 
-/** An edit leaves what the earlier version had come to; what the condition remembers is made of the same events by the new one. */
-function edited(
-  rule: Rule,
-  row: TrackRow,
-  recents: readonly Recent[],
-  around: Around,
-  isForeign: (event: RecentEvent) => boolean,
-): RuleState {
-  let state = row.s ?? FRESH
-  for (const event of eventsSince({ settledUs: row.u ?? NEVER, settledId: row.i }, recents))
-    if (isForeign(event)) state = step(rule, state, inputOf(event, around)).state
-  const stood: RuleState = { ...FRESH, ...standing(row), memory: state.memory }
-  // No time passes: only what it waits for is noted anew.
-  return step(rule, stood, { kind: 'time', timeUs: NEVER, listeningSinceUs: NEVER }).state
+/** What was told, with what the condition remembers by now. */
+function standingAs(rule: Rule, told: RuleState, found: RuleState): RuleState {
+  const same = told.phase === found.phase && told.episode === found.episode && told.clearSinceUs === found.clearSinceUs
+  return same && told.waiting === undefined && found.waiting === undefined ? found : renewed(rule, { ...told, memory: found.memory })
 }
 
 function stepped(track: Track, outcome: StepOutcome): Followed {
   const { state, changes } = outcome
-  if (state === track.current) return new Unmoved(track, outcome)
+  if (state === track.current) return new Stepped(track, outcome)
+  const { settled, settledUs, settledId, clockUs, listeningSinceUs, past } = track
   const episodes = changes.length === 0 ? track.episodes : toldAfter(track.episodes, changes)
-  return { track: { ...track, current: state, episodes }, changes, reason: outcome.reason }
+  return new Stepped({ settled, settledUs, settledId, current: state, clockUs, listeningSinceUs, episodes, past }, outcome)
 }
 
 /** By far the most frequent: the reason costs only whoever asks. */
-class Unmoved implements Followed {
+class Stepped implements Followed {
   readonly track: Track
   private readonly outcome: StepOutcome
 
@@ -166,7 +168,7 @@ class Unmoved implements Followed {
 
 /** All that is not settled, judged again in order with the late event among it. */
 function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[], around: Around): Followed {
-  const { state, changes, reason } = replay(rule, track, recents, around, event)
+  const { state, changes, reason } = replay(rule, track, recents, around, undefined, event)
   const episodes = toldAfter(openOf(rule, track.settled), changes)
   return {
     track: { ...track, current: state, episodes },
@@ -176,11 +178,20 @@ function corrected(rule: Rule, track: Track, event: EventInput, recents: readonl
 }
 
 /** All that is not settled, in order. The reason is that of the event that is asked about. */
-function replay(rule: Rule, track: Track, recents: readonly Recent[], around: Around, asked?: EventInput): StepOutcome {
+function replay(
+  rule: Rule,
+  track: Track,
+  recents: readonly Recent[],
+  around: Around,
+  counts: (event: RecentEvent) => boolean = always,
+  asked?: EventInput,
+): StepOutcome {
   const changes: Change[] = []
+  const events = eventsSince(track, recents).filter(counts)
+  if (events.length === 0 && track.clockUs === NEVER) return { state: track.settled, changes, reason: '' }
   let state = track.settled
   let reason = ''
-  for (const event of eventsSince(track, recents)) {
+  for (const event of events) {
     const outcome = step(rule, state, inputOf(event, around))
     state = outcome.state
     changes.push(...outcome.changes)
@@ -196,10 +207,13 @@ function replay(rule: Rule, track: Track, recents: readonly Recent[], around: Ar
   return { state: passed.state, changes: [...changes, ...passed.changes], reason }
 }
 
-function inputOf(event: RecentEvent, { device, listeningSinceUs = NEVER, heard }: Around): EventInput {
-  const { eventType, timeUs, eventId, data } = event
-  const listening = heard?.(event)
-  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs: listening?.(timeUs) ?? listeningSinceUs, listening }
+function always(): boolean {
+  return true
+}
+
+function inputOf(event: RecentEvent, { device, heard }: Around): EventInput {
+  const { eventType, timeUs, eventId, data, listeningSinceUs } = event
+  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs, listening: heard?.(event) }
 }
 
 type Settled = Pick<Track, 'settledUs' | 'settledId'>
@@ -287,24 +301,22 @@ function spanOf({ sinceUs, activeUs, clearedUs }: Episode): string {
   return `${activeUs === undefined ? 'pending' : 'active'} from ${from}${clearedUs === undefined ? '' : ` to ${formatTime(clearedUs)}`}`
 }
 
-/** Beyond the allowed lateness: left alone, or judged in a run of its own when the rule amends. */
+/** Beyond the allowed lateness: left alone, or judged in a run of its own, which ends with the next event that is not late. */
 function followPast(rule: Rule, track: Track, event: EventInput): Followed {
   const newest = `older than late events may be, it was of ${formatTime(event.timeUs)}`
   if (rule.late === 'ignore') return { track, changes: NO_CHANGES, reason: `${newest}: ignored` }
   const before = track.past !== undefined && track.past.newestUs <= event.timeUs ? track.past.state : FRESH
-  const { state, changes, reason } = step(rule, before, event)
+  const { state, changes, reason } = step(rule, renewed(rule, before), event)
   return {
     track: { ...track, past: { state, newestUs: event.timeUs } },
-    changes: changes.flatMap(change => amendment(track, change)),
+    changes: changes.flatMap(amendment),
     reason: `${newest}: ${reason}`,
   }
 }
 
-/** Only what was active counts, as an episode of the past (0). What reaches into the one under way makes that begin earlier. */
-function amendment({ current }: Track, change: Change): readonly Change[] {
+/** Only what was active counts, as an episode of the past (0): what is under way stays as it is. */
+function amendment(change: Change): readonly Change[] {
   if (change.activeUs === undefined || (change.kind !== 'active' && change.kind !== 'cleared')) return []
   const reason = `found late: ${change.reason}`
-  const joins = current.phase !== 'clear' && change.clearedUs !== undefined && change.clearedUs >= (current.sinceUs ?? 0)
-  if (!joins) return [{ ...change, kind: 'amended', episode: 0, clearedUs: change.clearedUs ?? change.atUs, reason, late: true }]
-  return [{ ...change, kind: 'amended', episode: current.episode, clearedUs: undefined, reason, late: true }]
+  return [{ ...change, kind: 'amended', episode: 0, clearedUs: change.clearedUs ?? change.atUs, reason, late: true }]
 }

@@ -12,7 +12,14 @@ export type Channel = {
   readonly headers: string
   /** Sealed; see packages/identity. */
   readonly secret: string
+  /** `dt`: as data connectors sign what they push (contracts.md 1.a.9), and not at all with an empty secret. Undefined: Standard Webhooks. */
+  readonly signature?: 'dt'
+  /** The rule that it was made with, and that it goes with; undefined: it stands for itself. */
+  readonly owner?: Owner
 }
+
+/** What DT's clients call the level of the rule's receivers (contracts.md 1.a.12). */
+export type Owner = { readonly rule: string; readonly level: string; readonly escalateAfter: string | null }
 
 export class Channels {
   readonly #redis: Redis
@@ -46,6 +53,13 @@ export class Channels {
 
   async remove(project: string, name: string): Promise<void> {
     if ((await this.#redis.hdel(projectKey(project, 'channels'), name)) === 0) throw missing(project, name)
+  }
+
+  /** Those that were made with a rule, but for these. */
+  async removeOf(project: string, rule: string, except: readonly string[] = []): Promise<void> {
+    const owned = (await this.list(project)).filter(({ owner }) => owner?.rule === rule)
+    const names = owned.map(({ name }) => name).filter(name => !except.includes(name))
+    if (names.length > 0) await this.#redis.hdel(projectKey(project, 'channels'), ...names)
   }
 }
 

@@ -20,8 +20,11 @@ export function recentKey(project: string, series: string): string {
 }
 
 /** One recent event as it is kept; `frame` is that of the log, on one line. */
-export function recentLine(timeUs: number, entryId: string, frame: string): string {
-  return `${timeUs}\t${entryId}\t${frame}`
+export function recentLine(
+  { timeUs, entryId, listeningSinceUs }: Omit<RecentEvent, 'eventId' | 'data' | 'eventType'>,
+  frame: string,
+): string {
+  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${frame}`
 }
 
 /** Of the newest event that was let go of. */
@@ -185,12 +188,11 @@ export function recentOf(eventType: string, lines: readonly string[]): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
-    const tab = line.indexOf('\t')
-    const next = line.indexOf('\t', tab + 1)
-    if (tab < 0) floorUs = Number(line)
+    const [timeUs, entryId, listeningSinceUs] = line.split('\t', 3) as [string, string?, string?]
+    if (entryId === undefined) floorUs = Number(timeUs)
     else {
-      const { eventId, data } = JSON.parse(line.slice(next + 1)) as DeviceEvent
-      events.push({ eventType, timeUs: Number(line.slice(0, tab)), entryId: line.slice(tab + 1, next), eventId, data })
+      const { eventId, data } = JSON.parse(line.slice(line.indexOf('{'))) as DeviceEvent
+      events.push({ eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs), eventId, data })
     }
   }
   return new Recent(events, floorUs)

@@ -15,6 +15,8 @@ local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local beat = tonumber(redis.call('HGET', KEYS[1], 'beat') or '0')
 if ms - beat > tonumber(ARGV[1]) then
+  local since = redis.call('HGET', KEYS[1], 'since')
+  if since and redis.call('EXISTS', KEYS[2]) == 0 then redis.call('RPUSH', KEYS[2], '0 ' .. since) end
   redis.call('HSET', KEYS[1], 'since', ms)
   redis.call('RPUSH', KEYS[2], beat .. ' ' .. ms)
   redis.call('LTRIM', KEYS[2], -ARGV[2], -1)
@@ -39,8 +41,15 @@ export class Listening {
   /** In their order, in the server's time; the first is the time before anybody listened, and what is older than what is remembered. */
   async breaks(): Promise<readonly Break[]> {
     if (performance.now() - this.#readMs > CACHE_MS) {
-      const [rows, since] = await Promise.all([this.#redis.lrange(BREAKS, 0, -1), this.#redis.hget(KEY, 'since')])
-      this.#breaks = breaksOf(rows, since)
+      const [rows, [since = null, beat = null], [seconds, micros]] = await Promise.all([
+        this.#redis.lrange(BREAKS, 0, -1),
+        this.#redis.hmget(KEY, 'since', 'beat'),
+        this.#redis.time(),
+      ])
+      const silentMs = Number(seconds) * 1000 + Number(micros) / 1000 - Number(beat)
+      // The gateways have ended: nobody listens until the next beat.
+      const now = silentMs > BREAK_MS ? [{ fromUs: Number(beat) * 1000, toUs: Number.MAX_SAFE_INTEGER }] : []
+      this.#breaks = [...breaksOf(rows, since), ...now]
       this.#readMs = performance.now()
     }
     return this.#breaks

@@ -16,10 +16,12 @@ import type { Line, Running } from './running.ts'
 
 export type BacktestPorts = ReplayPorts & {
   readonly store: Pick<ReadingStore, 'counts' | 'scan' | 'windows'>
-  readonly rules: Pick<Rules, 'one'>
+  readonly rules: Versions
   readonly running: Running
   nowUs(): number
 }
+
+type Versions = Pick<Rules, 'one' | 'versions'>
 
 /** What is tested: one rule, or the difference between two. */
 type Asked = {
@@ -140,7 +142,7 @@ export function fieldsOf(body: unknown, known: readonly string[]): Fields {
   return body as Fields
 }
 
-async function rulesOf(rules: Pick<Rules, 'one'>, project: string, name: string, body: Fields): Promise<Asked['rules']> {
+async function rulesOf(rules: Versions, project: string, name: string, body: Fields): Promise<Asked['rules']> {
   if (body.versions !== undefined) {
     if (body.rule !== undefined || body.against !== undefined) throw invalid('versions', 'expected without "rule" and "against"')
     const [old, next, ...others] = Array.isArray(body.versions) ? (body.versions as unknown[]) : []
@@ -151,13 +153,14 @@ async function rulesOf(rules: Pick<Rules, 'one'>, project: string, name: string,
   return body.against === undefined ? [rule] : [await versionOf(rules, project, name, body.against, 'against'), rule]
 }
 
-async function versionOf(rules: Pick<Rules, 'one'>, project: string, name: string, wanted: unknown, field: string): Promise<Rule> {
+async function versionOf(rules: Versions, project: string, name: string, wanted: unknown, field: string): Promise<Rule> {
   if (typeof wanted === 'object') return ruleIn(wanted, field)
   if (typeof wanted !== 'number' || !Number.isSafeInteger(wanted) || wanted < 1)
     throw invalid(field, 'expected the number of a version, or a rule')
-  const rule = await rules.one(project, name)
-  if (rule.version === wanted) return rule
-  throw new Failure('not_found', `${field}: version ${wanted} of rule ${name} is not kept, the current one is ${rule.version}`, { field })
+  const [kept] = await rules.versions(project, name, wanted + 1, 1)
+  if (kept?.version !== wanted) throw new Failure('not_found', `${field}: version ${wanted} of rule ${name} is not kept`, { field })
+  if (kept.rule === null) throw new Failure('not_found', `${field}: version ${wanted} of rule ${name} is its removal`, { field })
+  return ruleIn(kept.rule, field, name)
 }
 
 /** The rule of a request, with the path of what is wrong in it as the request has it. */

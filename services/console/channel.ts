@@ -26,6 +26,7 @@ const ChannelAnswer = Type.Object({
   type: Type.Literal('webhook'),
   url: Type.String(),
   headers: Type.Array(Type.String(), { description: 'their names; values are never shown' }),
+  rule: Type.Optional(Type.String({ description: 'the rule that it was made with, and that it goes with' })),
 })
 const project = ProjectId
 const tags = ['channels']
@@ -111,6 +112,7 @@ function freshSecret(): string {
 }
 
 /** Secrets are shown once, when they are made; headers may hold some, so only their names are shown. */
-function toJson(project: string, { name, type, url, headerNames }: Channel) {
-  return { name, resource: `projects/${project}/channels/${name}`, type, url, headers: [...headerNames] }
+function toJson(project: string, { name, type, url, headerNames, owner }: Channel) {
+  const shown = { name, resource: `projects/${project}/channels/${name}`, type, url, headers: [...headerNames] }
+  return owner === undefined ? shown : { ...shown, rule: owner.rule }
 }

@@ -40,6 +40,7 @@ import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
 import { addConsumeRoutes } from './consume.ts'
 import { addDeviceRoutes } from './device.ts'
+import { addDtRuleRoutes } from './dtrule.ts'
 import { addEmulatorRoutes } from './emulator.ts'
 import { addExplainRoute } from './explain.ts'
 import { addHistoryRoutes } from './history.ts'
@@ -122,6 +123,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   }
   addRuleRoutes(app, rulePorts)
   addRuleSetRoutes(app, rulePorts)
+  addDtRuleRoutes(app, { ...rulePorts, identity: ports.identity, outbound: ports.outbound, projects: ports.projects })
   addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
   addAlarmHistoryRoutes(app, ports)

@@ -166,8 +166,11 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
     },
     async request => {
       const { project, rule } = request.params
-      await rules.remove(project, rule, request.query.notify === true, authorOf(request, project, ports))
+      const notify = request.query.notify === true
+      await rules.remove(project, rule, notify, authorOf(request, project, ports))
       await shadows.remove(project, rule)
+      // They are still to be told.
+      if (!notify) await ports.channels.removeOf(project, rule)
       changed(project)
       return {}
     },

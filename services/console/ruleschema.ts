@@ -27,6 +27,7 @@ export const RuleFields = Type.Object(
   {
     name: Type.String(),
     version: Type.Integer(),
+    title: Type.String({ description: 'what people call it; may be empty' }),
     enabled: Type.Boolean(),
     select: Select,
     when: Type.Record(Type.String(), Type.Unknown(), { description: 'one condition, such as threshold or absent' }),

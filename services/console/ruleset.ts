@@ -180,6 +180,7 @@ async function apply(ports: RulePorts, project: string, one: Application, author
     if (author === undefined || steps.length === 0) return shown(changes, snapshot.revision)
     try {
       const revision = await rules.apply(project, snapshot.revision, steps, author)
+      for (const { rule, action } of changes) if (action === 'delete') await ports.channels.removeOf(project, rule)
       changed(project)
       return shown(changes, revision)
     } catch (error) {

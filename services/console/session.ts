@@ -37,7 +37,7 @@ function signedIn(caller: Caller | undefined): Caller {
   return caller
 }
 
-function toJson({ keyId, roles }: Caller) {
+function toJson({ keyId, account, roles }: Caller) {
   const projects = Object.keys(roles)
-  return { keyId, project: projects[0] ?? '', projects }
+  return { keyId, account, project: projects[0] ?? '', projects }
 }

@@ -183,6 +183,9 @@ export class Story {
     const { project } = this
     const kept = async (name: string) => this.#redis.hgetall(projectKey(project, name))
     const states = await this.#redis.smembers(projectKey(project, 'ruleStates'))
+    // Since when events count hangs on who was there when labels changed; what came of them does not.
+    const track = (row: string) => ({ ...(JSON.parse(row) as object), u: undefined, i: undefined })
+    const tracks = async (rule: string) => Object.entries(await kept(`state:${rule}`)).map(([device, row]) => [rule, device, track(row)])
     return {
       history: await this.records(),
       outbox: await this.outbox(),
@@ -190,7 +193,7 @@ export class Story {
       homes: await kept('homes'),
       timers: await this.#redis.zrange(projectKey(project, 'timers'), '0', '-1', 'WITHSCORES'),
       attention: await this.#redis.zrange(projectKey(project, 'attention'), '0', '-1', 'WITHSCORES'),
-      tracks: Object.fromEntries(await Promise.all(states.sort().map(async rule => [rule, await kept(`state:${rule}`)] as const))),
+      tracks: (await Promise.all(states.toSorted().map(tracks))).flat().toSorted(),
     }
   }
 

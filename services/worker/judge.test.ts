@@ -129,6 +129,13 @@ describe.skipIf(installed === undefined)('the judge', () => {
     expect(await told(project)).toEqual(['a active 1', 'a cleared 2', 'a active 3', 'a cleared 4'])
   })
 
+  it('judges by a rule that is named like a part of a program', async () => {
+    await save({ ...hot, name: 'constructor' })
+    await append(project, sent('a', 1, 35))
+    await workerOf().run(project)
+    expect(await told(project)).toEqual(['a active 1'])
+  })
+
   it('keeps devices and projects apart, also those named like parts of a program', async () => {
     await save(hot)
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'a:b', '{x}']

@@ -9,7 +9,7 @@ import type { Recent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
 import { type Around, type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
-import { standing, type TrackRow } from '../../packages/core/trackrow.ts'
+import { parseTrackRow, standing, type TrackRow } from '../../packages/core/trackrow.ts'
 import { acceptedUs, type LogEntry } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
@@ -171,7 +171,7 @@ export class Judge implements Consumer {
       const judged = memory.rules.byName.get(rule)
       const row = rows[i]
       judgement.timers.set(`${rule}\t${device}`, undefined)
-      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row)
+      if (judged && row) this.#release(judgement, judged.rule, memory.devices.get(device) ?? unknownDevice(device), row, true)
     }
   }
 
@@ -185,14 +185,16 @@ export class Judge implements Consumer {
     await memory.devices.load(ids)
     const rules = [...memory.rules.byName.keys()]
     // Asked for what there is: of most pairs of a rule and a device there is nothing, and nothing is remembered.
-    const held = await this.#ports.held(project, rules, ids)
-    for (const { rule: name, device, row } of held) {
+    const held = new Map((await this.#ports.held(project, rules, ids)).map(one => [`${one.rule}\t${one.device}`, one]))
+    for (const [key, row] of judgement.rows) {
+      const [rule, device] = key.split('\t') as [string, string]
+      if (ids.includes(device)) held.set(key, { rule, device, row: parseTrackRow(row) })
+    }
+    for (const { rule: name, device, row } of held.values()) {
       const known = memory.devices.get(device)
       const rule = memory.rules.byName.get(name)?.rule
-      const fresh = judgement.rows.get(`${name}\t${device}`)
       if (rule === undefined) continue
-      if (!(known && selects(rule, known)))
-        this.#release(judgement, rule, known ?? unknownDevice(device), fresh === undefined ? row : (JSON.parse(fresh) as TrackRow))
+      if (!(known && selects(rule, known))) this.#release(judgement, rule, known ?? unknownDevice(device), row, false)
       else if (rule.groupBy.length > 0) judgement.changes.push({ rule, device: known, change: undefined, quiet: true })
     }
   }
@@ -208,12 +210,13 @@ export class Judge implements Consumer {
         judgement.recents.set(`${eventType}\t${seen.device.id}`, { lines: [floorLine(recent.newestUs)], whole: true })
   }
 
-  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow): void {
+  /** @param quiet the rule was edited; a device that was relabelled or removed is another thing, of which people are told. */
+  #release(judgement: Judgement, rule: Rule, device: Device, row: TrackRow, quiet: boolean): void {
     const state = standing(row)
     for (const change of retire(rule, state, this.#ports.nowUs(), NO_LONGER).changes)
-      judgement.changes.push({ rule, device, change, quiet: true })
+      judgement.changes.push({ rule, device, change, quiet })
     // Selected again, it begins anew, but for the number of its episodes.
-    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: this.#ports.nowUs() }
+    const left: TrackRow = { v: 2, r: rule.version, s: retire(rule, state, 0, NO_LONGER).state, u: row.u }
     judgement.rows.set(`${rule.name}\t${device.id}`, JSON.stringify(left))
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
@@ -224,13 +227,15 @@ export class Judge implements Consumer {
     const arrivedUs = acceptedUs(entryId)
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const arrival = kind.recent.arrive({ eventType, timeUs, eventId, data, entryId }, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(timeUs, entryId, frame))
-    const offsetUs = offsetOf(kind.recent, arrivedUs - timeUs)
+    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
     // Its own, not that of the newest: judged again in order, or after a restart, it is the same.
     const listening = listeningFor(memory.breaks, arrivedUs - timeUs)
-    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listening(timeUs), listening }
+    const listeningSinceUs = listening(timeUs)
+    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs, listening }
     const around = memory.around(seen)
+    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs }
+    const arrival = kind.recent.arrive(recent, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
     for (const seat of kind.seats)
       this.#moved(
         memory,
@@ -291,11 +296,12 @@ export class Judge implements Consumer {
   async #refresh(project: string, memory: Memory, judgement: Judgement, after: string): Promise<void> {
     const version = await this.#ports.rulesVersion(project)
     if (version === memory.rules.version) return
-    const noted = await this.#ports.since(project)
+    // A rule may be called `constructor`.
+    const noted = new Map(Object.entries(await this.#ports.since(project)))
     const rules = (await this.#ports.rules(project)).filter(({ enabled }) => enabled)
     const edited: Judged[] = []
     const judged = rules.map(rule => {
-      const known = noted[rule.name]?.split(' ')
+      const known = noted.get(rule.name)?.split(' ')
       if (known !== undefined && Number(known[0]) === rule.version) return { rule, after: known[1] as string }
       judgement.since.set(rule.name, `${rule.version} ${after}`)
       if (known !== undefined) edited.push({ rule, after })
@@ -314,7 +320,7 @@ export class Judge implements Consumer {
     for (const [id, row] of rows) {
       const device = devices.get(id)
       judgement.timers.set(`${rule.name}\t${id}`, UNKNOWN)
-      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row)
+      if (!(device && selects(rule, device))) this.#release(judgement, rule, device ?? unknownDevice(id), row, true)
       else if (standing(row).phase !== 'clear') judgement.changes.push({ rule, device, change: undefined, quiet: true })
     }
   }
@@ -385,8 +391,5 @@ function isWorthWriting(before: Track, after: Track): boolean {
 }
 
 function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [
-    floorLine(floorUs),
-    ...events.map(({ timeUs, entryId, eventId, data }) => recentLine(timeUs, entryId, JSON.stringify({ eventId, data }))),
-  ]
+  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }

@@ -72,9 +72,9 @@ export class Seen {
 }
 
 /** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-export function offsetOf({ events }: Recent, ownUs: number): number {
+export function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
   const newest = events[events.length - 1]
-  return newest === undefined ? ownUs : acceptedUs(newest.entryId) - newest.timeUs
+  return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
 }
 
 /** Over all recent events that the rule reads. */

@@ -226,8 +226,8 @@ function notifyPorts({ redis, identity, outbound, logger, metrics }: WorkerPorts
   }
 }
 
-function opened(identity: Identity, { url, secret, headers }: Channel): Target {
-  return { url, secret: identity.unseal(secret), headers: JSON.parse(identity.unseal(headers)) as Target['headers'] }
+function opened(identity: Identity, { url, secret, signature, headers }: Channel): Target {
+  return { url, secret: identity.unseal(secret), signature, headers: JSON.parse(identity.unseal(headers)) as Target['headers'] }
 }
 
 function connectorPorts(ports: WorkerPorts): ConnectorPorts {

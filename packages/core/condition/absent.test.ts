@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseRule } from '../rule.ts'
-import { type Change, type RuleState, type StepInput, step } from '../step.ts'
+import { type Change, type RuleState, renewed, type StepInput, step } from '../step.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 
@@ -76,6 +76,34 @@ describe('a silent device', () => {
       },
       { kind: 'cleared', atUs: 2 * HOUR_US, reason: 'a temperature event has come', eventId: 'e2' },
     ])
+  })
+
+  it.each([
+    [{ for: '1h' }, { for: '1h' }],
+    [{ for: '1h' }, { for: '10m', times: 3 }],
+    [{ for: '1h', times: 3 }, { for: '1h' }],
+  ])('is not missed for a type that never came, after an edit: %j, then %j', (was, is) => {
+    const edited = parseRule({ name: 'silent', when: { absent: { eventType: 'humidity', ...is } } })
+    const { state } = step(parseRule({ name: 'silent', when: { absent: { eventType: 'temperature', ...was } } }), undefined, event(0))
+    const outcome = step(edited, state, clock(100))
+    expect(outcome).toMatchObject({ changes: [], state: { phase: 'clear' } })
+    expect(outcome.state.dueUs).toBeUndefined()
+    const other = { ...event(100), eventType: 'humidity' } as StepInput
+    expect(step(edited, outcome.state, other).state.dueUs).toBeGreaterThan(100 * HOUR_US)
+  })
+
+  it('stays missed when the type is edited, until one of that type comes', () => {
+    const edited = parseRule({ name: 'silent', when: { absent: { eventType: 'humidity', for: '1h' } } })
+    const { state } = step(rule, step(rule, undefined, event(0)).state, clock(2))
+    const passed = step(edited, state, clock(50))
+    expect([state.phase, passed.state.phase]).toEqual(['active', 'active'])
+    expect(step(edited, passed.state, { ...event(51), eventType: 'humidity' } as StepInput).changes).toMatchObject([{ kind: 'cleared' }])
+  })
+
+  it('is waited for as before by what a version that kept no type remembered', () => {
+    const memory = { kind: 'absent', lastUs: 0 }
+    const old = { v: 2, phase: 'clear', episode: 0, memory } as RuleState
+    expect(step(rule, renewed(rule, old), clock(2)).changes).toMatchObject([{ kind: 'active', atUs: HOUR_US }])
   })
 
   it('may have a hold time and a keepActive beside', () => {

@@ -23,9 +23,9 @@ type AbsentMemory = Memory & {
   readonly lastUs: number
   /** Set when it is later than the last event: what was sent before it may have been missed. */
   readonly listeningSinceUs?: number
-  /** Of this type, with `times`. */
+  /** Of this type; left out by versions that kept it only with `times`. */
   readonly eventType?: string
-  /** The last ones, the newest last, and what of them is the interval. */
+  /** With `times`: the last ones, the newest last, and what of them is the interval. */
   readonly gapsMs?: readonly number[]
   readonly everyMs?: number | undefined
 }
@@ -80,14 +80,16 @@ export const absent: ConditionKind<Absent, AbsentMemory> = {
   unit: () => undefined,
   worse: () => undefined,
   levels: () => [],
-  judge(condition, memory, held, input) {
+  judge(condition, kept, held, input) {
+    const memory = own(condition, kept)
     if (input.kind === 'event') return verdict(false, heard(condition, memory, input.timeUs, input.listeningSinceUs))
     if (memory === undefined || held !== undefined) return verdict(undefined, memory)
     const listening = input.listeningSinceUs > sinceUs(memory) ? { ...memory, listeningSinceUs: input.listeningSinceUs } : memory
     // Never a storm after an outage: silence counts from when the system could hear the device.
     return verdict(this.dueUs(condition, listening, false) > input.timeUs ? undefined : true, listening)
   },
-  dueUs(condition, memory, holds) {
+  dueUs(condition, kept, holds) {
+    const memory = own(condition, kept)
     return memory === undefined || holds ? Number.POSITIVE_INFINITY : sinceUs(memory) + waitMs(condition, memory) * 1000
   },
   describe(condition, { holds, memory }) {
@@ -137,10 +139,14 @@ function readBounds(fields: Fields, path: string, times: number | undefined): { 
   return { minMs, maxMs }
 }
 
-function heard(condition: Absent, before: AbsentMemory | undefined, timeUs: number, listeningSinceUs: number | undefined): AbsentMemory {
-  if (condition.times === undefined) return { kind: 'absent', lastUs: timeUs }
+/** What came of another type, before the rule was edited, says nothing of this one. */
+function own({ eventType }: Absent, memory: AbsentMemory | undefined): AbsentMemory | undefined {
+  return memory === undefined || (memory.eventType ?? eventType) === eventType ? memory : undefined
+}
+
+function heard(condition: Absent, known: AbsentMemory | undefined, timeUs: number, listeningSinceUs: number | undefined): AbsentMemory {
   const { eventType } = condition
-  const known = before?.eventType === eventType ? before : undefined
+  if (condition.times === undefined) return { kind: 'absent', lastUs: timeUs, eventType }
   const gapsMs = known?.gapsMs ?? []
   const gapMs = known === undefined ? 0 : Math.round((timeUs - known.lastUs) / 1000)
   // Across an outage of ours nobody knows when it spoke; what came in one batch with one time is one event.
@@ -155,8 +161,7 @@ function intervalOf(gapsMs: readonly number[]): number | undefined {
   return gapsMs.length < FEWEST ? undefined : gapsMs.toSorted((a, b) => a - b)[Math.ceil(gapsMs.length * SHARE) - 1]
 }
 
-function waitMs({ silenceMs, times, minMs, maxMs, eventType }: Absent, memory: AbsentMemory): number {
-  const everyMs = memory.eventType === eventType ? memory.everyMs : undefined
+function waitMs({ silenceMs, times, minMs, maxMs }: Absent, { everyMs }: AbsentMemory): number {
   if (times === undefined || everyMs === undefined) return silenceMs ?? Number.POSITIVE_INFINITY
   return Math.min(Math.max(Math.round(times * everyMs), minMs), maxMs)
 }

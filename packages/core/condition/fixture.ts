@@ -1,6 +1,6 @@
 // For the tests of conditions: a rule stepped through readings, with the state written and read between every two.
 import { parseRule } from '../rule.ts'
-import { type Change, type RuleState, type StepInput, type StepOutcome, step } from '../step.ts'
+import { type Change, type RuleState, renewed, type StepInput, type StepOutcome, step } from '../step.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 export const MINUTE_US = 60_000_000
@@ -20,7 +20,7 @@ export type Run = {
 
 export function run(when: object, moments: readonly Moment[], more: object = {}, from?: RuleState): Run {
   const rule = parseRule({ name: 'rule', when, ...more })
-  let state = from
+  let state = from && renewed(rule, from)
   let marks = ''
   const changes: Change[] = []
   const reasons: string[] = []

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseRule, ruleToJson } from '../rule.ts'
-import { type Change, type RuleState, type StepInput, step } from '../step.ts'
+import { type Change, type RuleState, renewed, type StepInput, step } from '../step.ts'
 
 const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 const MINUTE_US = 60_000_000
@@ -29,7 +29,7 @@ function clock(minutes: number, listeningSince = ALWAYS): StepInput {
 }
 
 function run(rule: ReturnType<typeof windowRule>, inputs: readonly StepInput[], from?: RuleState) {
-  let state = from
+  let state = from && renewed(rule, from)
   let reason = ''
   const changes: Change[] = []
   for (const input of inputs) {

@@ -101,7 +101,7 @@ class Course {
     this.passTime(event.arrivalUs - GRACE_US)
     const recent = this.#recent(device, eventType)
     const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: startUs }
-    const arrival = recent.arrive({ eventType, timeUs, eventId, data, entryId: '' }, latenessUs)
+    const arrival = recent.arrive({ eventType, timeUs, eventId, data, entryId: '', listeningSinceUs: Number.NEGATIVE_INFINITY }, latenessUs)
     const pairs = this.#pairs.filter(pair => pair.selected && pair.recents.includes(recent))
     for (const pair of pairs) this.#moved(pair, followEvent(pair.rule, pair.track, input, arrival, pair.recents))
     const overdueUs = recent.overdueUs(latenessUs)

@@ -1,9 +1,10 @@
 // The alarms: what is active first, in words and colour, each with a way to acknowledge it.
 import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Alarm } from '../../../packages/client/index.ts'
-import { lastChange, orderAlarms } from './alarm.ts'
+import { lastChange, orderAlarms, suppressionWords } from './alarm.ts'
 import type { Feed } from './feed.ts'
 import { deviceIdOf, formatAge, formatReading, formatTimeOfDay } from './format.ts'
+import { hashOf } from './route.ts'
 
 const MAX_CLEARED = 50
 
@@ -49,25 +50,34 @@ function summary(all: number, active: number, pending: number): string {
 
 type ItemProps = Props & { readonly alarm: Alarm }
 
-function AlarmItem({ alarm, feed, now, nameOf, onOpen }: ItemProps) {
+export function AlarmItem({ alarm, feed, now, nameOf, onOpen }: ItemProps) {
   const device = deviceIdOf(alarm.device)
   const changedMs = Date.parse(lastChange(alarm))
   const acknowledged = alarm.acknowledgement
+  const suppressed = suppressionWords(alarm)
   const name = alarm.labels['name'] || nameOf(device)
   return (
     <li data-alarm={alarm.alarmId} data-state={alarm.state} data-severity={alarm.severity} data-acknowledged={acknowledged !== null}>
       <span class="severity">{alarm.severity}</span>
       <div class="what">
-        <p class="message">{alarm.message || alarm.rule}</p>
+        <p class="message">
+          {alarm.message || alarm.rule} {alarm.late && <span class="badge">found late</span>}
+          {suppressed !== '' && <span class="badge">{suppressed}</span>}
+        </p>
         <p class="quiet">
-          <button type="button" class="link" onClick={() => onOpen(device)}>
-            {name}
-          </button>
-          {name !== device && <span class="id"> {device}</span>}
+          {alarm.group ? (
+            `${device} (${alarm.devices} in alarm)`
+          ) : (
+            <button type="button" class="link" onClick={() => onOpen(device)}>
+              {name}
+            </button>
+          )}
+          {!alarm.group && name !== device && <span class="id"> {device}</span>}
           {` · ${alarm.rule}${valueText(alarm)} · ${alarm.state} `}
           <time dateTime={lastChange(alarm)} title={lastChange(alarm)}>
             for {formatAge(now - changedMs)}
           </time>
+          {alarm.assignee && ` · assigned to ${alarm.assignee.to}`}
         </p>
         {acknowledged && (
           <p class="quiet acknowledged">
@@ -76,7 +86,12 @@ function AlarmItem({ alarm, feed, now, nameOf, onOpen }: ItemProps) {
           </p>
         )}
       </div>
-      {alarm.state === 'active' && !acknowledged && <Acknowledge alarm={alarm} feed={feed} />}
+      <div class="acknowledge">
+        <a class="button" href={hashOf({ part: 'alarms', alarm: alarm.alarmId })} aria-label={`Details of ${alarm.message || alarm.rule}`}>
+          Details
+        </a>{' '}
+        {alarm.state === 'active' && !acknowledged && <Acknowledge alarm={alarm} feed={feed} />}
+      </div>
     </li>
   )
 }
@@ -116,7 +131,7 @@ function Acknowledge({ alarm, feed }: { alarm: Alarm; feed: Feed }) {
   }
   const id = `comment-${alarm.alarmId}`
   return (
-    <div class="acknowledge">
+    <>
       <button type="button" ref={opener} aria-expanded={open} onClick={() => setOpen(!open)}>
         Acknowledge
       </button>
@@ -132,6 +147,6 @@ function Acknowledge({ alarm, feed }: { alarm: Alarm; feed: Feed }) {
           </p>
         </form>
       )}
-    </div>
+    </>
   )
 }

@@ -1,7 +1,8 @@
 // The calls the page makes to its own origin, through the client: with the session's cookie instead of a key.
 import { Telltale, TelltaleError, type Window, type WindowQuery } from '../../../packages/client/index.ts'
 
-export type Session = { readonly keyId: string; readonly project: string; readonly projects: readonly string[] }
+/** `account`: who that is, as it stands in what people did with alarms. */
+export type Session = { readonly keyId: string; readonly account: string; readonly project: string; readonly projects: readonly string[] }
 
 export function openClient(project: string): Telltale {
   return new Telltale({ url: '', project, auth: 'session' })

@@ -7,6 +7,7 @@ import type { Feed } from './feed.ts'
 import { type DeviceRow, labelText, type NumericReading, numericReadings } from './fleet.ts'
 import { formatAge, formatReading, formatTimeOfDay, unitOf } from './format.ts'
 import { addReading, columns, type Point, RANGES, type Range, summarise, trim } from './series.ts'
+import { timeMarks } from './timemark.ts'
 
 type Props = {
   readonly feed: Feed
@@ -236,15 +237,4 @@ function draw(place: HTMLElement, range: Range, unit: string, now: () => number,
       plot.destroy()
     },
   }
-}
-
-const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
-const DAYS = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
-
-/** 24-hour clock; the date where a day begins. */
-function timeMarks(_plot: uPlot, marks: number[]): string[] {
-  return marks.map(seconds => {
-    const text = MINUTES.format(seconds * 1000)
-    return text === '00:00' ? DAYS.format(seconds * 1000) : text
-  })
 }

@@ -7,11 +7,15 @@ import { DeviceTable, focusDevice } from './device-table.tsx'
 import { Feed } from './feed.ts'
 import { FirstEvent } from './first-event.tsx'
 import { formatAge, formatNumber } from './format.ts'
+import { later } from './later.tsx'
 import { hashOf, parseRoute, type Route } from './route.ts'
 import { StreamsPart } from './streams-part.tsx'
 import { ThemeButton } from './theme.tsx'
 
 const TICK_MS = 1000
+
+const AlarmsPart = later(async () => (await import('./alarms-part.tsx')).AlarmsPart)
+const RulesPart = later(async () => (await import('./rules-part.tsx')).RulesPart)
 
 type Props = {
   readonly session: Session
@@ -19,6 +23,9 @@ type Props = {
   readonly onProject: (project: string) => void
   readonly onSignedOut: (notice: string) => void
 }
+
+/** Where the chart of a device may be opened. */
+const CHARTED: readonly string[] = ['devices', 'alarms']
 
 export function Console({ session, project, onProject, onSignedOut }: Props) {
   const feed = useFeed(project, onSignedOut)
@@ -40,7 +47,7 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
     })
   }
   const now = feed.now()
-  const row = chosen === undefined || route.part !== 'devices' ? undefined : feed.fleet.row(chosen)
+  const row = chosen === undefined || !CHARTED.includes(route.part) ? undefined : feed.fleet.row(chosen)
   const active = [...feed.alarms.values()].filter(alarm => alarm.state === 'active').length
   const nameOf = (device: string) => feed.fleet.row(device)?.name ?? device
   return (
@@ -64,6 +71,18 @@ export function Console({ session, project, onProject, onSignedOut }: Props) {
             Could not load everything: {feed.problem}
           </p>
         )}
+        {(route.part === 'alarms' || route.part === 'silences') && (
+          <AlarmsPart
+            feed={feed}
+            alarm={route.part === 'alarms' ? route.alarm : undefined}
+            silences={route.part === 'silences'}
+            account={session.account}
+            now={now}
+            nameOf={nameOf}
+            onOpen={open}
+          />
+        )}
+        {route.part === 'rules' && <RulesPart feed={feed} rule={route.rule} copyOf={route.copyOf} now={now} themeVersion={themeVersion} />}
         {route.part === 'streams' && <StreamsPart feed={feed} project={project} keyId={session.keyId} stream={route.stream} now={now} />}
         {route.part === 'devices' && <AlarmList feed={feed} now={now} nameOf={nameOf} onOpen={open} />}
         {route.part === 'devices' &&
@@ -152,6 +171,8 @@ function Header({ feed, route, session, project, onProject, onSignedOut, onTheme
 
 const PARTS = [
   ['devices', 'Devices'],
+  ['alarms', 'Alarms'],
+  ['rules', 'Rules'],
   ['streams', 'Streams'],
 ] as const
 
@@ -159,7 +180,11 @@ function Parts({ route }: { readonly route: Route }) {
   return (
     <nav aria-label="Parts of the console">
       {PARTS.map(([part, text]) => (
-        <a key={part} href={hashOf({ part })} aria-current={route.part === part ? 'page' : undefined}>
+        <a
+          key={part}
+          href={hashOf({ part })}
+          aria-current={(route.part === 'silences' ? 'alarms' : route.part) === part ? 'page' : undefined}
+        >
           {text}
         </a>
       ))}

@@ -68,6 +68,10 @@ export class Feed {
     return this.roster.fleet
   }
 
+  get project(): string {
+    return this.#options.project
+  }
+
   now(): number {
     return Date.now() + this.clockOffsetMs
   }
@@ -102,8 +106,9 @@ export class Feed {
     this.#options.onSignedOut()
   }
 
-  takeAlarms(alarms: readonly Alarm[], speak: boolean): void {
-    const merged = mergeAlarms(this.alarms, alarms)
+  /** `asked`: just now, for these. */
+  takeAlarms(alarms: readonly Alarm[], speak: boolean, asked = false): void {
+    const merged = mergeAlarms(this.alarms, alarms, asked)
     this.alarms = merged.alarms
     if (speak && merged.raised.length > 0) this.spoken = announcement(merged.raised)
     this.changed()
@@ -192,13 +197,19 @@ export class Feed {
   async #loadAlarms(): Promise<void> {
     const done = await this.#guard(async () => {
       const alarms: Alarm[] = []
+      const before = this.alarms
       this.moreAlarms = false
       for await (const page of this.client.alarms.pages({ pageSize: PAGE })) {
         this.moreAlarms = alarms.length + page.length > MAX_ALARMS
         alarms.push(...page)
         if (this.moreAlarms) break
       }
-      this.takeAlarms(alarms, this.alarmsLoaded)
+      // What changed while the list was read is newer than the list, though its version may be the same.
+      const [still, moved] = [true, false].map(same =>
+        alarms.filter(({ alarmId: id }) => (before.get(id) === this.alarms.get(id)) === same),
+      )
+      this.takeAlarms(moved ?? [], this.alarmsLoaded)
+      this.takeAlarms(still ?? [], this.alarmsLoaded, true)
     })
     this.alarmsLoaded ||= done
     this.changed()

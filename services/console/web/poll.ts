@@ -1,4 +1,4 @@
-// What has no stream of its own is asked for every two seconds while somebody looks.
+// What has no stream of its own is asked for every two seconds (or as often as said) while somebody looks.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import { TelltaleError } from '../../../packages/client/index.ts'
 import type { Feed } from './feed.ts'
@@ -17,7 +17,7 @@ export type Polled<T> = {
 type State<T> = { readonly value?: T; readonly failure?: TelltaleError }
 
 /** @param load asked again when it is another function. */
-export function usePolled<T>(feed: Feed, load: () => Promise<T>): Polled<T> {
+export function usePolled<T>(feed: Feed, load: () => Promise<T>, everyMs = EVERY_MS): Polled<T> {
   const [state, setState] = useState<State<T>>({})
   const poll = useRef<Poll<T> | undefined>(undefined)
   useEffect(() => {
@@ -28,10 +28,11 @@ export function usePolled<T>(feed: Feed, load: () => Promise<T>): Polled<T> {
         if (failure.code === 'unauthenticated') feed.signedOut()
         else setState(before => ({ ...before, failure }))
       },
+      everyMs,
     )
     poll.current = opened
     return () => opened.close()
-  }, [feed, load])
+  }, [feed, load, everyMs])
   const again = useCallback(() => void poll.current?.ask(), [])
   return { value: state.value, failure: state.failure, again }
 }
@@ -40,14 +41,16 @@ class Poll<T> {
   readonly #load: () => Promise<T>
   readonly #came: (value: T) => void
   readonly #failed: (failure: TelltaleError) => void
+  readonly #everyMs: number
   readonly #stop = new AbortController()
   #timer: ReturnType<typeof setTimeout> | undefined
   #asking = false
 
-  constructor(load: () => Promise<T>, came: (value: T) => void, failed: (failure: TelltaleError) => void) {
+  constructor(load: () => Promise<T>, came: (value: T) => void, failed: (failure: TelltaleError) => void, everyMs: number) {
     this.#load = load
     this.#came = came
     this.#failed = failed
+    this.#everyMs = everyMs
     document.addEventListener('visibilitychange', () => void this.ask(), { signal: this.#stop.signal })
     void this.ask()
   }
@@ -60,7 +63,7 @@ class Poll<T> {
       if (!document.hidden) await this.#once()
     } finally {
       this.#asking = false
-      if (!this.#stop.signal.aborted) this.#timer = setTimeout(() => void this.ask(), EVERY_MS)
+      if (!this.#stop.signal.aborted) this.#timer = setTimeout(() => void this.ask(), this.#everyMs)
     }
   }
 

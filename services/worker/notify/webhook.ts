@@ -2,7 +2,9 @@
 import { Webhook } from 'standardwebhooks'
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Outbound } from '../../../packages/outbound/outbound.ts'
+import { newId } from '../../../packages/runtime/id.ts'
 import type { OutboxEntry } from '../commit.ts'
+import { sign } from '../connector/signature.ts'
 
 /** `delivered`: the receiver has it. `retry`: it may work later. `refused`: it never will. */
 export type Attempt = Told &
@@ -15,13 +17,18 @@ export function webhookBody(entry: OutboxEntry): string {
   return JSON.stringify({ type: `alarm.${entry.kind}`, timestamp: entry.alarm.updateTime, data: entry.alarm })
 }
 
-/** A channel with what was sealed of it opened: `secret` is `whsec_…`. */
-export type Target = { readonly url: string; readonly secret: string; readonly headers: Readonly<Record<string, string>> }
+/** A channel with what was sealed of it opened: `secret` is `whsec_…`, or with the signature of DT any text. */
+export type Target = {
+  readonly url: string
+  readonly secret: string
+  readonly signature?: 'dt' | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
 
 /** The id is the same for every attempt of one change on one channel. */
 export async function postWebhook(
   outbound: Outbound,
-  { url, secret, headers: own }: Target,
+  { url, headers: own, ...target }: Target,
   id: string,
   entry: OutboxEntry,
   now: Date,
@@ -31,7 +38,7 @@ export async function postWebhook(
     ...own,
     'webhook-id': id,
     'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
-    'webhook-signature': new Webhook(secret).sign(id, now, body),
+    ...signed(target, id, now, body),
     'user-agent': 'telltale',
   }
   try {
@@ -45,4 +52,9 @@ export async function postWebhook(
     if (cause instanceof Failure && cause.code !== 'unavailable') return { outcome: 'refused', detail: cause.message }
     return { outcome: 'retry', detail: error instanceof Error ? error.message : String(error) }
   }
+}
+
+function signed({ secret, signature }: Omit<Target, 'url' | 'headers'>, id: string, now: Date, body: string): Target['headers'] {
+  if (signature === undefined) return { 'webhook-signature': new Webhook(secret).sign(id, now, body) }
+  return secret === '' ? {} : { 'x-dt-signature': sign(body, secret, now.getTime(), newId()) }
 }
