@@ -21,7 +21,6 @@ import { Judge } from './judge.ts'
 
 export const SECOND = 1_000_000
 export const MINUTE = 60 * SECOND
-export const HOUR = 60 * MINUTE
 
 export type Pass = (point: string) => Promise<void>
 
@@ -185,7 +184,8 @@ export class Story {
     const states = await this.#redis.smembers(projectKey(project, 'ruleStates'))
     // Since when events count hangs on who was there when labels changed; what came of them does not.
     const track = (row: string) => ({ ...(JSON.parse(row) as object), u: undefined, i: undefined })
-    const tracks = async (rule: string) => Object.entries(await kept(`state:${rule}`)).map(([device, row]) => [rule, device, track(row)])
+    const tracks = async (rule: string) =>
+      Object.entries(await kept(`state:${rule}`)).map(([device, row]) => [`${rule} ${device}`, track(row)] as const)
     return {
       history: await this.records(),
       outbox: await this.outbox(),
@@ -193,7 +193,7 @@ export class Story {
       homes: await kept('homes'),
       timers: await this.#redis.zrange(projectKey(project, 'timers'), '0', '-1', 'WITHSCORES'),
       attention: await this.#redis.zrange(projectKey(project, 'attention'), '0', '-1', 'WITHSCORES'),
-      tracks: (await Promise.all(states.toSorted().map(tracks))).flat().toSorted(),
+      tracks: Object.fromEntries((await Promise.all(states.map(tracks))).flat()),
     }
   }
 
