@@ -14,6 +14,10 @@ export type BacktestReport = {
   readonly readings: number
   readonly devices: number
   readonly fillMs: number
+  readonly rules: readonly RuleReport[]
+}
+type RuleReport = {
+  readonly name: string
   readonly elapsedMs: number
   readonly cpuMs: number
   readonly eventsPerSecond: number
@@ -24,6 +28,15 @@ export type BacktestReport = {
 const DEVICES = 1000
 const T0 = Date.parse('2026-03-01T00:00:00Z') * 1000
 const MINUTE_US = 60_000_000
+
+const FIELD = { field: 'temperature.value', unit: '°C' }
+const RULES: readonly (readonly [name: string, when: object])[] = [
+  ['threshold', { threshold: { ...FIELD, above: -15, clearBelow: -16 } }],
+  ['rate', { rate: { ...FIELD, per: '1m', above: 1 } }],
+  ['flapping', { flapping: { ...FIELD, level: -16, changes: 6, within: '30m' } }],
+  ['stuck', { stuck: { ...FIELD, for: '15m' } }],
+  ['window-mean', { window: { ...FIELD, function: 'mean', over: '15m', above: -15 } }],
+]
 
 /** Whole events, as devices send them: the frames are there, and have to be passed by. */
 const FILL = `
@@ -39,7 +52,9 @@ export async function measureBacktest(readings: number): Promise<BacktestReport>
   try {
     const path = join(folder, 'readings.duckdb')
     const fillMs = await fill(path, readings)
-    return { readings, devices: DEVICES, fillMs, ...(await judge(path, readings)) }
+    const rules: RuleReport[] = []
+    for (const [name, when] of RULES) rules.push({ name, ...(await judge(path, readings, name, when)) })
+    return { readings, devices: DEVICES, fillMs, rules }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -59,8 +74,8 @@ async function fill(path: string, readings: number): Promise<number> {
   return performance.now() - beganMs
 }
 
-async function judge(path: string, readings: number) {
-  const rule = parseRule({ name: 'warm', when: { threshold: { field: 'temperature.value', above: -15, clearBelow: -16 } }, for: '5m' })
+async function judge(path: string, readings: number, name: string, when: object) {
+  const rule = parseRule({ name, when, for: '5m' })
   const range = { fromUs: T0, toUs: T0 + (readings / DEVICES + 1) * MINUTE_US }
   const store = await openDuckStore({ path })
   const turns = monitorEventLoopDelay({ resolution: 1 })
@@ -81,16 +96,16 @@ async function judge(path: string, readings: number) {
   return { elapsedMs, cpuMs: (user + system) / 1000, eventsPerSecond: (events / elapsedMs) * 1000, longestTurnMs: turns.max / 1e6, alarms }
 }
 
-export function renderBacktest(report: BacktestReport): string {
-  const rows = [
-    ['readings, whole events in the file', whole(report.readings)],
-    ['devices', whole(report.devices)],
-    ['filled in, ms', whole(report.fillMs)],
-    ['judged in, ms', whole(report.elapsedMs)],
-    ['processor time, ms', whole(report.cpuMs)],
-    ['events/s', whole(report.eventsPerSecond)],
-    ['longest turn of the event loop, ms', report.longestTurnMs.toFixed(1)],
-    ['alarms', whole(report.alarms)],
-  ]
-  return `a threshold with a dead-band and a hold time over stored history (DuckDB, one thread of it)\n\n${aligned(rows)}`
+export function renderBacktest({ readings, devices, fillMs, rules }: BacktestReport): string {
+  const head = ['rule', 'judged in, ms', 'processor, ms', 'events/s', 'longest turn, ms', 'alarms']
+  const rows = rules.map(one => [
+    one.name,
+    whole(one.elapsedMs),
+    whole(one.cpuMs),
+    whole(one.eventsPerSecond),
+    one.longestTurnMs.toFixed(1),
+    whole(one.alarms),
+  ])
+  const method = `rules with a unit and for: 5m over ${whole(readings)} stored events of ${devices} devices (DuckDB, one thread of it), filled in ${whole(fillMs)} ms`
+  return `${method}\n\n${aligned([head, ...rows])}`
 }

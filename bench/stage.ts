@@ -2,19 +2,17 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseRule } from '../packages/core/rule.ts'
-import { type RuleState, type StepInput, step } from '../packages/core/step.ts'
 import { Log } from '../packages/log/log.ts'
 import { connectRedis, openRedis } from '../packages/redis/index.ts'
 import { openLogger } from '../packages/runtime/logger.ts'
 import { Accept } from '../services/gateway/accept.ts'
 import { decodeJson, type Incoming } from '../services/gateway/decode/json.ts'
+import { CASES, type EngineCase, prepareEngine, prepareInterpreter } from './engine.ts'
 import { measureFanOut } from './fanout.ts'
 import { median } from './histogram.ts'
 import { prepareMatching } from './interest.ts'
+import { type JudgingCase, judgingCases, measureMemory, prepareJudging } from './judging.ts'
 import { aligned, whole } from './table.ts'
-
-const DEVICE = { id: 'freezer-1', type: 'temperature', labels: {}, productNumber: '' }
 
 export type Stage = { readonly name: string; readonly perSecond: number; readonly perCpuSecond: number; readonly note: string }
 
@@ -22,7 +20,8 @@ const DEVICES = 10_000
 
 export async function measureStages(runs: number): Promise<Stage[]> {
   return [
-    await repeated(runs, 'judge: one threshold on one event', `${whole(DEVICES)} devices, state in a map`, judge),
+    ...(await engine(runs)),
+    ...(await worker(runs)),
     await repeated(runs, 'decode: one whole event of 190 bytes', 'JSON to a valid event and its frame', decode),
     await repeated(runs, 'accept: to an entry on disk', 'Redis with appendfsync always; CPU of this process only', accept),
     await matching(runs, 'index', 'each found anew'),
@@ -61,25 +60,43 @@ function matching(runs: number, kind: 'index' | 'memo', how: string): Promise<St
   return repeated(runs, 'stream: one event, 10,000 subscriptions', `15 match, ${how}`, () => match(count).events)
 }
 
-function judge(): number {
-  const rule = parseRule({ name: 'hot', when: { threshold: { field: 'temperature.value', above: 30 } }, for: '10s' })
-  const states = new Map<string, RuleState | undefined>()
-  const count = 2_000_000
-  for (let i = 0; i < count; i++) {
-    const key = `hot\tdevice-${i % DEVICES}`
-    const timeUs = 1_700_000_000_000_000 + i
-    const input: StepInput = {
-      kind: 'event',
-      device: DEVICE,
-      eventType: 'temperature',
-      data: { temperature: { value: 20 + ((i * 7919) % 1200) / 100 } },
-      timeUs,
-      eventId: 'e',
-      listeningSinceUs: 0,
-    }
-    states.set(key, step(rule, states.get(key), input).state)
+/** Each kind beside the interpreter; all have run before, so that none finds an engine compiled for itself alone. */
+async function engine(runs: number): Promise<Stage[]> {
+  for (const one of CASES) {
+    prepareEngine(one)(50_000)
+    prepareInterpreter(one)(20_000)
   }
-  return count
+  const stages: Stage[] = []
+  for (const one of CASES) stages.push(await beside(runs, one))
+  return stages
+}
+
+async function beside(runs: number, one: EngineCase): Promise<Stage> {
+  const [work, plain] = [prepareEngine(one), prepareInterpreter(one)]
+  const ours = await repeated(runs, `engine: ${one.name}`, '', () => work(one.events))
+  const theirs = await repeated(runs, '', '', () => plain(one.events / 5))
+  const ratio = (ours.perCpuSecond / theirs.perCpuSecond).toFixed(1)
+  return { ...ours, note: `${ratio}× a plain interpreter of the same rule, ${whole(theirs.perCpuSecond)} a CPU second` }
+}
+
+async function worker(runs: number): Promise<Stage[]> {
+  const stages: Stage[] = []
+  for (const one of judgingCases()) stages.push(await inWorker(runs, one))
+  return [...stages, await measureMemory()]
+}
+
+async function inWorker(runs: number, one: JudgingCase): Promise<Stage> {
+  const run = await prepareJudging(one)
+  const rates = []
+  for (let i = 0; i < runs; i++) rates.push(await run())
+  const perSecond = median(rates.map(rate => rate.perSecond)) * one.selecting
+  const perCpuSecond = median(rates.map(rate => rate.perCpuSecond)) * one.selecting
+  return {
+    name: `worker: ${one.name}`,
+    perSecond,
+    perCpuSecond,
+    note: `judgements; ${whole(perCpuSecond / one.selecting)} events a CPU second`,
+  }
 }
 
 const clock = { nowUs: () => Date.now() * 1000, newId: () => 'id' }

@@ -1,5 +1,10 @@
 // Working with rules before they hurt, end to end: a freezer's stored week through backtest, explain, suggest and shadow.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { runCommand } from '../packages/cli/command.ts'
 import { formatTime } from '../packages/core/time.ts'
 import { eventually, type Json, removeDirectories, startTelltale, type Telltale } from './world.ts'
 
@@ -46,6 +51,36 @@ afterAll(async () => {
   await telltale?.remove()
   await removeDirectories()
 })
+
+const folder = mkdtempSync(join(tmpdir(), 'telltale-past-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+function file(name: string, text: string): string {
+  writeFileSync(join(folder, name), text)
+  return join(folder, name)
+}
+
+async function cli(...args: string[]) {
+  const out = new PassThrough()
+  const err = new PassThrough()
+  const { keyId, secret } = telltale.key
+  const env = { TELLTALE_HTTP_URL: telltale.url(), TELLTALE_KEY_ID: keyId, TELLTALE_SECRET: secret }
+  const code = await runCommand(['rules', ...args], { out, err, env, stopped: new AbortController().signal })
+  return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '').replaceAll(`${folder}/`, '') }
+}
+
+const YAML = `# two drafts
+name: warm
+select: { devices: [f1, f2] }
+when:
+  threshold: { field: temperature.value, above: -15, unit: "°C" }
+for: 30m
+---
+name: cold
+select: { devices: [f1] }
+when: { threshold: { field: temperature.value, below: -18 } }
+`
+const DAY = ['--from', at(0), '--to', at(600)]
 
 const linesOf = (text: string) =>
   text
@@ -101,7 +136,8 @@ describe('a backtest', () => {
     expect(await counts({ against: 2 })).toEqual([2, one, 3, many])
     expect((await telltale.http(`${RULES}/${name}`, { method: 'DELETE' })).status).toBe(200)
     const removed = await telltale.send('POST', `${RULES}:backtest`, { rule: { ...RULE, name }, against: 4 })
-    expect(removed.json).toMatchObject({ code: 404, field: 'against', errorMessage: expect.stringContaining('its removal') })
+    expect(removed.json).toMatchObject({ code: 404, field: 'against' })
+    expect(removed.text).toContain('its removal')
   })
 
   test('that asks for what is not there is refused by the field', async () => {
@@ -148,6 +184,59 @@ test('suggest finds a dead-band that ends the flapping and says what it costs', 
   const [best] = json['suggestions'] as { figures: Json; rule: Json }[]
   expect(best?.figures['flaps']).toBe(0)
   expect((await telltale.send('POST', `${RULES}:backtest`, { rule: best?.rule, ...SPAN })).status).toBe(200)
+})
+
+describe('the command line', () => {
+  test('backtests a saved rule, and says which alarms there were and why', async () => {
+    const { code, out } = await cli('backtest', 'warm', ...DAY, '--device', 'f1')
+    expect(code).toBe(0)
+    expect(out).toContain('1 alarms, 58 minutes in alarm, 0 notifications')
+    expect(out).toMatch(/f1 +warning +2026-03-02 01:42:00 +2026-03-02 02:40:00 +temperature\.value has been above -15 for 2m/)
+  })
+
+  test('backtests a rule of a YAML file against a version, and one of several by its name', async () => {
+    const drafts = file('drafts.yaml', YAML)
+    const differing = await cli('backtest', drafts, '--rule', 'warm', '--against', '1', ...DAY)
+    expect(differing).toMatchObject({ code: 0, out: expect.stringContaining('1 alarms (before: 13)') })
+    expect(differing.out).toContain('12 are missing in the new version, 0 are new, 1 have other times')
+    const cold = await cli('backtest', drafts, '--rule', 'cold', '--json', ...DAY)
+    expect(JSON.parse(cold.out)).toMatchObject({ rule: 'cold', alarms: { count: 2 } })
+    const against = await cli('backtest', file('new.yaml', YAML.split('---')[0] as string), '--against-file', drafts, ...DAY)
+    expect(against).toMatchObject({ code: 0, out: expect.stringContaining('1 alarms are the same; 0 are missing') })
+  })
+
+  test.each([
+    ['several rules and no name', YAML, [], 'expected one of the rules in rules.yaml: warm, cold'],
+    ['a name that is not there', YAML, ['--rule', 'hot'], 'rules.yaml: expected a rule hot in it, has warm, cold'],
+    ['a mistake', YAML.replace('above', 'abov'), ['--rule', 'cold'], 'rules.yaml:5:42: when.threshold.abov: is unknown here'],
+    ['no rule', '# nothing\n', [], 'rules.yaml: expected a rule in it'],
+  ])('a file with %s is refused with its place', async (_, text, args, message) => {
+    const { code, err } = await cli('backtest', file('rules.yaml', text), ...args)
+    expect([code, err]).toEqual([2, expect.stringContaining(message)])
+  })
+
+  test('explains a device at a time', async () => {
+    const { code, out } = await cli('explain', 'warm', 'f1', '--at', at(101))
+    expect(code).toBe(0)
+    expect(out).toContain('rule warm (version 1) is pending on f1.\n')
+    expect(out).toContain('Held long enough to become active in 1m')
+    expect(out).toMatch(/2026-03-02 01:40:00 +pending +temperature\.value -10 is above -15/)
+  })
+
+  test('suggests what would have cut the flapping', async () => {
+    const { code, out } = await cli('suggest', 'warm', ...DAY)
+    expect(code).toBe(0)
+    expect(out).toMatch(/^now: .* 11 flaps \(tried on 2 devices/)
+    expect(out).toMatch(/\n1\. .*0 flaps instead of 11/)
+  })
+
+  test('starts, shows and ends a shadow from a file', async () => {
+    const began = await cli('shadow', 'warm', file('drafts.yaml', YAML))
+    expect(began).toMatchObject({ code: 0, out: expect.stringContaining('0 alarms of the rule, 0 of its shadow') })
+    expect((await cli('shadow', 'warm')).out).toBe(began.out)
+    expect(await cli('shadow', 'warm', '--stop')).toMatchObject({ code: 0, out: 'the shadow of warm has ended\n' })
+    expect(await cli('shadow', 'warm')).toMatchObject({ code: 1, err: expect.stringContaining('404') })
+  })
 })
 
 test('a shadow is judged beside its rule, raises no alarm, and every difference is told', async () => {

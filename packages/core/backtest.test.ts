@@ -1,6 +1,6 @@
 // Backtests, comparisons, explanations and suggestions, by tables: minutes and values in, alarms out.
 import { describe, expect, it } from 'vitest'
-import { Backtest, type Episode, mergeEpisodes, numberFieldsOf } from './backtest.ts'
+import { Backtest, type Episode, mergeEpisodes } from './backtest.ts'
 import type { Device } from './device.ts'
 import { compareEpisodes, episodesOf, type SidedChange } from './disagreement.ts'
 import { explain } from './explain.ts'
@@ -120,14 +120,6 @@ describe('a backtest', () => {
       [50, undefined],
     ])
     expect([found.alarms, found.activeAtEnd, found.episodes[0]?.device]).toEqual([2, 1, 'room=a'])
-  })
-
-  it.each([
-    ['temperature.value', [{ eventType: 'temperature', field: 'value' }]],
-    // `a.b` may be a field with a dot in its name, or one within another.
-    ['temperature.a.b', undefined],
-  ])('of %s reads numbers alone where that says the same', (field, expected) => {
-    expect(numberFieldsOf(ruleOf({ when: { threshold: { field, above: 1 } } }))).toEqual(expected)
   })
 })
 

@@ -1,6 +1,5 @@
 // A rule over stored history: every event of every device through the engine, and what would have come of it. Nothing here decides
 // anything about a rule; it only counts what `step` says.
-import type { Condition } from './condition/condition.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
 import type { Rule, Severity } from './rule.ts'
@@ -47,9 +46,6 @@ export type Findings = {
   /** There were more episodes than are kept: figures are of all, the list is not. */
   readonly truncated: boolean
 }
-
-/** The number that a condition reads, when it reads nothing else of an event: a store then need not read whole events. */
-export type NumberField = { readonly eventType: string; readonly field: string }
 
 export const MAX_EPISODES = 100_000
 const MOST_DAYS = 4000
@@ -202,18 +198,4 @@ export function mergeEpisodes(episodes: readonly Episode[]): Episode[] {
     } else last.set(one.device, merged.push(one) - 1)
   }
   return merged
-}
-
-/** Undefined: the rule needs whole events. */
-export function numberFieldsOf(rule: Rule): readonly NumberField[] | undefined {
-  const field = numberFieldOf(rule.when)
-  return field && [field]
-}
-
-/** A name with a dot in it would be the same path as a field within a field; and a unit in the rule makes the one in the event matter. */
-function numberFieldOf(condition: Condition): NumberField | undefined {
-  if (condition.kind !== 'threshold' || condition.field.measure !== undefined) return undefined
-  const [source, ...others] = condition.field.sources
-  const [field, ...deeper] = source?.path ?? []
-  return source && field !== undefined && others.length === 0 && deeper.length === 0 ? { eventType: source.eventType, field } : undefined
 }

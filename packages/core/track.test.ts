@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { eventOf, known, Line, MINUTE_US, NOON_US } from './fixture.ts'
 import { parseRule } from './rule.ts'
+import { settleAll } from './track.ts'
 
 const threshold = { field: 'temperature.value', above: 5, clearBelow: 4 }
 
@@ -98,5 +99,19 @@ describe('a late event', () => {
       for (const event of order) line.event(event)
       expect(line.track.current.phase).toBe('active')
     }
+  })
+})
+
+describe('an edited rule', () => {
+  it.each([
+    ['10m', 10],
+    ['1h', 60],
+  ])('waits for what it says now: %s in place of 30m', (hold, due) => {
+    const held = (time: string) => parseRule({ name: 'warm', when: { threshold }, for: time })
+    const line = new Line(held('30m'))
+    for (const minute of [0, 1]) line.event(eventOf({ minute, value: 8 }, minute))
+    const { current, settled } = settleAll(held(hold), line.track, [])
+    expect((current.dueUs ?? 0) - NOON_US).toBe(due * MINUTE_US)
+    expect(settled).toBe(current)
   })
 })

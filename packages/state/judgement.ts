@@ -1,7 +1,8 @@
 // What the judge wrote with its commits, read back when a worker starts or takes a project over.
 import type { Redis } from 'ioredis'
 import { alarmIdOf } from '../core/alarm.ts'
-import type { DeviceEvent } from '../core/event.ts'
+import type { DeviceEvent, EventData } from '../core/event.ts'
+import { keepEvent, type Reads } from '../core/kept.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
 import { parseRule, type Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
@@ -19,12 +20,9 @@ export function recentKey(project: string, series: string): string {
   return projectKey(project, `recent:${series}`)
 }
 
-/** One recent event as it is kept; `frame` is that of the log, on one line. */
-export function recentLine(
-  { timeUs, entryId, listeningSinceUs }: Omit<RecentEvent, 'eventId' | 'data' | 'eventType'>,
-  frame: string,
-): string {
-  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${frame}`
+/** One recent event as it is kept. */
+export function recentLine({ timeUs, entryId, listeningSinceUs, eventId, data }: RecentEvent): string {
+  return `${timeUs}\t${entryId}\t${listeningSinceUs}\t${eventId}\t${JSON.stringify(data)}`
 }
 
 /** Of the newest event that was let go of. */
@@ -184,16 +182,24 @@ export class Judgements {
   }
 }
 
-export function recentOf(eventType: string, lines: readonly string[]): Recent {
+export function recentOf(eventType: string, lines: readonly string[], reads: Reads): Recent {
   const events: RecentEvent[] = []
   let floorUs: number | undefined
   for (const line of lines) {
-    const [timeUs, entryId, listeningSinceUs] = line.split('\t', 3) as [string, string?, string?]
+    const fields = line.split('\t') as [string, string?, string?, ...string[]]
+    const [timeUs, entryId, listeningSinceUs, ...event] = fields
     if (entryId === undefined) floorUs = Number(timeUs)
     else {
-      const { eventId, data } = JSON.parse(line.slice(line.indexOf('{'))) as DeviceEvent
-      events.push({ eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs), eventId, data })
+      const at = { eventType, timeUs: Number(timeUs), entryId, listeningSinceUs: Number(listeningSinceUs) }
+      events.push(keepEvent({ ...at, ...parseEvent(event) }, reads))
     }
   }
   return new Recent(events, floorUs)
+}
+
+/** Lines of an earlier version end with the whole event. */
+function parseEvent([first, data]: readonly string[]): Pick<RecentEvent, 'eventId' | 'data'> {
+  if (data !== undefined) return { eventId: first as string, data: JSON.parse(data) as EventData }
+  const event = JSON.parse(first as string) as DeviceEvent
+  return { eventId: event.eventId, data: event.data }
 }

@@ -9,7 +9,12 @@ import type { ScanColumns, ScanCount, ScanQuery, ScanSeries } from './store.ts'
 const DEVICES_PER_STATEMENT = 100
 const ROWS_PER_ANSWER = 10_000
 
-type Row = { readonly series: ScanSeries; readonly timeUs: number; readonly eventId: string; readonly content: number | string }
+type Row = {
+  readonly series: ScanSeries
+  readonly timeUs: number
+  readonly eventId: string
+  readonly content: readonly (number | string | null)[]
+}
 
 /** Windows begin at `fromUs`. */
 export async function countEvents(client: InfluxClient, query: ScanQuery, windowUs: number): Promise<ScanCount[]> {
@@ -27,13 +32,16 @@ export async function countEvents(client: InfluxClient, query: ScanQuery, window
 }
 
 export async function scanEvents(client: InfluxClient, query: ScanQuery): Promise<ScanColumns> {
+  const { fields, eventTypes } = query
   const rows: Row[] = []
   const known = new Map<string, ScanSeries>()
-  for (const eventType of query.eventTypes) {
-    const field = query.fields?.find(one => one.eventType === eventType)?.field
-    if (query.fields && field === undefined) continue
-    for (const where of places(query)) await readRows(client, query, { eventType, field, where, known }, rows)
-  }
+  const measurements = eventTypes.flatMap(eventType =>
+    places(query).map(where => ({ eventType, where, known, fields: fieldsOf(query, eventType) })),
+  )
+  for (const measurement of measurements)
+    if (await hasOneOf(client, query, measurement))
+      return { series: [], of: new Uint32Array(0), timesUs: new Float64Array(0), values: undefined, events: undefined }
+  for (const measurement of measurements) await readRows(client, query, measurement, rows)
   rows.sort((a, b) => a.timeUs - b.timeUs || (a.eventId < b.eventId ? -1 : a.eventId > b.eventId ? 1 : 0))
   const series = [...known.values()]
   const numbers = new Map(series.map((one, number) => [one, number]))
@@ -41,16 +49,44 @@ export async function scanEvents(client: InfluxClient, query: ScanQuery): Promis
     series,
     of: Uint32Array.from(rows, row => numbers.get(row.series) as number),
     timesUs: Float64Array.from(rows, row => row.timeUs),
-    values: query.fields && Float64Array.from(rows, row => row.content as number),
-    events: query.fields ? undefined : { ids: rows.map(row => row.eventId), frames: rows.map(row => row.content as string) },
+    values: fields?.map(({ eventType, field }) => {
+      const place = fieldsOf(query, eventType)?.indexOf(field) ?? 0
+      return Float64Array.from(rows, row =>
+        row.series.eventType === eventType ? ((row.content[place] as number | null) ?? Number.NaN) : Number.NaN,
+      )
+    }),
+    events: fields ? undefined : { ids: rows.map(row => row.eventId), frames: rows.map(row => row.content[0] as string) },
   }
 }
 
 type Measurement = {
   readonly eventType: string
-  readonly field: string | undefined
+  /** Undefined: whole events. */
+  readonly fields: readonly string[] | undefined
   readonly where: string
   readonly known: Map<string, ScanSeries>
+}
+
+function fieldsOf({ fields }: ScanQuery, eventType: string): readonly string[] | undefined {
+  return fields?.filter(one => one.eventType === eventType).map(({ field }) => field)
+}
+
+async function hasOneOf(
+  client: InfluxClient,
+  { fields, unless = [], fromUs, toUs }: ScanQuery,
+  { eventType, where }: Measurement,
+): Promise<boolean> {
+  if (fields === undefined || unless.length === 0) return false
+  const has = unless.map(text => `"_event" =~ ${pattern(text)}`).join(' OR ')
+  const [found = []] = await client.query([
+    `SELECT "_id" FROM ${identifier(eventType)} WHERE ${where} AND (${has}) AND ${within(fromUs, toUs)} LIMIT 1`,
+  ])
+  return found.length > 0
+}
+
+/** No character but letters and digits is there as itself. */
+function pattern(text: string): string {
+  return `/${text.replace(/[^A-Za-z0-9]/gu, one => `\\x{${one.codePointAt(0)?.toString(16)}}`)}/`
 }
 
 /** Answer by answer; where one ends within a microsecond, all of that is asked for by itself. */
@@ -70,22 +106,21 @@ async function readRows(client: InfluxClient, { fromUs, toUs }: ScanQuery, measu
 
 async function ask(
   client: InfluxClient,
-  { eventType, field, where, known }: Measurement,
+  { eventType, fields, where, known }: Measurement,
   fromUs: number,
   toUs: number,
   rest: string,
 ): Promise<Row[]> {
-  const content = field === undefined ? '"_event"' : fieldIdentifier(field)
-  // The comparison leaves out events without this reading.
-  const has = field === undefined ? '' : ` AND (${content} >= 0 OR ${content} < 0)`
+  // Every event has an id, and so comes without any of the numbers too.
+  const content = fields === undefined ? ['"_event"'] : fields.map(fieldIdentifier)
   const [found = []] = await client.query([
-    `SELECT "device","_id",${content} FROM ${identifier(eventType)} WHERE ${where}${has} AND ${within(fromUs, toUs)} ${rest}`,
+    `SELECT ${['"device"', '"_id"', ...content].join(',')} FROM ${identifier(eventType)} WHERE ${where} AND ${within(fromUs, toUs)} ${rest}`,
   ])
-  return (found[0]?.values ?? []).map(([time, device, eventId, value]) => ({
+  return (found[0]?.values ?? []).map(([time, device, eventId, ...values]) => ({
     series: seriesOf(known, String(device), eventType),
     timeUs: timeOf(time),
     eventId: String(eventId),
-    content: value as number | string,
+    content: values as Row['content'],
   }))
 }
 

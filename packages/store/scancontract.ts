@@ -27,15 +27,16 @@ export function scanContract(name: string, open: () => Promise<ReadingStore>): v
       return Array.from(of, (number, i) => ({
         ...series[number],
         timeUs: timesUs[i],
-        ...(values ? { value: values[i] } : {}),
+        ...(values ? { values: values.map(column => column[i]) } : {}),
         ...(events ? { eventId: events.ids[i], frame: events.frames[i] } : {}),
       }))
     }
+    const value = { eventType: 'temperature', field: 'value' }
     const wholly = ({ device, eventType, timeUs, eventId, frame }: StoreEvent) => ({ device, eventType, timeUs, eventId, frame })
 
     test('an empty stretch has no columns with anything in them', async () => {
       expect(await scanned()).toEqual([])
-      expect(await scanned({ fields: [{ eventType: 'temperature', field: 'value' }] })).toEqual([])
+      expect(await scanned({ fields: [value] })).toEqual([])
       expect(await store.counts({ ...asked(), windowUs: MINUTE })).toEqual([])
     })
 
@@ -62,17 +63,53 @@ export function scanContract(name: string, open: () => Promise<ReadingStore>): v
       expect(await scanned({ devices: [] })).toEqual([])
     })
 
-    test('with fields only numbers come, one of each event that has it', async () => {
+    test('with fields only numbers come, NaN for those that an event has not', async () => {
       await store.write([
-        storeEvent({ project, timeUs: T0, data: { temperature: { value: 1, other: 7 } } }),
+        storeEvent({ project, timeUs: T0, data: { temperature: { other: 7, value: 1 } } }),
         storeEvent({ project, timeUs: T0 + 1, data: { temperature: { other: 8 } } }),
         storeEvent({ project, timeUs: T0 + 2, data: { temperature: { value: -0.5 } } }),
-        storeEvent({ project, timeUs: T0 + 3, eventType: 'humidity', data: { humidity: { relativeHumidity: 40, value: 9 } } }),
+        storeEvent({ project, timeUs: T0 + 3, data: { temperature: { value: 'warm' } } }),
+        storeEvent({ project, timeUs: T0 + 4, data: { temperature: 2.5 } }),
+        storeEvent({ project, timeUs: T0 + 5, eventType: 'humidity', data: { humidity: { relativeHumidity: 40, value: 9 } } }),
       ])
-      const value = { eventType: 'temperature', field: 'value' }
-      expect((await scanned({ fields: [value] })).map(one => one.value)).toEqual([1, -0.5])
-      const both = [value, { eventType: 'humidity', field: 'relativeHumidity' }]
-      expect((await scanned({ eventTypes: ['temperature', 'humidity'], fields: both })).map(one => one.value)).toEqual([1, -0.5, 40])
+      const rows = async (query: Partial<ScanQuery>) => (await scanned(query)).map(one => one.values)
+      expect(await rows({ fields: [value] })).toEqual([[1], [NaN], [-0.5], [NaN], [2.5]])
+      const fields = [value, { eventType: 'humidity', field: 'relativeHumidity' }, { eventType: 'temperature', field: 'other' }]
+      expect(await rows({ eventTypes: ['temperature', 'humidity'], fields })).toEqual([
+        [1, NaN, 7],
+        [NaN, NaN, 8],
+        [-0.5, NaN, NaN],
+        [NaN, NaN, NaN],
+        [2.5, NaN, NaN],
+        [NaN, 40, NaN],
+      ])
+      expect(await rows({ fields: [] })).toEqual([[], [], [], [], []])
+    })
+
+    test('numbers of several fields, also within others, stay with their event when ids and times are the same', async () => {
+      const data = (a: number) => ({ temperature: { a: { b: a }, 'odd "name", 100%': a + 1, time: a + 2 } })
+      await store.write(
+        ['x', 'y', 'z'].map((device, i) => storeEvent({ project, device, timeUs: T0, eventId: 'same', data: data(10 * i) })),
+      )
+      const fields = ['time', 'a.b', 'odd "name", 100%'].map(field => ({ eventType: 'temperature', field }))
+      const found = (await scanned({ fields })).map(({ device, values }) => [device, values])
+      expect(Object.fromEntries(found as [string, number[]][])).toEqual({ x: [2, 0, 1], y: [12, 10, 11], z: [22, 20, 21] })
+    })
+
+    test('numbers do not come when an event of the range has one of the texts that forbid it', async () => {
+      const text = '"a/b":"\\"é.*"'
+      await store.write([
+        storeEvent({ project, timeUs: T0, data: { temperature: { value: 1, unit: '°F' } } }),
+        storeEvent({ project, timeUs: T0 + 10, data: { temperature: { value: 2, 'a/b': '\\"é.*' } } }),
+        storeEvent({ project, timeUs: T0 + 20, data: { temperature: { value: 3 } } }),
+      ])
+      const numbers = async (query: Partial<ScanQuery>) =>
+        (await store.scan(asked({ fields: [value], ...query }))).values?.map(list => [...list])
+      expect(await numbers({ unless: ['"unit":"'] })).toBeUndefined()
+      expect(await numbers({ unless: ['"unit":"'], fromUs: T0 + 1 })).toEqual([[2, 3]])
+      expect(await numbers({ unless: ['"unit":"', JSON.stringify({ 'a/b': '\\"é.*' }).slice(1, -1)], fromUs: T0 + 1 })).toBeUndefined()
+      expect(await numbers({ unless: ['.*', 'un.t', text.toUpperCase()], fromUs: T0 + 11 })).toEqual([[3]])
+      expect(await numbers({ unless: ['v.lue'] })).toEqual([[1, 2, 3]])
     })
 
     test('a stretch of many events, also within one microsecond, comes whole', async () => {
@@ -80,8 +117,8 @@ export function scanContract(name: string, open: () => Promise<ReadingStore>): v
         storeEvent({ project, device: `d${i % 40}`, timeUs: T0 + Math.floor(i / 400), value: i }),
       )
       await store.write(events)
-      const found = await scanned({ fields: [{ eventType: 'temperature', field: 'value' }] })
-      expect(new Set(found.map(one => one.value)).size).toBe(12_000)
+      const found = await scanned({ fields: [value] })
+      expect(new Set(found.map(one => one.values?.[0])).size).toBe(12_000)
       expect(found.map(one => one.timeUs)).toEqual(events.map(one => one.timeUs))
     })
 

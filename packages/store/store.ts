@@ -91,14 +91,14 @@ export type ScanQuery = {
   readonly eventTypes: readonly string[]
   /** Undefined: all. */
   readonly devices?: readonly string[] | undefined
-  /**
-   * Asked for nothing else than one number of each event, of which the store need not read the whole event: at most one field of an
-   * event type, a name without dots. Events without it are left out.
-   */
-  readonly fields?: readonly { readonly eventType: string; readonly field: string }[] | undefined
+  /** In place of whole events these numbers of them: dotted paths as in readings. Events that have none of them come as well. */
+  readonly fields?: readonly ScanField[] | undefined
+  /** With fields: when an event of the range has one of these texts in its frame, nothing comes but that (`values` is undefined). */
+  readonly unless?: readonly string[] | undefined
   readonly fromUs: number
   readonly toUs: number
 }
+type ScanField = { readonly eventType: string; readonly field: string }
 export type ScanCount = { readonly startUs: number; readonly count: number }
 export type ScanSeries = { readonly device: string; readonly eventType: string }
 /** Events as columns: numbers that cross to another thread at little cost. */
@@ -107,8 +107,8 @@ export type ScanColumns = {
   /** Of each event its place in `series`. */
   readonly of: Uint32Array
   readonly timesUs: Float64Array
-  /** Of a query with `fields`. */
-  readonly values: Float64Array | undefined
+  /** Of a query with `fields`, for each of them: NaN where an event has no such number. */
+  readonly values: readonly Float64Array[] | undefined
   /** Of a query without. */
   readonly events: { readonly ids: readonly string[]; readonly frames: readonly string[] } | undefined
 }

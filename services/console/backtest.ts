@@ -1,21 +1,23 @@
 // Backtests: a rule, saved or not, or two versions of one, over stored history; progress while it runs, then what would have come of it.
 import { Type } from 'typebox'
-import { Backtest, type Episode, type Findings, numberFieldsOf, type Range } from '../../packages/core/backtest.ts'
+import { Backtest, type Episode, type Findings, type Range } from '../../packages/core/backtest.ts'
+import { Chart } from '../../packages/core/chart.ts'
+import { chartedField } from '../../packages/core/column.ts'
 import { kindOf } from '../../packages/core/condition/condition.ts'
+import type { Field } from '../../packages/core/condition/field.ts'
+import type { Device } from '../../packages/core/device.ts'
 import { compareEpisodes, type Disagreement } from '../../packages/core/disagreement.ts'
-import { checkDevice } from '../../packages/core/event.ts'
+import { checkDevice, type EventData } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule } from '../../packages/core/rule.ts'
 import { checkTime, formatTime } from '../../packages/core/time.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { described, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Rules } from '../../packages/state/rule.ts'
-import type { ReadingStore } from '../../packages/store/store.ts'
 import { type ReplayPorts, replay } from './replay.ts'
 import type { Line, Running } from './running.ts'
 
 export type BacktestPorts = ReplayPorts & {
-  readonly store: Pick<ReadingStore, 'counts' | 'scan' | 'windows'>
   readonly rules: Versions
   readonly running: Running
   nowUs(): number
@@ -197,7 +199,7 @@ async function* backtest(
   { rules, range, devices }: Asked,
   signal: AbortSignal,
 ): AsyncGenerator<Line> {
-  const sides = rules.map(rule => new Side(rule, range))
+  const sides = rules.map(rule => new Side(rule, range, devices?.length === 1))
   const beganMs = performance.now()
   let told = Number.NEGATIVE_INFINITY
   for await (const { events, total } of replay(ports, { project, sides, range, devices }, signal)) {
@@ -210,19 +212,27 @@ async function* backtest(
   const latest = after ?? before
   if (latest === undefined) return
   const speed = { elapsedMs: Math.round(performance.now() - beganMs), eventsPerSecond: rateOf(latest.events, beganMs) }
-  const [device] = devices ?? []
-  const series = device !== undefined && devices?.length === 1 ? await seriesOf(ports.store, project, device, latest) : undefined
+  const series = seriesOf(sides.at(-1) as Side)
   const compared = after && before ? { against: findingsToJson(before), difference: differenceOf(before, after) } : {}
   yield { result: { ...findingsToJson(latest), ...compared, ...(series ? { series } : {}), ...speed } }
 }
 
-/** A backtest that knows its rule, as `replay` wants it. */
+/** A backtest that knows its rule, as `replay` wants it, and of one device also keeps what to draw. */
 class Side extends Backtest {
   readonly rule: Rule
+  readonly chart: Chart | undefined
 
-  constructor(rule: Rule, range: Range) {
+  constructor(rule: Rule, range: Range, drawn: boolean) {
     super(rule, range)
     this.rule = rule
+    const field = drawn ? chartedField(rule.when) : undefined
+    const windowMs = Math.max(1000, Math.ceil((range.toUs - range.fromUs) / 1000 / CHART_POINTS))
+    this.chart = field && new Chart(field, windowMs * 1000)
+  }
+
+  override take(device: Device, eventType: string, timeUs: number, eventId: string, data: EventData): void {
+    super.take(device, eventType, timeUs, eventId, data)
+    this.chart?.take(eventType, timeUs, data)
   }
 }
 
@@ -280,22 +290,15 @@ function differenceOf(before: Findings, after: Findings): Line {
   return { ...counts, truncated: before.truncated || after.truncated, disagreements: disagreements.map(disagreementToJson) }
 }
 
-async function seriesOf(
-  store: BacktestPorts['store'],
-  project: string,
-  device: string,
-  { rule, range }: Findings,
-): Promise<Line | undefined> {
-  const [field] = numberFieldsOf(rule) ?? []
-  if (field === undefined) return undefined
-  const windowMs = Math.max(1000, Math.ceil((range.toUs - range.fromUs) / 1000 / CHART_POINTS))
-  const found = await store.windows({ project, device, ...field, ...range, windowMs, limit: CHART_POINTS + 2 })
-  const points = found.map(({ startUs, mean, min, max }) => ({ time: formatTime(startUs), mean, min, max }))
+function seriesOf({ rule: { when }, chart }: Side): Line | undefined {
+  if (chart === undefined) return undefined
+  const { unit, sources } = chart.field
+  const { eventType, path } = sources[0] as Field['sources'][number]
   return {
-    eventType: field.eventType,
-    field: field.field,
-    unit: kindOf(rule.when).unit(rule.when) ?? null,
-    levels: kindOf(rule.when).levels(rule.when),
-    points,
+    eventType,
+    field: path.join('.'),
+    unit: unit ?? null,
+    levels: kindOf(when).levels(when),
+    points: chart.points().map(({ startUs, ...point }) => ({ time: formatTime(startUs), ...point })),
   }
 }

@@ -1,12 +1,13 @@
 // Stored history through the engine: stretch by stretch from the store, a few milliseconds of the thread at a time, until it is over or
 // nobody waits for it any more.
-import { setImmediate as othersGoFirst } from 'node:timers/promises'
-import { type NumberField, numberFieldsOf, type Range } from '../../packages/core/backtest.ts'
+import type { Range } from '../../packages/core/backtest.ts'
+import { type Numbers, numbersOf } from '../../packages/core/column.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent, EventData } from '../../packages/core/event.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { ReadingStore, ScanColumns, ScanQuery } from '../../packages/store/store.ts'
+import { Turns } from './turn.ts'
 
 export type ReplayPorts = {
   readonly store: Pick<ReadingStore, 'counts' | 'scan'>
@@ -28,26 +29,31 @@ export type Replayed = {
 export type Progress = { readonly events: number; readonly total: number }
 
 // Whole events are far larger than their numbers.
-const NUMBERS_AT_ONCE = 200_000
-const EVENTS_AT_ONCE = 5000
+const SIZES = { numbers: 200_000, events: 5000 }
 const WINDOWS = 512
-/** How long others on this thread wait at most, and after how many events the clock is looked at. */
-const TURN_MS = 4
+/** After how many events the clock is looked at. */
 const EVENTS_A_LOOK = 64
 const DEVICES_AT_ONCE = 1000
 
 /** Says after each stretch how far it is; throws when the signal is aborted. */
-export async function* replay(ports: ReplayPorts, replayed: Replayed, signal: AbortSignal): AsyncGenerator<Progress> {
+export async function* replay(
+  ports: ReplayPorts,
+  replayed: Replayed,
+  signal: AbortSignal,
+  { numbers: numbersAtOnce, events: eventsAtOnce } = SIZES,
+): AsyncGenerator<Progress> {
   const query = queryOf(replayed)
-  const most = query.fields ? NUMBERS_AT_ONCE : EVENTS_AT_ONCE
-  const { stretches, total } = await stretchesOf(ports.store, query, most)
+  const numbers = numbersOf(replayed.sides.map(({ rule }) => rule))
+  const { stretches, total } = await stretchesOf(ports.store, query, numbers ? numbersAtOnce : eventsAtOnce)
   const known = new Map<string, Device>()
-  const fields = new Map(query.fields?.map(({ eventType, field }) => [eventType, field]))
   let events = 0
   yield { events, total }
-  for await (const columns of ahead(ports.store, query, stretches, signal)) {
+  const read = numbers
+    ? byNumbers(ports.store, query, numbers, stretches, eventsAtOnce, signal)
+    : whole(ports.store, query, stretches, signal)
+  for await (const columns of read) {
     await learn(ports.devices, replayed.project, columns, known)
-    await feed(columns, replayed, known, fields, signal)
+    await feed(columns, replayed, known, numbers, signal)
     events += columns.of.length
     yield { events, total: Math.max(total, events) }
   }
@@ -57,21 +63,44 @@ function queryOf({ project, sides, range, devices }: Replayed): ScanQuery {
   const eventTypes = [...new Set(sides.flatMap(({ rule }) => eventTypesOf(rule)))]
   const named = sides.map(({ rule }) => rule.select.devices)
   const ids = devices ?? (named.every(list => list.length > 0) ? [...new Set(named.flat())] : undefined)
-  return { project, eventTypes, devices: ids, fields: commonFields(sides.map(({ rule }) => rule)), ...range }
+  return { project, eventTypes, devices: ids, ...range }
 }
 
-/** Undefined when a rule needs whole events, or two rules need different numbers of one event. */
-function commonFields(rules: readonly Rule[]): readonly NumberField[] | undefined {
-  const byType = new Map<string, NumberField>()
-  for (const rule of rules) {
-    const fields = numberFieldsOf(rule)
-    if (fields === undefined) return undefined
-    for (const one of fields) {
-      if ((byType.get(one.eventType)?.field ?? one.field) !== one.field) return undefined
-      byType.set(one.eventType, one)
+async function* whole(
+  store: ReplayPorts['store'],
+  query: ScanQuery,
+  stretches: readonly Range[],
+  signal: AbortSignal,
+): AsyncGenerator<ScanColumns> {
+  for await (const { columns } of ahead(store, query, stretches, signal)) yield columns
+}
+
+/** A stretch in which numbers alone do not tell is read again, event by event. */
+async function* byNumbers(
+  store: ReplayPorts['store'],
+  query: ScanQuery,
+  numbers: Numbers,
+  stretches: readonly Range[],
+  eventsAtOnce: number,
+  signal: AbortSignal,
+): AsyncGenerator<ScanColumns> {
+  const { fields, unless } = numbers
+  for await (const { stretch, columns } of ahead(store, { ...query, fields, unless }, stretches, signal)) {
+    if (isTold(columns, numbers)) {
+      yield columns
+      continue
     }
+    const range = { ...query, ...stretch }
+    yield* whole(store, range, (await stretchesOf(store, range, eventsAtOnce)).stretches, signal)
   }
-  return [...byType.values()]
+}
+
+function isTold({ values, series, of }: ScanColumns, { fields, whole }: Numbers): boolean {
+  if (values === undefined) return false
+  return whole.every(({ eventType, field }) => {
+    const column = values[fields.findIndex(one => one.eventType === eventType && one.field === field)] as Float64Array
+    return column.every((value, i) => !Number.isNaN(value) || series[of[i] as number]?.eventType !== eventType)
+  })
 }
 
 type Stretches = { readonly stretches: readonly Range[]; readonly total: number }
@@ -100,27 +129,26 @@ async function stretchesOf(store: ReplayPorts['store'], query: ScanQuery, most: 
   return { stretches, total }
 }
 
+type Read = { readonly stretch: Range; readonly columns: ScanColumns }
+
 /** The store reads the next stretch while this one is judged. */
 async function* ahead(
   store: ReplayPorts['store'],
   query: ScanQuery,
   stretches: readonly Range[],
   signal: AbortSignal,
-): AsyncGenerator<ScanColumns> {
+): AsyncGenerator<Read> {
+  const scan = ({ fromUs, toUs }: Range) => store.scan({ ...query, fromUs, toUs })
   let next: Promise<ScanColumns> | undefined
-  for (let i = 0; i < stretches.length; i++) {
+  for (const [i, stretch] of stretches.entries()) {
     signal.throwIfAborted()
-    const columns = await (next ?? store.scan({ ...query, ...rangeOf(stretches[i]) }))
+    const columns = await (next ?? scan(stretch))
     const after = stretches[i + 1]
-    next = after && store.scan({ ...query, ...rangeOf(after) })
+    next = after && scan(after)
     // Whoever goes away does not wait for it, nor for its failure; whoever stays sees that.
     void Promise.allSettled([next])
-    yield columns
+    yield { stretch, columns }
   }
-}
-
-function rangeOf(stretch: Range | undefined): Range {
-  return { fromUs: stretch?.fromUs ?? 0, toUs: stretch?.toUs ?? 0 }
 }
 
 /** Devices as they are now; of one that was removed only its id is known. */
@@ -137,28 +165,58 @@ async function feed(
   columns: ScanColumns,
   { sides }: Replayed,
   known: ReadonlyMap<string, Device>,
-  fields: ReadonlyMap<string, string>,
+  numbers: Numbers | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   const { series, of, timesUs, values, events } = columns
   const lanes = series.map(({ device: id, eventType }) => {
     const device = known.get(id) as Device
-    return { device, eventType, field: fields.get(eventType) ?? '', takers: sides.filter(({ rule }) => selects(rule, device)) }
+    return { device, eventType, dataAt: dataReader(eventType, numbers, values), takers: sides.filter(({ rule }) => selects(rule, device)) }
   })
-  let turnMs = performance.now()
+  const turns = new Turns()
   for (let i = 0; i < of.length; i++) {
-    const { device, eventType, field, takers } = lanes[of[i] as number] as (typeof lanes)[number]
+    const { device, eventType, dataAt, takers } = lanes[of[i] as number] as (typeof lanes)[number]
     if (takers.length > 0) {
-      const { eventId, data } = values ? { eventId: '', data: { [eventType]: { [field]: values[i] } } } : whole(events?.frames[i])
+      const { eventId, data } = events ? parsed(events.frames[i]) : { eventId: '', data: dataAt(i) }
       for (const one of takers) one.take(device, eventType, timesUs[i] as number, eventId, data)
     }
-    if (i % EVENTS_A_LOOK !== 0 || performance.now() - turnMs < TURN_MS) continue
-    await othersGoFirst()
+    if (i % EVENTS_A_LOOK !== 0 || !turns.isOver) continue
+    await turns.giveWay()
     signal.throwIfAborted()
-    turnMs = performance.now()
   }
 }
 
-function whole(frame = ''): Pick<DeviceEvent, 'eventId' | 'data'> {
+function parsed(frame = ''): Pick<DeviceEvent, 'eventId' | 'data'> {
   return JSON.parse(frame) as DeviceEvent
+}
+
+type Inner = { [key: string]: Inner | number }
+
+/** Of the events of a type, by their place in the columns, as much as the numbers say. */
+function dataReader(eventType: string, numbers: Numbers | undefined, values: ScanColumns['values']): (i: number) => EventData {
+  const own = (numbers?.fields ?? []).flatMap(({ eventType: type, field }, number) => {
+    const column = values?.[number]
+    return type === eventType && column ? [{ path: field.split('.'), column }] : []
+  })
+  const [first, ...others] = own
+  const [name, ...deeper] = first?.path ?? []
+  if (first !== undefined && name !== undefined && others.length === 0 && deeper.length === 0) {
+    const { column } = first
+    return i => (Number.isNaN(column[i]) ? { [eventType]: {} } : { [eventType]: { [name]: column[i] as number } })
+  }
+  return i => {
+    const inner: Inner = {}
+    for (const { path, column } of own) if (!Number.isNaN(column[i])) put(inner, path, column[i] as number)
+    return { [eventType]: inner }
+  }
+}
+
+function put(inner: Inner, path: readonly string[], value: number): void {
+  let place = inner
+  for (const key of path.slice(0, -1)) {
+    const next = Object.hasOwn(place, key) ? (place[key] as Inner) : {}
+    place[key] = next
+    place = next
+  }
+  place[path.at(-1) as string] = value
 }

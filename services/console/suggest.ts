@@ -1,5 +1,4 @@
 // Suggestions: from the devices that flapped most, a dead-band and a hold time that would have cut it, tried through the same engine.
-import { setImmediate as othersGoFirst } from 'node:timers/promises'
 import { Type } from 'typebox'
 import { Backtest, type Findings, type Range } from '../../packages/core/backtest.ts'
 import { numberIn } from '../../packages/core/condition/field.ts'
@@ -15,13 +14,14 @@ import type { Rules } from '../../packages/state/rule.ts'
 import { fieldsOf, project, ruleName, Span, spanOf } from './backtest.ts'
 import { type ReplayPorts, replay } from './replay.ts'
 import type { Running } from './running.ts'
+import { Turns } from './turn.ts'
 
 export type SuggestPorts = ReplayPorts & { readonly rules: Pick<Rules, 'one'>; readonly running: Running; nowUs(): number }
 
 const SAMPLED_DEVICES = 20
 const SAMPLED_EVENTS = 100_000
 const MOST = 5
-const TURN_EVENTS = 10_000
+const EVENTS_A_LOOK = 64
 
 const Body = described(
   Type.Object(
@@ -161,10 +161,11 @@ class Sample {
 
 async function tried(events: readonly Sampled[], rule: Rule, range: Range, signal: AbortSignal): Promise<Findings> {
   const backtest = new Backtest(rule, range)
+  const turns = new Turns()
   for (const [i, { device, eventType, timeUs, eventId, data }] of events.entries()) {
     backtest.take(device, eventType, timeUs, eventId, data)
-    if (i % TURN_EVENTS !== 0) continue
-    await othersGoFirst()
+    if (i % EVENTS_A_LOOK !== 0 || !turns.isOver) continue
+    await turns.giveWay()
     signal.throwIfAborted()
   }
   return backtest.finish()

@@ -6,6 +6,7 @@ import { projectKey, stateKey } from '../../packages/log/key.ts'
 import { type CommitCommand, chunked } from '../../packages/log/log.ts'
 import type { AlarmDocument } from '../../packages/state/alarm.ts'
 import { recentKey } from '../../packages/state/judgement.ts'
+import type { Kind } from './seat.ts'
 
 export type Judgement = {
   /** `{rule}\t{device}` → the row of its track. */
@@ -13,13 +14,18 @@ export type Judgement = {
   /** `{rule}\t{device}` → when time alone moves it, in server time; undefined: nothing does any more. */
   readonly timers: Map<string, number | undefined>
   /** `{event type}\t{device}` → lines that come to its recent events, or (`whole`) all there are. */
-  readonly recents: Map<string, { lines: string[]; whole: boolean }>
+  readonly recents: Map<string, Lines>
+  /** Whose `lines` are among these. */
+  readonly kinds: Kind[]
   /** Rule → its version and the entry after which that judges. */
   readonly since: Map<string, string>
   readonly changes: Changed[]
   /** Rules that are gone or disabled, with the devices that had states. */
   readonly retired: { readonly rule: string; readonly devices: readonly string[] }[]
 }
+
+/** `whole`: they stand in place of those there were. */
+export type Lines = { readonly lines: string[]; readonly whole: boolean }
 
 export type Changed = {
   readonly rule: Rule
@@ -39,7 +45,7 @@ export type OutboxEntry = {
 }
 
 export function newJudgement(): Judgement {
-  return { rows: new Map(), timers: new Map(), recents: new Map(), since: new Map(), changes: [], retired: [] }
+  return { rows: new Map(), timers: new Map(), recents: new Map(), kinds: [], since: new Map(), changes: [], retired: [] }
 }
 
 export function stateCommands(project: string, { rows, timers, recents, since, retired }: Judgement): CommitCommand[] {

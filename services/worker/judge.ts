@@ -4,13 +4,14 @@ import { groupKey } from '../../packages/core/backtest.ts'
 import { judgedUs } from '../../packages/core/clock.ts'
 import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
+import { keepEvent } from '../../packages/core/kept.ts'
 import { type Break, listeningFor } from '../../packages/core/listening.ts'
-import type { Recent } from '../../packages/core/recent.ts'
+import type { RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, FRESH, retire } from '../../packages/core/step.ts'
 import { type Around, type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
 import { parseTrackRow, standing, type TrackRow } from '../../packages/core/trackrow.ts'
-import { acceptedUs, type LogEntry } from '../../packages/log/entry.ts'
+import type { LogEntry } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
@@ -94,7 +95,7 @@ export class Judge implements Consumer {
     await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
     memory.breaks = await this.#ports.breaks()
-    for (const { relabelled, arrived } of spansOf(memory.rules.eventTypes, entries)) {
+    for (const { relabelled, arrived } of spansOf(memory.rules, entries)) {
       if (relabelled.length > 0) await this.#relabel(project, memory, judgement, [...new Set(relabelled)])
       const wanted = await this.#select(memory, judgement, arrived)
       await this.#ports.pass?.('loaded')
@@ -143,20 +144,15 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = one.dueUs === UNKNOWN ? newestOffsetOf(seat) : one.dueUs - dueUs
-      if (dueUs + offsetUs > nowUs - GRACE_US) {
+      const offsetUs = newestOffsetOf(seat) ?? (one.dueUs === UNKNOWN ? 0 : one.dueUs - dueUs)
+      // An edit has put it off since the timer was set.
+      if (dueUs + offsetUs > Math.max(one.dueUs, nowUs - GRACE_US)) {
         judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
         continue
       }
       const seen = found.get(one.device) as Seen
-      this.#moved(
-        memory,
-        judgement,
-        seen.device,
-        seat,
-        followTime(seat.judged.rule, seat.track, dueUs, ALWAYS, listeningFor(memory.breaks, offsetUs)),
-        offsetUs,
-      )
+      const followed = followTime(seat.judged.rule, seat.track, dueUs, ALWAYS, listeningFor(memory.breaks, offsetUs))
+      this.#moved(memory, judgement, seen.device, seat, followed, offsetUs)
     }
     await this.#releaseAll(project, memory, judgement, left)
   }
@@ -221,39 +217,36 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, seen, kind }: Wanted): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted): void {
     const { device } = seen
-    const { eventType, frame } = event
-    const arrivedUs = acceptedUs(entryId)
+    const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
-    const { data, eventId } = JSON.parse(frame) as DeviceEvent
-    const offsetUs = offsetOf(kind.recent, timeUs, arrivedUs)
+    const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
+    const offsetUs = offsetOf(recent, timeUs, arrivedUs)
     // Its own, not that of the newest: judged again in order, or after a restart, it is the same.
     const listening = listeningFor(memory.breaks, arrivedUs - timeUs)
     const listeningSinceUs = listening(timeUs)
     const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs, listening }
     const around = memory.around(seen)
-    const recent = { eventType, timeUs, eventId, data, entryId, listeningSinceUs }
-    const arrival = kind.recent.arrive(recent, this.#latenessUs)
-    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, recentLine(recent, frame))
-    for (const seat of kind.seats)
-      this.#moved(
-        memory,
-        judgement,
-        device,
-        seat,
-        followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents, around),
-        offsetUs,
-      )
-    const overdueUs = kind.recent.overdueUs(this.#latenessUs)
+    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId, listeningSinceUs }, reads)
+    const arrival = recent.arrive(kept, this.#latenessUs)
+    if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
+    for (const seat of kind.seats) {
+      const followed = followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents, around)
+      this.#moved(memory, judgement, device, seat, followed, offsetUs)
+    }
+    const overdueUs = recent.overdueUs(this.#latenessUs)
     if (overdueUs !== undefined) this.#settle(memory, judgement, kind, around, overdueUs)
   }
 
-  #keep(memory: Memory, judgement: Judgement, { eventType }: Kind, device: Device, line: string): void {
-    const key = `${eventType}\t${device.id}`
-    const known = judgement.recents.get(key)
-    if (known) known.lines.push(line)
-    else judgement.recents.set(key, { lines: [line], whole: false })
+  #keep(memory: Memory, judgement: Judgement, kind: Kind, device: Device, event: RecentEvent): void {
+    if (kind.lines === undefined) {
+      const key = `${kind.eventType}\t${device.id}`
+      kind.lines = judgement.recents.get(key) ?? { lines: [], whole: false }
+      judgement.recents.set(key, kind.lines)
+      judgement.kinds.push(kind)
+    }
+    kind.lines.lines.push(recentLine(event))
     memory.weight++
   }
 
@@ -281,7 +274,9 @@ export class Judge implements Consumer {
     const before = kind.recent.events.length
     kind.recent.drop(beforeUs)
     memory.weight -= before - kind.recent.events.length
-    judgement.recents.set(`${kind.eventType}\t${device.id}`, { lines: linesOf(kind.recent, beforeUs), whole: true })
+    kind.lines = { lines: [floorLine(beforeUs), ...kind.recent.events.map(recentLine)], whole: true }
+    judgement.recents.set(`${kind.eventType}\t${device.id}`, kind.lines)
+    judgement.kinds.push(kind)
   }
 
   #recall(project: string): Memory {
@@ -338,12 +333,14 @@ export class Judge implements Consumer {
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
-    const found = await memory.see(arrived.map(({ event }) => event.device))
-    const wanted = arrived.flatMap(({ event, entryId }) => {
-      const seen = found.get(event.device) as Seen
+    const unknown = arrived.flatMap(({ event }) => (memory.seen(event.device)?.known ? [] : [event.device]))
+    if (unknown.length > 0) await memory.see(unknown)
+    const wanted: Wanted[] = []
+    for (const { event, entryId, arrivedUs } of arrived) {
+      const seen = memory.seen(event.device) as Seen
       const kind = seen.kinds.get(event.eventType)
-      return kind ? [{ event, entryId, seen, kind }] : []
-    })
+      if (kind) wanted.push({ event, entryId, arrivedUs, seen, kind })
+    }
     const seats = new Map<Seat, Seen>()
     for (const { seen, kind } of wanted) for (const seat of kind.seats) if (!seat.loaded) seats.set(seat, seen)
     await memory.load(
@@ -361,6 +358,7 @@ export class Judge implements Consumer {
     const beside = judgement.changes
       .filter(({ rule }) => ruleOfShadow(rule.name) !== undefined || memory.rules.rules.has(shadowName(rule.name)))
       .flatMap(({ rule, device, change }) => (change ? [shadowCommand(project, rule.name, groupKey(rule, device), device.id, change)] : []))
+    for (const kind of judgement.kinds) kind.lines = undefined
     return [...commands, ...beside, ...stateCommands(project, judgement)]
   }
 
@@ -388,8 +386,4 @@ function isWorthWriting(before: Track, after: Track): boolean {
     before.clockUs !== after.clockUs ||
     before.past !== after.past
   )
-}
-
-function linesOf({ events }: Recent, floorUs: number): string[] {
-  return [floorLine(floorUs), ...events.map(event => recentLine(event, JSON.stringify({ eventId: event.eventId, data: event.data })))]
 }

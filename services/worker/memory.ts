@@ -50,6 +50,11 @@ export class Memory {
     for (const seen of Array.from(this.#seen.values())) this.#reseat(seen, seen.known ? seen.device : undefined)
   }
 
+  /** One that `see` has seen. */
+  seen(id: string): Seen | undefined {
+    return this.#seen.get(id)
+  }
+
   /** Devices as they are now, with the rules that select them. */
   async see(ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
     const found = new Map<string, Seen>()
@@ -58,7 +63,8 @@ export class Memory {
       const seen = this.#seen.get(id)
       // One that did not exist may do so by now.
       if (seen?.known) found.set(id, seen)
-      else missing.push(id)
+      // As cut out of an entry of the log it would keep the whole of that in memory.
+      else missing.push(Buffer.from(id).toString())
     }
     if (missing.length === 0) return found
     const devices = await this.devices.load(missing)
@@ -95,7 +101,7 @@ export class Memory {
     ])
     for (const [i, [key, { kind, seen }]] of [...kinds].entries()) {
       const { lines = [], whole = false } = judgement.recents.get(key) ?? {}
-      seen.fill(kind, recentOf(kind.eventType, whole ? lines : [...(recents[i] as string[]), ...lines]))
+      seen.fill(kind, recentOf(kind.eventType, whole ? lines : [...(recents[i] as string[]), ...lines], kind.reads))
       this.weight += kind.recent.events.length
     }
     for (const [i, { seat, seen }] of missing.entries()) {

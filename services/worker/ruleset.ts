@@ -1,5 +1,6 @@
 // The rules of one project as the judge needs them: those for a device are found by what is rarest in each selector, not one by one.
 import type { Device } from '../../packages/core/device.ts'
+import { type Reads, readsOf } from '../../packages/core/kept.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 
 /** A version of a rule judges what came after this entry of the log; what came before was judged by the version of then. */
@@ -9,14 +10,22 @@ export class RuleSet {
   readonly version: string
   readonly byName: ReadonlyMap<string, Judged>
   readonly rules: ReadonlyMap<string, Rule>
-  readonly #eventTypes: ReadonlySet<string>
+  /** By event type what any rule reads of it. */
+  readonly #reads = new Map<string, Reads>()
   readonly #bySign = new Map<string, Judged[]>()
 
   constructor(version: string, rules: readonly Judged[]) {
     this.version = version
     this.byName = new Map(rules.map(judged => [judged.rule.name, judged]))
     this.rules = new Map(rules.map(({ rule }) => [rule.name, rule]))
-    this.#eventTypes = new Set(rules.flatMap(({ rule }) => eventTypesOf(rule)))
+    const byType = new Map<string, Rule[]>()
+    for (const { rule } of rules)
+      for (const eventType of eventTypesOf(rule)) {
+        const list = byType.get(eventType)
+        if (list) list.push(rule)
+        else byType.set(eventType, [rule])
+      }
+    for (const [eventType, readers] of byType) this.#reads.set(eventType, readsOf(readers, eventType))
     for (const judged of rules)
       for (const sign of signsOf(judged.rule)) {
         const list = this.#bySign.get(sign)
@@ -25,9 +34,9 @@ export class RuleSet {
       }
   }
 
-  /** What any rule reads. */
-  get eventTypes(): ReadonlySet<string> {
-    return this.#eventTypes
+  /** Of events of a type; undefined: no rule looks at them. */
+  reads(eventType: string): Reads | undefined {
+    return this.#reads.get(eventType)
   }
 
   /** Those that select a device, by name. */

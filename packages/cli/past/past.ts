@@ -1,12 +1,13 @@
 // `telltale rules backtest|explain|suggest|shadow`: rules over what has been, before they hurt.
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { BacktestQuery, NewRule, Telltale } from '../../client/index.ts'
+import type { BacktestQuery, NamedRule, Telltale } from '../../client/index.ts'
 import { checkDevice } from '../../core/event.ts'
-import { invalid } from '../../core/failure.ts'
+import { Failure, invalid } from '../../core/failure.ts'
+import { ruleToJson } from '../../core/rule.ts'
 import { formatTime } from '../../core/time.ts'
 import { explained, openClient } from '../api.ts'
 import { addLoginOptions, collect, pastUs, wholeNumber } from '../option.ts'
+import { type RuleFile, readRuleFiles } from '../rules/file.ts'
 import { resolveTarget, type TargetOptions } from '../target.ts'
 import { printable, type Terminal, writeLine } from '../terminal.ts'
 import { backtestLines, explanationLines, shadowLines, suggestionLines } from './report.ts'
@@ -14,7 +15,9 @@ import { followed } from './run.ts'
 
 type Common = TargetOptions & { readonly json?: boolean }
 type SpanOptions = Common & { readonly from?: number; readonly to?: number; readonly device?: readonly string[] }
-type BacktestOptions = SpanOptions & { readonly against?: number; readonly againstFile?: string }
+type BacktestOptions = SpanOptions & { readonly against?: number; readonly againstFile?: string; readonly rule?: string }
+const SHOWN_NAMES = 20
+
 type Lines = { readonly document: unknown; readonly lines: readonly string[] }
 
 export function addPast(command: Command, terminal: Terminal, ended: (ok: boolean) => void): void {
@@ -56,15 +59,18 @@ type Sub = (name: string, description: string) => Command
 type Run = (what: string, options: Common, work: (client: Telltale) => Promise<Lines>) => Promise<void>
 
 function addBacktest(sub: Sub, run: Run, terminal: Terminal): void {
-  addSpan(sub('backtest', 'run a rule over stored history: a saved one by its name, or one in a file (*.json)'))
+  addSpan(sub('backtest', 'run a rule over stored history: a saved one by its name, or one in a file (*.yaml, *.json)'))
     .argument('<rule>', 'name of a rule, or a file')
+    .option('--rule <name>', 'which one, if the file has several')
     .option('--against <version>', 'tell the difference to this version of it', wholeNumber('--against', 1))
     .option('--against-file <file>', 'tell the difference to the rule in this file')
     .action((rule: string, options: BacktestOptions) =>
       run('rules:backtest', options, async ({ rules }) => {
-        const query: BacktestQuery = { ...spanOf(options), ...againstOf(options) }
-        const { signal } = { signal: terminal.stopped }
-        const lines = isFile(rule) ? rules.backtest({ ...query, rule: ruleIn(rule) }, { signal }) : rules.backtest(rule, query, { signal })
+        if (options.rule !== undefined && !isFile(rule)) throw invalid('--rule', `expected with a file, ${printable(rule)} is a name`)
+        const draft = isFile(rule) ? ruleIn(rule, options.rule) : undefined
+        const query: BacktestQuery = { ...spanOf(options), ...againstOf(options, draft?.name ?? rule) }
+        const signal = terminal.stopped
+        const lines = draft ? rules.backtest({ ...query, rule: draft }, { signal }) : rules.backtest(rule, query, { signal })
         const document = await followed(lines, terminal)
         return { document, lines: backtestLines(document, terminal) }
       }),
@@ -81,7 +87,7 @@ function addShadow(sub: Sub, run: Run, terminal: Terminal): void {
         if (options.stop === true && file !== undefined) throw invalid('--stop', 'expected without a file')
         if (options.stop === true)
           return { document: await rules.removeShadow(rule), lines: [`the shadow of ${printable(rule)} has ended`] }
-        const document = file === undefined ? await rules.shadow(rule) : await rules.putShadow(rule, ruleIn(file))
+        const document = file === undefined ? await rules.shadow(rule) : await rules.putShadow(rule, ruleNamed(file, rule))
         return { document, lines: shadowLines(document, terminal) }
       }),
     )
@@ -106,9 +112,10 @@ function spanOf({ from, to, device }: SpanOptions): { startTime?: string; endTim
   }
 }
 
-function againstOf({ against, againstFile }: BacktestOptions): { against?: number | NewRule } {
+/** In a file of several, the rule of the same name. */
+function againstOf({ against, againstFile }: BacktestOptions, name: string): { against?: number | NamedRule } {
   if (against !== undefined && againstFile !== undefined) throw invalid('--against', 'expected without --against-file')
-  if (againstFile !== undefined) return { against: ruleIn(againstFile) }
+  if (againstFile !== undefined) return { against: ruleNamed(againstFile, name) }
   return against === undefined ? {} : { against }
 }
 
@@ -117,18 +124,28 @@ function isFile(text: string): boolean {
   return /[./\\]/.test(text)
 }
 
-function ruleIn(path: string): NewRule {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (cause) {
-    throw invalid(path, `cannot be read (${String((cause as NodeJS.ErrnoException).code)})`)
-  }
-  try {
-    return JSON.parse(text) as NewRule
-  } catch {
-    throw invalid(path, 'expected a rule as JSON')
-  }
+/** The one in the file, or of several the one that is named; `version` is the server's. */
+function ruleIn(path: string, name: string | undefined): NamedRule {
+  const [{ rules, errors }] = readRuleFiles([path]) as [RuleFile]
+  const [mistake] = errors
+  if (mistake) throw new Failure('invalid', `${path}:${mistake.line}:${mistake.column}: ${mistake.message}`)
+  const names = rules.map(({ rule }) => rule.name)
+  const found = rules.length === 1 && name === undefined ? rules[0] : rules.find(({ rule }) => rule.name === name)
+  if (found === undefined && name === undefined && rules.length > 0)
+    throw invalid('--rule', `expected one of the rules in ${path}: ${listed(names)}`)
+  if (found === undefined)
+    throw invalid(path, name === undefined ? 'expected a rule in it' : `expected a rule ${name} in it, has ${listed(names)}`)
+  const { version: _, ...document } = ruleToJson(found.rule)
+  return document as NamedRule
+}
+
+function ruleNamed(path: string, name: string): NamedRule {
+  const [{ rules }] = readRuleFiles([path]) as [RuleFile]
+  return ruleIn(path, rules.length > 1 ? name : undefined)
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : `${names.slice(0, SHOWN_NAMES).join(', ')}${names.length > SHOWN_NAMES ? ', …' : ''}`
 }
 
 async function within(terminal: Terminal, what: string, options: Common, work: (client: Telltale) => Promise<Lines>): Promise<void> {

@@ -126,6 +126,14 @@ describe('a composite', () => {
     expect(other.state?.memory).toMatchObject({ parts: [{ kind: 'absent' }, { kind: 'threshold', holds: false }] })
   })
 
+  it('says what a composite within it has said, when an event is not for that one', () => {
+    const { marks, changes, reason } = run({ any: [warm, { not: humid }] }, 'h61 t21 t18')
+    expect(marks).toBe('-+-')
+    expect(reason).toBe(changes.at(-1)?.reason)
+    expect(reason).toContain('temperature.value 18 is')
+    expect(reason).toContain('humidity.value 61 is above 60')
+  })
+
   it('writes nothing down when nothing is new', () => {
     const rule = parseRule({ name: 'a', when: { any: [{ all: [warm, humid] }, { not: warm }] } })
     const { state } = run({ any: [{ all: [warm, humid] }, { not: warm }] }, 't21 h61')
