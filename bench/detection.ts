@@ -1,7 +1,9 @@
 // `npm run bench -- detection`: which rules find which incidents in recorded series, how late, and how often they cry wolf. No clock and no
 // dice: the same table on every machine (docs/detection.md).
+import { Recent } from '../packages/core/recent.ts'
 import { parseRule, type Rule } from '../packages/core/rule.ts'
-import { type RuleState, type StepInput, step } from '../packages/core/step.ts'
+import type { Change, EventInput } from '../packages/core/step.ts'
+import { type Followed, followEvent, followTime, NEW, settle } from '../packages/core/track.ts'
 import { type Incident, recordAll, type Series } from './series.ts'
 import { aligned } from './table.ts'
 
@@ -18,10 +20,13 @@ export type DetectionReport = {
 }
 
 type Candidate = readonly [name: string, when: object]
-type Alarm = { readonly fromUs: number; toUs: number }
+type Alarm = { readonly fromUs: number }
 
 const DEVICE = { id: 'sensor', type: 'sensor', labels: {}, productNumber: '' }
 const MINUTE_US = 60_000_000
+/** As a server has them without a setting: how late events may be, and how long time waits for those that are on their way. */
+const LATENESS_US = 2 * MINUTE_US
+const GRACE_US = 2_000_000
 /** What still rings so long after an incident belongs to it. */
 const ECHO_US = 120 * MINUTE_US
 const FIELD = { field: 'sensor.value' }
@@ -85,7 +90,7 @@ function detect(series: Series, [name, when]: Candidate): DetectionReport {
     labelled: series.incidents.length,
     detected: delays.length,
     missed: found.filter(({ alarm }) => alarm === undefined).map(({ incident }) => incident.name),
-    medianDelayMinutes: delays.toSorted((a, b) => a - b)[delays.length >> 1],
+    medianDelayMinutes: medianOf(delays),
     falseAlarmsPerWeek: wolves.length / series.weeks,
   }
 }
@@ -95,21 +100,44 @@ function within(alarm: Alarm, incident: Incident, echoUs: number): boolean {
   return alarm.fromUs >= incident.fromUs && alarm.fromUs < incident.toUs + echoUs
 }
 
+/** Of an even number the mean of the middle two. */
+export function medianOf(values: readonly number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b)
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
+  return low === undefined || high === undefined ? undefined : (low + high) / 2
+}
+
+/** As a server judges them: each when it arrives, time passing in between, late ones in order, and those that come too late not at all. */
 function alarmsOf(rule: Rule, { readings }: Series): readonly Alarm[] {
-  const alarms: Alarm[] = []
-  let state: RuleState | undefined
-  const take = (input: StepInput) => {
-    const outcome = step(rule, state, input)
-    state = outcome.state
-    for (const { kind, atUs } of outcome.changes) {
-      if (kind === 'active') alarms.push({ fromUs: atUs, toUs: Number.POSITIVE_INFINITY })
-      const last = alarms.at(-1)
-      if (kind === 'cleared' && last !== undefined) last.toUs = atUs
-    }
+  const alarms = new Map<number, Alarm>()
+  const recents = [new Recent()] as const
+  const listeningSinceUs = readings[0]?.timeUs ?? 0
+  let track = NEW
+  const take = (followed: Followed) => {
+    track = followed.track
+    for (const change of followed.changes) note(alarms, change)
   }
-  for (const [index, { timeUs, value }] of readings.entries())
-    take({ kind: 'event', device: DEVICE, eventType: 'sensor', data: { sensor: { value } }, timeUs, eventId: String(index) })
-  return alarms
+  for (const [index, { timeUs, arrivalUs, value }] of readings.entries()) {
+    for (let dueUs = 0; (track.current.dueUs ?? Number.POSITIVE_INFINITY) <= arrivalUs - GRACE_US; ) {
+      if (track.current.dueUs === dueUs) break
+      dueUs = track.current.dueUs ?? 0
+      take(followTime(rule, track, dueUs, listeningSinceUs))
+    }
+    const data = { sensor: { value } }
+    const event: EventInput = { kind: 'event', device: DEVICE, eventType: 'sensor', data, timeUs, eventId: `${index}`, listeningSinceUs }
+    const [recent] = recents
+    take(followEvent(rule, track, event, recent.arrive({ ...event, listeningSinceUs, entryId: '' }, LATENESS_US), recents))
+    const overdueUs = recent.overdueUs(LATENESS_US)
+    if (overdueUs === undefined) continue
+    track = settle(rule, track, recents, overdueUs, event)
+    recent.drop(overdueUs)
+  }
+  return [...alarms.values()]
+}
+
+function note(alarms: Map<number, Alarm>, { kind, episode, activeUs }: Change): void {
+  if (kind === 'withdrawn' || activeUs === undefined) alarms.delete(episode)
+  else alarms.set(episode, { fromUs: activeUs })
 }
 
 export function renderDetection(reports: readonly DetectionReport[]): string {

@@ -3,7 +3,8 @@
 import { createRandom, drift, gauss, type Random } from '../packages/cli/fleet/random.ts'
 
 export type Incident = { readonly name: string; readonly fromUs: number; readonly toUs: number }
-export type Reading = { readonly timeUs: number; readonly value: number }
+/** `arrivalUs`: by the clock of the server, which need not be that of the device. */
+export type Reading = { readonly timeUs: number; readonly arrivalUs: number; readonly value: number }
 export type Series = {
   readonly name: string
   readonly weeks: number
@@ -40,7 +41,7 @@ function record({ name, weeks, every, incidents, value }: Plan): Series {
     const running = incidents.find(([, from, minutes]) => minute >= from && minute < from + minutes)
     const found = value(minute, random, running === undefined ? undefined : { name: running[0], since: minute - running[1] })
     const timeUs = START_US + minute * MINUTE_US + Math.floor(random() * 5_000_000)
-    if (found !== undefined) readings.push({ timeUs, value: Number(found.toFixed(2)) })
+    if (found !== undefined) readings.push({ timeUs, arrivalUs: timeUs, value: Number(found.toFixed(2)) })
   }
   const labels = incidents.map(([label, from, minutes]) => ({
     name: label,
@@ -176,7 +177,7 @@ function cellar(): Series {
   // Two hours in which its clock is 20 minutes slow, after a battery change.
   const [fromUs, toUs] = [START_US + on(16, 8) * MINUTE_US, START_US + on(16, 10) * MINUTE_US]
   const slow = (timeUs: number) => (timeUs >= fromUs && timeUs < toUs ? timeUs - 20 * MINUTE_US : timeUs)
-  return { ...series, readings: series.readings.map(({ timeUs, value }) => ({ timeUs: slow(timeUs), value })) }
+  return { ...series, readings: series.readings.map(reading => ({ ...reading, timeUs: slow(reading.timeUs) })) }
 }
 
 export function recordAll(): readonly Series[] {

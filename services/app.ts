@@ -231,7 +231,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const connectorOutbound = openConnectorOutbound(config)
     lifecycle.started('connector outbound', () => connectorOutbound.close())
     const pushing = { connectorOutbound, attempts: (project: string, id: string) => summarise(quick, project, id, Date.now()) }
-    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS }
+    const { retentionMs } = config
+    const shared = { log, wakes, store, identity, outbound, consumers: CONSUMERS, retentionMs }
     const durables = { ...durable, durable: durable.streams }
     await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, alarms, audit, quarantine, ...tenants })
   }

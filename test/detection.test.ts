@@ -1,7 +1,7 @@
 // The table of docs/detection.md is what the rules engine of today finds in the recorded series, to the last figure.
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { detectAll, renderDetection } from '../bench/detection.ts'
+import { detectAll, medianOf, renderDetection } from '../bench/detection.ts'
 import { recordAll } from '../bench/series.ts'
 import { Backtest, type Findings } from '../packages/core/backtest.ts'
 import { parseRule, type Rule } from '../packages/core/rule.ts'
@@ -54,3 +54,11 @@ it('what is suggested for a threshold that flaps on the freezer finds every labe
   expect(found[0]?.figures).toMatchObject({ flaps: 9, missed: 0 })
   expect(figures).toMatchObject({ flaps: 35 })
 })
+
+it.each([
+  [[], undefined],
+  [[3], 3],
+  [[4, 1], 2.5],
+  [[9, 1, 2], 2],
+  [[10, 1, 2, 4], 3],
+])('the median of %j is %s', (values, median) => expect(medianOf(values)).toBe(median))

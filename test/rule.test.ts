@@ -162,6 +162,35 @@ describe('a text', () => {
     expect(isRule({ name: 'x', when: { threshold: { field: 'temperature.value', abov: 3 } } })).toBe(false)
   })
 
+  test('is not named where it was removed, nor in a circle, nor made too big', async () => {
+    const [a, b] = [named('a'), named('b')]
+    const put = (name: string, more: object) => telltale.send('PUT', `${rules}/${name}`, hot(30, more))
+    await done(put(a, {}))
+    await done(put(b, { inhibitedBy: [a] }))
+    expect(await put(a, { inhibitedBy: [b] })).toMatchObject({ status: 400, json: { field: 'inhibitedBy[0]' } })
+    await done(telltale.http(`${rules}/${a}`, { method: 'DELETE' }))
+    const again = await put(b, { inhibitedBy: [a], for: '1m' })
+    expect(again).toMatchObject({ status: 400, json: { field: 'inhibitedBy[0]' } })
+    expect(JSON.stringify(again.json)).toContain(`rule ${a} was removed: leave it out here`)
+    const devices = Array.from({ length: 900 }, (_, i) => `${'d'.repeat(60)}${i}`)
+    expect(await put(b, { select: { devices } })).toMatchObject({ status: 400, json: { field: 'rule' } })
+    expect(await telltale.send('PUT', `${rules}/${b}:shadow`, hot(30, { select: { devices } }))).toMatchObject({ status: 400 })
+    expect((await done(telltale.send('PUT', `${rules}/${b}:shadow`, hot(30))))['by']).toContain('@')
+    await done(telltale.http(`${rules}/${b}`, { method: 'DELETE' }))
+    expect((await telltale.http(`${rules}/${b}:shadow`)).status).toBe(404)
+  })
+
+  test('of tests may not keep the server busy: what is too much is refused', async () => {
+    const many = Array.from({ length: 100 }, (_, i) => ({ name: `r${i}`, ...hot(i) }))
+    const test = { name: 't', series: { temperature: '5x9000' }, changes: [] }
+    const tests = [test, test]
+    expect(await telltale.send('POST', `${rules}:test`, { rules: many, tests })).toMatchObject({ status: 400, json: { field: 'tests' } })
+    const flapping = { name: 't', series: { temperature: '99 -1 '.repeat(1500).trim() }, changes: [] }
+    const listed = await done(telltale.send('POST', `${rules}:test`, { rule: { name: 'r', ...hot(9) }, tests: [flapping] }))
+    const [one] = listed['tests'] as [{ changes: unknown[]; failures: unknown[]; truncated: boolean }]
+    expect([one.changes.length, one.failures.length, one.truncated]).toEqual([1000, 1000, true])
+  })
+
   test('of tests is run by the engine', async () => {
     const one = { name: 'it gets hot', series: { temperature: '20 40' }, expect: [{ at: '1m', state: 'active' }] }
     const run = (tests: unknown[]) => telltale.send('POST', `${rules}:test`, { rule: { name: 'hot', ...hot(30) }, tests })
@@ -181,6 +210,30 @@ describe('a text', () => {
 describe('a set', () => {
   const names = async () =>
     ((await done(telltale.http(rules)))['rules'] as { name: string; version: number }[]).map(({ name, version }) => `${name}@${version}`)
+
+  test('may be of ten thousand, and others are answered meanwhile', async () => {
+    const set = Array.from({ length: 10_000 }, (_, i) => ({
+      name: `${named('many')}-${i}`,
+      ...hot(i),
+      enabled: false,
+      inhibitedBy: i < 9990 ? [1, 2, 3].map(k => `${named('many')}-${i + k}`) : [],
+    }))
+    let slowestMs = 0
+    let waiting = true
+    const asking = (async () => {
+      while (waiting) {
+        const began = performance.now()
+        await done(telltale.http(`${rules}?page_size=1`))
+        slowestMs = Math.max(slowestMs, performance.now() - began)
+      }
+    })()
+    const { changes } = await done(telltale.send('POST', `${rules}:apply`, { rules: set, dryRun: true }))
+    waiting = false
+    await asking
+    expect(changes).toHaveLength(10_000)
+    console.info(`others waited ${Math.round(slowestMs)} ms at most for a plan of 10,000 rules`)
+    expect(slowestMs).toBeLessThan(5000)
+  })
 
   test('is applied as a whole or not at all', async () => {
     const before = await names()

@@ -52,6 +52,10 @@ export type Alarm = {
    * over already in what is still to be judged. Not shown.
    */
   readonly told: null | 'held' | 'active' | 'over'
+  /** As how grave channels know it, while they know it to be active; left out by versions that told every step or lost it. Not shown. */
+  readonly toldSeverity?: Severity | undefined
+  /** While it was suppressed it was to be told once more that it is active. Not shown. */
+  readonly owed?: boolean | undefined
   /** Of a group: its devices by what they are. Not shown. */
   readonly tally: Tally | null
 }
@@ -131,7 +135,7 @@ export function changeIdOf(alarm: Alarm): string {
 
 /** The resource of the API. What people did about an earlier episode does not count. */
 export function alarmToJson(project: string, alarm: Alarm, attendance: Attendance | undefined) {
-  const { told: _told, tally: _tally, suppressedBy, ...shown } = alarm
+  const { told: _told, toldSeverity: _toldSeverity, owed: _owed, tally: _tally, suppressedBy, ...shown } = alarm
   const { acknowledgement, assignee, snooze } = attendanceOf(alarm, attendance)
   const snoozed = snooze && alarm.state !== 'cleared' ? ({ kind: 'snooze', name: snooze.by, until: snooze.until } as const) : null
   return {

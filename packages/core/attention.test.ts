@@ -1,7 +1,7 @@
 // Who is told, by tables: changes, suppressions and what follows when they end.
 import { describe, expect, it } from 'vitest'
 import { type Alarm, type Attendance, UNATTENDED } from './alarm.ts'
-import { type Active, attend, type Circumstances, inhibits } from './attention.ts'
+import { type Active, attend, type Circumstances, inhibits, knownOf } from './attention.ts'
 import type { GroupKind } from './group.ts'
 import type { Silence } from './silence.ts'
 import { formatTime } from './time.ts'
@@ -38,7 +38,7 @@ const alarm: Alarm = {
   told: null,
   tally: null,
 }
-const told = { ...alarm, told: 'active' as const }
+const told = { ...alarm, told: 'active' as const, toldSeverity: 'warning' as const }
 const cleared = { ...alarm, state: 'cleared' as const }
 const silence: Silence = {
   id: 's',
@@ -105,6 +105,12 @@ describe('attention', () => {
     ['one that is inhibited', alarm, 'active', around({ inhibitors: [offline] }), undefined, null],
     ['one whose inhibitor has cleared', alarm, 'again', around(), 'active', 'active'],
     ['an end that is inhibited', { ...cleared, told: 'active' }, 'cleared', around({ inhibitors: [offline] }), 'cleared', 'over'],
+    ['one that escalated while it was silenced', { ...told, severity: 'critical' }, 'again', around(), 'escalated', 'active'],
+    ['one that is less grave since', { ...told, toldSeverity: 'critical' }, 'again', around(), undefined, 'active'],
+    ['one that is owed a repetition', { ...told, owed: true }, 'again', around(), 'active', 'active'],
+    ['one that was acknowledged since', { ...told, owed: true }, 'again', around({ attendance: acknowledged }), undefined, 'active'],
+    ['the end of an owed one', { ...cleared, told: 'active', owed: true }, 'again', around(), 'cleared', 'over'],
+    ['one of before severities were kept', { ...told, toldSeverity: undefined }, 'again', around(), undefined, 'active'],
   ])('tells of %s what it should', (_, one, kind, circumstances, tell, knows) => {
     expect(attend(one, kind, circumstances)).toMatchObject({ tell, told: knows })
   })
@@ -123,6 +129,58 @@ describe('attention', () => {
     expect(attention.suppressedBy).toEqual(suppressedBy)
     expect(nextUs).toBe(second === undefined ? undefined : at(second))
   })
+
+  it.each<[string, Alarm, GroupKind | 'again', Partial<Circumstances>, object]>([
+    ['what it was told as', alarm, 'active', {}, { toldSeverity: 'warning', owed: false }],
+    ['an escalation for later', { ...told, severity: 'critical' }, 'escalated', { silences: [silence] }, { toldSeverity: 'warning' }],
+    ['a beginning for later', told, 'active', { inhibitors: [offline] }, { owed: true }],
+    ['a lapse for later', told, 'again', { attendance: acknowledged, silences: [silence], nowUs: at(20) }, { owed: true }],
+    ['nothing for later of an alarm that nobody knows', alarm, 'active', { silences: [silence] }, { owed: false }],
+  ])('keeps %s', (_, one, kind, more, known) => expect(attend(one, kind, around(more))).toMatchObject(known))
+
+  const both = { attendance: snoozed, silences: [silence] }
+  it.each<[string, Partial<Circumstances>, string | undefined]>([
+    ['a silence and an inhibition', { silences: [silence], inhibitors: [offline] }, 'inhibition'],
+    ['an inhibition when the silence ends', { silences: [silence], inhibitors: [offline], nowUs: at(60) }, 'inhibition'],
+    ['a silence when the inhibitor clears', { silences: [silence] }, 'silence'],
+    ['a silence and a snooze', both, 'silence'],
+    ['a silence when the snooze ends', { ...both, nowUs: at(30) }, 'silence'],
+    ['a snooze that ends after the silence', { ...both, silences: [{ ...silence, endUs: at(20) }] }, 'snooze'],
+    ['a snooze when the silence ends', { ...both, silences: [{ ...silence, endUs: at(20) }], nowUs: at(20) }, 'snooze'],
+    ['a snooze and an inhibition', { attendance: snoozed, inhibitors: [offline] }, 'inhibition'],
+    ['a snooze when the inhibitor clears', { attendance: snoozed }, 'snooze'],
+    ['an inhibition when the snooze ends', { attendance: snoozed, inhibitors: [offline], nowUs: at(30) }, 'inhibition'],
+    ['nothing when all have ended', { ...both, nowUs: at(60) }, undefined],
+  ])('is kept back by %s, and told once nothing keeps it back', (_, more, by) => {
+    const kept = by !== undefined
+    for (const [one, tell, before] of [
+      [alarm, 'active', null],
+      [{ ...told, severity: 'critical' }, 'escalated', 'active'],
+      [{ ...told, owed: true }, 'active', 'active'],
+    ] as const) {
+      const attention = attend(one, 'again', around(more))
+      expect(attention.suppressedBy?.kind).toBe(by)
+      expect(attention).toMatchObject({ tell: kept ? undefined : tell, told: kept ? before : 'active' })
+    }
+  })
+
+  it.each<[string, Alarm | undefined, Partial<Alarm>, GroupKind, boolean, object]>([
+    ['nothing of a first episode', undefined, {}, 'active', false, { told: null }],
+    ['nothing of a new one when the one before was told to be over', { ...cleared, told: 'over' }, {}, 'active', false, { told: null }],
+    [
+      'the one before when its end was kept back',
+      { ...told, state: 'cleared' },
+      {},
+      'active',
+      false,
+      { told: 'active', toldSeverity: 'warning' },
+    ],
+    ['what was told when it goes on', told, { severity: 'critical' }, 'escalated', true, { told: 'active', toldSeverity: 'warning' }],
+    ['a severity that an edit has made', told, { severity: 'critical' }, 'amended', true, { told: 'active', toldSeverity: 'critical' }],
+    ['as before what an edit has made less grave', told, { severity: 'info' }, 'amended', true, { toldSeverity: 'warning' }],
+  ])('leaves channels to know %s', (_, last, more, kind, goesOn, known) =>
+    expect(knownOf(last, { ...alarm, ...more }, kind, goesOn)).toMatchObject(known),
+  )
 
   it('says what of people’s doing has come to its end', () => {
     const both = attendance({ ...acknowledged, snooze: snoozed.snooze, episode: 3 })

@@ -4,11 +4,13 @@
 // What channels are told: that an alarm is active; that it escalated; that it is over, if they were told that it was active. Never that it
 // is pending, has de-escalated, was amended, or that devices joined or left it: streams and the console show those. What was kept from
 // people while it was suppressed they are told when that ends, if it still is so: that it is active, or, if they knew it to be active, that
-// it is over. What began long ago they are told when the log is drained, lest it should be over in the next line: then they are told once,
-// that it was, with when it began. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
+// it is graver than they knew, that it is active once more (it began anew, or an acknowledgement lapsed), or that it is over. What began long
+// ago they are told when the log is drained, lest it should be over in the next line: then they are told once, that it was, with when it
+// began. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
 import { type Alarm, type Attendance, attendanceOf, LATE_AFTER_US, type Suppression } from './alarm.ts'
 import type { GroupKind } from './group.ts'
 import type { Inhibitor, Rule } from './rule.ts'
+import { SEVERITIES, type Severity } from './severity.ts'
 import { isSilencedBy, type Silence } from './silence.ts'
 import type { ChangeKind } from './step.ts'
 import { formatTime, parseTime } from './time.ts'
@@ -27,11 +29,13 @@ export type Circumstances = {
   readonly nowUs: number
 }
 
-export type Attention = {
+/** What channels know of an alarm, and what they are still owed. */
+export type Known = Pick<Alarm, 'told' | 'toldSeverity' | 'owed'>
+
+export type Attention = Known & {
   readonly suppressedBy: Suppression | null
   /** What channels are told now. */
   readonly tell: ChangeKind | undefined
-  readonly told: Alarm['told']
   /** What of people's doing has come to its end by now. */
   readonly lapsed: boolean
   readonly awake: boolean
@@ -46,37 +50,68 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
   const lapsed = hasPassed(acknowledgement?.lapses, nowUs)
   const awake = hasPassed(snooze?.until, nowUs)
   const suppression = suppressionOf(alarm, around)
-  const isHeard = suppression === null && around.rule !== undefined && around.rule.notify.length > 0
-  const news = isHeard ? tellOf(alarm, kind, lapsed) : undefined
-  const held =
-    news === 'active' && alarm.told !== 'active' && kind !== 'again' && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
+  const again = alarm.owed === true && (acknowledgement === null || lapsed)
+  const owed = alarm.state === 'active' && alarm.told === 'active' && (kind === 'active' || lapsed || again)
+  const tells = suppression === null && around.rule !== undefined && around.rule.notify.length > 0
+  const news = tells ? tellOf(alarm, kind, owed) : undefined
+  const held = news !== undefined && isHeld(alarm, kind, nowUs)
   const tell = held ? undefined : news
-  const told = held ? 'held' : toldAfter(alarm, tell)
-  const matters = alarm.state !== 'cleared' || told === 'active'
+  const known = held ? HELD : tell === undefined ? { ...unknownAfter(alarm), owed } : knownAfter(alarm)
+  const matters = alarm.state !== 'cleared' || known.told === 'active'
   return {
     suppressedBy: alarm.state === 'cleared' ? null : suppression,
     tell,
-    told,
+    ...known,
     lapsed,
     awake,
     nextUs: held ? nowUs : matters ? nextUs(alarm, around) : undefined,
   }
 }
 
-function toldAfter({ state, told }: Alarm, tell: ChangeKind | undefined): Alarm['told'] {
-  if (tell !== undefined) return state === 'active' ? 'active' : 'over'
-  // What nobody was told of is over.
-  return told === 'held' && state === 'cleared' ? null : told
+const HELD: Known = Object.freeze({ told: 'held', toldSeverity: undefined, owed: false })
+
+/** It may be over already in what is still to be judged. */
+function isHeld(alarm: Alarm, kind: GroupKind | 'again', nowUs: number): boolean {
+  const isNews = alarm.state === 'active' && alarm.told !== 'active' && kind !== 'again'
+  return isNews && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
 }
 
-function tellOf(alarm: Alarm, kind: GroupKind | 'again', lapsed: boolean): ChangeKind | undefined {
+/** What nobody was told of is over. */
+function unknownAfter({ state, told, toldSeverity }: Alarm): Omit<Known, 'owed'> {
+  return { told: told === 'held' && state === 'cleared' ? null : told, toldSeverity }
+}
+
+function tellOf(alarm: Alarm, kind: GroupKind | 'again', owed: boolean): ChangeKind | undefined {
   if (alarm.state === 'active') {
-    if (alarm.told !== 'active' || lapsed || kind === 'active') return 'active'
-    return kind === 'escalated' ? 'escalated' : undefined
+    if (alarm.told !== 'active' || owed) return 'active'
+    return kind === 'escalated' || isGraver(alarm.severity, alarm.toldSeverity ?? alarm.severity) ? 'escalated' : undefined
   }
   if (alarm.state === 'pending' || alarm.told === null) return undefined
   if (kind === 'withdrawn') return alarm.told === 'held' ? undefined : 'withdrawn'
   return alarm.told === 'over' ? undefined : 'cleared'
+}
+
+function knownAfter({ state, severity }: Alarm): Known {
+  return state === 'active'
+    ? { told: 'active', toldSeverity: severity, owed: false }
+    : { told: 'over', toldSeverity: undefined, owed: false }
+}
+
+/**
+ * What channels know of an alarm after a change, before they are told of that.
+ * @param last the alarm before.
+ * @param goesOn it is in the same episode: of a new one they know nothing, unless they still take the one before to be active.
+ */
+export function knownOf(last: Alarm | undefined, alarm: Alarm, kind: GroupKind, goesOn: boolean): Known {
+  if (last === undefined || (!goesOn && last.told !== 'active')) return { told: null, toldSeverity: undefined, owed: false }
+  const { told, owed, toldSeverity = last.severity } = last
+  // An edit of the rule made it graver, which is no news; what they did not know before they still do not.
+  const isEdited = kind === 'amended' && isGraver(alarm.severity, last.severity) && !isGraver(last.severity, toldSeverity)
+  return { told, owed, toldSeverity: isEdited ? alarm.severity : toldSeverity }
+}
+
+function isGraver(one: Severity, than: Severity): boolean {
+  return SEVERITIES.indexOf(one) > SEVERITIES.indexOf(than)
 }
 
 /** Of several the one that does not end by itself, then the one that ends last: so long nobody is told. */

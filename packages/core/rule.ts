@@ -58,6 +58,7 @@ const KEYS =
     ' ',
   )
 const MAX_INHIBITORS = 20
+const MAX_EQUAL = 10
 export const MAX_TITLE_CHARS = 256
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
@@ -219,7 +220,9 @@ function parseInhibitors(input: unknown): Inhibitor[] {
     const path = `inhibitedBy[${index}]`
     if (typeof one === 'string') return { rule: checkName(one, path), equal: [] }
     const { rule, equal } = readObject(one, path, ['rule', 'equal'])
-    return { rule: checkName(rule, `${path}.rule`), equal: readList(equal, `${path}.equal`, checkKey) }
+    const labels = readList(equal, `${path}.equal`, checkKey)
+    if (labels.length > MAX_EQUAL) throw invalid(`${path}.equal`, `expected at most ${MAX_EQUAL} keys of labels`)
+    return { rule: checkName(rule, `${path}.rule`), equal: labels }
   })
 }
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { differencesOf } from './difference.ts'
 import { parseRule, type Rule } from './rule.ts'
-import { checkNames, planRules } from './ruleplan.ts'
+import { checkNames, checkSize, inhibitorsOf, planRules } from './ruleplan.ts'
 
 const rule = (name: string, more: object = {}, above = 30): Rule =>
   parseRule({ name, when: { threshold: { field: 'temperature.value', above } }, ...more })
@@ -54,6 +54,7 @@ describe('a plan', () => {
 })
 
 describe('names', () => {
+  const inhibition = (all: ReadonlyMap<string, Rule>) => new Map([...all].map(([name, one]) => [name, inhibitorsOf(one)]))
   const set = (...rules: Rule[]) => new Map(rules.map(one => [one.name, one]))
   test.each<[Rule, string, string]>([
     [rule('a', { notify: ['opss'] }), '', 'notify[0]: channel opss does not exist; did you mean "ops"? There are: ops, sms'],
@@ -67,18 +68,72 @@ describe('names', () => {
     [rule('a', { groupBy: ['site', 'rooom'] }), '', 'groupBy[1]: no device has a label rooom; did you mean "room"?'],
   ])('%#', (one, path, message) => {
     const all = set(rule('a'), rule('b'), rule('c', { inhibitedBy: ['b'] })).set(one.name, one)
-    expect(() => checkNames(one, path, all, { channels: ['ops', 'sms'], labelKeys: ['room', 'site'] })).toThrow(message)
+    const known = { channels: ['ops', 'sms'], labelKeys: ['room', 'site'] }
+    expect(() => checkNames([{ rule: one, path }], inhibition(all), known)).toThrow(message)
   })
 
   test('a label that no device has, nor one like it, may be to come', () => {
     const one = rule('a', { groupBy: ['site', 'gateway'] })
-    expect(() => checkNames(one, '', set(one), { channels: [], labelKeys: ['site'] })).not.toThrow()
+    expect(() => checkNames([{ rule: one, path: '' }], new Map(), { channels: [], labelKeys: ['site'] })).not.toThrow()
   })
 
   test('those that there are pass', () => {
     const one = rule('a', { notify: ['ops'], inhibitedBy: ['c'] })
-    expect(() =>
-      checkNames(one, '', set(one, rule('b'), rule('c', { inhibitedBy: ['b'] })), { channels: ['ops'], labelKeys: undefined }),
-    ).not.toThrow()
+    const others = inhibition(set(rule('b'), rule('c', { inhibitedBy: ['b'] })))
+    expect(() => checkNames([{ rule: one, path: '' }], others, { channels: ['ops'], labelKeys: undefined })).not.toThrow()
+  })
+
+  test.each<[string, Record<string, string[]>, Record<string, string[]>, string]>([
+    ['of what was asked about', { a: ['b'], b: ['c'], c: ['b'] }, {}, 'rules[1].inhibitedBy[0]: b is inhibited by c is inhibited by b:'],
+    ['over others', { a: ['x'] }, { x: ['y'], y: ['x', 'a'] }, 'rules[0].inhibitedBy[0]: x is inhibited by y is inhibited by x:'],
+    ['beside a way out', { a: ['x', 'y'] }, { x: [], y: ['x', 'a'] }, 'rules[0].inhibitedBy[1]: a is inhibited by y is inhibited by a:'],
+    ['that others enter', { b: [], c: ['x'] }, { x: ['y'], y: ['c'] }, 'rules[1].inhibitedBy[0]: c is inhibited by x is inhibited by y is'],
+  ])('a circle %s is refused', (_, asked, others, message) => {
+    const rules = Object.entries(asked).map(([name, inhibitedBy], i) => ({ rule: rule(name, { inhibitedBy }), path: `rules[${i}]` }))
+    expect(() => checkNames(rules, new Map(Object.entries(others)), { channels: [], labelKeys: [] })).toThrow(message)
+  })
+
+  test('a rule that others lead to in many ways is on no circle', () => {
+    const rules = [
+      rule('a', { inhibitedBy: ['b', 'c'] }),
+      rule('b', { inhibitedBy: ['d'] }),
+      rule('c', { inhibitedBy: ['d', 'b'] }),
+      rule('d'),
+    ]
+    const named = rules.map(one => ({ rule: one, path: '' }))
+    expect(() => checkNames(named, new Map(), { channels: [], labelKeys: [] })).not.toThrow()
+  })
+
+  test('a rule that was removed is said to be', () => {
+    const named = [{ rule: rule('a', { inhibitedBy: ['gone'] }), path: '' }]
+    const known = { channels: [], labelKeys: [], removed: new Set(['gone']) }
+    expect(() => checkNames(named, new Map(), known)).toThrow(
+      'inhibitedBy[0]: rule gone was removed: leave it out here, or make it again first',
+    )
+  })
+
+  test('a rule is refused that is too big to keep many versions of', () => {
+    const select = (count: number) => ({ select: { devices: Array.from({ length: count }, (_, i) => `${'d'.repeat(60)}${i}`) } })
+    expect(() => checkSize({ rule: rule('a', select(400)), path: '' })).not.toThrow()
+    expect(() => checkSize({ rule: rule('a', select(600)), path: 'rules[3]' })).toThrow(/^rules\[3\]: has \d+ characters .* at most 32768/)
+    const inhibitedBy = [{ rule: 'b', equal: Array.from({ length: 11 }, (_, i) => `k${i}`) }]
+    expect(() => rule('a', { inhibitedBy })).toThrow('inhibitedBy[0].equal: expected at most 10 keys')
+  })
+
+  test('ten thousand rules, each with twenty inhibitors, are looked at in a second, and a long circle is not said in full', () => {
+    const base = rule('r')
+    const name = (i: number) => `r${String(i).padStart(5, '0')}`
+    const named = Array.from({ length: 10_000 }, (_, i) => {
+      const inhibitedBy = Array.from({ length: Math.min(20, 9999 - i) }, (_, k) => ({ rule: name(i + k + 1), equal: [] }))
+      return { rule: { ...base, name: name(i), inhibitedBy, notify: ['ops'] }, path: `rules[${i}]` }
+    })
+    const known = { channels: ['ops'], labelKeys: [] }
+    const begin = performance.now()
+    checkNames(named, new Map(), known)
+    expect(performance.now() - begin).toBeLessThan(1000)
+    const last = { rule: { ...base, name: name(9999), inhibitedBy: [{ rule: name(0), equal: [] }] }, path: 'rules[9999]' }
+    expect(() => checkNames([...named.slice(0, -1), last], new Map(), known)).toThrow(
+      /^rules\[0\].inhibitedBy\[0\]: r00000 is inhibited by r00001 .{0,800} 9981 more: together/,
+    )
   })
 })

@@ -13,11 +13,24 @@ export type PlannedChange = {
 
 /** In the order of their names. `remove`: rules that are not wanted go; without it they stay and are not in the plan. */
 export function planRules(current: readonly Rule[], wanted: readonly Rule[], remove: boolean): PlannedChange[] {
+  return pairsOf(current, wanted, remove).map(planRule)
+}
+
+/** What there is and what is wanted under one name, in the order of the names; one of the two may be missing. */
+export type RulePair = { readonly before: Rule | undefined; readonly after: Rule } | { readonly before: Rule; readonly after: undefined }
+
+/** The parts of `planRules`, for who must not take as long as all of it at once: `planRule` of each. */
+export function pairsOf(current: readonly Rule[], wanted: readonly Rule[], remove: boolean): RulePair[] {
   const before = new Map(current.map(rule => [rule.name, rule]))
   const names = new Set(wanted.map(({ name }) => name))
-  const kept = wanted.map(rule => planned(before.get(rule.name), rule))
-  const gone = remove ? current.filter(({ name }) => !names.has(name)).map(removed) : []
-  return [...kept, ...gone].sort((a, b) => (a.rule < b.rule ? -1 : 1))
+  const kept = wanted.map((after): RulePair => ({ before: before.get(after.name), after }))
+  const gone = remove ? current.filter(({ name }) => !names.has(name)).map((one): RulePair => ({ before: one, after: undefined })) : []
+  const nameOf = ({ before, after }: RulePair) => (after ?? before)?.name ?? ''
+  return [...kept, ...gone].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
+}
+
+export function planRule({ before, after }: RulePair): PlannedChange {
+  return after === undefined ? removed(before) : planned(before, after)
 }
 
 function planned(before: Rule | undefined, after: Rule): PlannedChange {
@@ -49,51 +62,116 @@ function plain({ name }: Rule): { readonly [key: string]: unknown } {
 }
 
 /** `labelKeys`: of all devices; undefined when that is not known. */
-export type KnownNames = { readonly channels: readonly string[]; readonly labelKeys: readonly string[] | undefined }
+export type KnownNames = {
+  readonly channels: readonly string[]
+  readonly labelKeys: readonly string[] | undefined
+  /** For hints; those that are looked at need not be among them. */
+  readonly rules?: readonly string[]
+  /** Rules that are gone. */
+  readonly removed?: ReadonlySet<string>
+}
+
+const MAX_CHARS = 32 * 1024
+
+/** Documents are kept in many versions. */
+export function checkSize({ rule, path }: Named): void {
+  const { length } = JSON.stringify(ruleToJson(rule))
+  if (length > MAX_CHARS)
+    throw invalid(path || 'rule', `has ${length} characters with all its settings; expected at most ${MAX_CHARS}: select devices by labels`)
+}
+
+/** A rule whose names are looked at. `path`: of it in a larger document; empty when it is the document. */
+export type Named = { readonly rule: Rule; readonly path: string }
+
+/** The names of the rules that inhibit each of these, by its name. */
+export type Inhibition = ReadonlyMap<string, readonly string[]>
 
 /**
  * A rule that notifies a channel nobody made would be silent for ever; one that is inhibited by a rule that is not there is a mistyped name.
  * Rules that inhibit each other in a circle would silence each other just when all of them have something to say.
- * @param path of the rule in a larger document; empty when it is the document
+ * @param others rules that stay as they are: at least all that these hang on, however far; those that these replace do not count
+ * @param known names of rules, for hints
  */
-export function checkNames(rule: Rule, path: string, all: ReadonlyMap<string, Rule>, { channels, labelKeys }: KnownNames): void {
-  const at = (place: string) => (path === '' ? place : `${path}.${place}`)
-  for (const [i, name] of rule.notify.entries()) checkName(name, at(`notify[${i}]`), 'channel', channels)
-  for (const [i, inhibitor] of rule.inhibitedBy.entries()) {
-    const place = at(`inhibitedBy[${i}]`)
-    checkName(inhibitor.rule, place, 'rule', [...all.keys()])
-    const circle = circleFrom(inhibitor.rule, rule.name, all)
-    if (circle !== undefined)
-      throw invalid(place, `${[rule.name, ...circle].join(' is inhibited by ')}: together they would silence each other`)
+export function checkNames(rules: readonly Named[], others: Inhibition, known: KnownNames): void {
+  const inhibition = new Map([...others, ...rules.map(({ rule }) => [rule.name, inhibitorsOf(rule)] as const)])
+  const channels = new Set(known.channels)
+  const labelKeys = new Set(known.labelKeys)
+  for (const { rule, path } of rules) {
+    const at = (place: string) => (path === '' ? place : `${path}.${place}`)
+    for (const [i, name] of rule.notify.entries())
+      if (!channels.has(name)) throw unknownName(name, at(`notify[${i}]`), 'channel', known.channels)
+    for (const [i, { rule: name }] of rule.inhibitedBy.entries())
+      if (!inhibition.has(name)) throw unknownRule(name, at(`inhibitedBy[${i}]`), inhibition, known)
+    for (const [i, key] of rule.groupBy.entries()) if (!labelKeys.has(key)) checkLabel(key, at(`groupBy[${i}]`), known.labelKeys)
   }
-  for (const [i, key] of rule.groupBy.entries()) checkLabel(key, at(`groupBy[${i}]`), labelKeys)
+  checkCircles(rules, inhibition)
+}
+
+function unknownRule(name: string, path: string, inhibition: Inhibition, { rules = [], removed }: KnownNames): Error {
+  if (removed?.has(name)) return invalid(path, `rule ${name} was removed: leave it out here, or make it again first`)
+  return unknownName(name, path, 'rule', [...new Set([...rules, ...inhibition.keys()])].sort())
+}
+
+export function inhibitorsOf({ inhibitedBy }: Pick<Rule, 'inhibitedBy'>): readonly string[] {
+  return inhibitedBy.map(({ rule }) => rule)
 }
 
 /** A rule may come before the devices that it is for, but hardly so when they have a label that is almost the same. */
 function checkLabel(key: string, path: string, labelKeys: readonly string[] | undefined): void {
-  if (labelKeys === undefined || labelKeys.includes(key)) return
-  const near = nearest(key, labelKeys)
+  const near = labelKeys && nearest(key, labelKeys)
   if (near !== undefined)
     throw invalid(path, `no device has a label ${key}; did you mean "${near}"? If not, give a device that label first`)
 }
 
-function checkName(name: string, path: string, what: string, known: readonly string[]): void {
-  if (known.includes(name)) return
-  const near = nearest(name, known)
+const MOST_COMPARED = 2000
+
+function unknownName(name: string, path: string, what: string, known: readonly string[]): Error {
+  const near = nearest(name, known.slice(0, MOST_COMPARED))
   const hint = near === undefined ? '' : `did you mean "${near}"? `
-  throw invalid(path, `${what} ${name} does not exist; ${hint}There are: ${known.slice(0, 20).join(', ') || 'none'}`)
+  return invalid(path, `${what} ${name} does not exist; ${hint}There are: ${known.slice(0, 20).join(', ') || 'none'}`)
 }
 
-/** The way from one rule over its inhibitors to the other. */
-function circleFrom(from: string, to: string, all: ReadonlyMap<string, Rule>): string[] | undefined {
-  const seen = new Set<string>()
-  const ways: string[][] = [[from]]
-  for (let way = ways.pop(); way !== undefined; way = ways.pop()) {
-    const last = way.at(-1) ?? ''
-    if (last === to) return way
-    if (seen.has(last)) continue
-    seen.add(last)
-    for (const { rule } of all.get(last)?.inhibitedBy ?? []) ways.push([...way, rule])
+/** The way from a rule that was asked about to where the search is; `next`: which of its inhibitors is looked at next. */
+type Step = { readonly name: string; next: number }
+
+/** One search, depth first, through all of them together: whatever it has left behind is on no circle. */
+function checkCircles(rules: readonly Named[], inhibition: Inhibition): void {
+  const done = new Set<string>()
+  for (const { rule } of rules) {
+    if (done.has(rule.name)) continue
+    const way: Step[] = [{ name: rule.name, next: 0 }]
+    const onWay = new Set([rule.name])
+    for (let last = way.at(-1); last !== undefined; last = way.at(-1)) {
+      const name = inhibition.get(last.name)?.[last.next++]
+      if (name === undefined) {
+        way.pop()
+        onWay.delete(last.name)
+        done.add(last.name)
+      } else if (onWay.has(name)) throw circular(rules, way, name)
+      else if (!done.has(name)) {
+        way.push({ name, next: 0 })
+        onWay.add(name)
+      }
+    }
   }
-  return undefined
+}
+
+const MOST_SHOWN = 20
+
+/** Said of the first rule on the way that was asked about and is on the circle; else of the one that leads to it. */
+function circular(rules: readonly Named[], way: readonly Step[], back: string): Error {
+  const asked = new Map(rules.map(one => [one.rule.name, one]))
+  const begin = way.findIndex(({ name }) => name === back)
+  const circle = way.slice(begin)
+  const turned = Math.max(
+    0,
+    circle.findIndex(({ name }) => asked.has(name)),
+  )
+  const steps = [...circle.slice(turned), ...circle.slice(0, turned)]
+  const at = steps.find(({ name }) => asked.has(name)) ?? (way[0] as Step)
+  const { path } = asked.get(at.name) as Named
+  const place = `${path === '' ? '' : `${path}.`}inhibitedBy[${at.next - 1}]`
+  const names = [...steps, steps[0] as Step].map(({ name }) => name)
+  const shown = names.length <= MOST_SHOWN ? names : [...names.slice(0, MOST_SHOWN), `${names.length - MOST_SHOWN} more`]
+  return invalid(place, `${shown.join(' is inhibited by ')}: together they would silence each other`)
 }

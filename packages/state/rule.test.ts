@@ -1,10 +1,13 @@
 // Rules on a real Redis: every version is kept, two people lose nothing of each other, a set changes as a whole or not at all.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { parseRule, type Rule } from '../core/rule.ts'
+import { parseRule, type Rule, ruleToJson } from '../core/rule.ts'
+import { checkNames, inhibitorsOf } from '../core/ruleplan.ts'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { projectKey } from '../log/key.ts'
 import { justBefore } from './fixture.ts'
-import { Rules } from './rule.ts'
+import { ParsedRules } from './parsed.ts'
+import { Rules, readRule } from './rule.ts'
+import { Shadows } from './shadow.ts'
 
 const ANNA = { by: 'anna', timeUs: 1_000_000 }
 const BEN = { by: 'ben', timeUs: 2_000_000 }
@@ -147,4 +150,100 @@ describe.skipIf(!installed)('rules', () => {
     expect(await versionsOf('r999')).toHaveLength(2)
     await expect(rules.versions(project, 'first', undefined, 1)).rejects.toMatchObject({ code: 'not_found' })
   })
+
+  test('what is looked at while others save is looked at again: two rules never inhibit each other', async () => {
+    const dependant = (name: string, on: string): Rule => ({ ...hot(30, name), inhibitedBy: [{ rule: on, equal: [] }] })
+    await rules.save(project, hot(30, 'a'), true, ANNA)
+    await rules.save(project, hot(30, 'b'), true, ANNA)
+    const saved = (on: Rules, one: Rule) =>
+      on.save(project, one, false, ANNA, undefined, async () => {
+        const { inhibition } = await rules.namesFrom(project, [])
+        const others = (await rules.namesFrom(project, inhibitorsOf(one))).inhibition
+        checkNames([{ rule: one, path: '' }], new Map([...inhibition, ...others]), { channels: [], labelKeys: [] })
+      })
+    const slow = new Rules(justBefore(server.redis, 'telltaleChangeRules', () => saved(rules, dependant('b', 'a'))))
+    await expect(saved(slow, dependant('a', 'b'))).rejects.toMatchObject({ code: 'invalid', field: 'inhibitedBy[0]' })
+    expect((await rules.one(project, 'a')).inhibitedBy).toEqual([])
+  })
+
+  test('what rules hang on is found without the others, and what was removed is known to have been there', async () => {
+    const dependant = (name: string, ...on: string[]): Rule => ({ ...hot(30, name), inhibitedBy: on.map(rule => ({ rule, equal: [] })) })
+    for (const one of [hot(1, 'gone'), hot(1, 'c'), dependant('b', 'c'), dependant('a', 'b', 'gone'), hot(1, 'other')])
+      await rules.save(project, one, true, ANNA)
+    await rules.remove(project, 'gone', false, ANNA)
+    const { inhibition, names, removed } = await rules.namesFrom(project, ['a', 'nobody'])
+    expect([...inhibition]).toEqual([
+      ['a', ['b', 'gone']],
+      ['b', ['c']],
+      ['c', []],
+    ])
+    expect([names, [...removed]]).toEqual([['a', 'b', 'c', 'other'], ['gone']])
+    expect((await rules.namesFrom(project, ['b'])).names).toEqual([])
+  })
+
+  test('a rule that goes takes its shadow along, in a set as well', async () => {
+    const shadows = new Shadows(server.redis)
+    for (const name of ['a', 'b']) {
+      await rules.save(project, hot(30, name), true, ANNA)
+      await shadows.put(project, { rule: hot(40, name), by: 'anna', time: '1970-01-01T00:00:00Z' })
+    }
+    await rules.remove(project, 'a', false, ANNA)
+    await rules.apply(project, await rules.version(project), [{ remove: 'b', notify: false }], ANNA)
+    for (const name of ['a', 'b']) {
+      await expect(shadows.get(project, name)).rejects.toMatchObject({ code: 'not_found' })
+      expect(await shadows.log(project, name)).toEqual({ changes: [], truncated: false })
+    }
+  })
+
+  test('versions of all rules together are kept up to so many bytes; the oldest go, whosever they are', async () => {
+    const small = new Rules(server.redis, 2500)
+    for (let i = 0; i < 10; i++) {
+      await small.save(project, hot(i, 'often'), false, ANNA)
+      if (i < 2) await small.save(project, hot(i, 'seldom'), false, BEN)
+    }
+    const [often, seldom] = await Promise.all(['often', 'seldom'].map(name => small.versions(project, name, undefined, 50)))
+    expect(often?.map(({ version }) => version)[0]).toBe(10)
+    expect(often?.length).toBeGreaterThan(3)
+    expect(JSON.stringify(often).length).toBeLessThan(3000)
+    // None of its versions is kept, but what it is now.
+    expect(seldom?.map(({ version, by }) => [version, by])).toEqual([[2, '']])
+    expect((await small.save(project, hot(9, 'seldom'), false, BEN)).version).toBe(3)
+    const bytes = Number(await server.redis.get(projectKey(project, 'ruleVersionBytes')))
+    const kept = await server.redis.zcard(projectKey(project, 'ruleVersionOrder'))
+    const lists = await Promise.all(
+      ['often', 'seldom'].map(name => server.redis.lrange(projectKey(project, `ruleVersions:${name}`), 0, -1)),
+    )
+    expect([bytes, kept]).toEqual([lists.flat().join('').length, lists.flat().length])
+  })
+
+  test('a page is of the names that come after, and of versions those before, whatever there is besides', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await rules.save(project, hot(1, name), true, ANNA)
+    expect((await rules.page(project, 'a', 2)).map(({ name }) => name)).toEqual(['b', 'c'])
+    for (let i = 2; i < 9; i++) await rules.save(project, hot(i, 'a'), false, ANNA)
+    expect((await rules.versions(project, 'a', 5, 2)).map(({ version }) => version)).toEqual([4, 3])
+    expect((await rules.versions(project, 'a', 2, 5)).map(({ version }) => version)).toEqual([1])
+    expect(await rules.versions(project, 'a', 1, 5)).toEqual([])
+  })
+
+  test('a rule is parsed once, and anew when it is another', async () => {
+    await rules.save(project, hot(1), true, ANNA)
+    const [first] = await rules.list(project)
+    expect((await rules.list(project))[0]).toBe(first)
+    expect((await rules.page(project, '', 1))[0]).toBe(first)
+    await new Rules(server.redis).save(project, hot(2), false, BEN)
+    expect((await rules.list(project))[0]).toMatchObject({ version: 2, when: { above: 2 } })
+    expect((await rules.list(project))[0]).not.toBe(first)
+  })
+})
+
+test('of parsed rules those are forgotten that were not asked for longest', () => {
+  const texts = Array.from({ length: 4 }, (_, i) => JSON.stringify(ruleToJson(hot(i, `r${i}`))))
+  const parsed = new ParsedRules(readRule, (texts[0] as string).length * 3)
+  const read = (i: number) => parsed.read('p', `r${i}`, texts[i] as string)
+  const [first, second] = [read(0), read(1), read(2)]
+  expect(read(0)).toBe(first)
+  read(3)
+  expect(read(0)).toBe(first)
+  expect(read(1)).not.toBe(second)
+  expect(parsed.read('other', 'r0', texts[0] as string)).not.toBe(read(0))
 })

@@ -2,9 +2,12 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../core/rule.ts'
-import { isSameRule } from '../core/ruleplan.ts'
+import { type Inhibition, isSameRule } from '../core/ruleplan.ts'
 import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
+import { ParsedRules } from './parsed.ts'
+import { CHANGE } from './rulescript.ts'
+import { inTurns } from './turn.ts'
 
 /** `rule: null`: it was removed. Documents are as they were saved then, not as today's engine would read them. */
 export type RuleVersion = {
@@ -23,7 +26,15 @@ export type BrokenRule = { readonly name: string; readonly document: RuleDocumen
 export type RuleChange = { readonly save: Rule } | { readonly remove: string; readonly notify: boolean }
 
 /** All rules at one moment; a change that was made of them fails when they are others meanwhile. */
-export type RuleSnapshot = { readonly revision: string; readonly rules: readonly Rule[] }
+export type RuleSnapshot = {
+  readonly revision: string
+  readonly rules: readonly Rule[]
+  /** Names of those that are none to this version any more. */
+  readonly broken: readonly string[]
+}
+
+/** What rules hang on: all that inhibit them, those that inhibit these, and so on; `removed`: names among them of rules that are gone. */
+export type RuleNames = { readonly inhibition: Inhibition; readonly names: readonly string[]; readonly removed: ReadonlySet<string> }
 
 export type Author = { readonly by: string; readonly timeUs: number }
 
@@ -32,55 +43,34 @@ const MAX_RULES = 10_000
 const MAX_VERSIONS = 1000
 /** Of this many removed rules the versions are kept. */
 const MAX_REMOVED = 1000
-const LIMITS = [MAX_RULES, MAX_VERSIONS, MAX_REMOVED] as const
+/** Of the versions of all rules of a project; the oldest go. */
+const MAX_VERSION_BYTES = 16 * 1024 * 1024
+const DOCUMENTS_AT_ONCE = 500
 const REMOVAL_LOOK_MS = 50
 const REMOVAL_LIMIT_MS = 3000
 /** Each attempt that fails is somebody else's that succeeded. */
 const MAX_ATTEMPTS = 100
 const UNCHANGED = 0
-
-/**
- * All or nothing. ARGV: revision; how many rules there may be, versions and removed rules are kept; now; prefix of the lists of versions; then
- * for each change: name, document (empty: it goes), entry of the list of versions, document for the judge, which clears the alarms of what goes.
- * Answers the new revision, -1 when the rules are others meanwhile, -2 when alarms of a removed rule of one of the names still clear, -3
- * when there are too many.
- */
-const CHANGE = `
-if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return -1 end
-local count = redis.call('HLEN', KEYS[1])
-for i = 7, #ARGV, 4 do
-  if ARGV[i + 1] ~= '' and redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then return -2 end
-  if ARGV[i + 1] == '' then count = count - 1 else count = count + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
-end
-if count > tonumber(ARGV[2]) then return -3 end
-for i = 7, #ARGV, 4 do
-  local name = ARGV[i]
-  local versions = ARGV[6] .. name
-  if redis.call('EXISTS', versions) == 0 and redis.call('HEXISTS', KEYS[1], name) == 1 then
-    redis.call('LPUSH', versions, redis.call('HGET', KEYS[1], name))
-  end
-  redis.call('LPUSH', versions, ARGV[i + 2])
-  redis.call('LTRIM', versions, 0, ARGV[3] - 1)
-  if ARGV[i + 1] == '' then
-    if redis.call('SISMEMBER', KEYS[4], name) == 1 then redis.call('HSET', KEYS[3], name, ARGV[i + 3]) end
-    redis.call('HDEL', KEYS[1], name)
-    redis.call('ZADD', KEYS[5], ARGV[5], name)
-  else
-    redis.call('HSET', KEYS[1], name, ARGV[i + 1])
-    redis.call('ZREM', KEYS[5], name)
-  end
-end
-while redis.call('ZCARD', KEYS[5]) > tonumber(ARGV[4]) do
-  redis.call('DEL', ARGV[6] .. redis.call('ZPOPMIN', KEYS[5])[1])
-end
-return redis.call('INCR', KEYS[2])`
+const KEYS = [
+  'rules',
+  'rulesVersion',
+  'removedRules',
+  'ruleStates',
+  'ruleGraves',
+  'shadows',
+  'ruleVersionOrder',
+  'ruleVersionBytes',
+] as const
 
 type Scripts = { telltaleChangeRules(keys: number, ...args: (string | number)[]): Promise<number> }
 
 export class Rules {
   readonly #redis: Redis & Scripts
+  readonly #parsed = new ParsedRules(readRule)
+  readonly #limits: readonly number[]
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, maxVersionBytes = MAX_VERSION_BYTES) {
+    this.#limits = [MAX_RULES, MAX_VERSIONS, MAX_REMOVED, maxVersionBytes]
     redis.defineCommand('telltaleChangeRules', { lua: CHANGE })
     this.#redis = redis as Redis & Scripts
   }
@@ -92,22 +82,58 @@ export class Rules {
 
   async all(project: string): Promise<(Rule | BrokenRule)[]> {
     const rows = await this.#redis.hgetall(projectKey(project, 'rules'))
-    return Object.keys(rows)
-      .sort()
-      .map(name => readRule(rows[name] as string, name))
+    return inTurns(Object.keys(rows).sort(), name => this.#parsed.read(project, name, rows[name] as string))
+  }
+
+  /** Those whose names come after one, by name. */
+  async page(project: string, after: string, limit: number): Promise<(Rule | BrokenRule)[]> {
+    const names = (await this.#redis.hkeys(projectKey(project, 'rules'))).filter(name => name > after).sort()
+    const rows = await this.#documents(project, names.slice(0, limit))
+    return inTurns([...rows], ([name, row]) => this.#parsed.read(project, name, row))
+  }
+
+  /** What may inhibit rules that name these. */
+  async namesFrom(project: string, inhibitors: readonly string[]): Promise<RuleNames> {
+    const inhibition = new Map<string, readonly string[]>()
+    const missing: string[] = []
+    const asked = new Set(inhibitors)
+    for (let next = [...asked]; next.length > 0; ) {
+      const rows = await this.#documents(project, next)
+      missing.push(...next.filter(name => !rows.has(name)))
+      const found = await inTurns([...rows], ([name, row]) => [name, inhibitorsIn(row)] as const)
+      for (const [name, own] of found) inhibition.set(name, own)
+      next = [...new Set(found.flatMap(([, own]) => own))].filter(name => !asked.has(name))
+      for (const name of next) asked.add(name)
+    }
+    const [names, scores] = await Promise.all([
+      missing.length === 0 ? [] : this.#redis.hkeys(projectKey(project, 'rules')),
+      missing.length === 0 ? [] : this.#redis.zmscore(projectKey(project, 'ruleGraves'), ...missing),
+    ])
+    return { inhibition, names: names.sort((a, b) => (a < b ? -1 : 1)), removed: new Set(missing.filter((_, i) => scores[i] !== null)) }
+  }
+
+  /** Those that there are. */
+  async #documents(project: string, names: readonly string[]): Promise<Map<string, string>> {
+    const rows = new Map<string, string>()
+    for (let i = 0; i < names.length; i += DOCUMENTS_AT_ONCE) {
+      const some = names.slice(i, i + DOCUMENTS_AT_ONCE)
+      const found = await this.#redis.hmget(projectKey(project, 'rules'), ...some)
+      for (const [k, row] of found.entries()) if (row !== null) rows.set(some[k] as string, row)
+    }
+    return rows
   }
 
   /** As `one`, also when it is broken. */
   async find(project: string, name: string): Promise<Rule | BrokenRule> {
     const row = await this.#redis.hget(projectKey(project, 'rules'), name)
     if (row === null) throw missing(project, name)
-    return readRule(row, name)
+    return this.#parsed.read(project, name, row)
   }
 
   async one(project: string, name: string): Promise<Rule> {
-    const row = await this.#redis.hget(projectKey(project, 'rules'), name)
-    if (row === null) throw missing(project, name)
-    return parseRule(JSON.parse(row), name)
+    const found = await this.find(project, name)
+    if ('problem' in found) throw new Failure('invalid', `rule ${name} is broken: ${found.problem}`)
+    return found
   }
 
   /** Changes with every save and removal; empty before the first. */
@@ -118,32 +144,44 @@ export class Rules {
   async snapshot(project: string): Promise<RuleSnapshot> {
     // The revision first: rules that are newer than it are found out by it.
     const revision = await this.version(project)
-    return { revision, rules: await this.list(project) }
+    const all = await this.all(project)
+    const broken = all.flatMap(one => ('problem' in one ? [one.name] : []))
+    return { revision, rules: all.flatMap(one => ('problem' in one ? [] : [one])), broken }
   }
 
   /** Newest first; also of a rule that is gone. `before`: the version that the page before ended with. */
   async versions(project: string, name: string, before: number | undefined, limit: number): Promise<RuleVersion[]> {
+    const newest = await this.#newest(project, name)
+    // They are numbered one by one, and only the oldest go.
+    const from = before === undefined ? 0 : Math.max(0, newest - before + 1)
     const [rows, current] = await Promise.all([
-      this.#redis.lrange(versionsKey(project, name), 0, -1),
+      this.#redis.lrange(versionsKey(project, name), from, from + limit - 1),
       this.#redis.hget(projectKey(project, 'rules'), name),
     ])
-    // Saved before versions were kept.
-    if (rows.length === 0 && current !== null) rows.push(current)
-    if (rows.length === 0) throw missing(project, name)
+    if (newest === 0) throw missing(project, name)
+    // The newest stands with the rules as well, and may have been there before versions were kept.
+    if (rows.length === 0 && from === 0 && current !== null) rows.push(current)
     const all = rows.map(row => JSON.parse(row) as RuleVersion | RuleDocument)
-    const versions = all.map(one => ('by' in one ? (one as RuleVersion) : unsigned(one)))
-    return versions.filter(({ version }) => before === undefined || version < before).slice(0, limit)
+    return all.map(one => ('by' in one ? (one as RuleVersion) : unsigned(one))).filter(one => before === undefined || one.version < before)
   }
 
   /**
    * Creates or replaces; `onlyNew`: conflict when it exists. The version grows with each save that changes something, and goes on when a
    * removed rule is made again, so that one number never means two documents. `ifVersion`: the one that the caller has seen, 0 for none;
-   * when it is another by now that is a conflict.
+   * when it is another by now that is a conflict. `check` rejects when the rule does not fit the others; they are the same when it is saved.
    */
-  async save(project: string, rule: Rule, onlyNew = false, author = NOBODY, ifVersion?: number): Promise<Rule> {
+  async save(
+    project: string,
+    rule: Rule,
+    onlyNew = false,
+    author = NOBODY,
+    ifVersion?: number,
+    check: () => Promise<void> = async () => {},
+  ): Promise<Rule> {
     let saved = rule
     await this.#retried(rule.name, async () => {
       const revision = await this.version(project)
+      await check()
       const row = await this.#redis.hget(projectKey(project, 'rules'), rule.name)
       const kept = row === null ? undefined : readRule(row, rule.name)
       const before = kept && 'problem' in kept ? undefined : kept
@@ -201,7 +239,7 @@ export class Rules {
   async #change(project: string, revision: string, changes: readonly RuleChange[], { by, timeUs }: Author): Promise<number> {
     const time = timeUs === 0 ? null : formatTime(timeUs)
     const steps = await Promise.all(
-      changes.map(async change => {
+      await inTurns(changes, async change => {
         if ('save' in change) {
           const document = ruleToJson(change.save)
           const entry: RuleVersion = { version: change.save.version, by, time, rule: document }
@@ -214,9 +252,9 @@ export class Rules {
         return [name, '', JSON.stringify(entry), JSON.stringify(notify ? { ...document, notifyRemoval: true } : document)]
       }),
     )
-    const keys = ['rules', 'rulesVersion', 'removedRules', 'ruleStates', 'ruleGraves'].map(key => projectKey(project, key))
-    const prefix = versionsKey(project, '')
-    return this.#redis.telltaleChangeRules(keys.length, ...keys, revision, ...LIMITS, timeUs, prefix, ...steps.flat())
+    const keys = KEYS.map(key => projectKey(project, key))
+    const prefixes = [versionsKey(project, ''), projectKey(project, 'shadow:')]
+    return this.#redis.telltaleChangeRules(keys.length, ...keys, revision, ...this.#limits, timeUs, ...prefixes, ...steps.flat())
   }
 
   /** A rule made again under the name of a removed one would inherit its alarms: those are cleared first, which takes a moment. */
@@ -257,6 +295,13 @@ function checkSeen(name: string, before: number | undefined, seen: number | unde
 
 function unsigned(document: RuleDocument): RuleVersion {
   return { version: Number(document['version']), by: '', time: null, rule: document }
+}
+
+/** Also of a document that is no rule any more. */
+function inhibitorsIn(row: string): string[] {
+  const { inhibitedBy } = JSON.parse(row) as { readonly inhibitedBy?: unknown }
+  if (!Array.isArray(inhibitedBy)) return []
+  return inhibitedBy.map((one: unknown) => (typeof one === 'string' ? one : String((Object(one) as { readonly rule?: unknown }).rule)))
 }
 
 function versionsKey(project: string, name: string): string {

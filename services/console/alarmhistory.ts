@@ -9,9 +9,10 @@ import type { Alarms } from '../../packages/state/alarm.ts'
 import type { History } from '../../packages/state/history.ts'
 import { pageBack, placeOf } from './alarm.ts'
 import { AlarmId, orNull, RecordAnswer } from './alarmschema.ts'
+import { OneByOne } from './onebyone.ts'
 import { type ReceiptPorts, receiptsOf } from './receipt.ts'
 
-export type AlarmHistoryPorts = ReceiptPorts & { readonly alarms: Alarms; readonly history: History }
+export type AlarmHistoryPorts = ReceiptPorts & { readonly alarms: Alarms; readonly history: History; nowUs(): number }
 
 const Place = Type.Object({ seq: Type.Integer(), hash: Type.String() })
 const HistoryAnswer = Type.Object({
@@ -64,6 +65,7 @@ const MAX_RECEIPTS = 50
 
 export function addAlarmHistoryRoutes(app: HttpApp, ports: AlarmHistoryPorts): void {
   const { alarms, history } = ports
+  const turns = new OneByOne()
   app.get(
     '/v2/projects/:project/alarmhistory',
     {
@@ -111,7 +113,8 @@ export function addAlarmHistoryRoutes(app: HttpApp, ports: AlarmHistoryPorts): v
       const { pageSize = MAX_RECEIPTS, pageToken } = request.query
       const records = await alarms.history(project, alarm)
       const { changes, nextPageToken } = pageBack('changes', records.filter(isChange), Math.min(pageSize, MAX_RECEIPTS), pageToken)
-      return { receipts: await receiptsOf(ports, project, changes, records), nextPageToken }
+      const receipts = await turns.within(project, () => receiptsOf(ports, project, changes, records, ports.nowUs()))
+      return { receipts, nextPageToken }
     },
   )
 }

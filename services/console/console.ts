@@ -97,6 +97,8 @@ export type ConsolePorts = {
   /** Of assertions; see token.ts. */
   readonly audiences: readonly string[]
   readonly consumers: readonly string[]
+  /** How long the store keeps events; 0: for ever. */
+  readonly retentionMs: number
 }
 
 const nowUs = () => Date.now() * 1000
@@ -116,7 +118,6 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   const rulePorts = {
     rules: ports.rules,
     channels: ports.channels,
-    shadows: ports.shadows,
     labelKeys: (project: string) => devices.labelKeys(project),
     changed: (project: string) => wakes.wake(project, 'judge'),
     nowUs,
@@ -126,7 +127,7 @@ export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<voi
   addDtRuleRoutes(app, { ...rulePorts, identity: ports.identity, outbound: ports.outbound, projects: ports.projects })
   addPastRoutes(app, ports)
   addAlarmRoutes(app, { alarms: ports.alarms, nowUs })
-  addAlarmHistoryRoutes(app, ports)
+  addAlarmHistoryRoutes(app, { ...ports, nowUs })
   addSilenceRoutes(app, { ...ports, nowUs })
   addChannelRoutes(app, ports)
   addConnectorRoutes(app, { ...ports, nowUs })

@@ -125,7 +125,6 @@ function addChanging(app: HttpApp, ports: DtRulePorts): void {
       const author = authorOf(request, project, ports)
       await known(ports, project, rule)
       await ports.rules.remove(project, rule, false, author)
-      await ports.shadows.remove(project, rule)
       await ports.channels.removeOf(project, rule)
       ports.changed(project)
       return {}

@@ -4,13 +4,13 @@ import { Type } from 'typebox'
 import { ruleToYaml } from '../../packages/core/document.ts'
 import { invalid } from '../../packages/core/failure.ts'
 import { parseRule, type Rule, ruleToJson } from '../../packages/core/rule.ts'
-import { checkNames, type KnownNames } from '../../packages/core/ruleplan.ts'
+import { checkNames, checkSize, inhibitorsOf, type Named } from '../../packages/core/ruleplan.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { decodeToken, encodeToken } from '../../packages/runtime/page.ts'
 import { described, Empty, listOf, PageQuery } from '../../packages/runtime/schema.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Author, BrokenRule, Rules } from '../../packages/state/rule.ts'
-import type { Shadows } from '../../packages/state/shadow.ts'
+import { inTurns } from '../../packages/state/turn.ts'
 import {
   DeleteQuery,
   EXAMPLE,
@@ -31,7 +31,6 @@ export type RulePorts = {
   readonly channels: Channels
   /** Of the labels of all devices; undefined: nobody knows. */
   labelKeys(project: string): Promise<readonly string[] | undefined>
-  readonly shadows: Pick<Shadows, 'remove'>
   /** The judge should look again. */
   changed(project: string): void
   nowUs(): number
@@ -65,9 +64,9 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
       callerIn(request, project)
       const after = decodeToken(request.query.pageToken) ?? ''
       const limit = Math.min(request.query.pageSize ?? MAX_PAGE, MAX_PAGE)
-      const all = (await rules.all(project)).toSorted((a, b) => (a.name < b.name ? -1 : 1)).filter(({ name }) => name > after)
-      const page = all.slice(0, limit)
-      const last = all.length > limit ? page.at(-1) : undefined
+      const found = await rules.page(project, after, limit + 1)
+      const page = found.slice(0, limit)
+      const last = found.length > limit ? page.at(-1) : undefined
       return { rules: page.map(rule => toJson(project, rule)), nextPageToken: last ? encodeToken(last.name) : '' }
     },
   )
@@ -114,7 +113,7 @@ function addReading(app: HttpApp, { rules }: RulePorts): void {
 }
 
 function addSaving(app: HttpApp, ports: RulePorts): void {
-  const { rules, shadows, changed } = ports
+  const { rules, changed } = ports
   app.post(
     RULES,
     {
@@ -168,7 +167,6 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
       const { project, rule } = request.params
       const notify = request.query.notify === true
       await rules.remove(project, rule, notify, authorOf(request, project, ports))
-      await shadows.remove(project, rule)
       // They are still to be told.
       if (!notify) await ports.channels.removeOf(project, rule)
       changed(project)
@@ -179,17 +177,20 @@ function addSaving(app: HttpApp, ports: RulePorts): void {
 
 async function save(ports: RulePorts, project: string, rule: Rule, author: Author, onlyNew: boolean, ifVersion?: number) {
   const { rules, changed } = ports
-  const all = new Map([...(await rules.list(project)), rule].map(one => [one.name, one]))
-  checkNames(rule, '', all, await knownNames(ports, project, [rule]))
-  const saved = await rules.save(project, rule, onlyNew, author, ifVersion)
+  const saved = await rules.save(project, rule, onlyNew, author, ifVersion, () => checkRules(ports, project, [{ rule, path: '' }]))
   changed(project)
   return toJson(project, saved)
 }
 
-/** What the names in these rules may be names of. */
-export async function knownNames({ channels, labelKeys }: RulePorts, project: string, rules: readonly Rule[]): Promise<KnownNames> {
-  const known = (await channels.list(project)).map(({ name }) => name)
-  return { channels: known, labelKeys: rules.some(({ groupBy }) => groupBy.length > 0) ? await labelKeys(project) : undefined }
+/** Whether they may be saved: their size, and that names in them are names of something. `alone`: no other rules stay beside them. */
+export async function checkRules(ports: RulePorts, project: string, rules: readonly Named[], alone = false): Promise<void> {
+  await inTurns(rules, checkSize)
+  const own = new Set(rules.map(({ rule }) => rule.name))
+  const inhibitors = new Set(rules.flatMap(({ rule }) => inhibitorsOf(rule)))
+  const { inhibition, names, removed } = await ports.rules.namesFrom(project, alone ? [] : [...inhibitors].filter(name => !own.has(name)))
+  const channels = (await ports.channels.list(project)).map(({ name }) => name)
+  const labelKeys = rules.some(({ rule }) => rule.groupBy.length > 0) ? await ports.labelKeys(project) : undefined
+  checkNames(rules, inhibition, { channels, labelKeys, rules: names, removed })
 }
 
 export function authorOf(request: FastifyRequest, project: string, { nowUs }: Pick<RulePorts, 'nowUs'>): Author {

@@ -160,7 +160,13 @@ const Change = Type.Object({
 export const TestAnswer = Type.Object({
   passed: Type.Boolean(),
   tests: Type.Array(
-    Type.Object({ name: Type.String(), passed: Type.Boolean(), failures: Type.Array(Failed), changes: Type.Array(Change) }),
+    Type.Object({
+      name: Type.String(),
+      passed: Type.Boolean(),
+      failures: Type.Array(Failed),
+      changes: Type.Array(Change),
+      truncated: Type.Boolean({ description: 'there were more failures or changes than are listed' }),
+    }),
   ),
 })
 export const RulesSchema = Type.Object({}, { description: 'JSON Schema, version 2020-12', additionalProperties: true })

@@ -4,6 +4,7 @@ import { type Episode, mergeEpisodes } from '../../packages/core/backtest.ts'
 import { compareEpisodes, episodesOf } from '../../packages/core/disagreement.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { parseRule, ruleToJson } from '../../packages/core/rule.ts'
+import { checkSize } from '../../packages/core/ruleplan.ts'
 import { formatTime, parseTime } from '../../packages/core/time.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { described, Empty } from '../../packages/runtime/schema.ts'
@@ -30,7 +31,7 @@ const Body = described(
 const side = Type.Object({ alarms: Type.Integer(), active: Type.Integer() })
 const ReportAnswer = Type.Object({
   rule: Type.Record(Type.String(), Type.Unknown(), { description: 'the version that runs as a shadow' }),
-  by: Type.String(),
+  by: Type.String({ description: 'e-mail address of the service account that began it' }),
   startTime: Type.String(),
   old: side,
   new: side,
@@ -59,11 +60,12 @@ export function addShadowRoutes(app: HttpApp, ports: ShadowPorts): void {
     },
     async request => {
       const { project, rule } = request.params
-      const { keyId } = callerIn(request, project, 'developer')
+      const { account } = callerIn(request, project, 'developer')
       const nowUs = ports.nowUs()
       // Each is another version to the judge, which does not count them with those of the rule.
       const shadow = { ...parseRule(request.body, rule), version: Math.floor(nowUs / 1000) }
-      await shadows.put(project, { rule: shadow, by: keyId, time: formatTime(nowUs) })
+      checkSize({ rule: shadow, path: '' })
+      await shadows.put(project, { rule: shadow, by: account, time: formatTime(nowUs) })
       ports.changed(project)
       return report(project, rule)
     },

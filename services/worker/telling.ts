@@ -1,6 +1,6 @@
 // Who is told of what happened to alarms: the documents, frames, records and outbox entries of one commit, alarm by alarm.
 import { type Alarm, type Attendance, alarmToJson, changeIdOf, type Suppression } from '../../packages/core/alarm.ts'
-import { type Attention, attend, type Circumstances } from '../../packages/core/attention.ts'
+import { type Attention, attend, type Circumstances, type Known, knownOf } from '../../packages/core/attention.ts'
 import type { Happening } from '../../packages/core/chain.ts'
 import type { Rule } from '../../packages/core/rule.ts'
 import type { ChangeKind } from '../../packages/core/step.ts'
@@ -56,12 +56,12 @@ export class Telling {
       this.#attendances.set(id, undefined)
       this.#attended.add(id)
     }
-    const told = isCorrection ? 'over' : goesOn ? last.told : null
-    const alarm: Alarm = { ...step.alarm, told, suppressedBy: goesOn ? last.suppressedBy : null }
+    const known: Known = isCorrection ? { told: 'over' } : knownOf(last, step.alarm, step.kind, goesOn)
+    const alarm: Alarm = { ...step.alarm, ...known, suppressedBy: goesOn ? last.suppressedBy : null }
     this.happenings.push(changeRecord(step, this.#time))
     const { rule, quiet } = step
     const attention = attend(alarm, step.kind, { ...this.#around, attendance: this.#attendances.get(id), rule: quiet ? undefined : rule })
-    if (isCorrection) this.#keep({ ...step.current, told: last?.told ?? null, suppressedBy: last?.suppressedBy ?? null })
+    if (isCorrection) this.#keep({ ...step.current, ...keptOf(last) })
     else this.#settle(alarm, { ...attention, told: quiet && alarm.state === 'cleared' ? null : attention.told })
     if (attention.tell !== undefined) this.#tell(attention.tell, rule, alarm)
   }
@@ -78,7 +78,7 @@ export class Telling {
     const changed = (tell !== undefined && !isHeld) || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
     const next = changed ? { ...alarm, version: alarm.version + 1, serverTime: this.#time } : alarm
     this.#settle(next, attention, changed, tell === undefined ? undefined : changeIdOf(next))
-    if (isHeld && !changed) this.#alarms.set(id, { ...alarm, told: attention.told })
+    if (isHeld && !changed) this.#alarms.set(id, { ...alarm, told: attention.told, toldSeverity: attention.toldSeverity })
     if (tell !== undefined && rule !== undefined) this.#tell(tell, rule, next)
   }
 
@@ -118,7 +118,8 @@ export class Telling {
 
   #settle(before: Alarm, attention: Attention, shows = true, toldOf?: string): void {
     const id = before.alarmId
-    const alarm: Alarm = { ...before, suppressedBy: attention.suppressedBy, told: attention.told }
+    const { suppressedBy, told, toldSeverity, owed } = attention
+    const alarm: Alarm = { ...before, suppressedBy, told, toldSeverity, owed }
     const records = suppressionRecords(before, attention, this.#time)
     const last = records.at(-1)
     // Because of what these say channels are told: receipts find by it what became of that.
@@ -147,6 +148,11 @@ export class Telling {
     const document = alarmToJson(this.#project, alarm, this.#attendances.get(alarm.alarmId))
     this.#outbox.push({ entry: { changeId: changeIdOf(alarm), kind, channels: rule.notify, alarm: document }, alarm })
   }
+}
+
+/** What a correction of an earlier episode leaves as it is. */
+function keptOf({ told, toldSeverity, owed, suppressedBy }: Partial<Alarm> = {}): Known & Pick<Alarm, 'suppressedBy'> {
+  return { told: told ?? null, toldSeverity, owed, suppressedBy: suppressedBy ?? null }
 }
 
 function changeRecord({ alarm, kind, device, eventId }: Step, time: string): Happening {

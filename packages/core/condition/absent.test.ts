@@ -85,7 +85,7 @@ describe('a silent device', () => {
   ])('is not missed for a type that never came, after an edit: %j, then %j', (was, is) => {
     const edited = parseRule({ name: 'silent', when: { absent: { eventType: 'humidity', ...is } } })
     const { state } = step(parseRule({ name: 'silent', when: { absent: { eventType: 'temperature', ...was } } }), undefined, event(0))
-    const outcome = step(edited, state, clock(100))
+    const outcome = step(edited, renewed(edited, state), clock(100))
     expect(outcome).toMatchObject({ changes: [], state: { phase: 'clear' } })
     expect(outcome.state.dueUs).toBeUndefined()
     const other = { ...event(100), eventType: 'humidity' } as StepInput
@@ -95,7 +95,7 @@ describe('a silent device', () => {
   it('stays missed when the type is edited, until one of that type comes', () => {
     const edited = parseRule({ name: 'silent', when: { absent: { eventType: 'humidity', for: '1h' } } })
     const { state } = step(rule, step(rule, undefined, event(0)).state, clock(2))
-    const passed = step(edited, state, clock(50))
+    const passed = step(edited, renewed(edited, state), clock(50))
     expect([state.phase, passed.state.phase]).toEqual(['active', 'active'])
     expect(step(edited, passed.state, { ...event(51), eventType: 'humidity' } as StepInput).changes).toMatchObject([{ kind: 'cleared' }])
   })

@@ -4,6 +4,7 @@ import { RE2JS } from 're2js'
 import type { Device } from '../device.ts'
 import { Failure, invalid } from '../failure.ts'
 import { nearest } from './input.ts'
+import { leastSize } from './pattern.ts'
 
 /** `data`: what stands below the event type. */
 export class CelEvent {
@@ -46,12 +47,15 @@ export type CelVariables = {
 }
 
 export type Cel = {
-  /** Whether it holds, or in words why that cannot be told. */
-  run(variables: CelVariables): boolean | string
+  /** Whether it holds, or in words why that cannot be told. `share`: of what one rule may spend on an event. */
+  run(variables: CelVariables, share: number): boolean | string
   /** What it reads, each from a variable on: `['event', 'data', 'value']`; a path ends where it is not plain names any more. */
   readonly paths: readonly (readonly string[])[]
   /** The only event types for which it can hold, when its text says so. */
   readonly eventTypes: readonly string[] | undefined
+  /** How many parts its text has, and its patterns have steps: what it costs when no event is to blame. */
+  readonly parts: number
+  readonly patternSteps: number
 }
 
 type Evaluate = (evaluator: unknown, self: unknown, context: unknown) => unknown
@@ -76,13 +80,16 @@ const LIMITS = { maxAstNodes: 400, maxDepth: 24, maxListElements: 100, maxMapEnt
 /** Of about 50 ns: one millisecond. */
 const MAX_COST = 20_000
 const ERROR_COST = 400
-const MAX_PROGRAM = 300
+/** Of all expressions of a rule together, as MAX_COST is. */
+export const MAX_PARTS = LIMITS.maxAstNodes
+export const MAX_PATTERN_STEPS = 300
+const MAX_PATTERN_CHARS = 200
 
-const FIELDS: { readonly [variable: string]: readonly string[] } = {
-  event: ['eventType', 'data', 'timestamp', 'eventId'],
-  previous: ['eventType', 'data', 'timestamp', 'eventId'],
-  device: ['id', 'type', 'labels', 'productNumber'],
-}
+const FIELDS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['event', ['eventType', 'data', 'timestamp', 'eventId']],
+  ['previous', ['eventType', 'data', 'timestamp', 'eventId']],
+  ['device', ['id', 'type', 'labels', 'productNumber']],
+])
 const VARIABLES = ['event', 'device', 'reading', 'previous']
 const FUNCTIONS = 'has size abs int double string bool timestamp duration'.split(' ')
 const METHODS = (
@@ -125,20 +132,28 @@ export function compileCel(text: string, path: string): Cel {
     const parsed = environment.parse(text)
     const root = parsed.ast as unknown as Tree
     const nodes = nodesOf(root)
-    for (const node of nodes) checkNode(node)
+    const patterns = new Map<Tree, RE2JS>()
+    for (const node of nodes) checkNode(node, patterns)
     const { valid, type, error } = parsed.check()
     if (!valid) throw error ?? new ParseError('cannot be understood')
     if (type !== 'bool' && type !== 'dyn') throw mistake(`gives a ${type}; expected true or false`, root)
-    const meter = new Meter()
+    const meter = new Meter(patterns)
     for (const node of nodes) meter.attach(node)
-    return { run: variables => run(parsed, meter, variables), paths: pathsOf(nodes), eventTypes: eventTypesFor(root) }
+    const patternSteps = [...patterns.values()].reduce((sum, pattern) => sum + pattern.programSize(), 0)
+    return {
+      run: (variables, share) => run(parsed, meter, variables, share),
+      paths: pathsOf(nodes),
+      eventTypes: eventTypesFor(root),
+      parts: nodes.length,
+      patternSteps,
+    }
   } catch (error) {
     throw translated(error, text, path)
   }
 }
 
-function run(parsed: (variables: CelVariables) => unknown, meter: Meter, variables: CelVariables): boolean | string {
-  meter.left = MAX_COST
+function run(parsed: (variables: CelVariables) => unknown, meter: Meter, variables: CelVariables, share: number): boolean | string {
+  meter.left = MAX_COST * share
   try {
     const found = parsed(variables)
     if (meter.left < 0) return TOO_MUCH
@@ -151,12 +166,18 @@ function run(parsed: (variables: CelVariables) => unknown, meter: Meter, variabl
   }
 }
 
-const TOO_MUCH = 'the expression would take too long for this event'
+/** Also what `run` gives then. */
+export const TOO_MUCH = 'the expression would take too long for this event'
 const SPENT = new Error(TOO_MUCH)
 
 /** Counts what work costs before it is done, so that no event can make an expression take longer than about a millisecond. */
 class Meter {
   left = 0
+  private readonly patterns: ReadonlyMap<Tree, RE2JS>
+
+  constructor(patterns: ReadonlyMap<Tree, RE2JS>) {
+    this.patterns = patterns
+  }
 
   charge(cost: number): void {
     this.left -= cost
@@ -216,8 +237,8 @@ class Meter {
 
   private attachMethod(node: Tree, inner: NonNullable<Tree['handle']>): void {
     const [name, , given] = node.args as readonly [string, Tree, readonly Tree[]]
-    if (name === 'matches') {
-      const pattern = RE2JS.compile(String(given[0]?.args))
+    const pattern = given[0] && this.patterns.get(given[0])
+    if (pattern) {
       const program = pattern.programSize()
       node.handle = found => {
         const [text] = found as [unknown]
@@ -270,16 +291,16 @@ function isTree(value: unknown): value is Tree {
 }
 
 /** What the library would take, but with worse words, or at a price. */
-function checkNode(node: Tree): void {
+function checkNode(node: Tree, patterns: Map<Tree, RE2JS>): void {
   const { op, args } = node
   if (op === 'call') checkCall(node, args as [string, readonly Tree[]])
-  if (op === 'rcall') checkMethod(node, args as [string, Tree, readonly Tree[]])
+  if (op === 'rcall') checkMethod(node, args as [string, Tree, readonly Tree[]], patterns)
   if (op === 'comprehension') {
     const { iterVarName } = args as { iterVarName: string }
     if (VARIABLES.includes(iterVarName)) throw mistake(`"${iterVarName}" is taken; expected another name for each element`, node)
   }
   const [left, key] = Array.isArray(args) ? (args as unknown[]) : []
-  const valid = op === '.' && isTree(left) && left.op === 'id' ? FIELDS[String(left.args)] : undefined
+  const valid = op === '.' && isTree(left) && left.op === 'id' ? FIELDS.get(String(left.args)) : undefined
   if (valid !== undefined && !valid.includes(String(key))) throw mistake(unknownName(String(key), valid), node)
 }
 
@@ -288,23 +309,28 @@ function checkCall(node: Tree, [name, given]: [string, readonly Tree[]]): void {
   if (name === 'duration' && given[0]?.op !== 'value') throw mistake('duration() needs a literal text such as "5m"', node)
 }
 
-function checkMethod(node: Tree, [name, , given]: [string, Tree, readonly Tree[]]): void {
+function checkMethod(node: Tree, [name, , given]: [string, Tree, readonly Tree[]], patterns: Map<Tree, RE2JS>): void {
   if (!METHODS.includes(name)) throw mistake(unknownName(name, METHODS), node)
   if (name.startsWith('get') && given.length > 0) throw mistake(`${name}() is of UTC here; for local time give the rule a schedule`, node)
   if (name !== 'matches') return
   const [pattern] = given
   if (pattern?.op !== 'value' || typeof pattern.args !== 'string') throw mistake('matches() needs a literal pattern', node)
-  checkPattern(pattern.args, pattern)
+  patterns.set(pattern, compilePattern(pattern.args, pattern))
 }
 
-function checkPattern(pattern: string, node: Tree): void {
-  let size = 0
+/** The library takes a second for what these limits refuse. */
+function compilePattern(pattern: string, node: Tree): RE2JS {
+  if (pattern.length > MAX_PATTERN_CHARS) throw mistake(`expected a pattern of at most ${MAX_PATTERN_CHARS} characters`, node)
+  const tooBig = 'this pattern is too big; expected fewer repetitions'
+  if (leastSize(pattern) > MAX_PATTERN_STEPS) throw mistake(tooBig, node)
+  let compiled: RE2JS
   try {
-    size = RE2JS.compile(pattern).programSize()
+    compiled = RE2JS.compile(pattern)
   } catch (error) {
     throw mistake(error instanceof Error ? error.message : 'is no pattern', node)
   }
-  if (size > MAX_PROGRAM) throw mistake('this pattern is too big; expected fewer repetitions', node)
+  if (compiled.programSize() > MAX_PATTERN_STEPS) throw mistake(tooBig, node)
+  return compiled
 }
 
 function mistake(message: string, { pos, end }: Tree): ParseError {

@@ -1,7 +1,9 @@
 // all, any, not: conditions made of conditions, also of several event types of one device. Kleene's logic: what cannot be told stays so.
 import { invalid } from '../failure.ts'
 import type { StepInput } from '../step.ts'
+import { MAX_PARTS, MAX_PATTERN_STEPS } from './cel.ts'
 import type { Condition } from './condition.ts'
+import type { Expression } from './expression.ts'
 import type { Cause, ConditionKind, Memory, Schema, Verdict } from './kind.ts'
 
 type Name = 'all' | 'any' | 'not'
@@ -62,6 +64,7 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
       const eventTypes = [...new Set(parts.flatMap(part => kindOf(part).eventTypes(part)))]
       const made = { kind: name, parts, eventTypes }
       if (countOf(made) > MAX_CONDITIONS) throw invalid(path, `expected at most ${MAX_CONDITIONS} conditions in all`)
+      if (depth === 1) shareBudget(expressionsIn(made), path)
       return made
     },
     toJson: ({ parts }) => (name === 'not' ? conditions.toJson(parts[0] as Condition) : parts.map(conditions.toJson)),
@@ -122,6 +125,21 @@ export function composite(name: Name, conditions: Conditions): ConditionKind<Com
   function countOf({ parts }: Composite): number {
     return parts.reduce((sum, part) => sum + ('parts' in part ? countOf(part) : 1), 0)
   }
+}
+
+function expressionsIn(condition: Condition): Expression[] {
+  if (condition.kind === 'expression') return [condition]
+  return 'parts' in condition ? condition.parts.flatMap(expressionsIn) : []
+}
+
+/** One event costs a rule no more for having its expression in pieces. */
+function shareBudget(expressions: readonly Expression[], path: string): void {
+  if (expressions.length < 2) return
+  const sum = (key: 'parts' | 'patternSteps') => expressions.reduce((all, { cel }) => all + cel.cost[key], 0)
+  if (sum('parts') > MAX_PARTS)
+    throw invalid(path, `its ${expressions.length} expressions have ${sum('parts')} parts together; expected at most ${MAX_PARTS}`)
+  if (sum('patternSteps') > MAX_PATTERN_STEPS) throw invalid(path, 'its patterns together are too big; expected fewer repetitions')
+  for (const { cel } of expressions) cel.shareWith(expressions.length)
 }
 
 function parseParts(conditions: Conditions, input: unknown, path: string, depth: number): Condition[] {

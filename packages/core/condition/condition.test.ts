@@ -1,4 +1,5 @@
 // What every kind of condition must keep to, whatever it is about, and what would turn each of them over.
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { StepInput } from '../step.ts'
 import { conditionToJson, kindOf, parseCondition } from './condition.ts'
@@ -38,8 +39,15 @@ const EVERY: object[] = [
   { window: { field, function: 'p95', over: '1h', above: 8, clearBelow: 7, atLeast: 3, unit: '°C' } },
   { window: { eventType: 'a', function: 'count', over: '1h', below: 8 } },
   { window: { field, entering: 'OPEN', function: 'count', over: '1h', above: 8 } },
+  { window: { field, function: 'mean', over: '1h', above: 8 } },
+  { window: { field, function: 'sum', over: '1h', above: 8 } },
+  { window: { field, function: 'stddev', over: '1h', above: 8 } },
+  { window: { field, function: 'max', over: '1h', above: 8 } },
+  { deviation: { field, above: 4, over: '24m', minChange: 1, atLeast: 1 } },
   { deviation: { field, above: 4, clearBelow: 3, season: 'weekly', direction: 'up', minChange: 2, unit: '°F' } },
 ]
+const ABSURD = fc.constantFrom(1e308, -1e308, Number.MAX_VALUE, 1e200, -1e200, 1e155, 5e-324, -5e-324, 0, -0, 20, 21, 1)
+const isInfinite = (value: unknown) => typeof value === 'number' && !Number.isFinite(value)
 /** What counts events: one that comes again, at the same time, is one more. A doubled one is dropped by its id before it comes here. */
 const COUNTING: ReadonlySet<string> = new Set(['window', 'deviation'])
 
@@ -68,6 +76,24 @@ describe.each(EVERY)('the condition %j', when => {
     expect(kind.eventTypes(condition)).toBe(kind.eventTypes(condition))
   })
 
+  it('stays with numbers, and what it keeps with JSON, whatever absurd readings come', () => {
+    fc.assert(
+      fc.property(fc.array(ABSURD, { maxLength: 40 }), fc.integer({ min: 1, max: 200 }), (values, minutes) => {
+        let memory: Memory | undefined
+        let held: Cause | undefined
+        for (const [index, value] of values.entries()) {
+          const verdict = kind.judge(condition, memory, held, reading(index * minutes, value))
+          // What is no number is null in JSON.
+          expect(JSON.stringify(verdict.memory) ?? '').not.toContain('null')
+          expect(verdict.value).not.toSatisfy(isInfinite)
+          memory = verdict.memory
+          held = [held, undefined, HELD][verdict.holds === undefined ? 0 : 1 + Number(verdict.holds)]
+        }
+      }),
+      { numRuns: 60, seed: 15 },
+    )
+  })
+
   it('keeps the very same memory when an event comes again, and what it keeps is JSON', () => {
     for (const values of [['A'], ['A', 'B'], [1], [1, 9, 1, 9], [true], [[]]]) {
       const { verdict } = judged(when, values)
@@ -78,6 +104,14 @@ describe.each(EVERY)('the condition %j', when => {
     }
   })
 })
+
+const EXPRESSIONS: object[] = [
+  'previous == null',
+  'previous != null && previous.data.value > 0',
+  'event.data.value == 9',
+  'reading > 8',
+  'has(previous.data)',
+].map(expression => ({ expression: { expression, eventTypes: ['a', 'b'] } }))
 
 describe('the nearest that would have turned a condition over', () => {
   it.each<[object, unknown[], boolean, string]>([
@@ -119,4 +153,42 @@ describe('the lines that a condition draws', () => {
     const condition = parseCondition(when, 'when')
     expect(kindOf(condition).levels(condition)).toEqual(lines)
   })
+})
+
+describe('an event type that is called as something every object has', () => {
+  const NAMES = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', 'isPrototypeOf']
+  const renamed = (when: object, name: string): object =>
+    JSON.parse(JSON.stringify(when).replaceAll('"a.', `"${name}.`).replaceAll('"a"', `"${name}"`)) as object
+
+  it.each([...EVERY, ...EXPRESSIONS])('is one like others to %j', when => {
+    for (const name of NAMES) expect(course(renamed(when, name), name)).toEqual(course(when, 'a'))
+  })
+
+  function course(when: object, eventType: string): unknown[] {
+    const condition = parseCondition(when, 'when')
+    let memory: Memory | undefined
+    return ['b', eventType, eventType, 'b', eventType].map((type, minute) => {
+      const value = ['OPEN', 9, 1, 9, 'A'][minute]
+      const input = { ...reading(minute, 0), eventType: type, data: { [type]: { value } } } as StepInput
+      const verdict = kindOf(condition).judge(condition, memory, undefined, input)
+      memory = verdict.memory
+      return verdict.holds
+    })
+  }
+
+  it.each(NAMES)('and as a value or a field %s stands for nothing but itself', name => {
+    const when = { state: { field: 'a.value', equals: [name] } }
+    expect(seen(when, 'a', 0, { value: name }).holds).toBe(true)
+    expect(seen(when, 'a', 0, { value: 'x' }).holds).toBe(false)
+    expect(seen({ threshold: { field: `a.${name}`, above: 0 } }, 'a', 0, {}).holds).toBeUndefined()
+    expect(seen({ flapping: { field: `a.${name}`, changes: 2, within: '1h' } }, 'a', 0, {}).holds).toBeUndefined()
+    for (const of of ['event.data', 'device.labels'])
+      expect(seen({ expression: { expression: `has(${of}.${name})`, eventTypes: ['a'] } }, 'a', 0, {}).holds).toBe(false)
+  })
+
+  function seen(when: object, eventType: string, minute: number, data: object): Verdict {
+    const condition = parseCondition(when, 'when')
+    const input = { ...reading(minute, 0), eventType, data: { [eventType]: data } } as StepInput
+    return kindOf(condition).judge(condition, undefined, undefined, input)
+  }
 })

@@ -7,6 +7,7 @@ import { type Field, fieldSchema, numberIn, readField, unitSchema, unread } from
 import { type History, historyAt, levelAt, type Period, remember, rememberHour, type Season, seasonAt } from './history.ts'
 import { durationSchema, joinPath, readChoice, readDurationMs, readNumber, readObject } from './input.ts'
 import type { Cause, ConditionKind, Memory, Verdict } from './kind.ts'
+import { FURTHEST as FURTHEST_VALUE } from './sliding.ts'
 
 export type Deviation = {
   readonly kind: 'deviation'
@@ -102,6 +103,7 @@ export const deviation: ConditionKind<Deviation, DeviationMemory> = {
     const memory = kept?.of === condition.of ? kept : undefined
     const value = input.kind === 'event' ? numberIn(condition.field, input.eventType, input.data) : undefined
     if (typeof value !== 'number') return { holds: undefined, value, limit: undefined, memory }
+    if (Math.abs(value) > FURTHEST_VALUE) return { holds: undefined, value: `${value} (beyond all measure)`, limit: undefined, memory }
     return judgeReading(condition, memory, held, input, value)
   },
   dueUs: () => Number.POSITIVE_INFINITY,

@@ -113,6 +113,7 @@ describe('an expression', () => {
   })
 
   it.each<[string, string | object, string, RegExp]>([
+    ['a name that every object has', 'constructor.x > 1', '', /constructor is unknown here/],
     ['a name', 'evnt.eventType == "a"', '', /evnt is unknown here; did you mean "event"\? Valid: event, device.* \(column 1, at `evnt/],
     ['a field of the event', '1 > 2 || event.datta.value > 1', '', /datta is unknown here; did you mean "data"\?.*\(column 16,/],
     ['a field of the device', 'device.label.zone == "a"', '', /did you mean "labels"/],
@@ -132,6 +133,9 @@ describe('an expression', () => {
     ['a wrong pattern', 'event.eventType.matches("(a")', '', /missing closing \)/],
     ['a pattern that goes back', 'event.eventType.matches(r"(a)\\1")', '', /invalid escape sequence/],
     ['a pattern that is too big', 'event.eventType.matches("(((a{9}){9}){9})")', '', /too big/],
+    ['a pattern that would take the library a second', `event.eventType.matches("${'(x{0,1000})'.repeat(16)}")`, '', /too big/],
+    ['a pattern in which repetitions are repeated', 'event.eventType.matches("((a{10}[b-d]{20}){100}){1}")', '', /too big/],
+    ['a long pattern', `event.eventType.matches("${'a'.repeat(201)}")`, '', /at most 200 characters/],
     ['a pattern from the event', 'event.eventType.matches(event.data.p)', '', /literal pattern/],
     ['a duration from the event', 'duration(event.data.d) > duration("1h")', '', /literal text/],
     ['local time', 'event.timestamp.getHours("Europe/Oslo") > 7', '', /is of UTC here; for local time give the rule a schedule/],
@@ -207,6 +211,72 @@ describe('the cost of an expression', () => {
       return performance.now() - begin
     })
     expect(Math.min(...times)).toBeLessThan(10)
+  })
+
+  const LOOP = 'event.data.list.all(x, event.data.list.all(y, x + y >= 0))'
+  const input = (data: Given, i = 0) =>
+    ({
+      kind: 'event',
+      device: DEVICE,
+      eventType: 'temperature',
+      data: { temperature: data },
+      timeUs: i * 60_000_000,
+      eventId: `e${i}`,
+    }) as const
+
+  it('is for all expressions of a rule together that of one', () => {
+    const one = { expression: { expression: LOOP, eventTypes: ['temperature'] } }
+    const reason = (when: object, count: number) =>
+      step(parseRule({ name: 'a', when }), undefined, input({ list: numbers.slice(0, count) })).reason
+    expect(reason(one, 35)).toMatch(/ is true$/)
+    expect(reason({ all: [one, { not: one }] }, 35)).toMatch(/too long/)
+    expect(reason({ any: [one, { not: one }] }, 10)).toMatch(/ is true$/)
+  })
+
+  it.each<[string, string, RegExp]>([
+    [
+      'parts',
+      Array.from({ length: 30 }, (_, i) => `reading > ${i}`).join(' || '),
+      /when.all: its 5 expressions have \d+ parts together; expected at/,
+    ],
+    ['steps of patterns', 'event.eventType.matches("a{100}")', /when.all: its patterns together are too big/],
+  ])('is refused when all expressions of a rule together have too many %s', (_, expression, message) => {
+    const part = { expression: { expression, eventTypes: ['temperature'] } }
+    expect(() => parseRule({ name: 'a', when: { all: [part] } })).not.toThrow()
+    expect(() => parseRule({ name: 'a', when: { all: [part, part, part, { any: [part, { not: part }] }] } })).toThrow(message)
+  })
+
+  it('is not spent again and again: after 100 events that were too much the rule is paused for the device, in words', () => {
+    const rule = (expression: string) => parseRule({ name: 'a', when: { expression: { expression, eventTypes: ['temperature'] } } })
+    const heavy = { list: numbers.slice(0, 2000) }
+    const outcomes: string[] = []
+    let state: RuleState | undefined
+    const give = (data: Given, i: number, text = LOOP) => {
+      const { state: after, reason } = step(rule(text), state, input(data, i))
+      state = JSON.parse(JSON.stringify(after)) as RuleState
+      return reason
+    }
+    for (let i = 0; i < 99; i++) outcomes.push(give(heavy, i))
+    expect(new Set(outcomes)).toEqual(new Set([`cannot tell ${LOOP}: the expression would take too long for this event`]))
+    const paused = `cannot tell ${LOOP}: the expression would have taken too long for 100 events in a row: paused for this device for 1h, or until it is edited`
+    expect(give(heavy, 99)).toBe(paused)
+    const before = state
+    expect(give({ list: [1] }, 158)).toBe(paused)
+    expect(state).toEqual(before)
+    // An edit ends it, and an hour: one more event is tried then.
+    expect(give({ list: [1] }, 158, `${LOOP} && true`)).toMatch(/ is true$/)
+    expect(state?.memory).toBeUndefined()
+    state = before
+    expect(give(heavy, 159)).toBe(paused)
+    expect(give({ list: [1] }, 200)).toBe(paused)
+    expect(give({ list: [1] }, 219)).toMatch(/ is true$/)
+    expect(state?.memory).toBeUndefined()
+  })
+
+  it('begins to count anew with an event that it can tell', () => {
+    const [, second] = judge(LOOP, [{ list: numbers.slice(0, 2000) }, { list: [1] }])
+    expect(second?.memory).toBeUndefined()
+    expect(judge(LOOP, [{ list: numbers }, { list: numbers }])[1]?.memory).toMatchObject({ over: { count: 2 } })
   })
 
   it('is a microsecond or two for what people write', () => {

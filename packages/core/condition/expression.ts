@@ -2,7 +2,7 @@
 import { checkEventType, type EventData, mainField } from '../event.ts'
 import { invalid } from '../failure.ts'
 import type { StepInput } from '../step.ts'
-import { type Cel, CelDevice, CelEvent, compileCel } from './cel.ts'
+import { type Cel, CelDevice, CelEvent, compileCel, TOO_MUCH } from './cel.ts'
 import { type Field, fieldSchema, numberIn, parseField } from './field.ts'
 import { joinPath, readList, readObject, readString } from './input.ts'
 import type { ConditionKind, Memory, Verdict } from './kind.ts'
@@ -20,7 +20,14 @@ export type Expression = {
 type EventInput = Extract<StepInput, { kind: 'event' }>
 
 /** Per event type what the expression reads of the last event. */
-type ExpressionMemory = Memory & { readonly kind: 'expression'; readonly previous: { readonly [eventType: string]: Previous } }
+type ExpressionMemory = Memory & {
+  readonly kind: 'expression'
+  readonly previous: { readonly [eventType: string]: Previous }
+  readonly over?: Over
+}
+
+/** So many events in a row were too much for the expression (`of`); from a number on it is not asked again before `untilUs`. */
+type Over = { readonly of: string; readonly count: number; readonly untilUs?: number }
 
 /** `data` is missing when it was too big to keep. */
 type Previous = { readonly data?: unknown; readonly timeUs: number; readonly eventId: string }
@@ -28,6 +35,8 @@ type Previous = { readonly data?: unknown; readonly timeUs: number; readonly eve
 const KEYS = ['expression', 'eventTypes', 'field', 'unit']
 const MAX_EVENT_TYPES = 10
 const MAX_PREVIOUS_CHARS = 2000
+const MAX_OVER = 100
+const PAUSE_US = 3_600_000_000
 
 export const expression: ConditionKind<Expression, ExpressionMemory> = {
   name: 'expression',
@@ -65,7 +74,7 @@ export const expression: ConditionKind<Expression, ExpressionMemory> = {
       throw invalid(path, 'expected { expression, eventTypes: [...] }, or a "field", or `event.eventType == "..."` in the expression')
     checkData(cel, eventTypes, own)
     const unit = fields['unit'] === undefined ? undefined : readString(fields['unit'], joinPath(path, 'unit'), 32)
-    return { kind: 'expression', expression: text, eventTypes, field, unit, cel: new Compiled(cel, field, eventTypes) }
+    return { kind: 'expression', expression: text, eventTypes, field, unit, cel: new Compiled(text, cel, field, eventTypes) }
   },
   toJson: ({ expression: text, eventTypes, field, unit }) => ({ expression: text, eventTypes, field: field?.text, unit }),
   eventTypes: condition => condition.eventTypes,
@@ -87,18 +96,30 @@ export const expression: ConditionKind<Expression, ExpressionMemory> = {
 
 /** The expression ready to run; a part of a rule in which nothing is to compare or to write down. */
 class Compiled {
+  readonly #of: string
   readonly #cel: Cel
   readonly #readings: ReadonlyMap<string, Field>
   readonly #needsReading: boolean
   /** Below its data; undefined: it is not asked for. An empty path: all of it. */
   readonly #ofPrevious: readonly (readonly string[])[] | undefined
+  #share = 1
 
-  constructor(cel: Cel, field: Field | undefined, eventTypes: readonly string[]) {
+  constructor(text: string, cel: Cel, field: Field | undefined, eventTypes: readonly string[]) {
+    this.#of = signOf(text)
     this.#cel = cel
     this.#readings = new Map(eventTypes.map(type => [type, field ?? parseField(`${type}.${mainField(type)}`, 'field')]))
     this.#needsReading = cel.paths.some(([variable]) => variable === 'reading')
     const previous = cel.paths.filter(([variable]) => variable === 'previous')
     this.#ofPrevious = previous.length === 0 ? undefined : previous.flatMap(([, key, ...path]) => (key === 'data' ? [path] : []))
+  }
+
+  get cost(): Pick<Cel, 'parts' | 'patternSteps'> {
+    return this.#cel
+  }
+
+  /** As one of so many in a rule that is just being parsed: together they may spend what one may. */
+  shareWith(count: number): void {
+    this.#share = 1 / count
   }
 
   judge(memory: ExpressionMemory | undefined, input: EventInput): Verdict {
@@ -110,27 +131,56 @@ class Compiled {
       const words = `${field?.text} is ${found === undefined ? 'missing' : `${found}, not a number`}`
       return { holds: undefined, value: words, limit: undefined, memory: kept }
     }
+    const over = memory?.over?.of === this.#of ? memory.over : undefined
+    if (over?.untilUs !== undefined && input.timeUs < over.untilUs)
+      return { holds: undefined, value: PAUSED, limit: undefined, memory: kept }
     const told = this.#run(memory, input, reading)
-    if (typeof told === 'string') return { holds: undefined, value: told, limit: undefined, memory: kept }
-    return { holds: told, value: reading, limit: undefined, memory: kept }
+    if (told === TOO_MUCH) return this.#refused(kept, over?.count ?? 0, input.timeUs)
+    const value = typeof told === 'string' ? told : reading
+    return { holds: typeof told === 'string' ? undefined : told, value, limit: undefined, memory: withoutOver(kept) }
+  }
+
+  #refused(kept: ExpressionMemory | undefined, before: number, timeUs: number): Verdict {
+    const count = Math.min(before + 1, MAX_OVER)
+    const over = { of: this.#of, count, ...(count === MAX_OVER ? { untilUs: timeUs + PAUSE_US } : {}) }
+    const value = count === MAX_OVER ? PAUSED : TOO_MUCH
+    const memory: ExpressionMemory = { kind: 'expression', previous: kept?.previous ?? {}, over }
+    return { holds: undefined, value, limit: undefined, memory }
   }
 
   #run(memory: ExpressionMemory | undefined, { eventType, data, timeUs, eventId, device }: EventInput, reading: number | undefined) {
-    const before = memory?.previous[eventType]
-    return this.#cel.run({
+    const before = memory && Object.hasOwn(memory.previous, eventType) ? memory.previous[eventType] : undefined
+    const variables = {
       event: new CelEvent(eventType, Object.hasOwn(data, eventType) ? data[eventType] : undefined, timeUs, eventId),
       device: new CelDevice(device),
       reading,
       previous: before === undefined ? null : new CelEvent(eventType, before.data, before.timeUs, before.eventId),
-    })
+    }
+    return this.#cel.run(variables, this.#share)
   }
 
   #remember(memory: ExpressionMemory | undefined, { eventType, data, timeUs, eventId }: EventInput): ExpressionMemory {
     const inner = Object.hasOwn(data, eventType) ? data[eventType] : undefined
     const kept = pruned(inner, this.#ofPrevious ?? [])
     const fits = (JSON.stringify(kept) ?? '').length <= MAX_PREVIOUS_CHARS
-    return { kind: 'expression', previous: { ...memory?.previous, [eventType]: { data: fits ? kept : undefined, timeUs, eventId } } }
+    const previous = { ...memory?.previous, [eventType]: { data: fits ? kept : undefined, timeUs, eventId } }
+    return memory?.over === undefined ? { kind: 'expression', previous } : { kind: 'expression', previous, over: memory.over }
   }
+}
+
+const PAUSED = `the expression would have taken too long for ${MAX_OVER} events in a row: paused for this device for 1h, or until it is edited`
+
+function withoutOver(memory: ExpressionMemory | undefined): ExpressionMemory | undefined {
+  if (memory?.over === undefined) return memory
+  const { kind, previous } = memory
+  return Object.keys(previous).length === 0 ? undefined : { kind, previous }
+}
+
+/** Tells an expression from the one that an edit made of it. */
+function signOf(text: string): string {
+  let sign = 0
+  for (let i = 0; i < text.length; i++) sign = (Math.imul(sign, 31) + text.charCodeAt(i)) | 0
+  return `${text.length}:${(sign >>> 0).toString(36)}`
 }
 
 /** Only what stands on these paths. */

@@ -1,7 +1,8 @@
 // Flapping: how many changes are too many, what counts as one, and when it is calm.
 import { describe, expect, it } from 'vitest'
 import { parseRule, ruleToJson } from '../rule.ts'
-import { type Moment, minutely, run } from './fixture.ts'
+import { type RuleState, step } from '../step.ts'
+import { MINUTE_US, type Moment, minutely, run } from './fixture.ts'
 
 function flapping(more: object = {}): object {
   return { flapping: { field: 'a.value', changes: 3, within: '10m', ...more } }
@@ -95,6 +96,22 @@ describe('a flapping value', () => {
     const storm: Moment[] = minutely([7, 9, 7, 9])
     expect(run(flapping({ level: 8 }), [...storm, [600, 'tick', ALWAYS]]).brief).toBe('active@3')
     expect(run(flapping({ level: 8 }), [...storm, [5, 9], [13, 9]]).brief).toBe('active@3 cleared@13')
+  })
+
+  it.each([{}, { level: 8 }])('does not clear by an event that comes first thing after an outage of ours: %j', more => {
+    const rule = parseRule({ name: 'a', when: flapping(more) })
+    const inputs = [7, 9, 7, 9].map((value, minute) => ({ value, minute, listening: 0 }))
+    const after = [20, 24.9, 25.1].map(minute => ({ value: 9, minute, listening: 15 }))
+    let state: RuleState | undefined
+    const changes = [...inputs, ...after].flatMap(({ value, minute, listening }) => {
+      const device = { id: 'd', type: '', labels: {}, productNumber: '' }
+      const [timeUs, listeningSinceUs] = [Math.round(minute * MINUTE_US), listening * MINUTE_US]
+      const event = { device, eventType: 'a', data: { a: { value } }, timeUs, listeningSinceUs, eventId: `e${minute}` }
+      const outcome = step(rule, state, { kind: 'event', ...event })
+      state = JSON.parse(JSON.stringify(outcome.state)) as RuleState
+      return outcome.changes.map(({ kind, atUs }) => `${kind}@${atUs / MINUTE_US}`)
+    })
+    expect(changes).toEqual(['active@3', 'level' in more ? 'cleared@25.1' : 'cleared@25'])
   })
 
   it('keeps as many moments as are too many', () => {

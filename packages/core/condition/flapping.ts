@@ -84,7 +84,7 @@ export const flapping: ConditionKind<Flapping, FlappingMemory> = {
     if (value === undefined || (level !== undefined && typeof value === 'string'))
       return { holds: undefined, value: strangeIn(field, input.eventType, input.data), limit: undefined, memory }
     const side = level === undefined ? value : value === level ? known?.last : (value as number) > level
-    return judgeValue(condition, known, held, side, input.timeUs)
+    return judgeValue(condition, heardSince(known, input.listeningSinceUs), held, side, input.timeUs)
   },
   dueUs(condition, memory, holds) {
     if (!holds || condition.level !== undefined || memory?.of !== condition.of) return Number.POSITIVE_INFINITY
@@ -133,12 +133,16 @@ function judgeValue(
     const holds = held !== undefined || times.length >= changes
     return { holds, value: times.length, limit: holds ? changes : undefined, memory: changed }
   }
-  if (held !== undefined && timeUs - memory.lastUs >= calmMs * 1000) return calm(condition, memory)
+  if (held !== undefined && timeUs - calmSinceUs(memory) >= calmMs * 1000) return calm(condition, memory)
   const value = countSince(memory.times, sinceUs)
   return { holds: held !== undefined, value, limit: held?.limit, memory }
 }
 
 /** What was missed while nobody listened may have been a change. */
+function heardSince(memory: FlappingMemory | undefined, listeningSinceUs = Number.NEGATIVE_INFINITY): FlappingMemory | undefined {
+  return memory === undefined || listeningSinceUs <= calmSinceUs(memory) ? memory : { ...memory, listeningSinceUs }
+}
+
 function judgeSilence(
   condition: Flapping,
   memory: FlappingMemory | undefined,
@@ -148,7 +152,7 @@ function judgeSilence(
 ): Verdict {
   if (memory === undefined || held === undefined || condition.level !== undefined)
     return { holds: undefined, value: undefined, limit: undefined, memory }
-  const heard = listeningSinceUs > calmSinceUs(memory) ? { ...memory, listeningSinceUs } : memory
+  const heard = heardSince(memory, listeningSinceUs) as FlappingMemory
   if (calmSinceUs(heard) + condition.calmMs * 1000 <= timeUs) return calm(condition, heard)
   return { holds: undefined, value: undefined, limit: undefined, memory: heard }
 }

@@ -13,8 +13,19 @@ export type Sample = readonly [offsetUs: number, value?: number, weight?: number
 /** Oldest first, in microseconds since `baseUs`: short numbers make a short state. */
 export type Samples = { readonly baseUs: number; readonly list: readonly Sample[] }
 
+/** Of numbers whose differences, and sums of millions, are still numbers. */
+export const FURTHEST = 1e300
 const MOST = { exact: 120, groups: 60 }
 const MOST_OF_PERCENTILE = { exact: 180, groups: 30, points: 4 }
+
+/**
+ * As far from 0 as values may be: beyond, their sum, the distance of two, or the square of that would be infinite. That is no number to
+ * compare, in JSON it is null, and one such reading would make so what all others are.
+ */
+export function furthestIn({ name }: Statistic): number {
+  if (name === 'stddev') return 1e150
+  return name === 'sum' || name === 'mean' || name === 'percentile' ? FURTHEST : Number.MAX_VALUE
+}
 
 /** Without what has left a window that ends at this moment; a reading exactly as old as the window is long has left. */
 export function leaving({ baseUs, list }: Samples, timeUs: number, overUs: number): Samples {

@@ -14,6 +14,15 @@ function hourly(values: readonly unknown[]): Moment[] {
 }
 
 describe('a stuck value', () => {
+  it('is not free because another field is read since an edit, before that one moves', () => {
+    const { state } = run(stuck(), hourly([1, 1, 1]))
+    const other = (minute: number, value: number): Moment => [minute, { other: value }]
+    const when = { stuck: { field: 'a.other', for: '2h' } }
+    const edited = run(when, [other(180, 7), other(240, 7)], {}, state)
+    expect([edited.marks, edited.reasons[0]]).toEqual(['++', 'a.other 7 is new'])
+    expect(run(when, [other(300, 8)], {}, edited.state).marks).toBe('-')
+  })
+
   it.each<[string, object, Moment[], string]>([
     ['has not changed for the duration', {}, hourly([4.5, 4.5, 4.5, 4.5]), '--++'],
     ['is free with its first change', {}, hourly([4.5, 4.5, 4.5, 4.6, 4.6, 4.6]), '--+--+'],

@@ -81,7 +81,9 @@ export const stuck: ConditionKind<Stuck, StuckMemory> = {
     if (value === undefined) return { holds: undefined, value: strangeIn(field, input.eventType, input.data), limit: undefined, memory }
     if (memory?.of !== field.key || !isSame(condition, memory.value, value)) {
       const fresh: StuckMemory = { kind: 'stuck', of: field.key, value, unchangedUs: 0, lastUs: input.timeUs }
-      return { holds: false, value: told(value), limit: undefined, memory: fresh }
+      // An edit alone, after which something else is read, frees nothing.
+      const isEdited = memory?.of !== field.key && held !== undefined
+      return { holds: isEdited ? undefined : false, value: told(value), limit: undefined, memory: fresh }
     }
     if (held !== undefined || input.timeUs === memory.lastUs)
       return { holds: held !== undefined, value: told(value), limit: undefined, memory }
@@ -92,12 +94,13 @@ export const stuck: ConditionKind<Stuck, StuckMemory> = {
   dueUs: () => Number.POSITIVE_INFINITY,
   describe(condition, { holds, value, memory }) {
     const { field, unchangedMs } = condition
-    if (holds === undefined) return strange(field, value as string | undefined)
-    const { unchangedUs } = memory as StuckMemory
+    const { unchangedUs, value: first } = (memory ?? {}) as Partial<StuckMemory>
+    if (holds === undefined && (unchangedUs === undefined || first === undefined || told(first) !== value))
+      return strange(field, value as string | undefined)
     if (holds)
       return `${field.text} has been ${placeOf(condition, memory as StuckMemory)} for ${formatDuration(unchangedMs)}, although events come`
     if (unchangedUs === 0) return `${field.text} ${value} is new`
-    return `${field.text} has been ${placeOf(condition, memory as StuckMemory)} for ${seconds(unchangedUs)}, less than ${formatDuration(unchangedMs)}`
+    return `${field.text} has been ${placeOf(condition, memory as StuckMemory)} for ${seconds(unchangedUs ?? 0)}, less than ${formatDuration(unchangedMs)}`
   },
   lasting({ field, unchangedMs }, holds, { value }, duration) {
     if (!holds) return `${field.text} has not been stuck for ${duration}`

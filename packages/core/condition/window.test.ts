@@ -82,6 +82,52 @@ describe('a window', () => {
       [reading(0, 1, 'touch'), clock(10, 25), reading(26, 1, 'touch', 25), clock(34, 25), clock(36, 25)],
       'active@35',
     ],
+    ['of events does not clear in an outage of ours', knocks, [...[0, 1, 2].map(at => reading(at, 1, 'touch')), clock(10, 25)], 'active@2'],
+    [
+      'of events does not clear by one that comes first thing after an outage',
+      knocks,
+      [...[0, 1, 2].map(at => reading(at, 1, 'touch')), clock(10, 25), reading(26, 1, 'touch', 25), clock(34.9, 25)],
+      'active@2',
+    ],
+    [
+      'of events nor where the event itself tells of the outage',
+      knocks,
+      [...[0, 1, 2].map(at => reading(at, 1, 'touch')), reading(26, 1, 'touch', 25)],
+      'active@2',
+    ],
+    [
+      'of events clears when it was heard for a whole window after an outage',
+      knocks,
+      [...[0, 1, 2].map(at => reading(at, 1, 'touch')), clock(10, 25), reading(26, 1, 'touch', 25), clock(60, 25)],
+      'active@2 cleared@35',
+    ],
+    [
+      'of the sum does not clear in an outage of ours',
+      { function: 'sum', above: 5 },
+      [reading(0, 3), reading(1, 3), clock(10.5, 25), reading(26, 1, 'temperature', 25), clock(60, 25)],
+      'active@1 cleared@35',
+    ],
+    ['of the mean does not change in an outage of ours', hot, [reading(0, 4), reading(5, 10), clock(50, 25)], ''],
+    ['of the smallest does not clear in one', { function: 'min', below: 5 }, [reading(0, 1), reading(5, 7), clock(50, 25)], 'active@0'],
+    ['of events that runs empty says nothing', knocks, [...[0, 0, 0].map(at => reading(at, 1, 'touch')), clock(50)], 'active@0'],
+    [
+      'of events that ran empty is judged by the next one',
+      knocks,
+      [...[0, 0, 0].map(at => reading(at, 1, 'touch')), clock(50), reading(51, 1, 'touch')],
+      'active@0 cleared@51',
+    ],
+    [
+      'of entries that are over clears, as the door is heard',
+      { ...doors, above: 0 },
+      ['SHUT', 'OPEN', 'SHUT'].map((state, at) => door(at * 4, state)).concat([door(14, 'SHUT')]),
+      'active@4 cleared@14',
+    ],
+    [
+      'of few events goes on when it runs empty',
+      { ...knocks, above: undefined, below: 2 },
+      [reading(0, 1, 'touch'), clock(99)],
+      'active@10',
+    ],
   ])('%s', (_, window, inputs, expected) => expect(run(windowRule(window), inputs).brief).toBe(expected))
 
   it('is woken only when the passing of time turns it over', () => {
@@ -105,8 +151,51 @@ describe('a window', () => {
 
   it('keeps its readings when a level is edited, and forgets them when it reads something else', () => {
     const { state } = run(windowRule(hot), [reading(0, 5), reading(1, 5)])
-    expect(run(windowRule({ ...hot, above: 4 }), [clock(2)], state).brief).toBe('active@1')
+    expect(run(windowRule({ ...hot, above: 4 }), [clock(2), reading(3, 5)], state).brief).toBe('active@3')
     expect(run(windowRule({ function: 'count', above: 1 }), [reading(2, 5)], state).brief).toBe('')
+  })
+
+  it.each<[string, object]>([
+    ['stddev', { function: 'stddev', above: 1 }],
+    ['mean', { function: 'mean', above: 1 }],
+    ['sum', { function: 'sum', above: 1 }],
+    ['p50', { function: 'p50', above: 1 }],
+  ])('of the %s is not overturned by absurd readings', (_, window) => {
+    const state = run(windowRule(window), [reading(0, 3), reading(1, 5)]).state
+    const { brief, reason } = run(
+      windowRule(window),
+      [1e308, -1e308, 1e308, 5e-324].map((value, at) => reading(at + 2, value)),
+      state,
+    )
+    expect([brief, reason]).toEqual(['', expect.stringMatching(/is \d/)])
+    expect(run(windowRule(window), [reading(6, -1e308)], state).reason).toBe(
+      'temperature.value is -1e+308 (beyond all measure), not a number',
+    )
+  })
+
+  it.each<[string, object, object]>([
+    ['level', hot, { ...hot, above: 20 }],
+    ['lower level', { ...hot, above: 20 }, hot],
+    ['function', hot, { function: 'count', above: 2 }],
+    ['function that knows no value yet', hot, { function: 'stddev', above: 2 }],
+    ['function with a lower value', { function: 'max', above: 8 }, { function: 'min', above: 8 }],
+    ['duration', hot, { ...hot, over: '20m' }],
+    ['field', hot, { ...hot, field: 'temperature.other' }],
+    ['unit', hot, { ...hot, unit: '°F' }],
+  ])('neither clears nor begins by an edit of its %s alone', (_, before, after) => {
+    const was = run(windowRule(before), [reading(0, 9), reading(1, 9)])
+    const edited = run(windowRule(after), [clock(2)], was.state)
+    expect(edited.brief).toBe('')
+    expect(edited.state?.phase).toBe(was.state?.phase)
+  })
+
+  it.each<[string, object]>([
+    ['count', { function: 'count', above: 2 }],
+    ['largest', { function: 'max', above: 8 }],
+  ])('that starts anew with an edit clears no alarm before it has a whole window: %s', (_, after) => {
+    const { state } = run(windowRule(hot), [reading(0, 9), reading(1, 9)])
+    expect(run(windowRule(after), [reading(2, 3), reading(11, 3)], state).brief).toBe('')
+    expect(run(windowRule({ ...after, above: 90 }), [reading(2, 3), reading(11, 3), reading(12, 3)], state).brief).toBe('cleared@12')
   })
 
   it.each<[object, string]>([
@@ -138,7 +227,8 @@ type Event = { readonly at: number; readonly value: number }
 function plain(name: string, events: readonly Event[], at: number): number | undefined {
   const values = events.filter(event => event.at > at - 10 && event.at <= at).map(event => event.value)
   const total = values.reduce((sum, value) => sum + value, 0)
-  if (name === 'count') return values.length
+  // That nothing comes is no news of a count that was high.
+  if (name === 'count') return values.length === 0 ? undefined : values.length
   if (values.length < (name === 'stddev' ? 2 : 1)) return undefined
   const mean = total / values.length
   if (name === 'sum') return total

@@ -5,7 +5,7 @@ import { formatTime } from '../time.ts'
 import { numberIn, unread, valueIn } from './field.ts'
 import type { Cause, ConditionKind, Memory, Verdict } from './kind.ts'
 import { clearLevel, clearPlace, crossed, deadBandOf, heldPlace, linesOf, nearestPlace, staysHeld, worseOf } from './level.ts'
-import { countOf, leaving, measure, type Samples, type Statistic, withSample } from './sliding.ts'
+import { countOf, furthestIn, leaving, measure, type Samples, type Statistic, withSample } from './sliding.ts'
 import { parseWindow, type Source, type Window, windowSchema, windowToJson } from './windowrule.ts'
 
 type WindowMemory = Memory & {
@@ -20,6 +20,8 @@ type WindowMemory = Memory & {
   readonly turnUs?: number | undefined
   /** The last reading was in the state that is counted. */
   readonly inside?: boolean | undefined
+  /** What came before `sinceUs`, while that would still be in the window: nobody listened, or the rule was about something else. */
+  readonly missing?: 'outage' | 'edit' | undefined
 }
 
 type Found = {
@@ -45,7 +47,8 @@ export const window: ConditionKind<Window, WindowMemory> = {
       return memory === undefined ? untold(undefined, memory) : judged(condition, memory, held, input.timeUs, input)
     const found = readingOf(condition.source, input)
     if (found === undefined || typeof found === 'string') return untold(found, memory)
-    const before = withReading(condition, memory ?? fresh(condition, input.timeUs), found, input.timeUs)
+    if (Math.abs(Number(found)) > furthestIn(condition.statistic)) return untold(`${found} (beyond all measure)`, memory)
+    const before = withReading(condition, memory ?? fresh(condition, input.timeUs, held), found, input.timeUs)
     return judged(condition, before, held, input.timeUs, input)
   },
   dueUs(condition, memory) {
@@ -95,20 +98,22 @@ function withReading(condition: Window, before: WindowMemory, found: number | bo
   return { ...before, samples, inside }
 }
 
-function fresh({ of, by }: Window, timeUs: number): WindowMemory {
-  return { kind: 'window', of, by, samples: { baseUs: timeUs, list: [] }, sinceUs: timeUs, timeUs }
+function fresh({ of, by }: Window, timeUs: number, held?: Cause): WindowMemory {
+  const memory = { kind: 'window', of, by, samples: { baseUs: timeUs, list: [] }, sinceUs: timeUs, timeUs } as const
+  return held === undefined ? memory : { ...memory, missing: 'edit' }
 }
 
 function untold(value: string | undefined, memory: WindowMemory | undefined): Verdict {
   return { holds: undefined, value, limit: undefined, memory }
 }
 
-type Heard = { readonly listeningSinceUs?: number }
-
-function judged(condition: Window, before: WindowMemory, held: Cause | undefined, timeUs: number, { listeningSinceUs }: Heard): Verdict {
+function judged(condition: Window, before: WindowMemory, held: Cause | undefined, timeUs: number, input: StepInput): Verdict {
   const samples = leaving(before.samples, timeUs, condition.overMs * 1000)
-  const sinceUs = Math.max(before.sinceUs, listeningSinceUs ?? before.sinceUs)
-  const { stat, limit, holds, turnUs } = look(condition, samples, timeUs, sinceUs, held)
+  const sinceUs = Math.max(before.sinceUs, input.listeningSinceUs ?? before.sinceUs)
+  const endUs = sinceUs + condition.overMs * 1000
+  const wholeUs = timeUs < endUs ? endUs : undefined
+  const missing = wholeUs === undefined ? undefined : sinceUs > before.sinceUs ? 'outage' : before.missing
+  const { stat, limit, holds, turnUs } = look(condition, { ...before, samples, missing }, input.kind, wholeUs, held)
   const memory: WindowMemory = {
     kind: 'window',
     of: condition.of,
@@ -118,25 +123,49 @@ function judged(condition: Window, before: WindowMemory, held: Cause | undefined
     timeUs,
     turnUs: turnUs === Number.POSITIVE_INFINITY ? undefined : turnUs,
     inside: before.inside,
+    missing,
   }
   return { holds, value: stat === undefined ? undefined : Number(stat.toPrecision(12)), limit, memory }
 }
 
-/** The verdict now, and when it turns over if nothing comes. */
-function look(condition: Window, samples: Samples, timeUs: number, sinceUs: number, held: Cause | undefined): Found {
-  const overUs = condition.overMs * 1000
-  const { stat, opensUs, closesUs } = measure(samples, condition.statistic, overUs, condition.atLeast, condition)
-  const wasHeld = held !== undefined
-  if (stat === undefined) return { stat, limit: undefined, holds: undefined, turnUs: wasHeld ? closesUs : opensUs }
-  if (wasHeld) {
-    const holds = staysHeld(condition, stat)
-    return { stat, limit: holds ? held.limit : clearLevel(condition, held), holds, turnUs: holds ? closesUs : opensUs }
-  }
-  const limit = crossed(condition, stat)
-  // Few events are no news of a device that has not been heard for as long as they are counted.
-  if (limit !== undefined && limit === condition.below && isAdded(condition.statistic) && timeUs < sinceUs + overUs)
-    return { stat, limit: undefined, holds: undefined, turnUs: Math.min(opensUs, sinceUs + overUs) }
-  return { stat, limit, holds: limit !== undefined, turnUs: limit === undefined ? opensUs : closesUs }
+/**
+ * The verdict now, and when it turns over if nothing comes.
+ * @param wholeUs when it will have been heard for a whole window; undefined: it has been.
+ */
+function look(condition: Window, memory: WindowMemory, by: StepInput['kind'], wholeUs: number | undefined, held: Cause | undefined): Found {
+  const { samples } = memory
+  const { stat, opensUs, closesUs } = measure(samples, condition.statistic, condition.overMs * 1000, condition.atLeast, condition)
+  const isHeld = held !== undefined
+  const [turnUs, backUs] = isHeld ? [closesUs, opensUs] : [opensUs, closesUs]
+  if (stat === undefined || !Number.isFinite(stat)) return { stat: undefined, limit: undefined, holds: undefined, turnUs }
+  const limit = isHeld ? clearLevel(condition, held) : crossed(condition, stat)
+  const turns = isHeld ? !staysHeld(condition, stat) : limit !== undefined
+  if (!turns) return { stat, limit: held?.limit, holds: isHeld, turnUs }
+  const isFew = condition.below !== undefined && (held === undefined ? limit : held.limit) === condition.below
+  const tells = by === 'time' ? timeTells(condition, memory, wholeUs, isFew) : eventTells(condition, memory, wholeUs, isFew, isHeld)
+  if (tells) return { stat, limit, holds: !isHeld, turnUs: backUs }
+  return { stat, limit: undefined, holds: undefined, turnUs: wholeUs ?? turnUs }
+}
+
+/** What leaves is news only of a window that was heard from end to end, and that nothing comes only where few are asked for. */
+function timeTells({ by }: Window, memory: WindowMemory, wholeUs: number | undefined, isFew: boolean): boolean {
+  // An edit of the levels is no reading.
+  if (wholeUs !== undefined || memory.by !== by) return false
+  return isFew || memory.samples.list.length > 0
+}
+
+/** @param isFew it holds, or would, because of `below`. */
+function eventTells(
+  { statistic }: Window,
+  { missing }: WindowMemory,
+  wholeUs: number | undefined,
+  isFew: boolean,
+  isHeld: boolean,
+): boolean {
+  if (wholeUs === undefined) return true
+  // What is missing may be as many events as made it hold. And few are no news of a device not heard for as long as they are counted.
+  if (isHeld) return missing !== 'edit' && (missing !== 'outage' || isFew || !isAdded(statistic))
+  return !isFew || !isAdded(statistic)
 }
 
 function isAdded({ name }: Statistic): boolean {

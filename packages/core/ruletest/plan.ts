@@ -68,7 +68,8 @@ const KEYS = ['name', 'device', 'devices', 'events', 'series', 'expect', 'change
 export function parseRuleTests(input: unknown, rules: readonly Rule[]): RuleTest[] {
   const fields = readObject(input, '', ['rules', 'rule', 'tests', ...SETTINGS], 'tests')
   const defaults = defaultsIn(fields, '', { startUs: START_US, intervalMs: INTERVAL_MS, latenessMs: LATENESS_MS })
-  const tests = listIn(fields['tests'], 'tests', MAX_TESTS).map((one, i) => parseTest(one, `tests[${i}]`, rules, defaults))
+  const read = [...new Set(rules.flatMap(eventTypesOf))]
+  const tests = listIn(fields['tests'], 'tests', MAX_TESTS).map((one, i) => parseTest(one, `tests[${i}]`, { rules, read }, defaults))
   if (tests.length === 0) throw invalid('tests', 'expected at least one')
   if (tests.reduce((sum, { events }) => sum + events.length, 0) > MAX_EVENTS)
     throw invalid('tests', `expected at most ${MAX_EVENTS} events in all of them`)
@@ -89,11 +90,11 @@ function defaultsIn(fields: { readonly [key: string]: unknown }, path: string, o
   return { startUs, intervalMs: durationOf('interval', outer.intervalMs), latenessMs: durationOf('lateness', outer.latenessMs) }
 }
 
-function parseTest(input: unknown, path: string, rules: readonly Rule[], outer: Defaults): RuleTest {
+function parseTest(input: unknown, path: string, { rules, read }: Pick<Place, 'rules' | 'read'>, outer: Defaults): RuleTest {
   const fields = readObject(input, path, KEYS)
   const { startUs, intervalMs, latenessMs } = defaultsIn(fields, path, outer)
   const devices = parseDevices(fields, path)
-  const place = { rules, devices, startUs }
+  const place = { rules, read, devices, startUs }
   const events = [
     ...seriesEvents(fields['series'], `${path}.series`, place, intervalMs),
     ...listIn(fields['events'], `${path}.events`, MAX_EVENTS).flatMap((one, i) => parseEvents(one, `${path}.events[${i}]`, place)),
@@ -116,7 +117,13 @@ function parseTest(input: unknown, path: string, rules: readonly Rule[], outer: 
   return test
 }
 
-type Place = { readonly rules: readonly Rule[]; readonly devices: readonly Device[]; readonly startUs: number }
+/** `read`: event types that the rules read. */
+type Place = {
+  readonly rules: readonly Rule[]
+  readonly read: readonly string[]
+  readonly devices: readonly Device[]
+  readonly startUs: number
+}
 
 function listIn(input: unknown, path: string, most: number): readonly unknown[] {
   if (input === undefined) return []
@@ -177,7 +184,7 @@ function parseEvents(input: unknown, path: string, place: Place): TestEvent[] {
   if (sent.length === 0) throw invalid(path, 'expected what was sent, such as "temperature: -10"')
   return sent.map(([eventType, value]) => ({
     device: from,
-    eventType: knownType(eventType, `${path}.${eventType}`, place.rules),
+    eventType: knownType(eventType, `${path}.${eventType}`, place),
     data: { [eventType]: inner(eventType, value) },
     timeUs,
     arrivalUs,
@@ -192,7 +199,7 @@ function seriesEvents(input: unknown, path: string, place: Place, intervalMs: nu
   const events = new Map<string, { fields: Record<string, unknown>; eventType: string; step: number }>()
   for (const [field, text] of Object.entries(readObject(input, path, Object.keys(Object(input) as object)))) {
     const [type = '', ...rest] = field.split('.')
-    const eventType = knownType(type, `${path}.${field}`, place.rules)
+    const eventType = knownType(type, `${path}.${field}`, place)
     for (const [step, value] of parseSeries(text, `${path}.${field}`).entries()) {
       if (value === undefined) continue
       const event = events.get(`${eventType} ${step}`) ?? { fields: {}, eventType, step }
@@ -215,8 +222,7 @@ function idOf(path: string, eventType: string): string {
 }
 
 /** So that a mistyped `arives` is not taken for an event that no rule ever meets. */
-function knownType(eventType: string, path: string, rules: readonly Rule[]): string {
-  const read = [...new Set(rules.flatMap(eventTypesOf))]
+function knownType(eventType: string, path: string, { read }: Place): string {
   if (read.includes(eventType) || mainField(eventType) !== 'value' || eventType === 'temperature' || eventType === 'touch') return eventType
   const near = nearest(eventType, ['at', 'arrives', 'device', 'eventId', ...read])
   throw invalid(

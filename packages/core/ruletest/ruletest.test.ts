@@ -1,8 +1,9 @@
 // Tests of rules by tables: what may be written, what is found wrong, and in which words.
 import { describe, expect, test } from 'vitest'
 import { parseRule } from '../rule.ts'
+import { Due } from './due.ts'
 import { parseRuleTests } from './plan.ts'
-import { runRuleTest, type TestOutcome } from './run.ts'
+import { runInSteps, runRuleTest, type TestOutcome } from './run.ts'
 import { parseSeries } from './series.ts'
 
 const WARM = parseRule({
@@ -220,4 +221,74 @@ describe('what is wrong in a test is said by path', () => {
   test.each([null, [], {}, { tests: [] }, { tests: 3 }, { tests: [null] }])('%j', input => {
     expect(() => parseRuleTests(input, [WARM])).toThrow(/tests/)
   })
+})
+
+describe('many rules and devices', () => {
+  const devices = Array.from({ length: 500 }, (_, i) => ({ id: `f${i}`, type: 'temperature' }))
+  const rules = Array.from({ length: 100 }, (_, i) => ({ ...WARM, name: `warm-${i}`, holdMs: 60_000 * (1 + (i % 7)) }))
+  const tests = (events: number) => {
+    const [one] = parseRuleTests(
+      {
+        tests: [
+          {
+            name: 't',
+            devices,
+            events: Array.from({ length: events }, (_, i) => ({
+              at: `${i}s`,
+              device: `f${i % 500}`,
+              temperature: i % 10 === 0 ? -5 : -20,
+            })),
+            changes: [],
+          },
+        ],
+      },
+      rules,
+    )
+    if (one === undefined) throw new Error('no test')
+    return one
+  }
+
+  test('cost what their events do, not what all pairs of them would', () => {
+    const one = tests(1000)
+    const begin = performance.now()
+    const { failures, changes } = runRuleTest(one, rules, 't')
+    expect(performance.now() - begin).toBeLessThan(5000)
+    expect(failures.length).toBe(changes.length)
+    expect(changes.length).toBeGreaterThan(1000)
+    // As they came about, those of one moment in the order of the rules.
+    const times = changes.map(({ time }) => time)
+    expect(times).toEqual(times.toSorted())
+  })
+
+  test('are judged in steps, each of which is short', () => {
+    const run = runInSteps(tests(100), rules, 't')
+    let steps = 0
+    let longest = 0
+    for (let done = false; !done; steps++) {
+      const begin = performance.now()
+      done = run.next().done === true
+      longest = Math.max(longest, performance.now() - begin)
+    }
+    expect(steps).toBeGreaterThan(100 * 100)
+    expect(longest).toBeLessThan(250)
+  })
+
+  test('are given up when there are more changes than anybody reads', () => {
+    const flapping = rules.map(rule => ({ ...rule, holdMs: 0, keepActiveMs: 0 }))
+    const events = Array.from({ length: 2000 }, (_, i) => ({ at: `${i}s`, temperature: i % 2 === 0 ? -5 : -20 }))
+    expect(() => run({ events, changes: [] }, flapping)).toThrow('tests[0]: gives more than 50000 changes')
+  })
+})
+
+test('what waits comes by its moment, then in its order, and not when it waits for another moment by now', () => {
+  const due = new Due<{ order: number; waitsUs: number | undefined }>()
+  const all = [5, 3, 9, 3, 1, 7].map((waitsUs, order) => ({ order, waitsUs }))
+  for (const one of all) due.add(one, one.waitsUs)
+  const moved = all[5] as { order: number; waitsUs: number }
+  moved.waitsUs = 2
+  due.add(moved, 2)
+  const taken: number[] = []
+  for (let one = due.take(8); one !== undefined; one = due.take(8)) taken.push(one.order)
+  expect(taken).toEqual([4, 5, 1, 3, 0])
+  expect(due.take(9)?.order).toBe(2)
 })

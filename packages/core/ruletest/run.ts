@@ -1,11 +1,13 @@
 // Runs a test of rules through the engine that judges live, and says in words where it did not do what was expected.
 import type { Device } from '../device.ts'
+import { invalid } from '../failure.ts'
 import { Recent } from '../recent.ts'
 import { eventTypesOf, type Rule, selects } from '../rule.ts'
 import type { Severity } from '../severity.ts'
 import type { Change, EventInput, RuleState } from '../step.ts'
 import { formatDuration, formatTime } from '../time.ts'
 import { type Followed, followEvent, followTime, NEW, settle, type Track } from '../track.ts'
+import { Due } from './due.ts'
 import type { ExpectedChange, RuleTest, TestEvent } from './plan.ts'
 
 /** Times are RFC 3339 and, for people, how long after the beginning of the test. */
@@ -46,18 +48,32 @@ type Made = { readonly rule: Rule; readonly device: Device; readonly change: Cha
 type Pair = {
   readonly rule: Rule
   readonly device: Device
+  /** Among all of a test. */
+  readonly order: number
   readonly selected: boolean
   /** Of the types that the rule reads. */
   readonly recents: readonly Recent[]
   track: Track
   last: Followed | undefined
+  /** What it stands among those that wait for; undefined: it does not, or what it waited for has come. */
+  waitsUs: number | undefined
 }
 
 /** Live, time passes by the server's clock only after events that are on their way have had this long to arrive. */
 const GRACE_US = 2_000_000
 
+/** Nobody reads more, and each is kept until the end. */
+const MAX_CHANGES = 50_000
+
 export function runRuleTest(test: RuleTest, rules: readonly Rule[], path: string): TestOutcome {
-  const course = new Course(test, rules)
+  const run = runInSteps(test, rules, path)
+  for (let step = run.next(); ; step = run.next()) if (step.done) return step.value
+}
+
+/** The same bit by bit, for who has others to let go first: each step is a judgement or two. */
+export function* runInSteps(test: RuleTest, rules: readonly Rule[], path: string): Generator<undefined, TestOutcome> {
+  const course = new Course(test, path)
+  yield* course.seat(rules)
   const { untilUs } = test
   const moments = [
     ...test.events.map(event => ({ atUs: event.arrivalUs, act: () => course.take(event) })),
@@ -66,7 +82,7 @@ export function runRuleTest(test: RuleTest, rules: readonly Rule[], path: string
     ...test.expect.map(one => ({ atUs: one.atUs, act: () => course.expect(one) })),
     ...(untilUs === undefined ? [] : [{ atUs: untilUs, act: () => course.passTime(untilUs) }]),
   ]
-  for (const { act } of moments.toSorted((a, b) => a.atUs - b.atUs)) act()
+  for (const { act } of moments.toSorted((a, b) => a.atUs - b.atUs)) yield* act()
   const failures = [...course.failures, ...changeFailures(test, course, path)]
   return { name: test.name, passed: failures.length === 0, failures, changes: course.made.map(one => changeToJson(test, one)) }
 }
@@ -75,17 +91,38 @@ class Course {
   readonly failures: TestFailure[] = []
   readonly made: Made[] = []
   readonly #test: RuleTest
-  readonly #pairs: readonly Pair[]
+  readonly #path: string
+  readonly #pairs = new Map<Rule, Map<Device, Pair>>()
+  readonly #byRecent = new Map<Recent, Pair[]>()
+  readonly #due = new Due<Pair>()
   readonly #recents = new Map<string, Recent>()
 
-  constructor(test: RuleTest, rules: readonly Rule[]) {
+  constructor(test: RuleTest, path: string) {
     this.#test = test
-    this.#pairs = rules.flatMap(rule => test.devices.map(device => this.#pair(rule, device)))
+    this.#path = path
   }
 
-  #pair(rule: Rule, device: Device): Pair {
+  *seat(rules: readonly Rule[]): Generator<undefined> {
+    let order = 0
+    for (const rule of rules) {
+      const byDevice = new Map<Device, Pair>()
+      this.#pairs.set(rule, byDevice)
+      for (const device of this.#test.devices) byDevice.set(device, this.#pair(rule, device, order++))
+      yield
+    }
+  }
+
+  #pair(rule: Rule, device: Device, order: number): Pair {
     const recents = eventTypesOf(rule).map(eventType => this.#recent(device, eventType))
-    return { rule, device, selected: selects(rule, device), recents, track: NEW, last: undefined }
+    const pair: Pair = { rule, device, order, selected: selects(rule, device), recents, track: NEW, last: undefined, waitsUs: undefined }
+    if (!pair.selected) return pair
+    for (const recent of recents) {
+      const list = this.#byRecent.get(recent)
+      if (list) list.push(pair)
+      else this.#byRecent.set(recent, [pair])
+    }
+    this.#wait(pair)
+    return pair
   }
 
   #recent(device: Device, eventType: string): Recent {
@@ -95,45 +132,59 @@ class Course {
     return recent
   }
 
-  take(event: TestEvent): void {
+  *take(event: TestEvent): Generator<undefined> {
     const { device, eventType, data, timeUs, eventId } = event
     const { latenessUs, startUs } = this.#test
-    this.passTime(event.arrivalUs - GRACE_US)
+    yield* this.passTime(event.arrivalUs - GRACE_US)
     const recent = this.#recent(device, eventType)
     const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: startUs }
     const arrival = recent.arrive({ eventType, timeUs, eventId, data, entryId: '', listeningSinceUs: Number.NEGATIVE_INFINITY }, latenessUs)
-    const pairs = this.#pairs.filter(pair => pair.selected && pair.recents.includes(recent))
-    for (const pair of pairs) this.#moved(pair, followEvent(pair.rule, pair.track, input, arrival, pair.recents))
+    const pairs = this.#byRecent.get(recent) ?? []
+    for (const pair of pairs) {
+      this.#moved(pair, followEvent(pair.rule, pair.track, input, arrival, pair.recents))
+      yield
+    }
     const overdueUs = recent.overdueUs(latenessUs)
     if (overdueUs === undefined) return
-    for (const pair of pairs) pair.track = settle(pair.rule, pair.track, pair.recents, overdueUs, input)
+    for (const pair of pairs) {
+      pair.track = settle(pair.rule, pair.track, pair.recents, overdueUs, input)
+      this.#wait(pair)
+      yield
+    }
     recent.drop(overdueUs)
   }
 
   /** To each moment that something waits for, one after the other. */
-  passTime(untilUs: number): void {
-    for (const pair of this.#pairs) {
-      for (let dueUs = dueOf(pair); pair.selected && dueUs <= untilUs; ) {
-        const followed = followTime(pair.rule, pair.track, dueUs, this.#test.startUs)
-        // That nothing came of it explains nothing.
-        if (followed.changes.length > 0) this.#moved(pair, followed)
-        pair.track = followed.track
-        const nextUs = dueOf(pair)
-        if (nextUs <= dueUs) break
-        dueUs = nextUs
-      }
+  *passTime(untilUs: number): Generator<undefined> {
+    for (let pair = this.#due.take(untilUs); pair !== undefined; pair = this.#due.take(untilUs)) {
+      const dueUs = dueOf(pair)
+      const followed = followTime(pair.rule, pair.track, dueUs, this.#test.startUs)
+      // That nothing came of it explains nothing.
+      if (followed.changes.length > 0) this.#moved(pair, followed)
+      pair.track = followed.track
+      if (dueOf(pair) > dueUs) this.#wait(pair)
+      yield
     }
+  }
+
+  #wait(pair: Pair): void {
+    const dueUs = dueOf(pair)
+    if (dueUs !== pair.waitsUs && dueUs !== Number.POSITIVE_INFINITY) this.#due.add(pair, dueUs)
+    pair.waitsUs = dueUs
   }
 
   #moved(pair: Pair, followed: Followed): void {
     pair.track = followed.track
     pair.last = followed
+    this.#wait(pair)
     for (const change of followed.changes) this.made.push({ rule: pair.rule, device: pair.device, change })
+    if (this.made.length > MAX_CHANGES) throw invalid(this.#path, `gives more than ${MAX_CHANGES} changes; expected fewer events or rules`)
   }
 
-  expect(one: RuleTest['expect'][number]): void {
-    const pair = this.#pairs.find(({ rule, device }) => rule === one.rule && device === one.device)
+  *expect(one: RuleTest['expect'][number]): Generator<undefined> {
+    const pair = this.#pairs.get(one.rule)?.get(one.device)
     if (pair === undefined) return
+    yield
     const { current } = pair.track
     const { phase, cause, severity = pair.rule.severity } = current
     const value = cause?.value
@@ -163,7 +214,7 @@ class Course {
   }
 
   reasonAt(rule: Rule, device: Device): string {
-    const pair = this.#pairs.find(one => one.rule === rule && one.device === device)
+    const pair = this.#pairs.get(rule)?.get(device)
     return pair === undefined ? '' : this.reasonOf(pair)
   }
 }
@@ -171,15 +222,17 @@ class Course {
 /** All changes, each as it was expected, and no other. */
 function changeFailures(test: RuleTest, course: Course, path: string): TestFailure[] {
   if (test.changes === undefined) return []
-  const left = [...course.made]
+  const left = new Set(course.made)
+  const byMoment = grouped(course.made, ({ rule, device, change }) => keyOf(rule, device, change.kind, change.atUs))
   const missing = test.changes.filter(expected => {
-    const at = left.findIndex(made => isChange(expected, made))
-    if (at >= 0) left.splice(at, 1)
-    return at < 0
+    const { rule, device, kind, atUs } = expected
+    const made = byMoment.get(keyOf(rule, device, kind, atUs))?.find(one => left.has(one) && isChange(expected, one))
+    return made === undefined || !left.delete(made)
   })
+  const byKind = grouped([...left], ({ rule, device, change }) => keyOf(rule, device, change.kind))
   return [
     ...missing.map(one => {
-      const near = left.find(({ rule, device, change }) => rule === one.rule && device === one.device && change.kind === one.kind)
+      const near = byKind.get(keyOf(one.rule, one.device, one.kind))?.[0]
       return {
         path: one.path,
         ...placeOf(test, one.atUs, one.rule, one.device),
@@ -188,7 +241,7 @@ function changeFailures(test: RuleTest, course: Course, path: string): TestFailu
         reason: near === undefined ? course.reasonAt(one.rule, one.device) : near.change.reason,
       }
     }),
-    ...left.map(made => ({
+    ...[...left].map(made => ({
       path: `${path}.changes`,
       ...placeOf(test, made.change.atUs, made.rule, made.device),
       expected: 'no other change',
@@ -198,12 +251,23 @@ function changeFailures(test: RuleTest, course: Course, path: string): TestFailu
   ]
 }
 
-function isChange(expected: ExpectedChange, { rule, device, change }: Made): boolean {
+function keyOf(rule: Rule, device: Device, kind: string, atUs?: number): string {
+  return [rule.name, device.id, kind, atUs].join('\t')
+}
+
+function grouped(all: readonly Made[], key: (made: Made) => string): Map<string, Made[]> {
+  const groups = new Map<string, Made[]>()
+  for (const made of all) {
+    const group = groups.get(key(made))
+    if (group) group.push(made)
+    else groups.set(key(made), [made])
+  }
+  return groups
+}
+
+/** Of one rule and device, of one kind and moment. */
+function isChange(expected: ExpectedChange, { change }: Made): boolean {
   return (
-    expected.rule === rule &&
-    expected.device === device &&
-    expected.atUs === change.atUs &&
-    expected.kind === change.kind &&
     (expected.severity === undefined || expected.severity === change.severity) &&
     (expected.value === undefined || expected.value === change.value) &&
     (expected.reason === undefined || change.reason.includes(expected.reason))
