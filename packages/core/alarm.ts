@@ -47,8 +47,11 @@ export type Alarm = {
   /** Found long after the fact (LATE_AFTER_US). */
   readonly late: boolean
   readonly suppressedBy: Suppression | null
-  /** What channels know of this episode: nothing, that it is active, or that it is over. Not shown. */
-  readonly told: null | 'active' | 'over'
+  /**
+   * What channels know of this episode: nothing, that it is active, or that it is over. `held`: nothing yet, it was found late and may be
+   * over already in what is still to be judged. Not shown.
+   */
+  readonly told: null | 'held' | 'active' | 'over'
   /** As how grave channels know it, while they know it to be active; left out by versions that told every step or lost it. Not shown. */
   readonly toldSeverity?: Severity | undefined
   /** While it was suppressed it was to be told once more that it is active. Not shown. */

@@ -4,8 +4,10 @@
 // What channels are told: that an alarm is active; that it escalated; that it is over, if they were told that it was active. Never that it
 // is pending, has de-escalated, was amended, or that devices joined or left it: streams and the console show those. What was kept from
 // people while it was suppressed they are told when that ends, if it still is so: that it is active, or, if they knew it to be active, that
-// it is graver than they knew, that it is active once more (it began anew, or an acknowledgement lapsed), or that it is over. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
-import { type Alarm, type Attendance, attendanceOf, type Suppression } from './alarm.ts'
+// it is graver than they knew, that it is active once more (it began anew, or an acknowledgement lapsed), or that it is over. What began long
+// ago they are told when the log is drained, lest it should be over in the next line: then they are told once, that it was, with when it
+// began. An alarm that came and went unseen by them stays so. Inhibition keeps no all-clear back: who was told may stop looking.
+import { type Alarm, type Attendance, attendanceOf, LATE_AFTER_US, type Suppression } from './alarm.ts'
 import type { GroupKind } from './group.ts'
 import type { Inhibitor, Rule } from './rule.ts'
 import { SEVERITIES, type Severity } from './severity.ts'
@@ -51,8 +53,10 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
   const again = alarm.owed === true && (acknowledgement === null || lapsed)
   const owed = alarm.state === 'active' && alarm.told === 'active' && (kind === 'active' || lapsed || again)
   const tells = suppression === null && around.rule !== undefined && around.rule.notify.length > 0
-  const tell = tells ? tellOf(alarm, kind, owed) : undefined
-  const known = tell === undefined ? { told: alarm.told, toldSeverity: alarm.toldSeverity, owed } : knownAfter(alarm)
+  const news = tells ? tellOf(alarm, kind, owed) : undefined
+  const held = news !== undefined && isHeld(alarm, kind, nowUs)
+  const tell = held ? undefined : news
+  const known = held ? HELD : tell === undefined ? { ...unknownAfter(alarm), owed } : knownAfter(alarm)
   const matters = alarm.state !== 'cleared' || known.told === 'active'
   return {
     suppressedBy: alarm.state === 'cleared' ? null : suppression,
@@ -60,8 +64,21 @@ export function attend(alarm: Alarm, kind: GroupKind | 'again', around: Circumst
     ...known,
     lapsed,
     awake,
-    nextUs: matters ? nextUs(alarm, around) : undefined,
+    nextUs: held ? nowUs : matters ? nextUs(alarm, around) : undefined,
   }
+}
+
+const HELD: Known = Object.freeze({ told: 'held', toldSeverity: undefined, owed: false })
+
+/** It may be over already in what is still to be judged. */
+function isHeld(alarm: Alarm, kind: GroupKind | 'again', nowUs: number): boolean {
+  const isNews = alarm.state === 'active' && alarm.told !== 'active' && kind !== 'again'
+  return isNews && nowUs - (parseTime(alarm.updateTime) ?? 0) > LATE_AFTER_US
+}
+
+/** What nobody was told of is over. */
+function unknownAfter({ state, told, toldSeverity }: Alarm): Omit<Known, 'owed'> {
+  return { told: told === 'held' && state === 'cleared' ? null : told, toldSeverity }
 }
 
 function tellOf(alarm: Alarm, kind: GroupKind | 'again', owed: boolean): ChangeKind | undefined {
@@ -70,8 +87,8 @@ function tellOf(alarm: Alarm, kind: GroupKind | 'again', owed: boolean): ChangeK
     return kind === 'escalated' || isGraver(alarm.severity, alarm.toldSeverity ?? alarm.severity) ? 'escalated' : undefined
   }
   if (alarm.state === 'pending' || alarm.told === null) return undefined
-  if (kind === 'withdrawn') return 'withdrawn'
-  return alarm.told === 'active' ? 'cleared' : undefined
+  if (kind === 'withdrawn') return alarm.told === 'held' ? undefined : 'withdrawn'
+  return alarm.told === 'over' ? undefined : 'cleared'
 }
 
 function knownAfter({ state, severity }: Alarm): Known {

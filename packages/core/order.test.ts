@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { END_US, eventOf, inOrder, known, Line, MINUTE_US, shownOf } from './fixture.ts'
 import { parseRule, type Rule } from './rule.ts'
+import type { Change } from './step.ts'
 
 const threshold = { field: 'temperature.value', above: 5, clearBelow: 4 }
 const humid = { threshold: { field: 'humidity.value', above: 5 } }
@@ -85,6 +86,18 @@ function check(rule: Rule, readings: Story): void {
   expect(known(line.told)).toEqual(known(right.changes))
   expect(shownOf(rule, line.told)).toEqual(shownOf(rule, right.changes))
   expect(line.track.current).toEqual(right.state)
+  expect(toldAgain(line.told)).toEqual([])
+}
+
+/** What people had been told of an episode just before. */
+function toldAgain(changes: readonly Change[]): Change[] {
+  const last = new Map<number, string>()
+  return changes.filter(({ kind, episode, sinceUs, activeUs, clearedUs, severity }) => {
+    const said = JSON.stringify([kind, sinceUs, activeUs, clearedUs, severity])
+    const again = last.get(episode) === said
+    last.set(episode, said)
+    return again
+  })
 }
 
 describe('events in any order, twice and late, give the alarms of the right order', () => {

@@ -5,6 +5,7 @@ import { kindOf } from './condition/condition.ts'
 import type { Cause, Memory, Verdict } from './condition/kind.ts'
 import type { Device } from './device.ts'
 import type { EventData } from './event.ts'
+import type { Listening } from './listening.ts'
 import { eventTypesOf, type Rule } from './rule.ts'
 import { isOpen, nextEdgeUs } from './schedule.ts'
 import { type Severity, severityAt } from './severity.ts'
@@ -27,12 +28,15 @@ export type StepInput =
       readonly eventId: string
       /** As below, for a caller that does not step the time before each event. Without it: always. */
       readonly listeningSinceUs?: number
+      readonly listening?: Listening | undefined
     }
   | {
       readonly kind: 'time'
       readonly timeUs: number
       /** Since when events of the device would have been received without a break. */
       readonly listeningSinceUs: number
+      /** For the moments before `timeUs`, when there were breaks meanwhile. */
+      readonly listening?: Listening | undefined
     }
 
 export type EventInput = Extract<StepInput, { kind: 'event' }>
@@ -100,7 +104,7 @@ export function step(rule: Rule, state: RuleState | undefined, input: StepInput)
   const from = state ?? FRESH
   if (input.kind === 'event') return stepEvent(rule, from, input)
   const moved = isAdrift(rule, from) ? passEdge(rule, from, input.timeUs) : undefined
-  return stepTime(rule, moved?.state ?? from, input.timeUs, input.listeningSinceUs, moved?.changes ?? NO_CHANGES)
+  return stepTime(rule, moved?.state ?? from, input.timeUs, input.listeningSinceUs, input.listening, moved?.changes ?? NO_CHANGES)
 }
 
 /**
@@ -125,7 +129,7 @@ function stepEvent(rule: Rule, from: RuleState, event: EventInput): StepOutcome 
   const isDue = from.dueUs !== undefined && from.dueUs <= event.timeUs
   if (!isDue && !isAdrift(rule, from)) return judgeEvent(rule, from, event, NO_CHANGES)
   // What was due up to and including this moment has come about before the event.
-  const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY)
+  const passed = stepTime(rule, from, event.timeUs, event.listeningSinceUs ?? Number.NEGATIVE_INFINITY, event.listening)
   const moved = isAdrift(rule, passed.state) ? passEdge(rule, passed.state, event.timeUs) : undefined
   return judgeEvent(rule, moved?.state ?? passed.state, event, [...passed.changes, ...(moved?.changes ?? NO_CHANGES)])
 }
@@ -138,8 +142,11 @@ function judgeEvent(rule: Rule, from: RuleState, event: EventInput, earlier: rea
   if (turn === 'none') return climb(rule, from, verdict, event, earlier)
   const cause: Cause = { value: verdict.value, limit: verdict.limit, eventId: event.eventId }
   const state = turned(rule, from, turn, event.timeUs, cause, verdict)
-  if (isQuiet(turn)) return new Quiet(rule, state, earlier, verdict)
-  const reason = kindOf(rule.when).describe(rule.when, verdict)
+  // What resumes may resume on another rung.
+  const climbs = turn === 'resumed' && state.severity !== from.severity
+  if (isQuiet(turn) && !climbs) return new Quiet(rule, state, earlier, verdict)
+  const found = kindOf(rule.when).describe(rule.when, verdict)
+  const reason = climbs ? `${found}: ${state.severity}` : found
   return changed(state, [...earlier, changeOf(rule, from, state, event.timeUs, cause, reason)])
 }
 
@@ -158,13 +165,13 @@ function changed(state: RuleState, changes: readonly Change[]): StepOutcome {
   return { state, changes, reason: changes.map(change => change.reason).join('; ') }
 }
 
-function stepTime(rule: Rule, from: RuleState, untilUs: number, listeningSinceUs: number, earlier = NO_CHANGES): StepOutcome {
+function stepTime(rule: Rule, from: RuleState, untilUs: number, sinceUs: number, heard?: Listening, earlier = NO_CHANGES): StepOutcome {
   const changes: Change[] = [...earlier]
   let state = from
   let found = ''
   let crawls = 0
   for (let dueUs = state.dueUs ?? NEVER; dueUs <= untilUs; ) {
-    const outcome = passMoment(rule, state, dueUs, listeningSinceUs)
+    const outcome = passMoment(rule, state, dueUs, heard === undefined ? sinceUs : heard(dueUs))
     state = outcome.state
     found = outcome.reason
     changes.push(...outcome.changes)

@@ -3,11 +3,12 @@
 // since (recent.ts), and a late event makes them be judged again, in order. What then differs is told as corrections.
 
 import type { Device } from './device.ts'
+import type { Listening } from './listening.ts'
 import { type Arrival, compareEvents, type Recent, type RecentEvent } from './recent.ts'
 import type { Rule } from './rule.ts'
 import { type Change, type EventInput, FRESH, type RuleState, renewed, type StepOutcome, step } from './step.ts'
 import { formatTime } from './time.ts'
-import { standing, type TrackRow } from './trackrow.ts'
+import { isSameState, standing, type TrackRow } from './trackrow.ts'
 
 /** What people were told of one episode. */
 export type Episode = Pick<Change, 'episode' | 'severity' | 'sinceUs' | 'activeUs' | 'clearedUs'>
@@ -16,6 +17,8 @@ export type Track = {
   /** After all events before `settledUs`: none of those is judged any more. */
   readonly settled: RuleState
   readonly settledUs: number
+  /** Of the events at that very moment those up to this id are settled too; undefined: none. */
+  readonly settledId?: string | undefined
   /** After all events, and the time up to `clockUs`. */
   readonly current: RuleState
   /** The moment to which the passing of time alone has brought it, and since when was listened for that. */
@@ -28,7 +31,11 @@ export type Track = {
 }
 
 /** What an event that is judged again finds around it. */
-export type Around = { readonly device: Device }
+export type Around = {
+  readonly device: Device
+  /** Of the moments before an event that the log has as this entry; undefined: what the event itself says counts for all. */
+  readonly heard?: ((event: Pick<RecentEvent, 'timeUs' | 'entryId'>) => Listening) | undefined
+}
 
 export type Past = { readonly state: RuleState; readonly newestUs: number }
 
@@ -46,37 +53,51 @@ export const NEW: Track = Object.freeze({
 const NO_CHANGES: readonly Change[] = Object.freeze([])
 
 /** An event as it came, and what that means for its kind (`Recent.arrive`). `recents`: of every type that the rule reads. */
-export function followEvent(rule: Rule, track: Track, event: EventInput, arrival: Arrival, recents: readonly Recent[]): Followed {
-  if (arrival === 'newest' && event.timeUs >= track.clockUs && event.timeUs >= track.settledUs && isNewest(event, recents))
+export function followEvent(
+  rule: Rule,
+  track: Track,
+  event: EventInput,
+  arrival: Arrival,
+  recents: readonly Recent[],
+  around: Around = event,
+): Followed {
+  if (arrival === 'newest' && event.timeUs >= track.clockUs && isOpen(track, event) && isNewest(event, recents))
     return stepped(track.past === undefined ? track : { ...track, past: undefined }, step(rule, track.current, event))
   if (arrival === 'again') return { track, changes: NO_CHANGES, reason: 'this event has been judged already' }
-  if (arrival === 'beyond' || event.timeUs < track.settledUs) return followPast(rule, track, event)
-  return corrected(rule, track, event, recents)
+  if (arrival === 'beyond' || !isOpen(track, event)) return followPast(rule, track, event)
+  return corrected(rule, track, event, recents, around)
 }
 
 /** The passing of time alone. */
-export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number): Followed {
-  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs }))
+export function followTime(rule: Rule, track: Track, timeUs: number, listeningSinceUs: number, listening?: Listening): Followed {
+  const { track: moved, changes, reason } = stepped(track, step(rule, track.current, { kind: 'time', timeUs, listeningSinceUs, listening }))
   if (moved === track) return { track, changes, reason }
   return { track: { ...moved, clockUs: Math.max(timeUs, track.clockUs), listeningSinceUs }, changes, reason }
 }
 
 /** Lets what came before a moment be final. The very same track when that changes nothing worth keeping. */
 export function settle(rule: Rule, track: Track, recents: readonly Recent[], beforeUs: number, around: Around): Track {
-  if (track.settled === track.current || beforeUs <= track.settledUs) return track
+  if (beforeUs <= track.settledUs || isSameState(track.settled, track.current)) return track
   let state = track.settled
   for (const event of eventsSince(track, recents)) if (event.timeUs < beforeUs) state = step(rule, state, inputOf(event, around)).state
-  const open = track.episodes.filter(({ clearedUs }) => clearedUs === undefined || clearedUs >= beforeUs)
-  const episodes = open.length === track.episodes.length ? track.episodes : open
-  // More events of the last moment may come (Recent.drop).
-  return { ...track, settled: state, settledUs: Math.floor(beforeUs), episodes }
+  // A timer that ended before this moment has not ended in the settled state: replayed, the episode is found again, and must be known then.
+  const over = state.phase === 'clear' ? state.episode : state.episode - 1
+  const open = track.episodes.filter(({ episode }) => episode > over)
+  return {
+    ...track,
+    settled: state,
+    // More events of the last moment may come (Recent.drop).
+    settledUs: Math.floor(beforeUs),
+    settledId: undefined,
+    episodes: open.length === track.episodes.length ? track.episodes : open,
+  }
 }
 
 /** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
 export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
   const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
   const current = renewed(rule, track.current)
-  return { ...track, settled: current, settledUs, current, episodes: openOf(rule, current) }
+  return { ...track, settled: current, settledUs, settledId: undefined, current, episodes: openOf(rule, current) }
 }
 
 /**
@@ -92,18 +113,23 @@ export function restore(
   isForeign: (event: RecentEvent) => boolean,
 ): Track {
   if (row === undefined && recents.every(({ events }) => events.length === 0)) return NEW
-  const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, p: past, u = NEVER } = row ?? {}
-  const foreign = recents.flatMap(({ events }) => events.filter(isForeign).map(({ timeUs }) => timeUs))
-  const kept = { settledUs: Math.max(u, ...foreign.map(timeUs => timeUs + 1)), clockUs, listeningSinceUs, past }
+  const { k: clockUs = NEVER, l: listeningSinceUs = NEVER, p: past, u: settledUs = NEVER, i: settledId } = row ?? {}
+  const foreign = recents
+    .flatMap(({ events }) => events.filter(isForeign))
+    .toSorted(compareEvents)
+    .at(-1)
+  const before: Settled = { settledUs, settledId }
+  const since = foreign === undefined || !isOpen(before, foreign) ? before : { settledUs: foreign.timeUs, settledId: foreign.eventId }
+  const kept = { ...since, clockUs, listeningSinceUs, past }
   const isEdited = row !== undefined && row.r !== rule.version
   if (!isEdited && row !== undefined) {
     const track: Track = { ...kept, settled: row.s ?? FRESH, current: FRESH, episodes: row.e ?? [] }
     return { ...track, current: standingAs(rule, standing(row), replay(rule, track, recents, around).state) }
   }
   // Of a rule that is new to the device, nothing; of an edited one, where it stood, with the memory of all events there are.
-  const seen: Track = { ...NEW, settled: row?.s ?? FRESH, settledUs: u }
+  const seen: Track = { ...NEW, settled: row?.s ?? FRESH, ...before }
   const remembered = row === undefined ? FRESH : replay(rule, seen, recents, around, isForeign).state
-  const settled = row === undefined ? FRESH : renewed(rule, { ...standing(row), memory: remembered.memory })
+  const settled = row === undefined ? FRESH : renewed(rule, { ...FRESH, ...standing(row), memory: remembered.memory })
   const track: Track = { ...kept, clockUs: isEdited ? NEVER : clockUs, settled, current: settled, episodes: openOf(rule, settled) }
   return { ...track, current: standingAs(rule, settled, replay(rule, track, recents, around).state) }
 }
@@ -117,9 +143,9 @@ function standingAs(rule: Rule, told: RuleState, found: RuleState): RuleState {
 function stepped(track: Track, outcome: StepOutcome): Followed {
   const { state, changes } = outcome
   if (state === track.current) return new Stepped(track, outcome)
-  const { settled, settledUs, clockUs, listeningSinceUs, past } = track
+  const { settled, settledUs, settledId, clockUs, listeningSinceUs, past } = track
   const episodes = changes.length === 0 ? track.episodes : toldAfter(track.episodes, changes)
-  return new Stepped({ settled, settledUs, current: state, clockUs, listeningSinceUs, episodes, past }, outcome)
+  return new Stepped({ settled, settledUs, settledId, current: state, clockUs, listeningSinceUs, episodes, past }, outcome)
 }
 
 /** By far the most frequent: the reason costs only whoever asks. */
@@ -142,8 +168,8 @@ class Stepped implements Followed {
 }
 
 /** All that is not settled, judged again in order with the late event among it. */
-function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[]): Followed {
-  const { state, changes, reason } = replay(rule, track, recents, event, undefined, event)
+function corrected(rule: Rule, track: Track, event: EventInput, recents: readonly Recent[], around: Around): Followed {
+  const { state, changes, reason } = replay(rule, track, recents, around, undefined, event)
   const episodes = toldAfter(openOf(rule, track.settled), changes)
   return {
     track: { ...track, current: state, episodes },
@@ -173,7 +199,12 @@ function replay(
     if (event.eventId === asked?.eventId && event.timeUs === asked.timeUs) reason = outcome.reason
   }
   if (track.clockUs === NEVER) return { state, changes, reason }
-  const passed = step(rule, state, { kind: 'time', timeUs: track.clockUs, listeningSinceUs: track.listeningSinceUs })
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .toSorted(compareEvents)
+    .at(-1)
+  const listening = newest && around.heard?.(newest)
+  const passed = step(rule, state, { kind: 'time', timeUs: track.clockUs, listeningSinceUs: track.listeningSinceUs, listening })
   return { state: passed.state, changes: [...changes, ...passed.changes], reason }
 }
 
@@ -181,14 +212,21 @@ function always(): boolean {
   return true
 }
 
-function inputOf({ eventType, timeUs, eventId, data, listeningSinceUs }: RecentEvent, { device }: Around): EventInput {
-  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs }
+function inputOf(event: RecentEvent, { device, heard }: Around): EventInput {
+  const { eventType, timeUs, eventId, data, listeningSinceUs } = event
+  return { kind: 'event', device, eventType, timeUs, eventId, data, listeningSinceUs, listening: heard?.(event) }
 }
 
+type Settled = Pick<Track, 'settledUs' | 'settledId'>
+
 /** Those that the rule reads and that are not settled, in order. */
-function eventsSince({ settledUs }: Track, recents: readonly Recent[]): RecentEvent[] {
+function eventsSince(settled: Settled, recents: readonly Recent[]): RecentEvent[] {
   const events = recents.flatMap(recent => recent.events)
-  return (recents.length > 1 ? events.sort(compareEvents) : events).filter(({ timeUs }) => timeUs >= settledUs)
+  return (recents.length > 1 ? events.sort(compareEvents) : events).filter(event => isOpen(settled, event))
+}
+
+function isOpen({ settledUs, settledId = '' }: Settled, { timeUs, eventId }: Pick<RecentEvent, 'timeUs' | 'eventId'>): boolean {
+  return timeUs > settledUs || (timeUs === settledUs && eventId > settledId)
 }
 
 function isNewest(event: EventInput, recents: readonly Recent[]): boolean {
@@ -229,7 +267,8 @@ function correction(
   late: EventInput,
 ): readonly Change[] {
   if (before === undefined) return changes
-  if (after === undefined) return [takenBack(before, late)]
+  // Of what was only ever pending, and is known to be over, nothing is left to take back.
+  if (after === undefined) return before.activeUs === undefined && before.clearedUs !== undefined ? NO_CHANGES : [takenBack(before, late)]
   if (isSame(before, after)) return []
   // It may still be pending.
   if (before.activeUs !== undefined && after.activeUs === undefined)

@@ -11,6 +11,7 @@ export type TrackRow = {
   /** The settled state, and since when events count. */
   readonly s?: RuleState | undefined
   readonly u?: number | undefined
+  readonly i?: string | undefined
   /** The current state, where it is another one: what an edit goes on from. */
   readonly c?: RuleState | undefined
   /** Clock, and since when was listened. */
@@ -34,14 +35,18 @@ type FirstRow = {
   readonly dueUs?: number
 }
 
-export function trackToJson(rule: Rule, { settled, settledUs, current, clockUs, listeningSinceUs, episodes, past }: Track): TrackRow {
+export function trackToJson(
+  rule: Rule,
+  { settled, settledUs, settledId, current, clockUs, listeningSinceUs, episodes, past }: Track,
+): TrackRow {
   const known = (timeUs: number) => (Number.isFinite(timeUs) ? timeUs : undefined)
   return {
     v: 2,
     r: rule.version,
     s: settled === FRESH ? undefined : settled,
     u: known(settledUs),
-    c: current === settled ? undefined : current,
+    i: settledId,
+    c: isSameState(current, settled) ? undefined : current,
     k: known(clockUs),
     l: known(listeningSinceUs),
     e: episodes.length === 0 ? undefined : episodes,
@@ -61,4 +66,9 @@ export function parseTrackRow(text: string): TrackRow {
 /** Where a track stood when it was written, but for what the condition has remembered since. */
 export function standing({ c, s }: TrackRow): RuleState {
   return c ?? s ?? FRESH
+}
+
+/** Not only the same object: which ones those are hangs on when the worker was started. */
+export function isSameState(a: RuleState, b: RuleState): boolean {
+  return a === b || (a.phase === b.phase && a.episode === b.episode && JSON.stringify(a) === JSON.stringify(b))
 }

@@ -4,12 +4,12 @@ import { type Alarm, type Attendance, alarmToJson, attendanceOf } from '../core/
 import type { Happening, HistoryRecord } from '../core/chain.ts'
 import { Failure } from '../core/failure.ts'
 import { asciiJson } from '../core/json.ts'
-import { parseRule } from '../core/rule.ts'
 import { formatTime, parseTime } from '../core/time.ts'
 import { indexLine } from '../log/entry.ts'
 import { projectKey } from '../log/key.ts'
 import { type CommitCommand, chunked } from '../log/log.ts'
 import { History } from './history.ts'
+import { readRule } from './rule.ts'
 
 export type AlarmDocument = ReturnType<typeof alarmToJson>
 export type AlarmPage = { readonly alarms: readonly AlarmDocument[]; readonly next: string }
@@ -107,10 +107,11 @@ export class Alarms {
     })
   }
 
-  /** Of a rule that is gone an acknowledgement does not lapse. */
+  /** Of a rule that is gone, or broken, an acknowledgement does not lapse. */
   async #lapseMs(project: string, rule: string): Promise<number> {
     const row = await this.#redis.hget(projectKey(project, 'rules'), rule)
-    return row === null ? 0 : parseRule(JSON.parse(row), rule).unacknowledgeAfterMs
+    const kept = row === null ? undefined : readRule(row, rule)
+    return kept === undefined || 'problem' in kept ? 0 : kept.unacknowledgeAfterMs
   }
 
   async unacknowledge(project: string, id: string, act: Act): Promise<AlarmDocument> {

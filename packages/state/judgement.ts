@@ -5,10 +5,11 @@ import type { Active } from '../core/attention.ts'
 import type { DeviceEvent, EventData } from '../core/event.ts'
 import { keepEvent, type Reads } from '../core/kept.ts'
 import { Recent, type RecentEvent } from '../core/recent.ts'
-import { parseRule, type Rule } from '../core/rule.ts'
+import type { Rule } from '../core/rule.ts'
 import { parseTrackRow, type TrackRow } from '../core/trackrow.ts'
 import { projectKey, stateKey } from '../log/key.ts'
 import { activeKey } from './alarm.ts'
+import { readRule } from './rule.ts'
 import { goneRule, goneShadow } from './shadow.ts'
 
 export type Held = { readonly rule: string; readonly device: string; readonly row: TrackRow }
@@ -154,6 +155,18 @@ export class Judgements {
     return due
   }
 
+  /** Devices that have a timer of a rule. */
+  async timed(project: string, rule: string): Promise<string[]> {
+    const found = new Set<string>()
+    const prefix = `${rule}\t`
+    for (let cursor = ''; cursor !== '0'; ) {
+      const [next, rows] = await this.#redis.zscan(projectKey(project, 'timers'), cursor || 0, 'MATCH', `${prefix}*`, 'COUNT', 1000)
+      for (let i = 0; i < rows.length; i += 2) found.add((rows[i] as string).slice(prefix.length))
+      cursor = next
+    }
+    return [...found].sort()
+  }
+
   /** Rules that have states, or were removed, and are not enabled any more; as many rows of them as wanted, about. */
   async orphans(project: string, enabled: ReadonlySet<string>, limit: number): Promise<Orphans> {
     const [stateful, removed] = await Promise.all([
@@ -165,8 +178,10 @@ export class Judgements {
     let left = limit
     for (const name of names) {
       if (left <= 0) return { leaving, more: true }
+      const orphan = await this.#orphan(project, name)
+      if (orphan === undefined) continue
       const { rows, isLast } = await this.#someRows(project, name, left)
-      leaving.push({ ...(await this.#orphan(project, name)), rows, isLast })
+      leaving.push({ ...orphan, rows, isLast })
       left -= Math.max(rows.size, 1)
       if (!isLast) return { leaving, more: true }
     }
@@ -185,14 +200,21 @@ export class Judgements {
     return { rows: new Map(await this.#numbered(project, rule, [...found])), isLast: cursor === '0' }
   }
 
-  async #orphan(project: string, name: string): Promise<Pick<Orphan, 'rule' | 'notify'>> {
+  /** Undefined: it cannot be read, but is there, and may be judged again when it is saved anew. */
+  async #orphan(project: string, name: string): Promise<Pick<Orphan, 'rule' | 'notify'> | undefined> {
     const shadow = goneShadow(name)
     if (shadow) return { rule: shadow, notify: false }
-    const kept =
-      (await this.#redis.hget(projectKey(project, 'rules'), name)) ?? (await this.#redis.hget(projectKey(project, 'removedRules'), name))
-    if (kept === null) return { rule: await this.#lost(project, name), notify: false }
-    const { notifyRemoval = false, ...document } = JSON.parse(kept) as { readonly notifyRemoval?: boolean }
-    return { rule: parseRule(document, name), notify: notifyRemoval }
+    const [kept, removed] = await Promise.all([
+      this.#redis.hget(projectKey(project, 'rules'), name),
+      this.#redis.hget(projectKey(project, 'removedRules'), name),
+    ])
+    const row = kept ?? removed
+    if (row === null) return { rule: await this.#lost(project, name), notify: false }
+    const { notifyRemoval = false, ...document } = JSON.parse(row) as { readonly notifyRemoval?: boolean }
+    const read = readRule(JSON.stringify(document), name)
+    if (!('problem' in read)) return { rule: read, notify: notifyRemoval }
+    if (kept !== null && read.document['enabled'] !== false) return undefined
+    return { rule: await this.#lost(project, name), notify: notifyRemoval }
   }
 
   /** Of which no document is left: only what its alarms say, which is enough to clear them. */

@@ -7,6 +7,7 @@ import { parseRule, type Rule, ruleToJson } from '../core/rule.ts'
 import type { Change } from '../core/step.ts'
 import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
+import { readRule } from './rule.ts'
 
 /** No name of a rule has a `~`, so no rule is ever called as a shadow is. */
 const SUFFIX = '~shadow'
@@ -69,7 +70,11 @@ export class Shadows {
   async of(project: string, rules: readonly Rule[]): Promise<Rule[]> {
     if (rules.length === 0) return []
     const rows = await this.#redis.hmget(projectKey(project, 'shadows'), ...rules.map(({ name }) => name))
-    return rows.flatMap((row, i) => (row === null ? [] : [asShadow(shadowOf(row, rules[i]?.name ?? '').rule)]))
+    return rows.flatMap((row, i) => {
+      const rule = row === null ? undefined : readRule(JSON.stringify((JSON.parse(row) as Row).rule), rules[i]?.name ?? '')
+      // What this version does not take any more is judged no more than a rule that it does not take.
+      return rule === undefined || 'problem' in rule ? [] : [asShadow(rule)]
+    })
   }
 
   /** What the rule (`old`) and its shadow (`new`) did since the shadow began. */

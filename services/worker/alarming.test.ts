@@ -167,6 +167,14 @@ describe.skipIf(installed === undefined)('alarming', () => {
     expect((await only()).acknowledgement).toMatchObject({ by: 'kari', lapses: null })
   })
 
+  it('tells of an active alarm when its rule is given a channel', async () => {
+    await happens(rule({ ...plain, notify: [] }), device('a'), change('active', 0))
+    expect(await told()).toEqual([])
+    await moves(rule(plain), device('a'), 5)
+    await passes(6)
+    expect(await told()).toEqual(['active a'])
+  })
+
   it('tells of a silenced alarm when the silence ends, and never of one that came and went', async () => {
     const warm = rule(plain)
     await silence(0, 60)

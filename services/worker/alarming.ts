@@ -78,7 +78,7 @@ export class Alarming {
       project,
       draft.steps.map(({ kind }) => kind),
     )
-    const looks = await this.#inhibited(project, rules, draft, nowUs)
+    const looks = [...(await this.#inhibited(project, rules, draft, nowUs)), ...lookCommands(project, editedIn(changes, draft), nowUs)]
     const { commands } = chain(project, head, await this.#ports.history.thinned(project, telling.happenings))
     return { commands: [...commands, ...groupCommands(project, draft), ...telling.commands(draft), ...looks], notifies: telling.notifies }
   }
@@ -208,6 +208,12 @@ function groupCommands(project: string, { members, homes }: Draft): CommitComman
   for (const [key, home] of homes)
     commands.push(home === undefined ? ['HDEL', projectKey(project, 'homes'), key] : ['HSET', projectKey(project, 'homes'), key, home])
   return commands
+}
+
+/** Alarms that are active while their rule was edited: its channels may be others. */
+function editedIn(changes: readonly Changed[], { alarms }: Draft): ReadonlySet<string> {
+  const ids = changes.filter(({ change }) => change === undefined).map(({ rule, device }) => sharedAlarmIdOf(rule, device))
+  return new Set(ids.filter(id => alarms.get(id)?.state === 'active'))
 }
 
 function lookCommands(project: string, ids: ReadonlySet<string>, atUs: number): CommitCommand[] {

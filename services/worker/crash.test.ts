@@ -88,9 +88,10 @@ describe.skipIf(installed === undefined)('accidents', () => {
       recents: judgements.recents.bind(judgements),
       latenessMs: 120_000,
       due: judgements.due.bind(judgements),
+      timed: judgements.timed.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => {}),
-      listeningSinceUs: async () => 0,
+      breaks: async () => [],
       nowUs: () => T0,
       notify: async () => {},
     })

@@ -28,6 +28,8 @@ export type Consumer = {
   cut?(project: string): LogEvent | undefined
   /** What was taken could not be committed, only because others have changed what the commands were made of: they are made anew. */
   again?(project: string): Promise<CommitCommand[]>
+  /** Asked when a slice is over and the log is not drained: effects that must not wait for that. */
+  busy?(project: string): Promise<CommitCommand[]>
   /** What was taken is committed. */
   committed?(project: string): Promise<void>
   /** What was taken was not committed, or others have committed since: whatever is remembered of the project may be wrong. */
@@ -117,8 +119,23 @@ export class Drain {
       await pass?.('notified')
       place = taken.place
       left = taken.left
-      if (performance.now() > endMs) return false
+      if (performance.now() > endMs) return this.#breathe(project, place)
     }
+  }
+
+  /** Between two slices. */
+  async #breathe(project: string, place: string): Promise<false> {
+    const consumer = this.#consumer
+    const commands = (await consumer.busy?.(project)) ?? []
+    if (commands.length === 0) return false
+    const { place: next } = takenOf(place, [], undefined)
+    if (!(await this.#ports.log.commit(project, consumer.name, place, next, commands))) {
+      this.#forget(project)
+      return false
+    }
+    this.#left.set(project, next)
+    await consumer.committed?.(project)
+    return false
   }
 
   async #work(project: string, read: Read): Promise<CommitCommand[]> {

@@ -52,9 +52,10 @@ describe.skipIf(installed === undefined)('the judge', () => {
       recents: judgements.recents.bind(judgements),
       latenessMs: 120_000,
       due: judgements.due.bind(judgements),
+      timed: judgements.timed.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => {}),
-      listeningSinceUs: async () => 0,
+      breaks: async () => [],
       nowUs: () => T0,
       notify: async () => {},
       ...change,
@@ -324,7 +325,10 @@ describe.skipIf(installed === undefined)('the judge', () => {
     await save({ name: 'silent', when: { absent: { eventType: 'temperature', for: '30s' } } })
     let nowUs = 0
     let listeningSinceUs = 0
-    const worker = workerOf({ nowUs: () => nowUs, listeningSinceUs: async () => listeningSinceUs })
+    const worker = workerOf({
+      nowUs: () => nowUs,
+      breaks: async () => [{ fromUs: listeningSinceUs - 19 * SECOND, toUs: listeningSinceUs }],
+    })
     const { entryId = '' } = await append(project, sent('a', 1, 20))
     const arrivedUs = Number(entryId.split('-')[0]) * 1000
     await worker.run(project)

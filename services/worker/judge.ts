@@ -5,22 +5,23 @@ import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent } from '../../packages/core/event.ts'
 import { alarmDeviceOf } from '../../packages/core/group.ts'
 import { keepEvent } from '../../packages/core/kept.ts'
-import type { Recent, RecentEvent } from '../../packages/core/recent.ts'
+import { type Break, listeningFor } from '../../packages/core/listening.ts'
+import type { RecentEvent } from '../../packages/core/recent.ts'
 import { type Rule, selects } from '../../packages/core/rule.ts'
 import { type EventInput, retire } from '../../packages/core/step.ts'
-import { type Followed, followEvent, followTime, settle, type Track } from '../../packages/core/track.ts'
+import { type Around, type Followed, followEvent, followTime, settle } from '../../packages/core/track.ts'
 import { parseTrackRow, standing, type TrackRow } from '../../packages/core/trackrow.ts'
-import { acceptedUs, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
+import type { LogEntry, LogEvent } from '../../packages/log/entry.ts'
 import type { CommitCommand } from '../../packages/log/log.ts'
 import { floorLine, type Held, recentLine } from '../../packages/state/judgement.ts'
 import { ruleOfShadow, shadowCommand, shadowName } from '../../packages/state/shadow.ts'
 import type { Alarming } from './alarming.ts'
 import { dropRecents, isFull, type Judgement, newJudgement, stateCommands } from './commit.ts'
 import type { Consumer, Read } from './drain.ts'
-import { Leave, type LeavePorts, parseSince, sinceOf } from './leave.ts'
-import { Memory, type MemoryPorts, unknownDevice } from './memory.ts'
+import { Leave, type LeavePorts, parseSince, sinceOf, UNKNOWN } from './leave.ts'
+import { isWorthWriting, Memory, type MemoryPorts, unknownDevice } from './memory.ts'
 import { RuleSet } from './ruleset.ts'
-import type { Kind, Seat, Seen } from './seat.ts'
+import { type Kind, newestOffsetOf, offsetOf, type Seat, type Seen } from './seat.ts'
 import { type Arrived, spansOf } from './span.ts'
 
 /** A timer in server time. */
@@ -37,8 +38,8 @@ export type JudgePorts = MemoryPorts &
     /** Rules and devices whose timer is due by now. */
     due(project: string, nowUs: number, limit: number): Promise<Due[]>
     readonly alarming: Pick<Alarming, 'commands' | 'due' | 'committed' | 'takeTurn' | 'forget'>
-    /** Since when this installation has been receiving without a break. */
-    listeningSinceUs(): Promise<number>
+    /** When this installation was not receiving, in order. */
+    breaks(): Promise<readonly Break[]>
     nowUs(): number
     /** The outbox has something for a project. */
     notify(project: string): Promise<void>
@@ -51,6 +52,8 @@ export type JudgePorts = MemoryPorts &
 /** Events still on their way may be this much older than the moment a timer is judged by the server's clock. */
 const GRACE_US = 2_000_000
 const DUE_LIMIT = 500
+const PATIENCE_US = 30_000_000
+const ALWAYS = Number.NEGATIVE_INFINITY
 /** Then all is forgotten, and read again as it is needed. */
 const MAX_REMEMBERED = 2_000_000
 const NO_LONGER = 'the rule no longer selects the device'
@@ -118,8 +121,9 @@ export class Judge implements Consumer {
     const judgement = newJudgement()
     await this.#refresh(project, memory, judgement, after)
     await this.#ports.pass?.('refreshed')
-    const due = await this.#ports.due(project, this.#ports.nowUs() - GRACE_US, DUE_LIMIT)
-    if (due.length > 0) await this.#passTime(project, memory, judgement, due)
+    const nowUs = this.#ports.nowUs()
+    const due = await this.#ports.due(project, nowUs - GRACE_US, DUE_LIMIT)
+    if (due.length > 0) await this.#passTime(project, memory, judgement, due, nowUs)
     await this.#ports.pass?.('time passed')
     const commands = await this.#make(project, () => this.#commands(project, memory, judgement))
     return commands.length > 0 ? commands : this.#make(project, () => this.#attention(project, memory))
@@ -132,7 +136,7 @@ export class Judge implements Consumer {
 
   /** Until there is enough for one commit: returns the first event that was left. */
   async #judgeAll(project: string, memory: Memory, judgement: Judgement, entries: readonly LogEntry[]): Promise<LogEvent | undefined> {
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
+    memory.breaks = await this.#ports.breaks()
     for (const { relabelled, arrived } of spansOf(memory.rules, entries)) {
       if (relabelled.length > 0) {
         if (isFull(judgement)) return relabelled[0]
@@ -142,18 +146,23 @@ export class Judge implements Consumer {
       await this.#ports.pass?.('loaded')
       for (const one of wanted) {
         if (isFull(judgement)) return one.event
-        this.#judge(memory, judgement, one, listeningSinceUs)
+        this.#judge(memory, judgement, one)
       }
     }
     return undefined
   }
 
-  async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[]): Promise<void> {
-    const listeningSinceUs = await this.#ports.listeningSinceUs()
-    const found = await memory.see(
-      judgement,
-      due.map(({ device }) => device),
-    )
+  /** What would be told as soon as the log is drained must not wait for that for ever. */
+  async busy(project: string): Promise<CommitCommand[]> {
+    const memory = this.#recall(project)
+    const nowUs = this.#ports.nowUs()
+    memory.attendedUs ??= nowUs
+    return nowUs - memory.attendedUs < PATIENCE_US ? [] : this.#attention(project, memory)
+  }
+
+  async #passTime(project: string, memory: Memory, judgement: Judgement, due: readonly Due[], nowUs: number): Promise<void> {
+    memory.breaks = await this.#ports.breaks()
+    const found = await memory.see(due.map(({ device }) => device))
     const seats = due.map(({ rule, device }) => found.get(device)?.seats.get(rule))
     await memory.load(
       judgement,
@@ -168,14 +177,14 @@ export class Judge implements Consumer {
       if (!seat) left.push(one)
       if (!seat || dueUs === undefined) continue
       // How far the device's clock is behind the server's: by this the timer was put into server time.
-      const offsetUs = lastOffset(seat) ?? one.dueUs - dueUs
+      const offsetUs = newestOffsetOf(seat) ?? (one.dueUs === UNKNOWN ? 0 : one.dueUs - dueUs)
       // An edit has put it off since the timer was set.
-      if (dueUs + offsetUs > Math.max(one.dueUs, this.#ports.nowUs() - GRACE_US)) {
+      if (dueUs + offsetUs > Math.max(one.dueUs, nowUs - GRACE_US)) {
         judgement.timers.set(`${one.rule}\t${one.device}`, dueUs + offsetUs)
         continue
       }
       const seen = found.get(one.device) as Seen
-      const followed = followTime(seat.judged.rule, seat.track, dueUs, listeningSinceUs - offsetUs)
+      const followed = followTime(seat.judged.rule, seat.track, dueUs, ALWAYS, listeningFor(memory.breaks, offsetUs))
       this.#moved(memory, judgement, seen.device, seat, followed, offsetUs)
     }
     await this.#releaseAll(project, memory, judgement, left)
@@ -200,7 +209,7 @@ export class Judge implements Consumer {
    * that were removed leave all.
    */
   async #relabel(project: string, memory: Memory, judgement: Judgement, ids: readonly string[]): Promise<void> {
-    for (const seen of (await memory.see(judgement, ids)).values()) await this.#settleDevice(memory, judgement, seen)
+    for (const seen of (await memory.see(ids)).values()) await this.#settleDevice(memory, judgement, seen)
     for (const id of ids) memory.overlook(id)
     await memory.devices.load(ids)
     const gone = ids.filter(id => !memory.devices.get(id))
@@ -243,20 +252,26 @@ export class Judge implements Consumer {
     judgement.timers.set(`${rule.name}\t${device.id}`, undefined)
   }
 
-  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted, listeningSinceUs: number): void {
+  #judge(memory: Memory, judgement: Judgement, { event, entryId, arrivedUs, seen, kind }: Wanted): void {
     const { device } = seen
     const { eventType, recent, reads } = kind
     const timeUs = judgedUs(event.timeUs, arrivedUs)
     const { data, eventId } = JSON.parse(event.frame) as DeviceEvent
     const offsetUs = offsetOf(recent, timeUs, arrivedUs)
-    const input = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs: listeningSinceUs - offsetUs } as const
-    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId, listeningSinceUs: input.listeningSinceUs }, reads)
+    // Its own, not that of the newest: judged again in order, or after a restart, it is the same.
+    const listening = listeningFor(memory.breaks, arrivedUs - timeUs)
+    const listeningSinceUs = listening(timeUs)
+    const input: EventInput = { kind: 'event', device, eventType, data, timeUs, eventId, listeningSinceUs, listening }
+    const around = memory.around(seen)
+    const kept = keepEvent({ eventType, timeUs, eventId, data, entryId, listeningSinceUs }, reads)
     const arrival = recent.arrive(kept, this.#latenessUs)
     if (arrival === 'newest' || arrival === 'within') this.#keep(memory, judgement, kind, device, kept)
-    for (const seat of kind.seats)
-      this.#moved(memory, judgement, device, seat, followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents), offsetUs)
+    for (const seat of kind.seats) {
+      const followed = followEvent(seat.judged.rule, seat.track, input, arrival, seat.recents, around)
+      this.#moved(memory, judgement, device, seat, followed, offsetUs)
+    }
     const overdueUs = recent.overdueUs(this.#latenessUs)
-    if (overdueUs !== undefined) this.#settle(memory, judgement, kind, input, overdueUs)
+    if (overdueUs !== undefined) this.#settle(memory, judgement, kind, around, overdueUs)
   }
 
   #keep(memory: Memory, judgement: Judgement, kind: Kind, device: Device, event: RecentEvent): void {
@@ -283,7 +298,7 @@ export class Judge implements Consumer {
   }
 
   /** Lets what is older than late events may be go into the settled states. */
-  #settle(memory: Memory, judgement: Judgement, kind: Kind, around: EventInput, beforeUs: number): void {
+  #settle(memory: Memory, judgement: Judgement, kind: Kind, around: Around, beforeUs: number): void {
     const { device } = around
     for (const seat of kind.seats) {
       const settled = settle(seat.judged.rule, seat.track, seat.recents, beforeUs, around)
@@ -328,14 +343,14 @@ export class Judge implements Consumer {
       judgement.since.set(rule.name, sinceOf(rule.version, after, known !== undefined))
       return { rule, after }
     })
-    memory.rule(judgement, new RuleSet(version, judged))
+    memory.rule(new RuleSet(version, judged))
     this.#leave.begin(project, edited)
   }
 
   /** Which events meet any rule, with everything loaded that judging them needs. */
   async #select(memory: Memory, judgement: Judgement, arrived: readonly Arrived[]): Promise<Wanted[]> {
     const unknown = arrived.flatMap(({ event }) => (memory.seen(event.device)?.known ? [] : [event.device]))
-    if (unknown.length > 0) await memory.see(judgement, unknown)
+    if (unknown.length > 0) await memory.see(unknown)
     const wanted: Wanted[] = []
     for (const { event, entryId, arrivedUs } of arrived) {
       const seen = memory.seen(event.device) as Seen
@@ -365,36 +380,9 @@ export class Judge implements Consumer {
 
   /** Alarms of which somebody may have to be told by now though nothing has happened to them. */
   async #attention(project: string, memory: Memory): Promise<CommitCommand[]> {
+    memory.attendedUs = this.#ports.nowUs()
     const { commands, notifies } = await this.#ports.alarming.due(project, memory.rules.rules, this.#ports.nowUs())
     if (notifies) this.#toNotify.add(project)
     return commands
   }
-}
-
-/** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
-function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
-  const newest = events[events.length - 1]
-  return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
-}
-
-/** The same by what is remembered, if anything is. */
-function lastOffset({ recents }: Seat): number | undefined {
-  const newest = recents
-    .flatMap(({ events }) => events.slice(-1))
-    .sort((a, b) => a.timeUs - b.timeUs)
-    .at(-1)
-  return newest && acceptedUs(newest.entryId) - newest.timeUs
-}
-
-/** The recent events tell all that a condition remembers of them; what else changed could not be told from them after an edit. */
-function isWorthWriting(before: Track, after: Track): boolean {
-  const [a, b] = [before.current, after.current]
-  return (
-    a.phase !== b.phase ||
-    a.clearSinceUs !== b.clearSinceUs ||
-    a.severity !== b.severity ||
-    a.waiting !== b.waiting ||
-    before.clockUs !== after.clockUs ||
-    before.past !== after.past
-  )
 }

@@ -11,6 +11,8 @@ import { type Memory, type MemoryPorts, unknownDevice } from './memory.ts'
 export type LeavePorts = Pick<MemoryPorts, 'tracks'> & {
   /** Every device that has a state of a rule. */
   holders(project: string, rule: string): Promise<string[]>
+  /** Every device that has a timer of a rule. */
+  timed(project: string, rule: string): Promise<string[]>
   /** Rules that have states, or were removed, and are not among these any more; about as many rows as asked for. */
   orphans(project: string, enabled: ReadonlySet<string>, limit: number): Promise<Orphans>
   nowUs(): number
@@ -28,6 +30,8 @@ type Open = {
 /** In one commit. */
 const LEAVE_AT_ONCE = 500
 const LOOK_AT_ONCE = 2000
+/** Of a timer: the rule was edited, and what it waits for now has to be found out. */
+export const UNKNOWN = 0
 /** Behind the version and the entry of an edited rule: not all of its devices have been looked at. */
 const UNFINISHED = 'unfinished'
 
@@ -79,9 +83,9 @@ export class Leave {
     let looked = 0
     for (const [name, left] of Array.from(edited)) {
       const judged = memory.rules.byName.get(name)
-      const holders = judged === undefined ? [] : (left ?? (await this.#ports.holders(project, name)))
+      const holders = judged === undefined ? [] : (left ?? (await this.#touched(project, name)))
       const some = holders.slice(0, LOOK_AT_ONCE - looked)
-      if (judged) await this.#releaseUnselected(project, memory, judgement, judged.rule, some, release)
+      if (judged) await this.#edit(project, memory, judgement, judged.rule, some, release)
       looked += some.length
       const rest = holders.slice(some.length)
       if (rest.length > 0) edited.set(name, rest)
@@ -92,24 +96,25 @@ export class Leave {
     }
   }
 
-  async #releaseUnselected(
-    project: string,
-    memory: Memory,
-    judgement: Judgement,
-    rule: Rule,
-    ids: readonly string[],
-    release: Release,
-  ): Promise<void> {
+  async #touched(project: string, rule: string): Promise<string[]> {
+    const [holders, timed] = await Promise.all([this.#ports.holders(project, rule), this.#ports.timed(project, rule)])
+    return [...new Set([...holders, ...timed])].sort()
+  }
+
+  /** Who has left the rule is released, who is in alarm may belong to another group, and timers may end at another time. */
+  async #edit(project: string, memory: Memory, judgement: Judgement, rule: Rule, ids: readonly string[], release: Release): Promise<void> {
     const devices = await memory.devices.load(ids)
-    // One that the registry does not have is judged all the same.
-    const left = ids.filter(id => !selects(rule, devices.get(id) ?? unknownDevice(id)))
     const rows = await this.#ports.tracks(
       project,
-      left.map(id => [rule.name, id] as const),
+      ids.map(id => [rule.name, id] as const),
     )
-    for (const [i, id] of left.entries()) {
+    for (const [i, id] of ids.entries()) {
       const row = rows[i]
-      if (row) release(judgement, rule, devices.get(id) ?? unknownDevice(id), row)
+      // One that the registry does not have is judged all the same.
+      const device = devices.get(id) ?? unknownDevice(id)
+      judgement.timers.set(`${rule.name}\t${id}`, UNKNOWN)
+      if (row && !selects(rule, device)) release(judgement, rule, device, row)
+      else if (row && standing(row).phase !== 'clear') judgement.changes.push({ rule, device, change: undefined, quiet: true })
     }
   }
 }

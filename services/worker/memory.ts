@@ -1,9 +1,10 @@
 // What the judge remembers of one project between two reads. All of it stands in Redis too: it may be forgotten at any time.
 import type { Device } from '../../packages/core/device.ts'
+import { type Break, listeningFor } from '../../packages/core/listening.ts'
 import { FRESH } from '../../packages/core/step.ts'
-import { restore, settleAll } from '../../packages/core/track.ts'
+import { type Around, restore, settleAll, type Track } from '../../packages/core/track.ts'
 import { parseTrackRow, type TrackRow, trackToJson } from '../../packages/core/trackrow.ts'
-import { compareIds } from '../../packages/log/entry.ts'
+import { acceptedUs, compareIds } from '../../packages/log/entry.ts'
 import { DeviceCache, type Devices } from '../../packages/state/device.ts'
 import { recentOf } from '../../packages/state/judgement.ts'
 import type { Judgement } from './commit.ts'
@@ -20,10 +21,14 @@ export type MemoryPorts = {
 
 export class Memory {
   rules = new RuleSet('', [])
+  /** When nothing was received. */
+  breaks: readonly Break[] = []
   readonly devices: DeviceCache
   readonly #seen = new Map<string, Seen>()
   /** Seats and events, about. */
   weight = 0
+  /** When alarms were last looked at of which somebody may have to be told; undefined: not yet. */
+  attendedUs: number | undefined
   readonly #ports: MemoryPorts
   readonly #project: string
 
@@ -40,9 +45,9 @@ export class Memory {
   }
 
   /** Other rules than before. */
-  rule(judgement: Judgement, rules: RuleSet): void {
+  rule(rules: RuleSet): void {
     this.rules = rules
-    for (const seen of Array.from(this.#seen.values())) this.#reseat(judgement, seen, seen.known ? seen.device : undefined)
+    for (const seen of Array.from(this.#seen.values())) this.#reseat(seen, seen.known ? seen.device : undefined)
   }
 
   /** One that `see` has seen. */
@@ -51,7 +56,7 @@ export class Memory {
   }
 
   /** Devices as they are now, with the rules that select them. */
-  async see(judgement: Judgement, ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
+  async see(ids: readonly string[]): Promise<ReadonlyMap<string, Seen>> {
     const found = new Map<string, Seen>()
     const missing: string[] = []
     for (const id of ids) {
@@ -66,14 +71,18 @@ export class Memory {
     for (const id of new Set(missing)) {
       const device = devices.get(id)
       const before = this.#seen.get(id)
-      const seen = before
-        ? this.#reseat(judgement, before, device)
-        : new Seen(device ?? unknownDevice(id), device !== undefined, this.rules)
+      const seen = before ? this.#reseat(before, device) : new Seen(device ?? unknownDevice(id), device !== undefined, this.rules)
       this.weight += seen.seats.size
       this.#seen.set(id, seen)
       found.set(id, seen)
     }
     return found
+  }
+
+  /** What an event finds that is judged again. */
+  around(seen: Seen): Around {
+    seen.around ??= { device: seen.device, heard: ({ timeUs, entryId }) => listeningFor(this.breaks, acceptedUs(entryId) - timeUs) }
+    return seen.around
   }
 
   /** What this judgement is about to write counts before what is written. */
@@ -99,21 +108,21 @@ export class Memory {
       const { rule, after } = seat.judged
       const written = judgement.rows.get(`${rule.name}\t${seen.device.id}`)
       const row = written === undefined ? rows[i] : parseTrackRow(written)
-      seat.track = restore(rule, row, seat.recents, { device: seen.device }, ({ entryId }) => compareIds(entryId, after) <= 0)
+      seat.track = restore(rule, row, seat.recents, this.around(seen), ({ entryId }) => compareIds(entryId, after) <= 0)
       seat.loaded = true
+      if (row !== undefined && row.r !== rule.version) this.write(judgement, seen.device, seat)
     }
   }
 
-  /** The rules of a device that is remembered, anew; what has not changed stays where it is. */
-  #reseat(judgement: Judgement, earlier: Seen, device: Device | undefined): Seen {
+  /** The rules of a device that is remembered, anew; what has not changed stays where it is, and what has is read again. */
+  #reseat(earlier: Seen, device: Device | undefined): Seen {
     const seen = new Seen(device ?? earlier.device, device !== undefined, this.rules)
     seen.inherit(earlier)
     for (const [name, seat] of seen.seats) {
       const before = earlier.seats.get(name)
-      if (!before?.loaded) continue
+      if (!before?.loaded || before.judged.rule.version !== seat.judged.rule.version) continue
       seat.track = before.track
       seat.loaded = seat.kinds.every(({ loaded }) => loaded)
-      if (before.judged.rule.version !== seat.judged.rule.version) this.final(judgement, seen.device, seat)
     }
     this.#seen.set(seen.device.id, seen)
     return seen
@@ -133,4 +142,21 @@ export class Memory {
 
 export function unknownDevice(id: string): Device {
   return { id, type: '', labels: {}, productNumber: '' }
+}
+
+/**
+ * The recent events tell all that a condition remembers of them, once it is known that they were judged; what else changed could not be
+ * told from them after an edit.
+ */
+export function isWorthWriting(before: Track, after: Track): boolean {
+  const [a, b] = [before.current, after.current]
+  return (
+    a === FRESH ||
+    a.phase !== b.phase ||
+    a.clearSinceUs !== b.clearSinceUs ||
+    a.severity !== b.severity ||
+    a.waiting !== b.waiting ||
+    before.clockUs !== after.clockUs ||
+    before.past !== after.past
+  )
 }

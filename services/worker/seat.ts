@@ -3,7 +3,8 @@ import type { Device } from '../../packages/core/device.ts'
 import { READS_ALL, type Reads } from '../../packages/core/kept.ts'
 import { Recent } from '../../packages/core/recent.ts'
 import { eventTypesOf } from '../../packages/core/rule.ts'
-import { NEW, type Track } from '../../packages/core/track.ts'
+import { type Around, NEW, type Track } from '../../packages/core/track.ts'
+import { acceptedUs } from '../../packages/log/entry.ts'
 import type { Lines } from './commit.ts'
 import type { Judged, RuleSet } from './ruleset.ts'
 
@@ -36,6 +37,8 @@ export class Seen {
   readonly known: boolean
   readonly kinds = new Map<string, Kind>()
   readonly seats = new Map<string, Seat>()
+  /** For events that are judged again. */
+  around: Around | undefined
 
   constructor(device: Device, known: boolean, rules: RuleSet) {
     this.device = device
@@ -78,4 +81,19 @@ export class Seen {
     kind.loaded = true
     for (const seat of kind.seats) seat.recents[seat.kinds.indexOf(kind)] = recent
   }
+}
+
+/** How far the device's clock is behind the server's, by its newest event: a late one says nothing about it. */
+export function offsetOf({ events }: Recent, timeUs: number, arrivedUs: number): number {
+  const newest = events[events.length - 1]
+  return newest === undefined || newest.timeUs <= timeUs ? arrivedUs - timeUs : acceptedUs(newest.entryId) - newest.timeUs
+}
+
+/** The same by what is remembered, if anything is. */
+export function newestOffsetOf({ recents }: Seat): number | undefined {
+  const newest = recents
+    .flatMap(({ events }) => events.slice(-1))
+    .sort((a, b) => a.timeUs - b.timeUs)
+    .at(-1)
+  return newest && acceptedUs(newest.entryId) - newest.timeUs
 }

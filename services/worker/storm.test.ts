@@ -68,7 +68,8 @@ describe.skipIf(installed === undefined)('a storm of alarms', () => {
       due: judgements.due.bind(judgements),
       orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => void counted++),
-      listeningSinceUs: async () => 0,
+      breaks: async () => [],
+      timed: judgements.timed.bind(judgements),
       nowUs: () => Date.now() * 1000,
       notify: async () => {},
     })

@@ -72,9 +72,12 @@ export class Telling {
     const rule = this.#rules.get(alarm.rule)
     const attention = attend(alarm, 'again', this.#aroundOf(alarm, rule))
     const { tell, lapsed, awake, suppressedBy } = attention
-    const changed = tell !== undefined || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
+    // What was held back is told as it happened: nothing new has happened to the alarm.
+    const isHeld = alarm.told === 'held' && tell !== undefined
+    const changed = (tell !== undefined && !isHeld) || lapsed || awake || nameOf(suppressedBy) !== nameOf(alarm.suppressedBy)
     const next = changed ? { ...alarm, version: alarm.version + 1, serverTime: this.#time } : alarm
     this.#settle(next, attention, changed, tell === undefined ? undefined : changeIdOf(next))
+    if (isHeld && !changed) this.#alarms.set(id, { ...alarm, told: attention.told, toldSeverity: attention.toldSeverity })
     if (tell !== undefined && rule !== undefined) this.#tell(tell, rule, next)
   }
 

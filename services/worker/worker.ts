@@ -27,7 +27,7 @@ import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
-import { Rules } from '../../packages/state/rule.ts'
+import { type BrokenRule, Rules } from '../../packages/state/rule.ts'
 import { Shadows } from '../../packages/state/shadow.ts'
 import type { ReadingStore } from '../../packages/store/store.ts'
 import { alarmingOn } from './alarming.ts'
@@ -49,6 +49,9 @@ export const CONSUMERS = ['judge', 'store', 'report'] as const
  * was reported last is only looked at by people.
  */
 export const PACE_MS: Readonly<Record<string, number>> = { judge: 10, store: 50, report: 1000, notify: 0 }
+
+/** Broken rules that are not complained of again. */
+const MAX_KNOWN = 1000
 
 export type WorkerPorts = {
   /** A connection that waits while Redis is away. */
@@ -179,16 +182,24 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
   }
 }
 
-function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, devices: Devices) {
+function judgePorts({ redis, log, wakes, metrics, latenessMs, logger }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
   const shadows = new Shadows(redis)
   const judgements = new Judgements(redis)
   const listening = new Listening(redis)
+  const known = new Set<string>()
+  const complain = (project: string, { name, problem }: BrokenRule) => {
+    const said = `${project} ${name} ${problem}`
+    if (!known.has(said)) logger.error({ project, rule: name, problem }, 'rule is broken and not judged')
+    if (known.size < MAX_KNOWN) known.add(said)
+  }
   return {
     devices,
     rulesVersion: (project: string) => rules.version(project),
     rules: async (project: string) => {
-      const all = await rules.list(project)
+      const found = await rules.all(project)
+      for (const rule of found) if ('problem' in rule) complain(project, rule)
+      const all = found.flatMap(rule => ('problem' in rule ? [] : [rule]))
       return [...all, ...(await shadows.of(project, all))]
     },
     since: judgements.since.bind(judgements),
@@ -197,9 +208,10 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs }: WorkerPorts, dev
     holders: judgements.holders.bind(judgements),
     recents: judgements.recents.bind(judgements),
     due: judgements.due.bind(judgements),
+    timed: judgements.timed.bind(judgements),
     orphans: judgements.orphans.bind(judgements),
     alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
-    listeningSinceUs: () => listening.sinceUs(),
+    breaks: () => listening.breaks(),
     nowUs: () => Date.now() * 1000,
     latenessMs,
     notify: async (project: string) => {
