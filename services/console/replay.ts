@@ -186,7 +186,8 @@ async function feed(
       const { eventId, data } = events ? parsed(events.frames[i]) : { eventId: '', data: dataAt(i) }
       for (const one of takers) one.take(device, eventType, timesUs[i] as number, eventId, data)
     }
-    if (!turns.isOver) continue
+    // Of numbers many are judged in the time that looking at the clock takes.
+    if ((events === undefined && i % 16 !== 0) || !turns.isOver) continue
     await turns.giveWay()
     signal.throwIfAborted()
   }
