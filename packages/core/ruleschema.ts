@@ -94,7 +94,7 @@ function inhibitedBySchema(): Schema {
     type: 'object',
     additionalProperties: false,
     required: ['rule', 'equal'],
-    properties: { rule: name, equal: { ...list(), description: 'labels in which both devices must agree' } },
+    properties: { rule: name, equal: { ...list(), maxItems: 10, description: 'labels in which both devices must agree' } },
   }
   const description =
     'while an alarm of one of these rules is active on the same device, nobody is told of this one; with { rule, equal: [labels] } on a device with the same values of these labels; of a rule with groupBy on the group that the device belongs to'

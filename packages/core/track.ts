@@ -93,7 +93,7 @@ export function settle(rule: Rule, track: Track, recents: readonly Recent[], bef
   }
 }
 
-/** Lets everything be final: the rule was edited, or the device relabelled, and what came before was judged as it was then. */
+/** Lets everything be final: the device was relabelled, and what came before was judged as it was then. */
 export function settleAll(rule: Rule, track: Track, recents: readonly Recent[]): Track {
   const settledUs = Math.max(track.settledUs, ...recents.map(({ newestUs }) => newestUs))
   const current = renewed(rule, track.current)

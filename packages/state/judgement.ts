@@ -246,3 +246,18 @@ function parseEvent([first, data]: readonly string[]): Pick<RecentEvent, 'eventI
   const event = JSON.parse(first as string) as DeviceEvent
   return { eventId: event.eventId, data: event.data }
 }
+
+/** What the judge asks for, to be handed on one by one. */
+export function judgementsOn(redis: Redis) {
+  const judgements = new Judgements(redis)
+  return {
+    since: judgements.since.bind(judgements),
+    tracks: judgements.tracks.bind(judgements),
+    held: judgements.held.bind(judgements),
+    holders: judgements.holders.bind(judgements),
+    recents: judgements.recents.bind(judgements),
+    due: judgements.due.bind(judgements),
+    timed: judgements.timed.bind(judgements),
+    orphans: judgements.orphans.bind(judgements),
+  }
+}

@@ -15,10 +15,10 @@ import type { AlarmDocument, Alarms } from '../../packages/state/alarm.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { Judgements } from '../../packages/state/judgement.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import { Turns } from '../../packages/state/turn.ts'
 import type { EventRecord, ReadingStore } from '../../packages/store/store.ts'
 import { project, ruleName } from './backtest.ts'
 import type { Running } from './running.ts'
-import { Turns } from './turn.ts'
 
 export type ExplainPorts = {
   readonly store: Pick<ReadingStore, 'events'>
@@ -152,8 +152,7 @@ export async function explainInTurns(
     const { done, value } = steps.next()
     if (done === true) return value
     if (!turns.isOver) continue
-    await turns.giveWay()
-    signal.throwIfAborted()
+    await turns.giveWay(signal)
   }
 }
 

@@ -6,8 +6,8 @@ import type { Device } from '../../packages/core/device.ts'
 import type { DeviceEvent, EventData } from '../../packages/core/event.ts'
 import { eventTypesOf, type Rule, selects } from '../../packages/core/rule.ts'
 import type { Devices } from '../../packages/state/device.ts'
+import { Turns } from '../../packages/state/turn.ts'
 import type { ReadingStore, ScanColumns, ScanPlace, ScanQuery } from '../../packages/store/store.ts'
-import { Turns } from './turn.ts'
 
 export type ReplayPorts = {
   readonly store: Pick<ReadingStore, 'counts' | 'scan'>
@@ -188,8 +188,7 @@ async function feed(
     }
     // Of numbers many are judged in the time that looking at the clock takes.
     if ((events === undefined && i % 16 !== 0) || !turns.isOver) continue
-    await turns.giveWay()
-    signal.throwIfAborted()
+    await turns.giveWay(signal)
   }
 }
 

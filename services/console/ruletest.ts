@@ -7,7 +7,7 @@ import { parseRuleTests, type RuleTest } from '../../packages/core/ruletest/plan
 import { runInSteps, type TestOutcome } from '../../packages/core/ruletest/run.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
-import { Turn } from '../../packages/state/turn.ts'
+import { REQUEST_TURN_MS, Turns } from '../../packages/state/turn.ts'
 import { inside, rulesIn, textOf } from './ruledocument.ts'
 import { InProject, RULES, TestAnswer, TestBody, tags } from './ruleschema.ts'
 import { Running } from './running.ts'
@@ -74,13 +74,13 @@ function checkEffort(tests: readonly RuleTest[], rules: readonly Rule[]): void {
 
 async function runTest(test: RuleTest, rules: readonly Rule[], path: string, untilMs: number, signal: AbortSignal): Promise<TestOutcome> {
   const run = runInSteps(test, rules, path)
-  const turn = new Turn()
+  const turns = new Turns(REQUEST_TURN_MS)
   for (let steps = 1; ; steps++) {
     const step = run.next()
     if (step.done) return step.value
-    if (steps % STEPS_A_LOOK !== 0 || !turn.isOver) continue
+    if (steps % STEPS_A_LOOK !== 0 || !turns.isOver) continue
     if (performance.now() > untilMs) throw invalid(path, `was not over after ${LIMIT_MS / 1000} s; expected fewer events, rules or devices`)
-    await turn.next(signal)
+    await turns.giveWay(signal)
   }
 }
 

@@ -11,10 +11,10 @@ import { formatDuration, formatTime } from '../../packages/core/time.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { described } from '../../packages/runtime/schema.ts'
 import type { Rules } from '../../packages/state/rule.ts'
+import { Turns } from '../../packages/state/turn.ts'
 import { fieldsOf, project, ruleName, Span, spanOf } from './backtest.ts'
 import { type ReplayPorts, replay } from './replay.ts'
 import type { Running } from './running.ts'
-import { Turns } from './turn.ts'
 
 export type SuggestPorts = ReplayPorts & { readonly rules: Pick<Rules, 'one'>; readonly running: Running; nowUs(): number }
 
@@ -187,8 +187,7 @@ async function tried(events: readonly Sampled[], rule: Rule, range: Range, signa
   for (const { device, eventType, timeUs, eventId, data } of events) {
     backtest.take(device, eventType, timeUs, eventId, data)
     if (!turns.isOver) continue
-    await turns.giveWay()
-    signal.throwIfAborted()
+    await turns.giveWay(signal)
   }
   return backtest.finish()
 }

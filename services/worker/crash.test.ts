@@ -6,7 +6,7 @@ import { parseRule } from '../../packages/core/rule.ts'
 import { batchOf, freshProject, installed, openTestRedis, type Sent, type TestRedis } from '../../packages/log/fixture.ts'
 import { type CommitCommand, Log } from '../../packages/log/log.ts'
 import { Devices } from '../../packages/state/device.ts'
-import { Judgements } from '../../packages/state/judgement.ts'
+import { judgementsOn } from '../../packages/state/judgement.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import { alarmingOn } from './alarming.ts'
@@ -76,20 +76,13 @@ describe.skipIf(installed === undefined)('accidents', () => {
 
   function workerOf(log: TroubledLog): Drain {
     const { redis } = server
-    const [rules, judgements] = [new Rules(redis), new Judgements(redis)]
+    const rules = new Rules(redis)
     const judge = new Judge({
       devices: new Devices(redis),
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      since: judgements.since.bind(judgements),
-      tracks: judgements.tracks.bind(judgements),
-      held: judgements.held.bind(judgements),
-      holders: judgements.holders.bind(judgements),
-      recents: judgements.recents.bind(judgements),
+      ...judgementsOn(redis),
       latenessMs: 120_000,
-      due: judgements.due.bind(judgements),
-      timed: judgements.timed.bind(judgements),
-      orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => {}),
       breaks: async () => [],
       nowUs: () => T0,

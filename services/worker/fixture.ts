@@ -11,7 +11,7 @@ import { Log } from '../../packages/log/log.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { History } from '../../packages/state/history.ts'
-import { Judgements } from '../../packages/state/judgement.ts'
+import { judgementsOn } from '../../packages/state/judgement.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import { Silences } from '../../packages/state/silence.ts'
 import { alarmingOn } from './alarming.ts'
@@ -62,20 +62,12 @@ export class Story {
   worker(pass?: Pass): Drain {
     const redis = this.#redis
     const { rules, log, project } = this
-    const judgements = new Judgements(redis)
     const judge = new Judge({
       devices: new Devices(redis),
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      since: judgements.since.bind(judgements),
-      tracks: judgements.tracks.bind(judgements),
-      held: judgements.held.bind(judgements),
-      holders: judgements.holders.bind(judgements),
-      recents: judgements.recents.bind(judgements),
+      ...judgementsOn(redis),
       latenessMs: 120_000,
-      due: judgements.due.bind(judgements),
-      timed: judgements.timed.bind(judgements),
-      orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(redis, () => {}),
       breaks: async () => this.breaks,
       nowUs: () => this.nowUs,

@@ -7,7 +7,7 @@ import { batchOf, freshProject, installed, openTestRedis, type Sent, type TestRe
 import { projectKey, stateKey } from '../../packages/log/key.ts'
 import { Log } from '../../packages/log/log.ts'
 import { Devices } from '../../packages/state/device.ts'
-import { Judgements } from '../../packages/state/judgement.ts'
+import { Judgements, judgementsOn } from '../../packages/state/judgement.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import { alarmingOn } from './alarming.ts'
@@ -40,20 +40,12 @@ describe.skipIf(installed === undefined)('the judge', () => {
   afterAll(() => server.stop())
 
   function judgeOf(change: Partial<JudgePorts> = {}): Judge {
-    const judgements = new Judgements(server.redis)
     return new Judge({
       devices,
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      since: judgements.since.bind(judgements),
-      tracks: judgements.tracks.bind(judgements),
-      held: judgements.held.bind(judgements),
-      holders: judgements.holders.bind(judgements),
-      recents: judgements.recents.bind(judgements),
+      ...judgementsOn(server.redis),
       latenessMs: 120_000,
-      due: judgements.due.bind(judgements),
-      timed: judgements.timed.bind(judgements),
-      orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => {}),
       breaks: async () => [],
       nowUs: () => T0,

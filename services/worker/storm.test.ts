@@ -9,7 +9,7 @@ import { type CommitCommand, Log } from '../../packages/log/log.ts'
 import { Alarms } from '../../packages/state/alarm.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { digest, History } from '../../packages/state/history.ts'
-import { Judgements } from '../../packages/state/judgement.ts'
+import { judgementsOn } from '../../packages/state/judgement.ts'
 import { Rules } from '../../packages/state/rule.ts'
 import { alarmingOn } from './alarming.ts'
 import { Drain } from './drain.ts'
@@ -54,22 +54,14 @@ describe.skipIf(installed === undefined)('a storm of alarms', () => {
   afterAll(() => server.stop())
 
   function worker(): Drain {
-    const judgements = new Judgements(server.redis)
     const judge = new Judge({
       devices: new Devices(server.redis),
       rulesVersion: name => rules.version(name),
       rules: name => rules.list(name),
-      since: judgements.since.bind(judgements),
-      tracks: judgements.tracks.bind(judgements),
-      held: judgements.held.bind(judgements),
-      holders: judgements.holders.bind(judgements),
-      recents: judgements.recents.bind(judgements),
+      ...judgementsOn(server.redis),
       latenessMs: 120_000,
-      due: judgements.due.bind(judgements),
-      orphans: judgements.orphans.bind(judgements),
       alarming: alarmingOn(server.redis, () => void counted++),
       breaks: async () => [],
-      timed: judgements.timed.bind(judgements),
       nowUs: () => Date.now() * 1000,
       notify: async () => {},
     })

@@ -22,7 +22,7 @@ import { Devices } from '../../packages/state/device.ts'
 import { Reports } from '../../packages/state/devicereport.ts'
 import { Feeds } from '../../packages/state/feed.ts'
 import { History } from '../../packages/state/history.ts'
-import { Judgements } from '../../packages/state/judgement.ts'
+import { Judgements, judgementsOn } from '../../packages/state/judgement.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import { Outbox } from '../../packages/state/outbox.ts'
 import type { Projects } from '../../packages/state/project.ts'
@@ -185,7 +185,6 @@ function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): Drai
 function judgePorts({ redis, log, wakes, metrics, latenessMs, logger }: WorkerPorts, devices: Devices) {
   const rules = new Rules(redis)
   const shadows = new Shadows(redis)
-  const judgements = new Judgements(redis)
   const listening = new Listening(redis)
   const known = new Set<string>()
   const complain = (project: string, { name, problem }: BrokenRule) => {
@@ -202,14 +201,7 @@ function judgePorts({ redis, log, wakes, metrics, latenessMs, logger }: WorkerPo
       const all = found.flatMap(rule => ('problem' in rule ? [] : [rule]))
       return [...all, ...(await shadows.of(project, all))]
     },
-    since: judgements.since.bind(judgements),
-    tracks: judgements.tracks.bind(judgements),
-    held: judgements.held.bind(judgements),
-    holders: judgements.holders.bind(judgements),
-    recents: judgements.recents.bind(judgements),
-    due: judgements.due.bind(judgements),
-    timed: judgements.timed.bind(judgements),
-    orphans: judgements.orphans.bind(judgements),
+    ...judgementsOn(redis),
     alarming: alarmingOn(redis, kind => metrics.alarmChanges.inc({ kind })),
     breaks: () => listening.breaks(),
     nowUs: () => Date.now() * 1000,

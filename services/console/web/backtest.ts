@@ -1,35 +1,15 @@
 // A rule over stored history, as the server answers it: lines of progress, then the result.
-import { TelltaleError } from '../../../packages/client/index.ts'
+import { type BacktestResult, TelltaleError } from '../../../packages/client/index.ts'
 import { isObject, type Json } from './draft.ts'
 import type { Feed } from './feed.ts'
 import { pathOf } from './rule-call.ts'
 import type { Band } from './trial-plot.ts'
 
 export type Progress = { readonly events: number; readonly total: number; readonly share: number }
-type Episode = {
-  readonly device: string
-  readonly severity: string
-  readonly since: string
-  readonly activeSince: string
-  readonly clearedAt: string | null
-  readonly reason: string
-}
-export type Result = {
-  readonly startTime: string
-  readonly endTime: string
-  readonly events: number
-  readonly devices: number
-  readonly alarms: {
-    readonly count: number
-    readonly activeAtEnd: number
-    readonly dropped: number
-    readonly list: readonly Episode[]
-    readonly truncated: boolean
-  }
-  readonly minutesInAlarm: number
-  readonly notifications: number
-  readonly worstDevices: readonly { readonly device: string; readonly alarms: number; readonly minutesInAlarm: number }[]
-}
+export type Result = Pick<
+  BacktestResult,
+  'startTime' | 'endTime' | 'events' | 'devices' | 'alarms' | 'minutesInAlarm' | 'notifications' | 'worstDevices'
+>
 
 export type Asked = { readonly rule: Json; readonly startTime: string; readonly endTime: string; readonly devices?: readonly string[] }
 

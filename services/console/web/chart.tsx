@@ -1,13 +1,13 @@
 // The chart of one device's reading: history by windows, live readings folded in, a band from lowest to highest.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import uPlot from 'uplot'
+import type uPlot from 'uplot'
 import { readingsOf } from '../../../packages/core/event.ts'
 import { listWindows } from './api.ts'
 import type { Feed } from './feed.ts'
 import { type DeviceRow, labelText, type NumericReading, numericReadings } from './fleet.ts'
 import { formatAge, formatReading, formatTimeOfDay, unitOf } from './format.ts'
+import { openPlot } from './plot.ts'
 import { addReading, columns, type Point, RANGES, type Range, summarise, trim } from './series.ts'
-import { timeMarks } from './timemark.ts'
 
 type Props = {
   readonly feed: Feed
@@ -130,7 +130,12 @@ function Plot({ feed, device, eventType, field, range, now }: PlotProps) {
 
   useEffect(() => {
     if (!place.current) return
-    const drawn = draw(place.current, range, unit, () => feed.now(), setPointer)
+    const drawn = openPlot(place.current, {
+      unit,
+      columns: [[], [], [], []],
+      span: () => [(feed.now() - range.spanMs) / 1000, feed.now() / 1000],
+      onPointer: setPointer,
+    })
     plot.current = drawn.plot
     return drawn.remove
   }, [feed, range, unit])
@@ -192,49 +197,4 @@ function readout(state: State, points: readonly Point[], pointer: number | undef
     `highest ${formatReading(shown.max, unit)}`,
   ]
   return at && at.count === 1 ? `${when}: ${formatReading(at.mean, unit)}` : `${when}: ${words.join(', ')}`
-}
-
-/** A plot that fills its place and follows its size. No text from a device goes in: uPlot gets numbers and units only. */
-function draw(place: HTMLElement, range: Range, unit: string, now: () => number, onPointer: (timeMs: number | undefined) => void) {
-  const colour = (name: string) => getComputedStyle(place).getPropertyValue(name).trim()
-  const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 } }
-  const size = () => ({ width: place.clientWidth, height: place.clientHeight })
-  const plot = new uPlot(
-    {
-      ...size(),
-      legend: { show: false },
-      cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: true, range: () => [(now() - range.spanMs) / 1000, now() / 1000] } },
-      axes: [
-        { ...axis, values: timeMarks },
-        { ...axis, size: 64, values: (_plot, marks) => marks.map(mark => formatReading(mark, unit)) },
-      ],
-      series: [
-        {},
-        { stroke: 'transparent', points: { show: false } },
-        { stroke: 'transparent', points: { show: false } },
-        { stroke: colour('--accent'), width: 1.5, points: { size: 4 } },
-      ],
-      bands: [{ series: [1, 2], fill: colour('--band') }],
-      hooks: {
-        setCursor: [
-          drawn => {
-            const seconds = drawn.cursor.idx == null ? undefined : drawn.data[0][drawn.cursor.idx]
-            onPointer(seconds === undefined ? undefined : Math.round(seconds * 1000))
-          },
-        ],
-      },
-    },
-    [[], [], [], []],
-    place,
-  )
-  const observer = new ResizeObserver(() => plot.setSize(size()))
-  observer.observe(place)
-  return {
-    plot,
-    remove: () => {
-      observer.disconnect()
-      plot.destroy()
-    },
-  }
 }

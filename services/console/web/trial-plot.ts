@@ -1,9 +1,8 @@
 // The drawing of a rule over what a device has sent: its levels as lines, when it would have been active as bands. Text is the rule's own.
-import uPlot from 'uplot'
-import { formatReading } from './format.ts'
+import type uPlot from 'uplot'
 import { type Level, rangeOf } from './level.ts'
+import { type Colour, colourOf, openPlot } from './plot.ts'
 import type { Columns } from './series.ts'
-import { timeMarks } from './timemark.ts'
 
 /** From `sinceMs` it would have held, from `activeMs` to `endMs` it would have been active. */
 export type Band = { readonly sinceMs: number; readonly activeMs: number; readonly endMs: number; readonly severity: string }
@@ -23,52 +22,19 @@ const LABEL_PX = 12
 /** Fills its place and follows its size. Returns how to take it away. */
 export function drawTrial(place: HTMLElement, drawing: Drawing): () => void {
   const { fromMs, toMs, unit, levels, columns, onPointer } = drawing
-  const colour = (name: string) => getComputedStyle(place).getPropertyValue(name).trim()
-  const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 } }
-  const size = () => ({ width: place.clientWidth, height: place.clientHeight })
-  const plot = new uPlot(
-    {
-      ...size(),
-      legend: { show: false },
-      cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-      scales: {
-        x: { time: true, range: () => [fromMs / 1000, toMs / 1000] },
-        y: { range: (_plot, low, high) => rangeOf(low, high, levels) },
-      },
-      axes: [
-        { ...axis, values: timeMarks },
-        { ...axis, size: 64, values: (_plot, marks) => marks.map(mark => formatReading(mark, unit)) },
-      ],
-      series: [
-        {},
-        { stroke: 'transparent', points: { show: false } },
-        { stroke: 'transparent', points: { show: false } },
-        { stroke: colour('--accent'), width: 1.5, points: { size: 4 } },
-      ],
-      bands: [{ series: [1, 2], fill: colour('--band') }],
-      hooks: {
-        drawClear: [drawn => drawBands(drawn, drawing, colour)],
-        draw: [drawn => drawLevels(drawn, levels, colour)],
-        setCursor: [
-          drawn => {
-            const seconds = drawn.cursor.idx == null ? undefined : drawn.data[0][drawn.cursor.idx]
-            onPointer(seconds === undefined ? undefined : Math.round(seconds * 1000))
-          },
-        ],
-      },
-    },
+  const colour = colourOf(place)
+  return openPlot(place, {
+    unit,
     columns,
-    place,
-  )
-  const observer = new ResizeObserver(() => plot.setSize(size()))
-  observer.observe(place)
-  return () => {
-    observer.disconnect()
-    plot.destroy()
-  }
+    span: () => [fromMs / 1000, toMs / 1000],
+    onPointer,
+    scales: { y: { range: (_plot, low, high) => rangeOf(low, high, levels) } },
+    below: plot => drawBands(plot, drawing, colour),
+    above: plot => drawLevels(plot, levels, colour),
+  }).remove
 }
 
-function drawBands({ ctx, bbox, valToPos }: uPlot, { bands, fromMs, toMs }: Drawing, colour: (name: string) => string): void {
+function drawBands({ ctx, bbox, valToPos }: uPlot, { bands, fromMs, toMs }: Drawing, colour: Colour): void {
   const at = (ms: number) => valToPos(Math.min(Math.max(ms, fromMs), toMs) / 1000, 'x', true)
   ctx.save()
   for (const { sinceMs, activeMs, endMs, severity } of bands) {
@@ -83,7 +49,7 @@ function drawBands({ ctx, bbox, valToPos }: uPlot, { bands, fromMs, toMs }: Draw
 }
 
 /** Each with its label on a ground of its own, where no other label stands. */
-function drawLevels({ ctx, bbox, valToPos }: uPlot, levels: readonly Level[], colour: (name: string) => string): void {
+function drawLevels({ ctx, bbox, valToPos }: uPlot, levels: readonly Level[], colour: Colour): void {
   const scale = devicePixelRatio
   const taken: { readonly y: number; readonly x: number }[] = []
   ctx.save()

@@ -97,10 +97,12 @@ test('a backtest is bands to draw and a sentence', () => {
       list: [
         {
           device: 'd',
-          severity: 'critical',
+          severity: 'critical' as const,
           since: '2026-03-01T23:00:00Z',
           activeSince: '2026-03-01T23:05:00Z',
           clearedAt: null,
+          value: null,
+          limit: null,
           reason: '',
         },
       ],
