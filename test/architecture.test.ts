@@ -78,7 +78,13 @@ const DOORS: Readonly<Record<string, RegExp>> = {
 
 /** Third-party libraries stand where they can be exchanged. */
 const LIBRARIES: Readonly<Record<string, RegExp>> = {
-  aedes: /^services\/gateway\/(mqtt|live|kept)\.ts$/,
+  aedes: /^services\/gateway\/(mqtt|live|kept|login)\.ts$/,
+  'aedes-persistence-redis': /^services\/gateway\//,
+  'mqemitter-redis': /^services\/gateway\//,
+  'cbor-x': /^services\/gateway\/decode\/cbor\.ts$/,
+  'quickjs-emscripten-core': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
+  '@jitl/quickjs-wasmfile-release-sync': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
+  fzstd: /^services\/gateway\/[a-z]+\.ts$/,
   ws: /^services\/stream\/upgrade\.ts$/,
   bullmq: /^packages\/queue\/queue\.ts$/,
   '@duckdb/node-api': /^packages\/store\/duck\w+\.ts$/,
@@ -106,11 +112,11 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   re2js: /^packages\/core\/condition\/cel\.ts$/,
   luxon: /^packages\/core\/schedule\.ts$/,
   yaml: /^packages\/core\/document\.ts$/,
-  protobufjs: /^packages\/log\/durable\/protobuf\.ts$/,
+  protobufjs: /^packages\/log\/durable\/protobuf\.ts$|^services\/gateway\/decode\/(protobuf|sparkplug)[a-z]*\.ts$/,
   mqtt: /^packages\/cli\/transport\/mqtt\.ts$/,
   commander: /^packages\/cli\//,
   'cli-progress': /^packages\/cli\/progress\.ts$/,
-  'csv-parse': /^packages\/cli\/csv\//,
+  'csv-parse': /^packages\/cli\/csv\/|^services\/gateway\/decode\/csv\.ts$/,
   picocolors: /^packages\/cli\/terminal\.ts$/,
 }
 /** No clock, no dice, no input or output: what they give depends on what they are given (docs/decisions/0020). */

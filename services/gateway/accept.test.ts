@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { AppendBatch, AppendOutcome } from '../../packages/log/log.ts'
 import { Accept, type AcceptPorts } from './accept.ts'
-import type { Incoming } from './decode/json.ts'
+import type { Incoming } from './decode/event.ts'
 
 const done: AppendOutcome = { entryId: '1-1', duplicates: 0, wake: [] }
 

@@ -3,7 +3,7 @@
 import { Failure } from '../../packages/core/failure.ts'
 import { indexLine } from '../../packages/log/entry.ts'
 import type { AppendBatch, AppendOutcome } from '../../packages/log/log.ts'
-import type { Incoming } from './decode/json.ts'
+import type { Incoming } from './decode/event.ts'
 
 /** Called once per event: without an argument when it is safe, with the reason when it is not and should be sent again. */
 export type Settled = (failure?: Failure) => void

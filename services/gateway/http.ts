@@ -7,7 +7,8 @@ import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { callerIn, type HttpApp, MAX_EVENTS_BYTES, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, described, Empty, ProjectId } from '../../packages/runtime/schema.ts'
-import { type Clock, type Decoded, decodeJson, decodeLines, type Place } from './decode/json.ts'
+import type { Clock, Decoded, Place } from './decode/event.ts'
+import { decodeJson, decodeLines } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
 
 export type HttpPorts = IngestPorts & {

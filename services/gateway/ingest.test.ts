@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
-import type { Decoded } from './decode/json.ts'
+import type { Decoded } from './decode/event.ts'
 import { type IngestPorts, ingest, type Outcome } from './ingest.ts'
 
 const good = (device: string, key?: string): Decoded => ({

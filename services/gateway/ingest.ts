@@ -2,7 +2,7 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
-import type { Decoded, Incoming } from './decode/json.ts'
+import type { Decoded, Incoming } from './decode/event.ts'
 
 export type IngestPorts = {
   readonly accept: Accept

@@ -9,7 +9,7 @@ import type { Ref } from '../../packages/log/durable/stream.ts'
 import { COPIER } from '../../packages/state/connector.ts'
 import { MAX_BYTES, MAX_EVENTS } from './accept.ts'
 import { DECODE } from './decode/decoder.ts'
-import type { Decoded } from './decode/json.ts'
+import type { Decoded } from './decode/event.ts'
 import { type IngestPorts, ingest } from './ingest.ts'
 
 type ConsumerSide = Pick<Consumer, 'ack' | 'pause' | 'resume'>

@@ -1,18 +1,17 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
 import { createServer, type Server, type Socket } from 'node:net'
-import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from 'aedes'
+import { Aedes, type Client, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
-import { contentKey } from '../../packages/core/id.ts'
-import { type Caller, covers, type Identity, requireRole, roleIn } from '../../packages/identity/identity.ts'
+import type { Caller, Identity } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import { type Clock, type Decoded, decodeJson, type Place } from './decode/json.ts'
-import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
 import { Kept } from './kept.ts'
 import { type Follow, Live, SOCKET_BYTES } from './live.ts'
+import { login, loginRefusal } from './login.ts'
+import { type PublishPorts, publish, type Refused } from './publishing.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session, sessionId } from './session.ts'
-import { fullTopic, isShared, mayPublish, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
+import { isShared, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
@@ -23,19 +22,14 @@ export type MqttDoor = {
   close(): Promise<void>
 }
 
-export type MqttPorts = IngestPorts & {
+export type MqttPorts = PublishPorts & {
   readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
-  readonly clock: Clock
   readonly log: Logger
   readonly follow: Follow
   /** Told of each message that waited for a client which was away, and was dropped. */
   dropped(): void
 }
 
-/** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
-const NOWHERE = '$telltale/refused'
-const NOT_AUTHORISED = 5
-const SERVER_UNAVAILABLE = 3
 /** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
 const QUEUE_LIMIT = 1000
 /** A socket that says nothing holds its place no longer (hazard 3). */
@@ -113,18 +107,6 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   }
 }
 
-async function login(ports: MqttPorts, username: Readonly<string | undefined>, password: Readonly<Buffer | undefined>): Promise<Caller> {
-  const caller = username && password ? await ports.identity.verify(username, password.toString('utf8')) : undefined
-  if (!caller) throw new Failure('unauthenticated', 'user name and password: expected a key id and its secret')
-  return caller
-}
-
-function loginRefusal(error: unknown): AuthenticateError {
-  const known = error instanceof Failure && error.code === 'unauthenticated'
-  const returnCode = known ? NOT_AUTHORISED : SERVER_UNAVAILABLE
-  return Object.assign(error instanceof Error ? error : new Error('login failed'), { returnCode }) as AuthenticateError
-}
-
 /** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
 function openSession({ identity, log }: MqttPorts, client: Client, caller: Caller, deliveries: Deliveries, forget: () => void): Session {
   const ended = (reason: string) => {
@@ -137,12 +119,9 @@ function openSession({ identity, log }: MqttPorts, client: Client, caller: Calle
   return session
 }
 
-function nameOf({ id }: Client): { readonly client: string } {
+function nameOf({ id }: { readonly id: string }): { readonly client: string } {
   return { client: clientIdOf(id) }
 }
-
-/** Told of what is refused for its topic. */
-type Refused = (client: Client, session: Session, topic: string, reason: string) => void
 
 /** MQTT 3.1.1 has no words for a refusal (SUBACK 0x80, or the end of the connection): they go to the log. */
 function refusals(log: Logger): Refused {
@@ -181,79 +160,6 @@ async function subscribe(live: Live, client: Client, session: Session, { topic, 
     return (await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)) ? undefined : TOO_MANY
   } catch (error) {
     if (error instanceof Failure) return error.message
-    throw error
-  }
-}
-
-function maySend({ caller }: Session, place: Place | undefined, topic: string): boolean {
-  return place ? covers(roleIn(caller, place.project), 'developer') : mayPublish(caller, topic)
-}
-
-type Done = (error?: Error | null) => void
-
-function publish(ports: MqttPorts, refused: Refused, client: Client, session: Session, packet: PublishPacket, done: Done): void {
-  const { topic } = packet
-  const place = session.placeOf(topic)
-  if (maySend(session, place, topic)) {
-    if (place) acceptFrom(ports, client, session, packet, place, done)
-    else done(null)
-    return
-  }
-  const renewed = () => {
-    const now = session.placeOf(topic)
-    // What is meant as an event is acknowledged, and set aside with the reason.
-    if (now) acceptFrom(ports, client, session, packet, now, done)
-    else if (mayPublish(session.caller, topic)) done(null)
-    else {
-      refused(client, session, topic, refusalOf(topic))
-      done(new Error(refusalOf(topic)))
-    }
-  }
-  session.renew().then(renewed).catch(done)
-}
-
-function acceptFrom(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, place: Place, done: Done): void {
-  const { topic } = packet
-  const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
-  // Once per packet and only when asked for: a payload may hold thousands of events.
-  let delivery: Delivery | undefined
-  const ofDelivery = () => {
-    delivery ??= deliveryOf(ports, client, session, packet, topic, payload)
-    return delivery
-  }
-  const from = {
-    project: place.project,
-    source: topic,
-    keyId: session.caller.keyId,
-    deliveryKey: (index: number) => `${ofDelivery().key}.${index}`,
-    mayRepeat: () => ofDelivery().mayRepeat,
-  }
-  const settled = (failure: Failure | undefined) => done(failure ?? null)
-  const decoded = decode(ports, session, place, payload)
-  if (decoded instanceof Failure) {
-    packet.topic = NOWHERE
-    // A project that is not the caller's own holds no quarantine of theirs.
-    const project = decoded.code === 'not_found' ? session.project : place.project
-    setAside(ports, project, [refusal(from, decoded, payload)], settled)
-    return
-  }
-  packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
-  ingest(ports, decoded, from, settled)
-}
-
-type Delivery = { readonly key: string; readonly mayRepeat: boolean }
-
-function deliveryOf(ports: MqttPorts, client: Client, session: Session, packet: PublishPacket, topic: string, payload: Buffer): Delivery {
-  const key = contentKey(`${client.id}\t${packet.messageId ?? ports.clock.newId()}\t${topic}\t${payload.toString('latin1')}`)
-  return { key, mayRepeat: packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup) }
-}
-
-function decode(ports: MqttPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
-  try {
-    requireRole(session.caller, place.project, 'developer')
-    return decodeJson(payload, place, ports.clock)
-  } catch (error) {
-    if (error instanceof Failure) return error
     throw error
   }
 }

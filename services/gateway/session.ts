@@ -1,6 +1,6 @@
 // One connection over MQTT that has proved who it is: its rights as they are now, and what is remembered between its packets.
 import { type Caller, covers, type Identity, ownProject, type Role, roleIn } from '../../packages/identity/identity.ts'
-import type { Place } from './decode/json.ts'
+import type { Place } from './decode/event.ts'
 import type { Deliveries } from './redelivery.ts'
 import { ingestPlace } from './topic.ts'
 

@@ -1,7 +1,7 @@
 // MQTT topics: which are ingest, and which a key may publish or subscribe to.
 import type { Caller } from '../../packages/identity/identity.ts'
 import { FIRST_ORGANIZATION } from '../../packages/state/organization.ts'
-import type { Place } from './decode/json.ts'
+import type { Place } from './decode/event.ts'
 
 /** In a stream topic: every project that the caller may see. */
 const ALL = '-'

@@ -1,7 +1,8 @@
 // JSON on its way in: every form of an event, every refusal, and the bytes of the frame that comes of it.
 import { describe, expect, it } from 'vitest'
 import type { Failure } from '../../../packages/core/failure.ts'
-import { type Decoded, decodeJson, decodeLines, type Incoming, type Place } from './json.ts'
+import type { Decoded, Incoming, Place } from './event.ts'
+import { decodeJson, decodeLines } from './json.ts'
 
 const NOW = '2026-01-31T12:00:00.000000Z'
 const clock = { nowUs: () => Date.parse(NOW) * 1000, newId: () => 'newid000000000000000' }

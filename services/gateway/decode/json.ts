@@ -1,41 +1,12 @@
 // JSON on its way in: a bare value, event data, a whole event, an array of them, or lines. One place decides which is which.
 
-import { checkDevice, checkEventId, checkEventType, checkProject, type EventData, mainField } from '../../../packages/core/event.ts'
+import { checkDevice, checkEventId, checkProject, type EventData, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
-import { contentId, contentKey } from '../../../packages/core/id.ts'
-import { asciiJson, repeatedKeyIn } from '../../../packages/core/json.ts'
-import { checkTime, formatTime } from '../../../packages/core/time.ts'
-import { completed } from './complete.ts'
-
-/** What the topic or the route says of an event; the rest must stand in the payload. */
-export type Place = {
-  readonly project: string
-  readonly device?: string | undefined
-  readonly eventType?: string | undefined
-  /** The device of what does not name its own. */
-  readonly elseDevice?: string | undefined
-  /** Where else it could have been said, for who says no device at all. */
-  readonly saidBy?: string | undefined
-}
-
-/** A valid event, ready for the log. */
-export type Incoming = {
-  readonly project: string
-  readonly device: string
-  readonly eventType: string
-  readonly timeUs: number
-  readonly frame: string
-  /** By which a redelivery is known; undefined when the sender gave neither id nor time. */
-  readonly key: string | undefined
-}
-
-/** One element of a payload: an event, or why it is none and what it was. */
-export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string | Buffer }
-
-export type Clock = { nowUs(): number; newId(): string }
+import { repeatedKeyIn } from '../../../packages/core/json.ts'
+import { checkTime } from '../../../packages/core/time.ts'
+import { type Clock, checkNumbers, checkSent, type Decoded, type Found, type Incoming, type Place, toEvent } from './event.ts'
 
 const MAX_BATCH = 10_000
-const MAX_FRAME_CHARS = 64 * 1024
 const WHOLE_KEYS: ReadonlySet<string> = new Set(['eventId', 'targetName', 'eventType', 'data', 'timestamp', 'device'])
 
 /** Parses a payload; text that is not JSON is a bare string (`OPEN`) where the place names device and type. */
@@ -115,7 +86,7 @@ function parseJson(text: string, place: Place): unknown {
 /** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
 function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
   try {
-    return { event: toEvent(value, place, clock) }
+    return { event: eventOf(value, place, clock) }
   } catch (error) {
     if (error instanceof Failure) return { failure: error, element: element ?? textOf(value) }
     throw error
@@ -132,38 +103,12 @@ function textOf(value: unknown): string {
   }
 }
 
-type Parts = { device: string; eventType: string; data: EventData; eventId: string | undefined; timestamp: unknown }
-
-function toEvent(value: unknown, given: Place, clock: Clock): Incoming {
+function eventOf(value: unknown, given: Place, clock: Clock): Incoming {
   const place = withDevice(value, given)
   if (place.device === undefined && place.saidBy !== undefined && !namesDevice(value))
     throw invalid('device', `missing: set ${place.saidBy}`)
-  const parts = isObject(value) && isWhole(value, place) ? wholeParts(value, place) : dataParts(value, withType(value, place))
-  const nowUs = clock.nowUs()
-  const sentUs = sentTime(parts)
-  const timeUs = sentUs ?? nowUs
-  const content = `${parts.device}\t${parts.eventType}\t`
-  const key = keyOf(content, parts, sentUs)
-  const eventId = parts.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(parts.data)))
-  const targetName = `projects/${place.project}/devices/${parts.device}`
-  const timestamp = formatTime(timeUs)
-  const data = complete(parts.eventType, parts.data, timeUs, timestamp)
-  const frame = frameOf(eventId, targetName, parts.eventType, data, timestamp)
-  if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project: place.project, device: parts.device, eventType: parts.eventType, timeUs, frame, key }
-}
-
-/** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
-function frameOf(eventId: string, targetName: string, eventType: string, data: EventData, timestamp: string): string {
-  const named = `{"eventId":${asciiJson(eventId)},"targetName":${asciiJson(targetName)},"eventType":"${eventType}"`
-  return `${named},"data":${asciiJson(data)},"timestamp":"${timestamp}"}`
-}
-
-/** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
-function keyOf(content: string, parts: Parts, sentUs: number | undefined): string | undefined {
-  if (parts.eventId !== undefined) return contentKey(`${content}${sentUs ?? ''}\t${parts.eventId}`)
-  if (sentUs !== undefined) return contentKey(`${content}${sentUs}\t${JSON.stringify(parts.data)}`)
-  return undefined
+  const found = isObject(value) && isWhole(value, place) ? wholeEvent(value, place) : eventData(value, withType(value, place))
+  return toEvent(found, place.project, clock)
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -193,7 +138,7 @@ function withType(value: unknown, place: Place): Place {
   return eventType !== undefined && isObject(value[eventType]) ? { ...place, eventType } : place
 }
 
-function wholeParts(value: Record<string, unknown>, place: Place): Parts {
+function wholeEvent(value: Record<string, unknown>, place: Place): Found {
   for (const key of Object.keys(value))
     if (!WHOLE_KEYS.has(key)) throw invalid(key, `unknown field; an event has ${[...WHOLE_KEYS].join(', ')}`)
   const device = place.device ?? deviceOf(value, place.project)
@@ -205,21 +150,9 @@ function wholeParts(value: Record<string, unknown>, place: Place): Parts {
     throw invalid('eventType', `expected the event type of the topic, ${place.eventType}`)
   checkSent(eventType)
   if (!isObject(value['data'])) throw invalid('data', `expected an object such as {"${eventType}":{"${mainField(eventType)}":…}}`)
-  return {
-    device: checkDevice(device),
-    eventType,
-    data: keyed(eventType, value['data']),
-    eventId: eventIdOf(value['eventId']),
-    timestamp: value['timestamp'],
-  }
-}
-
-/** By these Telltale itself tells followers what changed, what is missing and that it is still there. */
-const OURS: ReadonlySet<string> = new Set(['labelsChanged', 'gap', 'ping'])
-
-function checkSent(eventType: string): void {
-  checkEventType(eventType)
-  if (OURS.has(eventType)) throw invalid('eventType', `${eventType} is written by Telltale itself`)
+  checkDevice(device)
+  const data = keyed(eventType, value['data'])
+  return { device, eventType, data, eventId: eventIdOf(value['eventId']), timeUs: sentTime(eventType, data, value['timestamp']) }
 }
 
 const TARGET = /^projects\/([^/]+)\/devices\/([^/]+)$/
@@ -243,15 +176,16 @@ function onlyKey(data: unknown): string | undefined {
   return keys.length === 1 ? keys[0] : undefined
 }
 
-function dataParts(value: unknown, place: Place): Parts {
+function eventData(value: unknown, place: Place): Found {
   const { device, eventType } = place
   if (device === undefined || eventType === undefined)
     throw invalid('payload', 'expected a whole event: an object with targetName, eventType and data')
   checkDevice(device)
   checkSent(eventType)
-  if (!isObject(value)) return { device, eventType, data: bare(eventType, value), eventId: undefined, timestamp: undefined }
-  const { eventId, timestamp, ...data } = value
-  return { device, eventType, data: keyed(eventType, data), eventId: eventIdOf(eventId), timestamp }
+  if (!isObject(value)) return { device, eventType, data: bare(eventType, value) }
+  const { eventId, timestamp, ...rest } = value
+  const data = keyed(eventType, rest)
+  return { device, eventType, data, eventId: eventIdOf(eventId), timeUs: sentTime(eventType, data, timestamp) }
 }
 
 function eventIdOf(value: unknown): string | undefined {
@@ -288,44 +222,10 @@ function renamed(eventType: string, data: Record<string, unknown>): Record<strin
   return { [field]: value, ...rest }
 }
 
-const MAX_DEPTH = 16
-const MAX_KEYS = 256
-
-/** From here on JSON writes integers with an exponent. */
-const EXPONENT = 1e21
-
-function checkNumber(value: number, path: string): void {
-  if (!Number.isFinite(value)) throw invalid(path, 'expected a finite number')
-  // It may have been another one: 2^53 + 1 is read as 2^53.
-  if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT)
-    throw invalid(path, `expected an integer within ±${Number.MAX_SAFE_INTEGER}, beyond which they are not exact: send it as text`)
-}
-
-/** Refuses what JSON can say but a reading cannot be: 1e999, `__proto__`, hundreds of fields, deep nesting. */
-function checkNumbers(value: unknown, path: string, depth = 0): void {
-  if (typeof value === 'number') checkNumber(value, path)
-  if (typeof value !== 'object' || value === null) return
-  if (depth === MAX_DEPTH) throw invalid(path, `nested deeper than ${MAX_DEPTH} levels`)
-  const keys = Object.keys(value)
-  if (keys.length > MAX_KEYS) throw invalid(path, `at most ${MAX_KEYS} fields, got ${keys.length}`)
-  for (const key of keys) {
-    if (key === '__proto__') throw invalid(`${path}.${key}`, 'not a field name')
-    checkNumbers((value as Record<string, unknown>)[key], `${path}.${key}`, depth + 1)
-  }
-}
-
 /** The sender's own time: the event's, else the reading's; undefined when it gave none. */
-function sentTime(parts: Parts): number | undefined {
-  if (parts.timestamp !== undefined) return checkTime(parts.timestamp, 'timestamp')
-  const inner = parts.data[parts.eventType] as EventData
+function sentTime(eventType: string, data: EventData, timestamp: unknown): number | undefined {
+  if (timestamp !== undefined) return checkTime(timestamp, 'timestamp')
+  const inner = data[eventType] as EventData
   if (!Object.hasOwn(inner, 'updateTime')) return undefined
-  return checkTime(inner['updateTime'], `data.${parts.eventType}.updateTime`)
-}
-
-/** The update time, and what else readers of the stream rely on. */
-function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
-  const inner = data[eventType] as Record<string, unknown>
-  const own = inner['updateTime']
-  const ownUs = own === undefined ? timeUs : checkTime(own, `data.${eventType}.updateTime`)
-  return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
+  return checkTime(inner['updateTime'], `data.${eventType}.updateTime`)
 }

@@ -1,0 +1,139 @@
+// From what a format found in a payload to an event ready for the log: names checked, data completed, identity and frame made. The one
+// place where that happens, so that every format means the same by an event.
+import { checkDevice, checkEventId, checkEventType, type EventData } from '../../../packages/core/event.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
+import { contentId, contentKey } from '../../../packages/core/id.ts'
+import { asciiJson } from '../../../packages/core/json.ts'
+import { checkTime, formatTime } from '../../../packages/core/time.ts'
+import { completed } from './complete.ts'
+
+/** What the topic or the route says of an event; the rest must stand in the payload. */
+export type Place = {
+  readonly project: string
+  readonly device?: string | undefined
+  readonly eventType?: string | undefined
+  /** The device of what does not name its own. */
+  readonly elseDevice?: string | undefined
+  /** Where else it could have been said, for who says no device at all. */
+  readonly saidBy?: string | undefined
+}
+
+/** What a format found. */
+export type Found = {
+  readonly device: string
+  readonly eventType: string
+  /** Keyed by the event type: `{"temperature":{"value":21.5}}`. */
+  readonly data: EventData
+  /** The sender's own time; undefined when it gave none. */
+  readonly timeUs?: number | undefined
+  /** The sender's own id. */
+  readonly eventId?: string | undefined
+}
+
+/** A valid event, ready for the log. */
+export type Incoming = {
+  readonly project: string
+  readonly device: string
+  readonly eventType: string
+  readonly timeUs: number
+  readonly frame: string
+  /** By which a redelivery is known; undefined when the sender gave neither id nor time. */
+  readonly key: string | undefined
+}
+
+/** One element of a payload: an event, or why it is none and what it was. */
+export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string | Buffer }
+
+/** Of arrival. */
+export type Clock = { nowUs(): number; newId(): string }
+
+const MAX_FRAME_CHARS = 64 * 1024
+
+/** What most formats use: names and values are checked. @throws Failure `invalid` or `too_large`. */
+export function checkedEvent(found: Found, project: string, clock: Clock): Incoming {
+  checkDevice(found.device)
+  checkSent(found.eventType)
+  if (found.eventId !== undefined) checkEventId(found.eventId)
+  checkNumbers(found.data, 'data')
+  return toEvent(found, project, clock)
+}
+
+/** Of what was checked already: by names that clients of the format know. @throws Failure `invalid` or `too_large`. */
+export function toEvent(found: Found, project: string, clock: Clock): Incoming {
+  const { device, eventType, timeUs: sentUs, data: sent } = found
+  const timeUs = sentUs ?? clock.nowUs()
+  const content = `${device}\t${eventType}\t`
+  const key = keyOf(content, found)
+  const eventId = found.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(sent)))
+  const targetName = `projects/${project}/devices/${device}`
+  const timestamp = formatTime(timeUs)
+  const data = complete(eventType, sent, timeUs, timestamp)
+  const frame = frameOf(eventId, targetName, eventType, data, timestamp)
+  if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
+  return { project, device, eventType, timeUs, frame, key }
+}
+
+/** As `toEvent`, with what it was where it is none. `element`: as it was sent. */
+export function decodedFrom(find: () => Incoming, element: string | Buffer): Decoded {
+  try {
+    return { event: find() }
+  } catch (error) {
+    if (error instanceof Failure) return { failure: error, element }
+    throw error
+  }
+}
+
+/** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
+function frameOf(eventId: string, targetName: string, eventType: string, data: EventData, timestamp: string): string {
+  const named = `{"eventId":${asciiJson(eventId)},"targetName":${asciiJson(targetName)},"eventType":"${eventType}"`
+  return `${named},"data":${asciiJson(data)},"timestamp":"${timestamp}"}`
+}
+
+/** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
+function keyOf(content: string, { eventId, timeUs, data }: Found): string | undefined {
+  if (eventId !== undefined) return contentKey(`${content}${timeUs ?? ''}\t${eventId}`)
+  if (timeUs !== undefined) return contentKey(`${content}${timeUs}\t${JSON.stringify(data)}`)
+  return undefined
+}
+
+/** By these Telltale itself tells followers what changed, what is missing and that it is still there. */
+const OURS: ReadonlySet<string> = new Set(['labelsChanged', 'gap', 'ping'])
+
+export function checkSent(eventType: string): void {
+  checkEventType(eventType)
+  if (OURS.has(eventType)) throw invalid('eventType', `${eventType} is written by Telltale itself`)
+}
+
+const MAX_DEPTH = 16
+const MAX_KEYS = 256
+
+/** From here on JSON writes integers with an exponent. */
+const EXPONENT = 1e21
+
+function checkNumber(value: number, path: string): void {
+  if (!Number.isFinite(value)) throw invalid(path, 'expected a finite number')
+  // It may have been another one: 2^53 + 1 is read as 2^53.
+  if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT)
+    throw invalid(path, `expected an integer within ±${Number.MAX_SAFE_INTEGER}, beyond which they are not exact: send it as text`)
+}
+
+/** Refuses what JSON can say but a reading cannot be: 1e999, `__proto__`, hundreds of fields, deep nesting. */
+export function checkNumbers(value: unknown, path: string, depth = 0): void {
+  if (typeof value === 'number') checkNumber(value, path)
+  if (typeof value !== 'object' || value === null) return
+  if (depth === MAX_DEPTH) throw invalid(path, `nested deeper than ${MAX_DEPTH} levels`)
+  const keys = Object.keys(value)
+  if (keys.length > MAX_KEYS) throw invalid(path, `at most ${MAX_KEYS} fields, got ${keys.length}`)
+  for (const key of keys) {
+    if (key === '__proto__') throw invalid(`${path}.${key}`, 'not a field name')
+    checkNumbers((value as Record<string, unknown>)[key], `${path}.${key}`, depth + 1)
+  }
+}
+
+/** The update time, and what else readers of the stream rely on. */
+function complete(eventType: string, data: EventData, timeUs: number, timestamp: string): EventData {
+  const inner = data[eventType] as Record<string, unknown>
+  const own = inner['updateTime']
+  const ownUs = own === undefined ? timeUs : checkTime(own, `data.${eventType}.updateTime`)
+  return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
+}

@@ -1,0 +1,48 @@
+// What a format is: a small file that makes events of payloads as one system publishes them. It decides nothing else: names, numbers and
+// identity are checked in event.ts, units and well-known quantities are those of measure.ts.
+import type { TObject } from 'typebox'
+import type { Clock, Decoded, Place } from './event.ts'
+
+export type Payload = {
+  readonly bytes: Buffer
+  /** Levels of the MQTT topic as the client wrote it, without a project before it; none over HTTP. */
+  readonly topic: readonly string[]
+  /** The project, and what the topic or route says of the event. */
+  readonly place: Place
+  /** As `Format.options` has them: checked, defaults filled in. */
+  readonly options: Readonly<Record<string, unknown>>
+  readonly memory: Memory
+}
+
+/**
+ * What earlier payloads told, for formats that need it (aliases, announcements): JSON values, of one project and mapping, kept in Redis.
+ * What is set is seen by the next payload of this process at once, and is on disk before the delivery is acknowledged.
+ */
+export interface Memory {
+  get(key: string): unknown
+  /** Undefined: forgets it. */
+  set(key: string, value: unknown): void
+}
+
+/** What is published to the clients of the project, beside what came: a request for a rebirth, for example. Topic as in `Payload`. */
+export type Reply = { readonly topic: string; readonly payload: Buffer }
+
+/** Nothing decoded: the payload is none of this format's business (a log line, a command), or it only told something for later. */
+export type Output = { readonly decoded: readonly Decoded[]; readonly replies?: readonly Reply[] }
+
+export type Format = {
+  readonly name: string
+  /** Counted up when the same bytes become something else; stands in the quarantine beside what it refused. */
+  readonly version: number
+  /** One line for people. */
+  readonly title: string
+  readonly options: TObject
+  /** Topic filters it is switched on for in every project that says nothing else. */
+  readonly topics: readonly string[]
+  readonly contentTypes: readonly string[]
+  /**
+   * Called for the payloads of one connection in their order, the next when this one's promise is settled.
+   * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
+   */
+  decode(payload: Payload, clock: Clock): Output | Promise<Output>
+}

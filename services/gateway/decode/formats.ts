@@ -1,0 +1,28 @@
+// Every format there is, by name.
+import { Type } from 'typebox'
+import type { Format } from './format.ts'
+import { decodeJson, decodeLines } from './json.ts'
+
+const json: Format = {
+  name: 'json',
+  version: 1,
+  title: 'A value, the data of an event, a whole event, or an array of them',
+  options: Type.Object({}),
+  topics: [],
+  contentTypes: ['application/json', 'text/plain', 'application/x-www-form-urlencoded', ''],
+  decode: ({ bytes, place }, clock) => ({ decoded: decodeJson(bytes, place, clock) }),
+}
+
+const ndjson: Format = {
+  name: 'ndjson',
+  version: 1,
+  title: 'One event per line',
+  options: Type.Object({}),
+  topics: [],
+  contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
+  decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
+}
+
+const ALL: readonly Format[] = [json, ndjson]
+
+export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
