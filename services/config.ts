@@ -31,6 +31,9 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  readonly mqttMaxPacketBytes: number
+  /** 0: no limit. */
+  readonly mqttConnectionsPerAddress: number
   /** Undefined: no HTTPS. */
   readonly httpsPort: number | undefined
   /** Names of PEM files. */
@@ -99,6 +102,12 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
   { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  { name: 'TELLTALE_MQTT_MAX_PACKET', fallback: '1mb', meaning: 'an MQTT packet that is larger ends its connection' },
+  {
+    name: 'TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS',
+    fallback: '10000',
+    meaning: 'MQTT connections of one IPv4 address or IPv6 /64; 0: no limit, for a proxy in front that all come by',
+  },
   {
     name: 'TELLTALE_HTTPS_PORT',
     fallback: '',
@@ -265,6 +274,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
+    mqttMaxPacketBytes: read('TELLTALE_MQTT_MAX_PACKET', bytes),
+    mqttConnectionsPerAddress: read('TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS', text => whole(text, 0, 10_000_000)),
     httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
     tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
     dataDir: read('TELLTALE_DATA_DIR', text => text),

@@ -19,8 +19,10 @@ import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
+import type { Cut } from './guard/guard.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
+import type { ListenerLimits } from './listener.ts'
 import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 
@@ -43,6 +45,8 @@ export type GatewayPorts = {
   produced(project: string): void
   /** Why nothing more is taken now: Redis is nearly full. */
   refusal(): Failure | undefined
+  /** Of MQTT connections. */
+  readonly mqttLimits: ListenerLimits
   readonly logger: Logger
   readonly metrics: Metrics
 }
@@ -79,7 +83,9 @@ export async function startGateway(
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   const dropped = () => metrics.mqttDropped.inc()
-  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped }, host, mqttPort)
+  const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
+  const mqtt = { ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped, cut, limits: ports.mqttLimits }
+  const door = await openMqtt(mqtt, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
