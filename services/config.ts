@@ -10,6 +10,7 @@ import {
   bytes,
   duration,
   expected,
+  nearest,
   networks,
   oneOf,
   optional,
@@ -258,7 +259,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>, a
   }
   for (const name of Object.keys(env))
     if (name.startsWith('TELLTALE_') && !ALL_NAMES.has(name) && !CLIENT_NAMES.has(name))
-      problems.push(`${name}: unknown setting${nearest(name)}`)
+      problems.push(`${name}: unknown setting${nearest(name, ALL_NAMES)}`)
   const config = build(read, rolesOf(args, problems))
   problems.push(...contradictions(config))
   if (env['NODE_ENV'] === 'production') problems.push(...exposures(config))
@@ -389,18 +390,4 @@ function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role>
   for (const arg of args) if (!known.includes(arg)) problems.push(`role ${arg}: expected some of ${ROLES.join(', ')}, or none for all`)
   const named = ROLES.filter(role => args.includes(role))
   return new Set(named.length > 0 ? named : ROLES)
-}
-
-/** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */
-function nearest(name: string): string {
-  const common = (a: string, b: string) => {
-    let count = 0
-    while (count < a.length && a[count] === b[count]) count++
-    return count
-  }
-  const bare = (text: string) => text.slice('TELLTALE_'.length)
-  const backwards = (text: string) => Array.from(bare(text)).reverse().join('')
-  const score = (other: string) => common(bare(other), bare(name)) + common(backwards(other), backwards(name))
-  const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
-  return best && score(best) > bare(name).length / 2 ? `; did you mean ${best}?` : ''
 }

@@ -3,8 +3,10 @@ import { createServer, type Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Addresses, neighbourhood } from './guard/address.ts'
 import { Admission } from './guard/admission.ts'
-import { type Cut, Flow, Guard, type GuardPorts } from './guard/guard.ts'
+import { Flow } from './guard/flow.ts'
+import { Guard } from './guard/guard.ts'
 import type { From } from './guard/inside.ts'
+import type { Cut, GuardPorts } from './guard/port.ts'
 import { Sample } from './guard/sample.ts'
 
 export type ListenerLimits = {

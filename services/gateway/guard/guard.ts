@@ -2,76 +2,13 @@
 // handed on. Publishes on ingest topics that nobody is subscribed to go straight from here to the log (docs/mqtt.md).
 import type { Duplex } from 'node:stream'
 import { Acks, type Done, type Publication } from './ack.ts'
-import type { Addresses } from './address.ts'
-import type { Admission, Ticket } from './admission.ts'
+import type { Ticket } from './admission.ts'
 import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from './connect.ts'
 import { Frames } from './frame.ts'
 import { type From, Inside } from './inside.ts'
-import { bodyFault, DISCONNECT, headerFault, PUBLISH, PUBREL } from './packet.ts'
-
-/** A publish that needs no broker. */
-export type Ingest = {
-  topic: string
-  readonly payload: Buffer
-  readonly qos: 0 | 1
-  readonly dup: boolean
-  readonly messageId: number | undefined
-}
-
-/** The broker's side of a connection, once it is let in. */
-export type Inner = {
-  /** Whether a publish on this topic may go straight to the log: it is one of its session's ingest topics, and nobody is subscribed to it. */
-  isDirect(topic: string): boolean
-  ingest(packet: Ingest, done: Done): void
-  name(): string
-}
-
-/** Why a connection was cut off, as it is counted. */
-export type Cut = 'malformed' | 'too long' | 'too many' | 'version' | 'refused' | 'no connect' | 'silent' | 'not reading' | 'unavailable'
-
-export type GuardPorts = {
-  readonly limits: GuardLimits
-  readonly admission: Admission
-  readonly addresses: Addresses
-  readonly flow: Flow
-  /** Sees to what is written here from now on. */
-  open(inside: Inside): Inner
-  /** Whether a publish that failed has only to be sent again another time; others end the connection. */
-  isTransient(error: Error): boolean
-  cut(cut: Cut, facts: { readonly address: string; readonly client?: string; readonly reason: string }): void
-  /** A publish with QoS 0 could not be taken. */
-  shed(facts: { readonly address: string; readonly client: string; readonly reason: string }): void
-}
-
-export type GuardLimits = {
-  readonly packetBytes: number
-  /** Of a connection that is to say CONNECT. */
-  readonly connectMs: number
-}
-
-/** What all connections together have under way to the log, and who waits for less of it. */
-export class Flow {
-  readonly #waiting = new Set<() => void>()
-  #publishes = 0
-  #bytes = 0
-
-  get isFull(): boolean {
-    return this.#publishes >= MAX_ALL || this.#bytes >= MAX_ALL_BYTES
-  }
-
-  add(publishes: number, bytes: number): void {
-    this.#publishes += publishes
-    this.#bytes += bytes
-    if (publishes > 0 || this.#waiting.size === 0 || this.#publishes > MAX_ALL / 2 || this.#bytes > MAX_ALL_BYTES / 2) return
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const go of waiting) setImmediate(go)
-  }
-
-  wait(go: () => void): void {
-    this.#waiting.add(go)
-  }
-}
+import { Sent } from './outgoing.ts'
+import { bodyFault, DISCONNECT, headerFault, isAck, PUBLISH, PUBREL } from './packet.ts'
+import type { Cut, GuardPorts, Inner } from './port.ts'
 
 /** With its will. Most are of some 100 bytes. */
 const MAX_CONNECT_BYTES = 64 * 1024
@@ -80,8 +17,6 @@ const MAX_UNRELEASED = 1000
 /** Publishes of one connection that are under way; whoever has more of them sent is not read meanwhile. */
 const MAX_OPEN = 1000
 const MAX_OPEN_BYTES = 2 * 1024 * 1024
-const MAX_ALL = 50_000
-const MAX_ALL_BYTES = 64 * 1024 * 1024
 /** What may come before the login is done. */
 const MAX_HELD_BYTES = 64 * 1024
 const READ_BYTES = 64 * 1024
@@ -117,6 +52,8 @@ export class Guard {
   /** Publishes that the broker has not seen yet. While there are some, others go the same way after them. */
   #before = 0
   #unreleased: Set<number> | undefined
+  /** Of the broker's, what the client is to acknowledge. */
+  readonly #sent = new Sent()
   #wants = true
   #paused = false
   #going = false
@@ -256,6 +193,8 @@ export class Guard {
     if (fault !== undefined) this.#cut('malformed', fault)
     else if (type === PUBLISH) this.#publish(first, bytes, start, body, end)
     else if (type === DISCONNECT) this.#leave()
+    else if (isAck(type) && !this.#sent.expects(type, bytes.readUInt16BE(body)))
+      this.#cut('malformed', `[MQTT-4.8.0-1] an acknowledgement of type ${type} for what was not sent`)
     else {
       if (type === PUBREL) this.#unreleased?.delete(bytes.readUInt16BE(body))
       this.#pass(bytes, start, end)
@@ -284,13 +223,13 @@ export class Guard {
   }
 
   #begin(packetId: number, bytes: number, done?: Done): Publication {
-    this.#ports.flow.add(1, bytes)
+    this.#ports.flow.add(bytes)
     return this.#acks.begin(packetId, bytes, done)
   }
 
   #settle(publication: Publication, error: Error | undefined): void {
     if (publication.isSettled) return
-    this.#ports.flow.add(-1, -publication.bytes)
+    this.#ports.flow.remove(publication.bytes)
     this.#acks.settle(publication, error)
     const { size, bytes } = this.#acks
     if (this.#paused && size <= MAX_OPEN / 2 && bytes <= MAX_OPEN_BYTES / 2) this.#go()
@@ -361,8 +300,9 @@ export class Guard {
       done()
       return
     }
-    const [only] = chunks
-    this.#stream.write(chunks.length === 1 ? only : Buffer.concat(chunks), done)
+    const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+    this.#sent.wrote(bytes)
+    this.#stream.write(bytes, done)
   }
 
   #acknowledge(packetIds: readonly number[]): void {

@@ -7,9 +7,9 @@ export const PUBLISH = 3
 export const PUBREL = 6
 export const DISCONNECT = 14
 
-const PUBACK = 4
-const PUBREC = 5
-const PUBCOMP = 7
+export const PUBACK = 4
+export const PUBREC = 5
+export const PUBCOMP = 7
 const SUBSCRIBE = 8
 const UNSUBSCRIBE = 10
 const PINGREQ = 12
@@ -24,6 +24,11 @@ const FLAGS: Readonly<Record<number, readonly [flags: number, clause: string]>> 
   [UNSUBSCRIBE]: [2, 'MQTT-3.10.1-1'],
   [PINGREQ]: [0, 'MQTT-2.2.2-2'],
   [DISCONNECT]: [0, 'MQTT-3.14.1-1'],
+}
+
+/** Of what the broker has sent. */
+export function isAck(type: number): boolean {
+  return type === PUBACK || type === PUBREC || type === PUBCOMP
 }
 
 /** What the first byte of a packet alone says is wrong, or nothing; CONNECT is not for here. */
@@ -82,18 +87,25 @@ function ackFault(bytes: Buffer, body: number, end: number): string | undefined 
 function filtersFault(bytes: Buffer, body: number, end: number, subscribes: boolean): string | undefined {
   const fault = idFault(bytes, body, end)
   if (fault !== undefined) return fault
-  let at = body + 2
-  if (at === end) return subscribes ? '[MQTT-3.8.3-3] SUBSCRIBE without a filter' : '[MQTT-3.10.3-2] UNSUBSCRIBE without a filter'
-  while (at < end) {
-    const filter = at + 2
-    const filterEnd = filter > end ? filter : filter + bytes.readUInt16BE(at)
-    at = filterEnd + (subscribes ? 1 : 0)
-    if (at > end) return subscribes ? '[MQTT-3.8.3-1] a filter that is cut short' : '[MQTT-3.10.3-1] a filter that is cut short'
-    const wrong = filterFault(bytes, filter, filterEnd)
-    if (wrong !== undefined) return wrong
-    if (subscribes && (bytes[filterEnd] as number) > 2) return '[MQTT-3.8.3-4] a requested QoS that is not 0, 1 or 2'
+  if (end - body === 2) return subscribes ? '[MQTT-3.8.3-3] SUBSCRIBE without a filter' : '[MQTT-3.10.3-2] UNSUBSCRIBE without a filter'
+  for (let at = body + 2; at < end; ) {
+    const next = oneFilter(bytes, at, end, subscribes)
+    if (typeof next === 'string') return next
+    at = next
   }
   return undefined
+}
+
+/** @returns where it ends, or what is wrong with it. */
+function oneFilter(bytes: Buffer, at: number, end: number, subscribes: boolean): number | string {
+  const filterEnd = end - at < 2 ? end + 1 : at + 2 + bytes.readUInt16BE(at)
+  const next = subscribes ? filterEnd + 1 : filterEnd
+  if (next > end) return `[MQTT-${subscribes ? '3.8.3-1' : '3.10.3-1'}] a filter that is cut short`
+  return filterFault(bytes, at + 2, filterEnd) ?? (subscribes ? qosFault(bytes[filterEnd] as number) : undefined) ?? next
+}
+
+function qosFault(qos: number): string | undefined {
+  return qos > 2 ? '[MQTT-3.8.3-4] a requested QoS that is not 0, 1 or 2' : undefined
 }
 
 /** A string that a length of two bytes stands before. @returns where it ends, or what is wrong with it. */

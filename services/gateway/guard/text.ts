@@ -44,12 +44,18 @@ export function filterFault(bytes: Buffer, start: number, end: number): string |
     const byte = bytes[at] as number
     if (byte === SLASH) levels++
     if (byte !== PLUS && byte !== HASH) continue
-    const isAlone = (at === start || bytes[at - 1] === SLASH) && (at + 1 === end || bytes[at + 1] === SLASH)
-    if (byte === HASH && !(isAlone && at + 1 === end)) return '[MQTT-4.7.1-2] # that is not the whole last level of a filter'
-    if (byte === PLUS && !isAlone) return '[MQTT-4.7.1-3] + that is not a whole level of a filter'
+    const fault = wildcardFault(bytes, start, at, end)
+    if (fault !== undefined) return fault
   }
   if (levels > MAX_LEVELS) return tooDeep(levels)
   return textFault(bytes, start, end)
+}
+
+function wildcardFault(bytes: Buffer, start: number, at: number, end: number): string | undefined {
+  const isLast = at + 1 === end
+  const isAlone = (at === start || bytes[at - 1] === SLASH) && (isLast || bytes[at + 1] === SLASH)
+  if (bytes[at] === PLUS) return isAlone ? undefined : '[MQTT-4.7.1-3] + that is not a whole level of a filter'
+  return isAlone && isLast ? undefined : '[MQTT-4.7.1-2] # that is not the whole last level of a filter'
 }
 
 /** GHSA-xxqp-5qx8-gj5q: a matcher that throws on them took the process with it. */
