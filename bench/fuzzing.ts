@@ -10,7 +10,7 @@ export type Fuzzed = {
   readonly name: string
   readonly sent: number
   readonly slowestMs: number
-  /** Memory, from a tenth of the way to the end. */
+  /** Memory, from half of the way, when all has been met once, to the end. */
   readonly grownMb: number
   readonly findings: readonly Finding[]
 }

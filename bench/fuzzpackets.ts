@@ -55,7 +55,7 @@ export async function fuzzPackets(server: Server, count: number, seed: string, s
       const tookMs = await probe(server)
       state.slowestMs = Math.max(state.slowestMs, tookMs)
       if (tookMs > HANG_MS) findings.push({ what: `a good client waited ${Math.round(tookMs)} ms`, input: bytes })
-      if (state.warmMb === 0 && state.sent > count / 10) state.warmMb = rssOf(server)
+      if (state.warmMb === 0 && state.sent > count / 2) state.warmMb = rssOf(server)
       say(`packets ${state.sent} of ${count}`)
     }
   }

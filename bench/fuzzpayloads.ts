@@ -25,7 +25,7 @@ export async function fuzzPayloads(name: string, count: number, seed: string): P
     slowestMs = Math.max(slowestMs, tookMs)
     if (broke !== undefined) findings.push({ what: broke, input: payload })
     if (tookMs > HANG_MS) findings.push({ what: `took ${Math.round(tookMs)} ms`, input: payload })
-    if (sent === Math.floor(count / 10)) warmMb = heapMb()
+    if (sent === Math.floor(count / 2)) warmMb = heapMb()
   }
   return { name, sent, slowestMs, grownMb: heapMb() - warmMb, findings }
 }

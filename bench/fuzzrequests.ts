@@ -43,7 +43,7 @@ export async function fuzzRequests(server: Server, count: number, seed: string, 
       state.slowestMs = Math.max(state.slowestMs, tookMs)
       if (status >= 500 && status !== 505) findings.push({ what: `answered ${status}`, input: bytes })
       if (tookMs > HANG_MS) findings.push({ what: `took ${Math.round(tookMs)} ms`, input: bytes })
-      if (sent === Math.floor(count / 10)) state.warmMb = rssOf(server)
+      if (sent === Math.floor(count / 2)) state.warmMb = rssOf(server)
       if (sent % 10_000 === 0) say(`requests ${sent} of ${count}`)
     }
   }
