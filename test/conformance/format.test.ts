@@ -84,7 +84,7 @@ async function enter(login: Login = {}): Promise<Raw> {
 async function answers(sent: Buffer, expected: readonly number[]): Promise<void> {
   const raw = await enter()
   raw.write(sent)
-  await until(`${expected}, not ${[...raw.said()]}`, () => raw.said().length >= expected.length)
+  await until(`${expected.join()}, not ${[...raw.said()].join()}`, () => raw.said().length >= expected.length)
   expect([...raw.said()]).toEqual(expected)
   raw.socket.destroy()
 }

@@ -12,7 +12,7 @@ const MAX_WAIT_MS = 30_000
 
 export type Entry = { readonly bytes: number; readonly enter: () => void; readonly refuse: () => void }
 
-type Waiting = Entry & { sinceMs: number; left: boolean }
+type Waiting = Entry & { readonly sinceMs: number; left: boolean; entered: boolean }
 
 export type Ticket = {
   /** It is in, or gone. Idempotent. */
@@ -38,7 +38,7 @@ export class Admission {
   /** Undefined: there are too many, and nothing will be called. */
   ask(entry: Entry): Ticket | undefined {
     if (this.waiting >= MAX_WAITING || this.#bytes + entry.bytes > MAX_WAITING_BYTES) return undefined
-    const waiting = { ...entry, sinceMs: this.#nowMs(), left: false, entered: false }
+    const waiting: Waiting = { ...entry, sinceMs: this.#nowMs(), left: false, entered: false }
     this.#queue.push(waiting)
     this.#bytes += entry.bytes
     this.#go()
@@ -61,7 +61,7 @@ export class Admission {
   #admit(): void {
     this.#turn = undefined
     for (let admitted = 0; admitted < PER_TURN && this.waiting > 0 && this.#entering < MAX_ENTERING; ) {
-      const next = this.#next() as Waiting & { entered: boolean }
+      const next = this.#next()
       if (next.left) continue
       if (this.#nowMs() - next.sinceMs > MAX_WAIT_MS) {
         next.left = true
@@ -79,8 +79,10 @@ export class Admission {
   #next(): Waiting {
     const next = this.#queue[this.#head++] as Waiting
     this.#bytes -= next.bytes
-    if (this.#head > 1024 || this.#head === this.#queue.length) this.#queue.splice(0, this.#head)
-    if (this.#queue.length === 0 || this.#head > this.#queue.length) this.#head = 0
+    if (this.#head > 1024 || this.#head === this.#queue.length) {
+      this.#queue.splice(0, this.#head)
+      this.#head = 0
+    }
     return next
   }
 }

@@ -88,6 +88,23 @@ describe('a storm of CONNECTs', () => {
     expect([entered.length, admission.waiting]).toEqual([128, 71])
   })
 
+  it('is let in to the last', async () => {
+    const admission = new Admission(() => 0)
+    const entered = new Set<number>()
+    for (let i = 0; i < 5000; i++) {
+      const ticket = admission.ask({
+        bytes: 100,
+        enter: () => {
+          entered.add(i)
+          setImmediate(() => ticket?.leave())
+        },
+        refuse: () => expect.unreachable(),
+      })
+    }
+    for (let turn = 0; turn < 1000 && entered.size < 5000; turn++) await new Promise(setImmediate)
+    expect([entered.size, admission.waiting]).toEqual([5000, 0])
+  })
+
   it('has its end refused: by memory at once, by time when the turn comes', async () => {
     let nowMs = 0
     const admission = new Admission(() => nowMs)
