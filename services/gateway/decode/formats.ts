@@ -1,6 +1,7 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
 import { cbor, cborSequence } from './cbor.ts'
+import { csv } from './csv.ts'
 import type { Format } from './format.ts'
 import { decodeJson, decodeLines } from './json.ts'
 import { senml } from './senml.ts'
@@ -25,6 +26,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml]
+const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, csv, senml]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

@@ -83,7 +83,7 @@ function givenTwice(key: string): Failure {
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-function utf8(payload: Buffer): string {
+export function utf8(payload: Buffer): string {
   try {
     return decoder.decode(payload)
   } catch (error) {
