@@ -86,6 +86,7 @@ it.each([
   ['x,"1', 'line 3: a quote is not closed on its line'],
   ['x,"1"2', 'line 3: text after a closing quote'],
   ['x,1,2', 'line 3: expected 2 columns, got 3'],
+  [`x,${'1'.repeat(65_535)}`, 'line 3: expected at most 65536 characters'],
   [',1', 'line 3: expected a device'],
   ['x,"1,5"', 'line 3, level: expected . before the fraction, got 1,5: set options.decimal'],
   ['x,1e999', 'data.level.value: expected a finite number'],
@@ -108,6 +109,7 @@ it.each([
   ['time,device\n1,2', {}, 'columns: expected one with readings, got time, device'],
   ['a,b\n1,2', { timeColumn: 'when' }, 'options.timeColumn: expected one of the columns a, b, got when'],
   [`${'a,'.repeat(300)}\n1`, {}, 'columns: at most 256, got 301'],
+  [`device,${'a'.repeat(129)}\nd,1`, {}, 'columns: expected names of at most 128 characters'],
   [`a\n${'1\n'.repeat(10_001)}`, {}, 'events: at most 10000'],
   [`device,${Array.from({ length: 100 }, (_, i) => `c${i}`).join(',')}\n${`d${',1'.repeat(100)}\n`.repeat(101)}`, {}, 'events: at most'],
 ] as const)('%.20j cannot be read', (text, options, reason) => {

@@ -63,11 +63,17 @@ type Line = { readonly number: number; readonly text: string }
 
 /** A line break ends the line also inside of quotes: one stray quote would swallow all that follows. */
 function linesOf(bytes: Buffer): Line[] {
+  const text = utf8(bytes)
   const lines: Line[] = []
-  for (const [i, text] of utf8(bytes)
-    .split(/\r\n|\n|\r/)
-    .entries())
-    if (text.trim() !== '') lines.push({ number: i + 1, text })
+  for (let start = 0, number = 1; start < text.length; number++) {
+    const next = text.indexOf('\n', start)
+    const end = next < 0 ? text.length : next
+    const line = text.slice(start, text[end - 1] === '\r' ? end - 1 : end)
+    if (line.trim() !== '') lines.push({ number, text: line })
+    // The header is one more.
+    if (lines.length > MAX_BATCH + 1) throw tooMany()
+    start = end + 1
+  }
   return lines
 }
 
@@ -77,6 +83,7 @@ function delimiterOf(header: string): string {
 }
 
 function cellsOf({ number, text }: Line, delimiter: string): readonly string[] {
+  if (text.length > MAX_LINE_CHARS) throw invalid(`line ${number}`, `expected at most ${MAX_LINE_CHARS} characters`)
   if (!text.includes('"')) return text.split(delimiter).map(cell => cell.trim())
   try {
     const [cells = []] = parse(text, { delimiter, trim: true, relax_column_count: true })
@@ -92,6 +99,8 @@ const PROBLEMS: Readonly<Record<string, string>> = {
   CSV_INVALID_CLOSING_QUOTE: 'text after a closing quote',
   INVALID_OPENING_QUOTE: 'a quote inside of an unquoted value',
 }
+
+const MAX_LINE_CHARS = 65_536
 
 /** What a column without a role measures. */
 type Column = { readonly at: number; readonly name: string; readonly unit: string | undefined }
@@ -111,9 +120,12 @@ const DEVICES = /^(device|device_?id|device[ _]name|sensor|sensor_?id|dev_?eui|n
 const TYPES = /^(event_?type|type|measurement|quantity|metric|parameter|name|variable)$/i
 const UNIT = /^unit$/i
 const MAX_COLUMNS = 256
+const MAX_NAME_CHARS = 128
 
 function layoutOf(header: readonly string[], options: Options, place: Place): Layout {
   if (header.length > MAX_COLUMNS) throw new Failure('too_large', `columns: at most ${MAX_COLUMNS}, got ${header.length}`)
+  const long = header.find(name => name.length > MAX_NAME_CHARS)
+  if (long !== undefined) throw invalid('columns', `expected names of at most ${MAX_NAME_CHARS} characters, got ${long.slice(0, 50)}…`)
   const twice = header.find((name, i) => name !== '' && header.indexOf(name) !== i)
   if (twice !== undefined) throw invalid('columns', `the name ${JSON.stringify(twice.slice(0, 100))} stands there twice`)
   const time = columnIn(header, 'timeColumn', options, TIMES)

@@ -193,6 +193,8 @@ describe('a record', () => {
     [{ n: 'd/x' }, 'invalid 1: expected a value: v, vs, vb, vd or s'],
     [{ n: ' x', v: 1 }, 'invalid 1.n: expected a name of A-Z'],
     [{ n: 7, v: 1 }, 'invalid 1.n: expected text'],
+    [{ n: 'x'.repeat(257), v: 1 }, 'invalid 1.n: expected a name of at most 256'],
+    [{ n: 'd/x', u: 'x'.repeat(65), v: 1 }, 'invalid 1.u: expected a unit of at most 64'],
     [{ v: 1 }, 'invalid 1.n: missing: expected a name'],
     [{ n: 'd/x', t: 1e300, v: 1 }, 'invalid 1.t: expected seconds'],
     [{ n: 'd/x', vb: 1 }, 'invalid 1.vb: expected true or false'],
