@@ -252,6 +252,8 @@ describe('a value', () => {
     [{ datatype: TYPES.Double, doubleValue: Number.NaN }, 'data.x.value: expected a finite number'],
     [{ datatype: TYPES.DateTime, longValue: '9223372036854775807' }, 'x: expected milliseconds since 1970'],
     [{ datatype: TYPES.Int32Array, bytesValue: bytes('010203') }, 'x: expected an array of 4 bytes each, got 3 bytes'],
+    [{ datatype: TYPES.UInt8Array, bytesValue: Buffer.alloc(257) }, 'x: at most 256 elements, got 257'],
+    [{ datatype: TYPES.StringArray, bytesValue: Buffer.alloc(600) }, 'x: at most 256 elements'],
     [{ datatype: TYPES.BooleanArray, bytesValue: bytes('ffffffff00') }, 'x: expected a count in four bytes and a bit for each'],
     [{ datatype: TYPES.StringArray, bytesValue: bytes('ff00') }, 'x: expected UTF-8 text'],
     [{ datatype: TYPES.Int8, intValue: 1, timestamp: '18446744073709551615' }, 'x: expected a time in milliseconds'],
@@ -282,6 +284,11 @@ describe('a message', () => {
     let bytes: Buffer = Buffer.from([0x0a, 0x01, 0x78])
     for (let i = 0; i < 150; i++) bytes = wrapped(0x12, wrapped(0x92, bytes))
     expect(() => host().raw('spBv1.0/g/NBIRTH/n', bytes)).toThrow(/^payload: expected a Sparkplug B payload/)
+  })
+
+  it('of hundreds of thousands of empty parts is refused before they are built', () => {
+    expect(() => host().raw('spBv1.0/g/NBIRTH/n', Buffer.from('1200'.repeat(200_000), 'hex'))).toThrow('payload: at most 100000 metrics')
+    expect(() => host().raw('spBv1.0/g/NBIRTH/n', Buffer.from('1200'.repeat(50_000), 'hex'))).toThrow('at most 10000')
   })
 
   it('with a sequence number that is none is refused', () => {

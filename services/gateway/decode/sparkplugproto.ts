@@ -131,13 +131,37 @@ export const TYPES = {
   DateTimeArray: 34,
 } as const
 
-/** @throws Failure `invalid`. */
+/** Smaller ones cannot hold enough to be a danger. */
+const LARGE_BYTES = 65_536
+/** An empty one is two bytes on the wire, and a hundred here. */
+const MAX_MESSAGES = 100_000
+const MAX_DEPTH = 32
+
+/** @throws Failure `invalid` or `too_large`. */
 export function readPayload(bytes: Buffer): SparkplugPayload {
   try {
+    if (bytes.length > LARGE_BYTES) countIn(protobuf.Reader.create(bytes), PAYLOAD, bytes.length, { messages: 0 }, 0)
     return PAYLOAD.toObject(PAYLOAD.decode(bytes), { longs: String, bytes: Buffer }) as SparkplugPayload
   } catch (error) {
     if (error instanceof Failure) throw error
     throw invalid('payload', `expected a Sparkplug B payload: ${(error as Error).message.slice(0, 200)}`)
+  }
+}
+
+const LENGTH = 2
+
+/** Before anything is built of them. */
+function countIn(reader: protobuf.Reader, type: protobuf.Type, end: number, counted: { messages: number }, depth: number): void {
+  if (++counted.messages > MAX_MESSAGES || depth > MAX_DEPTH)
+    throw new Failure('too_large', `payload: at most ${MAX_MESSAGES} metrics, properties, rows and the like, ${MAX_DEPTH} levels deep`)
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    const inner = (tag & 7) === LENGTH ? type.fieldsById[tag >>> 3]?.resolvedType : undefined
+    if (!(inner instanceof protobuf.Type)) reader.skipType(tag & 7)
+    else {
+      const length = reader.uint32()
+      countIn(reader, inner, Math.min(reader.pos + length, end), counted, depth + 1)
+    }
   }
 }
 

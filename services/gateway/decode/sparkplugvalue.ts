@@ -10,6 +10,13 @@ export type Value = Plain | readonly unknown[] | Readonly<Record<string, unknown
 
 const MAX_DEPTH = 8
 
+/** Of what is in one event, elsewhere too. */
+const MAX_COUNT = 256
+
+function checkCount(count: number, name: string): void {
+  if (count > MAX_COUNT) throw invalid(name, `at most ${MAX_COUNT} elements, got ${Math.floor(count)}`)
+}
+
 /** Undefined: it has none. `type`: as its birth said. @throws Failure `invalid` that names the metric. */
 export function valueIn(metric: Metric, type: number | undefined, name: string, depth = 0): Value | undefined {
   if (metric.isNull === true) return undefined
@@ -70,6 +77,7 @@ function arrayIn(bytes: Buffer, type: number | undefined, name: string): readonl
   const element = ELEMENTS[type]
   if (element === undefined) return undefined
   const [size, read] = element
+  checkCount(bytes.length / size, name)
   if (bytes.length % size !== 0) throw invalid(name, `expected an array of ${size} bytes each, got ${bytes.length} bytes`)
   return Array.from({ length: bytes.length / size }, (_, i) => {
     const value = read(bytes, i * size)
@@ -82,24 +90,28 @@ function arrayIn(bytes: Buffer, type: number | undefined, name: string): readonl
 function booleansIn(bytes: Buffer, name: string): readonly boolean[] {
   const count = bytes.length < 4 ? -1 : bytes.readUInt32LE()
   if (count < 0 || Math.ceil(count / 8) !== bytes.length - 4) throw invalid(name, 'expected a count in four bytes and a bit for each')
+  checkCount(count, name)
   return Array.from({ length: count }, (_, i) => (((bytes[4 + (i >> 3)] as number) >> (7 - (i & 7))) & 1) === 1)
 }
 
 /** A zero byte ends each. */
 function stringsIn(bytes: Buffer, name: string): readonly string[] {
   if (!isUtf8(bytes)) throw invalid(name, 'expected UTF-8 text')
-  const texts = bytes.toString().split('\0')
+  const texts = bytes.toString().split('\0', MAX_COUNT + 2)
   if (texts.at(-1) === '') texts.pop()
+  checkCount(texts.length, name)
   return texts
 }
 
 function datasetIn({ columns = [], types = [], rows = [] }: DataSet, name: string): Value {
+  checkCount(Math.max(columns.length, rows.length), name)
   return { columns, rows: rows.map(({ elements = [] }) => elements.map((one, i) => scalarIn(one, types[i], name) ?? null)) }
 }
 
 /** Its members are fields. */
 function templateIn({ metrics = [], parameters = [] }: Template, name: string, depth: number): Value {
   if (depth === MAX_DEPTH) throw invalid(name, `templates in templates, deeper than ${MAX_DEPTH} levels`)
+  checkCount(Math.max(metrics.length, parameters.length), name)
   const fields: Record<string, unknown> = {}
   for (const one of metrics) setField(fields, one.name, valueIn(one, one.datatype, name, depth + 1), name)
   const given: Record<string, unknown> = {}
