@@ -24,7 +24,7 @@ export type FuzzOptions = {
   say(text: string): void
 }
 
-const GROWN_MB = 64
+const GROWN_MB = 100
 
 export async function fuzz({ seed, packets, requests, payloads, say }: FuzzOptions): Promise<Fuzzed[]> {
   const all: Fuzzed[] = []
