@@ -124,6 +124,20 @@ export function mayActAs({ roles, device }: Pick<Caller, 'roles' | 'device'>, pr
   return Object.hasOwn(roles, project) && covers(roles[project], 'developer')
 }
 
+/** As `requireRole`, for who publishes; of no device in particular when none is given. */
+export function requireActAs(caller: Caller, project: string, id?: string): void {
+  const { device } = caller
+  if (!device) {
+    requireRole(caller, project, 'developer')
+    return
+  }
+  if (device.project !== project) throw new Failure('not_found', `project ${project} does not exist`, { field: 'project' })
+  if (id !== undefined && device.id !== id)
+    throw new Failure('forbidden', `device ${device.id} publishes its own events, and none of device ${id.slice(0, 100)}`, {
+      field: 'device',
+    })
+}
+
 /** An organisation is known to its admins; to others it does not exist. */
 export function requireOrganization(caller: Caller, organization: string): void {
   if (!caller.organizations?.includes(organization))

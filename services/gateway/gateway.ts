@@ -10,6 +10,7 @@ import { newId } from '../../packages/runtime/id.ts'
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
+import type { Upgrades } from '../../packages/runtime/upgrade.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import { Removals } from '../../packages/state/deviceremoval.ts'
@@ -21,8 +22,9 @@ import { startAnnouncements } from './announce.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
-import type { Follow } from './live.ts'
+import { type Follow, SOCKET_BYTES } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
+import { openWebSocket } from './websocket.ts'
 
 export type GatewayPorts = {
   /** A connection that fails at once while Redis is away, so that senders are told to wait. */
@@ -36,6 +38,7 @@ export type GatewayPorts = {
   readonly alarms: Alarms
   readonly quarantine: Quarantine
   readonly identity: Identity
+  readonly upgrades: Upgrades
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
   readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
@@ -47,7 +50,18 @@ export type GatewayPorts = {
   readonly metrics: Metrics
 }
 
+export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
+  /** Of the sockets that it is to be given. */
+  readonly socketBytes: number
+  /** Resolves when all that was taken is answered. */
+  drain(): Promise<void>
+  /** Ends what is open over WebSocket, and takes no more. */
+  endSockets(): void
+}
+
 const BEAT_MS = 1000
+/** A frame holds at most the longest packet that is taken, and a little. */
+const MAX_FRAME_BYTES = 1024 * 1024 + 1024
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -56,7 +70,7 @@ export async function startGateway(
   host: string,
   mqttPort: number,
   lifecycle: Lifecycle,
-): Promise<MqttDoor> {
+): Promise<GatewayDoor> {
   const { metrics, logger } = ports
   const accept = new Accept({
     append: async (project, batch) => {
@@ -79,7 +93,9 @@ export async function startGateway(
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   const dropped = () => metrics.mqttDropped.inc()
-  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped }, host, mqttPort)
+  const { identity, follow, upgrades } = ports
+  const door = await openMqtt({ ...ingest, identity, guesses: app.guesses, follow, clock, log: logger, dropped }, host, mqttPort)
+  const sockets = openWebSocket(app, upgrades, { maxFrameBytes: MAX_FRAME_BYTES }, (stream, from) => door.take(stream, from))
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
@@ -91,7 +107,8 @@ export async function startGateway(
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat(ports, accept, door)
   lifecycle.started('beat', beat.stop)
-  return door
+  const { port, take, connections } = door
+  return { port, take, connections, socketBytes: SOCKET_BYTES, drain: () => accept.drain(), endSockets: () => sockets.close() }
 }
 
 function rethrow(error: unknown): never {

@@ -5,6 +5,7 @@ import { generate } from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
+import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
@@ -25,7 +26,8 @@ async function openDoor() {
     quarantine: down,
     rejected: () => {},
     identity: {
-      verify: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
+      certified: () => Promise.resolve(undefined),
+      login: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
       renew: () => Promise.resolve(caller),
       watch: () => {
         const watch = {}
@@ -33,6 +35,7 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    guesses: new Guesses(undefined),
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {

@@ -1,13 +1,15 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Aedes, type Client, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller, Identity } from '../../packages/identity/identity.ts'
+import { siteOf } from '../../packages/runtime/http.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { Kept } from './kept.ts'
 import { type Follow, Live, SOCKET_BYTES } from './live.ts'
-import { login, loginRefusal } from './login.ts'
+import { type From, type LoginPorts, login, loginRefusal } from './login.ts'
 import { type PublishPorts, publish, type Refused } from './publishing.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session, sessionId } from './session.ts'
@@ -15,6 +17,8 @@ import { isShared, mayReceive, maySubscribe, refusalOf, streamTopic } from './to
 
 export type MqttDoor = {
   readonly port: number
+  /** A connection that came in another way. */
+  take(stream: Duplex, from: From): void
   /** Publishes as the broker itself, to this process' subscribers, retained. */
   announce(topic: string, payload: string): Promise<void>
   connections(): number
@@ -23,7 +27,8 @@ export type MqttDoor = {
 }
 
 export type MqttPorts = PublishPorts & {
-  readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
+  readonly identity: Pick<Identity, 'login' | 'certified' | 'renew' | 'watch'>
+  readonly guesses: LoginPorts['guesses']
   readonly log: Logger
   readonly follow: Follow
   /** Told of each message that waited for a client which was away, and was dropped. */
@@ -43,6 +48,7 @@ const MAX_WARNED = 10_000
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
+  const origins = new WeakMap<object, From>()
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
   let inside: Inside | undefined
@@ -51,7 +57,8 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: DRAIN_TIMEOUT_MS,
     authenticate: (client, username, password, done) => {
-      login(ports, username, password).then(
+      const from = origins.get(client.conn) ?? { address: '' }
+      login(ports, from, { clientId: client.id, username, password }).then(
         caller => {
           // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
           if (client.conn.destroyed) return
@@ -63,7 +70,10 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
           )
           done(null, true)
         },
-        (error: unknown) => done(loginRefusal(error), false),
+        (error: unknown) => {
+          if (error instanceof Failure) ports.log.info({ address: from.address, reason: error.message }, 'mqtt login refused')
+          done(loginRefusal(error), false)
+        },
       )
     },
     authorizePublish: (client, packet, done) => {
@@ -89,20 +99,25 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const kept = new Kept(broker, { log: ports.log, dropped: ports.dropped, nowMs: Date.now })
   inside = { live: new Live(broker, ports.follow), kept, refused }
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
-  const sockets = new Set<Socket>()
-  const server = createServer({ noDelay: true, highWaterMark: SOCKET_BYTES }, socket => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    broker.handle(socket)
-  })
+  const streams = new Set<Duplex>()
+  const take = (stream: Duplex, from: From) => {
+    streams.add(stream)
+    origins.set(stream, from)
+    stream.once('close', () => streams.delete(stream))
+    broker.handle(stream)
+  }
+  const server = createServer({ noDelay: true, highWaterMark: SOCKET_BYTES }, socket =>
+    take(socket, { address: siteOf(socket.remoteAddress ?? '') }),
+  )
   await listen(server, host, port)
   return {
     port: (server.address() as { port: number }).port,
+    take,
     announce: (topic, payload) => announce(broker, topic, payload),
     connections: () => broker.connectedClients,
     close: () => {
       kept.stop()
-      return close(server, broker, sockets)
+      return close(server, broker, streams)
     },
   }
 }
@@ -194,10 +209,10 @@ function announce(broker: Aedes, topic: string, payload: string): Promise<void> 
   })
 }
 
-async function close(server: Server, broker: Aedes, sockets: ReadonlySet<Socket>): Promise<void> {
+async function close(server: Server, broker: Aedes, streams: ReadonlySet<Duplex>): Promise<void> {
   const closed = new Promise<void>(resolve => server.close(() => resolve()))
   await new Promise<void>(resolve => broker.close(() => resolve()))
   // Those that never sent a CONNECT are not the broker's clients.
-  for (const socket of sockets) socket.destroy()
+  for (const stream of streams) stream.destroy()
   await closed
 }
