@@ -7,8 +7,8 @@ import { deviceAt } from './peer.ts'
 
 export const SESSION_COOKIE = 'telltale_session'
 
-/** Where a request comes from, as guesses are counted. */
-export function addressOf({ ip }: Pick<FastifyRequest, 'ip'>): string {
+/** Where a request comes from, as guesses are counted. A connection that is gone has no address any more, whatever the types say. */
+export function addressOf({ ip = '' }: { readonly ip?: string | undefined }): string {
   return siteOf(ip)
 }
 

@@ -61,7 +61,7 @@ export function rememberDevice(socket: TLSSocket, device: PeerDevice): void {
   ;(socket as Known)[DEVICE] = device
 }
 
-/** The device by whose certificate this connection was made, if there was one. */
-export function deviceAt(socket: object): PeerDevice | undefined {
-  return (socket as Known)[DEVICE]
+/** The device by whose certificate this connection was made, if there was one; of HTTP/2 a connection that is gone is undefined. */
+export function deviceAt(socket: object | undefined): PeerDevice | undefined {
+  return (socket as Known | undefined)?.[DEVICE]
 }

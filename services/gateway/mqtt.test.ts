@@ -9,6 +9,7 @@ import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import { UNLIMITED } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
@@ -36,6 +37,7 @@ async function openDoor() {
       },
     },
     guesses: new Guesses(undefined),
+    ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
