@@ -275,6 +275,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     durable,
     produced: (project: string) => here.presence.produced(project, DEVICE_STREAM),
     refusal: () => room.refusal(),
+    mqttLimits: { packetBytes: config.mqttMaxPacketBytes, perAddress: config.mqttConnectionsPerAddress },
     logger,
     metrics,
   }

@@ -10,6 +10,7 @@ import {
   bytes,
   duration,
   expected,
+  nearest,
   networks,
   oneOf,
   optional,
@@ -31,6 +32,9 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  readonly mqttMaxPacketBytes: number
+  /** 0: no limit. */
+  readonly mqttConnectionsPerAddress: number
   /** Undefined: no HTTPS. */
   readonly httpsPort: number | undefined
   /** Undefined: no MQTT over TLS. */
@@ -101,6 +105,12 @@ export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
   { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams, console, and MQTT over WebSocket at /mqtt; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  { name: 'TELLTALE_MQTT_MAX_PACKET', fallback: '1mb', meaning: 'an MQTT packet that is larger ends its connection' },
+  {
+    name: 'TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS',
+    fallback: '10000',
+    meaning: 'MQTT connections of one IPv4 address or IPv6 /64; 0: no limit, for a proxy in front that all come by',
+  },
   {
     name: 'TELLTALE_HTTPS_PORT',
     fallback: '',
@@ -257,7 +267,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>, a
   }
   for (const name of Object.keys(env))
     if (name.startsWith('TELLTALE_') && !ALL_NAMES.has(name) && !CLIENT_NAMES.has(name))
-      problems.push(`${name}: unknown setting${nearest(name)}`)
+      problems.push(`${name}: unknown setting${nearest(name, ALL_NAMES)}`)
   const config = build(read, rolesOf(args, problems))
   problems.push(...contradictions(config, ROLES))
   if (env['NODE_ENV'] === 'production') problems.push(...exposures(config))
@@ -273,6 +283,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
+    mqttMaxPacketBytes: read('TELLTALE_MQTT_MAX_PACKET', bytes),
+    mqttConnectionsPerAddress: read('TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS', text => whole(text, 0, 10_000_000)),
     httpsPort: read('TELLTALE_HTTPS_PORT', optionalPort),
     mqttsPort: read('TELLTALE_MQTTS_PORT', optionalPort),
     tls: {
@@ -364,18 +376,4 @@ function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role>
   for (const arg of args) if (!known.includes(arg)) problems.push(`role ${arg}: expected some of ${ROLES.join(', ')}, or none for all`)
   const named = ROLES.filter(role => args.includes(role))
   return new Set(named.length > 0 ? named : ROLES)
-}
-
-/** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */
-function nearest(name: string): string {
-  const common = (a: string, b: string) => {
-    let count = 0
-    while (count < a.length && a[count] === b[count]) count++
-    return count
-  }
-  const bare = (text: string) => text.slice('TELLTALE_'.length)
-  const backwards = (text: string) => Array.from(bare(text)).reverse().join('')
-  const score = (other: string) => common(bare(other), bare(name)) + common(backwards(other), backwards(name))
-  const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
-  return best && score(best) > bare(name).length / 2 ? `; did you mean ${best}?` : ''
 }

@@ -1,7 +1,7 @@
 // The ports that one process binds, each with what can be wrong with it named by its setting.
 import { Failure } from '../packages/core/failure.ts'
 import { type Certificates, openCertificates } from '../packages/runtime/certificate.ts'
-import { type HttpApp, siteOf } from '../packages/runtime/http.ts'
+import type { HttpApp } from '../packages/runtime/http.ts'
 import type { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { deviceAt } from '../packages/runtime/peer.ts'
@@ -52,8 +52,8 @@ export async function listenMqtts(
 ): Promise<number | undefined> {
   if (mqttsPort === undefined || !certificates) return undefined
   const take = (socket: Parameters<GatewayDoor['take']>[0] & { readonly remoteAddress?: string | undefined }) =>
-    door.take(socket, { address: siteOf(socket.remoteAddress ?? ''), device: deviceAt(socket) })
-  const settings = { certificates, host, port: mqttsPort, project, highWaterMark: door.socketBytes, take }
+    door.take(socket, { address: socket.remoteAddress ?? '', device: deviceAt(socket) })
+  const settings = { certificates, host, port: mqttsPort, project, highWaterMark: door.socketBytes, allowHalfOpen: true, take }
   const tls = await openTls(settings, logger).catch(portTaken(mqttsPort, 'TELLTALE_MQTTS_PORT'))
   // What has been taken is answered before its connection ends.
   lifecycle.started('mqtts', () => tls.stop(() => door.drain()))

@@ -20,7 +20,7 @@ import { addOpenApi } from './openapi.ts'
 import { checkOf, queryReader } from './schema.ts'
 import { routedUrl } from './verb.ts'
 
-export { addressOf, callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE, siteOf } from './caller.ts'
+export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
 export { verb } from './verb.ts'
 
 declare module 'fastify' {

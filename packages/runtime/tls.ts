@@ -19,6 +19,8 @@ export type TlsSettings = {
   readonly project: string
   readonly alpn?: readonly string[]
   readonly highWaterMark?: number
+  /** Who has said all may still listen. */
+  readonly allowHalfOpen?: boolean
   /** Sockets that have shaken hands. */
   take(socket: TLSSocket): void
 }
@@ -39,6 +41,7 @@ export async function openTls({ certificates, host, port, project, alpn, take, .
       rejectUnauthorized: false,
       handshakeTimeout: HANDSHAKE_MS,
       noDelay: true,
+      allowHalfOpen: more.allowHalfOpen === true,
       ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
       ...(more.highWaterMark === undefined ? {} : { highWaterMark: more.highWaterMark }),
     },

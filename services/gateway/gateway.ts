@@ -25,9 +25,11 @@ import { Budget } from './budget.ts'
 import { addBudgetRoutes } from './budgetroute.ts'
 import { ClockWatch } from './clockwatch.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
+import type { Cut } from './guard/port.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
-import { type Follow, SOCKET_BYTES } from './live.ts'
+import { type ListenerLimits, SOCKET_BYTES } from './listener.ts'
+import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { openWebSocket } from './websocket.ts'
 
@@ -51,6 +53,8 @@ export type GatewayPorts = {
   produced(project: string): void
   /** Why nothing more is taken now: Redis is nearly full. */
   refusal(): Failure | undefined
+  /** Of MQTT connections. */
+  readonly mqttLimits: ListenerLimits
   readonly logger: Logger
   readonly metrics: Metrics
 }
@@ -65,8 +69,8 @@ export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
 }
 
 const BEAT_MS = 1000
-/** A frame holds at most the longest packet that is taken, and a little. */
-const MAX_FRAME_BYTES = 1024 * 1024 + 1024
+/** What a packet is longer than its limit says, which counts without the header: so that a frame may hold the longest one. */
+const FRAME_HEAD_BYTES = 16
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -106,9 +110,12 @@ export async function startGateway(
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   addBudgetRoutes(app, { budgets, budget, clock })
   const dropped = () => metrics.mqttDropped.inc()
-  const { identity, follow, upgrades } = ports
-  const door = await openMqtt({ ...ingest, identity, guesses: app.guesses, follow, clock, log: logger, dropped }, host, mqttPort)
-  const sockets = openWebSocket(app, upgrades, { maxFrameBytes: MAX_FRAME_BYTES }, (stream, from) => door.take(stream, from))
+  const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
+  const { identity, follow, mqttLimits: limits } = ports
+  const { guesses } = app
+  const door = await openMqtt({ ...ingest, identity, guesses, follow, clock, log: logger, dropped, cut, limits }, host, mqttPort)
+  const maxFrameBytes = limits.packetBytes + FRAME_HEAD_BYTES
+  const sockets = openWebSocket(app, ports.upgrades, { maxFrameBytes }, (stream, from) => door.take(stream, from))
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()

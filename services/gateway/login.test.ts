@@ -3,7 +3,8 @@ import { describe, expect, it, vi } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { GUESS_LIMITS, Guesses } from '../../packages/runtime/guess.ts'
-import { type From, login, loginRefusal, type Shown } from './login.ts'
+import type { From } from './guard/inside.ts'
+import { login, loginRefusal, type Shown } from './login.ts'
 
 const SECRET = 'secret of sixteen'
 const device = { project: 'home', id: 'pump-1' }

@@ -2,21 +2,15 @@
 import type { AuthenticateError } from 'aedes'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import type { Caller, Identity } from '../../packages/identity/identity.ts'
+import { siteOf } from '../../packages/runtime/caller.ts'
 import type { Guesses } from '../../packages/runtime/guess.ts'
 import type { PeerDevice } from '../../packages/runtime/peer.ts'
+import type { From } from './guard/inside.ts'
 
 export type LoginPorts = {
   readonly identity: Pick<Identity, 'login' | 'certified'>
   /** The same as for HTTP: whoever guessed there is held up here too. */
   readonly guesses: Pick<Guesses, 'attempt'>
-}
-
-/** Where a connection comes from. */
-export type From = {
-  /** As guesses are counted; see `siteOf`. */
-  readonly address: string
-  /** Whose certificate TLS has verified. */
-  readonly device?: PeerDevice | undefined
 }
 
 /** Of a CONNECT. */
@@ -56,7 +50,7 @@ async function prove({ identity, guesses }: LoginPorts, { address }: From, { use
   const secret = textOf(password)
   try {
     return await guesses.attempt(
-      address,
+      siteOf(address),
       username,
       () => identity.login(username, secret),
       found => found === undefined,

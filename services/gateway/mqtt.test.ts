@@ -45,6 +45,8 @@ async function openDoor() {
       return Promise.resolve(() => {})
     },
     dropped: () => {},
+    limits: { packetBytes: 1024 * 1024, perAddress: 0 },
+    cut: () => {},
   }
   return { door: await openMqtt(ports, '127.0.0.1', 0), waiting, watching, followers }
 }

@@ -3,10 +3,10 @@
 import { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../packages/core/failure.ts'
-import { addressOf, type HttpApp } from '../../packages/runtime/http.ts'
+import type { HttpApp } from '../../packages/runtime/http.ts'
 import { deviceAt } from '../../packages/runtime/peer.ts'
 import type { Accepted, Upgrades } from '../../packages/runtime/upgrade.ts'
-import type { From } from './login.ts'
+import type { From } from './guard/inside.ts'
 
 export type WebSocketDoor = {
   /** Takes no more, and ends those that are open. */
@@ -36,7 +36,7 @@ export function openWebSocket(
     const accepted = upgrades.accept(request.raw, maxFrameBytes, PROTOCOLS)
     open.add(accepted)
     accepted.peer.once('close', () => open.delete(accepted))
-    take(new WebSocketStream(accepted), { address: addressOf(request), device: deviceAt(request.raw.socket) })
+    take(new WebSocketStream(accepted), { address: addressIn(request), device: deviceAt(request.raw.socket) })
   })
   return {
     close: () => {
@@ -47,6 +47,11 @@ export function openWebSocket(
       }, CLOSE_MS).unref()
     },
   }
+}
+
+/** A connection that is gone has none any more, whatever the types say. */
+function addressIn({ ip = '' }: { readonly ip?: string | undefined }): string {
+  return ip
 }
 
 function check(upgrades: Upgrades, { raw, headers }: FastifyRequest): void {
