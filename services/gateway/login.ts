@@ -83,5 +83,7 @@ function codeOf(error: unknown): number {
 }
 
 export function loginRefusal(error: unknown): AuthenticateError {
+  // Of who was let in and asked for more than that, such as a will elsewhere.
+  if (error instanceof Error && 'returnCode' in error) return error as AuthenticateError
   return Object.assign(error instanceof Error ? error : new Error('login failed'), { returnCode: codeOf(error) }) as AuthenticateError
 }
