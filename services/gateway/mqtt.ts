@@ -79,7 +79,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
         },
         (error: unknown) => {
           const { address } = from
-          if (error instanceof Failure)
+          if (error instanceof Error)
             refusedLogins.add(address, { address, ...nameOf(client), reason: error.message }, 'mqtt login refused')
           done(loginRefusal(error), false)
         },
