@@ -4,14 +4,15 @@ import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
-import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
+import fastifyRateLimit from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { alteredIn, mayBeAltered, repeatedKey } from '../core/json.ts'
-import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
+import type { Caller, Identity } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
+import { addressOf, authenticate, isSession } from './caller.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
 import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
@@ -19,6 +20,7 @@ import { addOpenApi } from './openapi.ts'
 import { checkOf, queryReader } from './schema.ts'
 import { routedUrl } from './verb.ts'
 
+export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
 export { verb } from './verb.ts'
 
 declare module 'fastify' {
@@ -38,6 +40,8 @@ declare module 'fastify' {
     open?: boolean
     /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
     authenticate?: (request: FastifyRequest) => Promise<Caller>
+    /** Devices are let in too, by their credentials and certificates; everywhere else they are refused. */
+    devices?: boolean
     /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
     limit?: Limit | 'address'
   }
@@ -79,7 +83,6 @@ export const STATUS: Readonly<Record<FailureCode, number>> = {
   setup: 500,
 }
 
-export const SESSION_COOKIE = 'telltale_session'
 /** Of routes that take events; others need far less, and parse it in one piece. */
 export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
 const MAX_BODY_BYTES = 1024 * 1024
@@ -259,52 +262,6 @@ function pathOf(request: FastifyRequest): string {
   return request.originalUrl.split('?', 1)[0] as string
 }
 
-/** Whom a site has for its own: of IPv6 the whole network. A connection that is gone has none any more, whatever the types say. */
-function addressOf({ ip = '' }: { readonly ip?: string | undefined }): string {
-  if (ip.startsWith('::ffff:')) return ip.slice('::ffff:'.length)
-  return ip.includes(':') ? normalizeIP(ip, 64) : ip
-}
-
-/** Credentials are looked at in here, so that they cannot be guessed at without end; see guess.ts. */
-export function guarded<T>(
-  request: FastifyRequest,
-  claim: string | undefined,
-  check: () => Promise<T>,
-  isGuess: (found: T) => boolean = found => found === undefined,
-): Promise<T> {
-  return request.server.guesses.attempt(addressOf(request), claim, check, isGuess)
-}
-
-const TAIL_CHARS = 40
-
-/** Whose the credentials say they are: the key id of Basic; a token stands for itself, by the end of its signature. */
-function claimOf(authorization: string): string {
-  const basic = /^basic +(.+)$/i.exec(authorization)?.[1]
-  return basic === undefined ? authorization.slice(-TAIL_CHARS) : (Buffer.from(basic, 'base64').toString('utf8').split(':', 1)[0] ?? '')
-}
-
-async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
-  const { token } = request.query as { readonly token?: string | readonly string[] }
-  if (Array.isArray(token)) throw invalid('token', 'expected one value, got several')
-  const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
-  const shown = { authorization: request.headers.authorization, token: typeof token === 'string' ? token : undefined, session }
-  const proof = shown.authorization ?? shown.token ?? session
-  // Who shows nothing guesses nothing.
-  const caller = proof === undefined ? undefined : await guarded(request, claimOf(proof), () => identity.authenticate(shown))
-  if (!caller)
-    throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
-  // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
-  const changes = request.method !== 'GET' && request.method !== 'HEAD'
-  if (session !== undefined && changes && request.headers['x-telltale-console'] === undefined)
-    throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
-  return caller
-}
-
-/** By its cookie: where a key or a token stands beside it, that counts. */
-function isSession({ headers, query, cookies }: FastifyRequest): boolean {
-  return headers.authorization === undefined && !Object.hasOwn(query as object, 'token') && cookies[SESSION_COOKIE] !== undefined
-}
-
 function parseBody(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) return undefined
   const text = body.toString('utf8')
@@ -324,18 +281,6 @@ function parseBody(body: unknown): unknown {
   const altered = suspicious ? alteredIn(text, value) : undefined
   if (altered) throw invalid(altered.path.slice(0, 200) || 'body', `${altered.why}: send it as text; as a message also as payload`)
   return value
-}
-
-/** The projects that the wildcard `-` stands for. */
-export function projectsOf(request: FastifyRequest): readonly string[] {
-  return Object.keys(request.caller?.roles ?? {}).toSorted()
-}
-
-/** The caller of a request that passed authentication, holding at least this role in the project. */
-export function callerIn(request: FastifyRequest, project: string, role: Role = 'user'): Caller {
-  if (!request.caller) throw new Failure('unauthenticated', 'credentials missing')
-  requireRole(request.caller, project, role)
-  return request.caller
 }
 
 /** What went wrong, in words for the caller; dialects put them into their own shapes. */

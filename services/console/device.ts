@@ -5,6 +5,7 @@ import { checkDevice } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
 import { DeviceId, Empty, LabelMatchParameter, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import type { Credentials } from '../../packages/state/credential.ts'
 import type { Devices, Reported } from '../../packages/state/device.ts'
 import type { DeviceClock } from '../../packages/state/deviceclock.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
@@ -13,6 +14,7 @@ import { listDevices } from './listing.ts'
 
 export type DevicePorts = {
   readonly devices: Devices
+  readonly credentials: Credentials
   readonly lists: DeviceLists
   /** What several label filters mean to who does not say it. */
   readonly labelMatch: LabelMatch
@@ -167,7 +169,7 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
       const { project, device } = request.params
       // Those of the emulator are taken away by who may make them.
       callerIn(request, project, isEmulated(device) ? 'developer' : 'admin')
-      await devices.remove(project, device)
+      await remove(ports, project, device)
       return {}
     },
   )
@@ -227,6 +229,13 @@ function filterOf(
     keyword: query === '' ? undefined : query.toLowerCase(),
     emulated,
   }
+}
+
+/** With its credentials: these first, so that what was cut off can be asked for again. */
+export async function remove({ devices, credentials }: DevicePorts, project: string, id: string): Promise<void> {
+  await devices.one(project, id)
+  await credentials.removeAll(project, id)
+  await devices.remove(project, id)
 }
 
 /** Creates or replaces a device. Those of the emulator are created by it alone, and stay recognisable. */

@@ -10,6 +10,7 @@ import { newId } from '../../packages/runtime/id.ts'
 import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
+import type { Upgrades } from '../../packages/runtime/upgrade.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
 import { Budgets } from '../../packages/state/budget.ts'
 import type { Devices } from '../../packages/state/device.ts'
@@ -27,9 +28,10 @@ import { Decoding, type DecodingPorts } from './decoding.ts'
 import type { Cut } from './guard/port.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
-import type { ListenerLimits } from './listener.ts'
+import { type ListenerLimits, SOCKET_BYTES } from './listener.ts'
 import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
+import { openWebSocket } from './websocket.ts'
 
 export type GatewayPorts = {
   /** A connection that fails at once while Redis is away, so that senders are told to wait. */
@@ -43,6 +45,7 @@ export type GatewayPorts = {
   readonly alarms: Alarms
   readonly quarantine: Quarantine
   readonly identity: Identity
+  readonly upgrades: Upgrades
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
   readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
@@ -56,7 +59,18 @@ export type GatewayPorts = {
   readonly metrics: Metrics
 }
 
+export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
+  /** Of the sockets that it is to be given. */
+  readonly socketBytes: number
+  /** Resolves when all that was taken is answered. */
+  drain(): Promise<void>
+  /** Ends what is open over WebSocket, and takes no more. */
+  endSockets(): void
+}
+
 const BEAT_MS = 1000
+/** What a packet is longer than its limit says, which counts without the header: so that a frame may hold the longest one. */
+const FRAME_HEAD_BYTES = 16
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -65,7 +79,7 @@ export async function startGateway(
   host: string,
   mqttPort: number,
   lifecycle: Lifecycle,
-): Promise<MqttDoor> {
+): Promise<GatewayDoor> {
   const { metrics, logger } = ports
   const accept = new Accept({
     append: async (project, batch) => {
@@ -97,8 +111,11 @@ export async function startGateway(
   addBudgetRoutes(app, { budgets, budget, clock })
   const dropped = () => metrics.mqttDropped.inc()
   const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
-  const mqtt = { ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped, cut, limits: ports.mqttLimits }
-  const door = await openMqtt(mqtt, host, mqttPort)
+  const { identity, follow, mqttLimits: limits } = ports
+  const { guesses } = app
+  const door = await openMqtt({ ...ingest, identity, guesses, follow, clock, log: logger, dropped, cut, limits }, host, mqttPort)
+  const maxFrameBytes = limits.packetBytes + FRAME_HEAD_BYTES
+  const sockets = openWebSocket(app, ports.upgrades, { maxFrameBytes }, (stream, from) => door.take(stream, from))
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
@@ -110,7 +127,8 @@ export async function startGateway(
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat(ports, accept, door, [() => budget.refresh(), () => tellClocks(clocks, new DeviceClocks(ports.redis))])
   lifecycle.started('beat', beat.stop)
-  return door
+  const { port, take, connections } = door
+  return { port, take, connections, socketBytes: SOCKET_BYTES, drain: () => accept.drain(), endSockets: () => sockets.close() }
 }
 
 function rethrow(error: unknown): never {

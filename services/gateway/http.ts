@@ -5,11 +5,12 @@ import { isEmulated } from '../../packages/core/device.ts'
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
-import { callerIn, type HttpApp, MAX_EVENTS_BYTES, verb } from '../../packages/runtime/http.ts'
+import { type HttpApp, MAX_EVENTS_BYTES, publisherIn, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, described, Empty, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson, decodeLines } from './decode/json.ts'
 import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
+import { ownOnly } from './own.ts'
 
 export type HttpPorts = IngestPorts & {
   readonly clock: Clock
@@ -17,7 +18,7 @@ export type HttpPorts = IngestPorts & {
   known(project: string, device: string): Promise<unknown>
 }
 
-const RAW = { config: { raw: true, limit: 'ingest' }, bodyLimit: MAX_EVENTS_BYTES } as const
+const RAW = { config: { raw: true, limit: 'ingest', devices: true }, bodyLimit: MAX_EVENTS_BYTES } as const
 const project = ProjectId
 const EmulatedId = Type.String({ ...DeviceId, examples: ['emucr1tq0gd2kq0f5m3n780'] })
 const tags = ['events']
@@ -88,7 +89,7 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
     },
     async (request, reply) => {
       const { project, device } = request.params
-      callerIn(request, project, 'developer')
+      publisherIn(request, project, device)
       // Devices that are there make themselves known; those of the emulator are made.
       if (isEmulated(device)) await ports.known(project, device)
       else if (base !== '/v2')
@@ -100,7 +101,7 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
 }
 
 async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyReply, place: Place): Promise<FastifyReply> {
-  const caller = callerIn(request, place.project, 'developer')
+  const caller = publisherIn(request, place.project, place.device)
   const payload = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   const from = sourceOf(ports, request, caller, place)
   const decoded = decode(ports, request, place, payload)
@@ -112,7 +113,7 @@ async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyRep
     throw decoded
   }
   const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
-    ingest(ports, decoded, from, (failure, each) => (failure ? reject(failure) : resolve(each))),
+    ingest(ports, ownOnly(caller, decoded), from, (failure, each) => (failure ? reject(failure) : resolve(each))),
   )
   return answer(reply, outcomes, place)
 }

@@ -26,7 +26,7 @@ export type ListenerPorts = Pick<GuardPorts, 'open' | 'isTransient'> & {
 /** A socket that says nothing holds its place no longer (hazard 3). */
 const CONNECT_MS = 10_000
 /** Beyond this a socket says that it is full. */
-const SOCKET_BYTES = 64 * 1024
+export const SOCKET_BYTES = 64 * 1024
 
 export class Listener {
   readonly #ports: ListenerPorts

@@ -5,6 +5,7 @@ import { generate } from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
+import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
@@ -26,7 +27,8 @@ async function openDoor() {
     quarantine: down,
     rejected: () => {},
     identity: {
-      verify: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
+      certified: () => Promise.resolve(undefined),
+      login: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
       renew: () => Promise.resolve(caller),
       watch: () => {
         const watch = {}
@@ -34,6 +36,7 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    guesses: new Guesses(undefined),
     ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),

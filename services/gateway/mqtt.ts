@@ -1,16 +1,18 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
+import type { Duplex } from 'node:stream'
 import { Aedes, type Client, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller, Identity } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import { type Inside as Guarded, turnOf } from './guard/inside.ts'
+import { type From, fromOf, type Inside as Guarded, turnOf } from './guard/inside.ts'
 import type { Cut, Ingest, Inner } from './guard/port.ts'
+import { Sample } from './guard/sample.ts'
 import { type Interest, watchInterest } from './interest.ts'
 import { Kept } from './kept.ts'
 import { Listener, type ListenerLimits } from './listener.ts'
 import { type Follow, Live } from './live.ts'
-import { login, loginRefusal } from './login.ts'
+import { type LoginPorts, login, loginRefusal } from './login.ts'
 import { type PublishPorts, publish, type Refused } from './publishing.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session, sessionId } from './session.ts'
@@ -18,6 +20,8 @@ import { fullTopic, isShared, mayReceive, maySubscribe, refusalOf, streamTopic }
 
 export type MqttDoor = {
   readonly port: number
+  /** A connection that came in another way. */
+  take(stream: Duplex, from: From): void
   /** Publishes as the broker itself, to this process' subscribers, retained. */
   announce(topic: string, payload: string): Promise<void>
   connections(): number
@@ -26,7 +30,8 @@ export type MqttDoor = {
 }
 
 export type MqttPorts = PublishPorts & {
-  readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
+  readonly identity: Pick<Identity, 'login' | 'certified' | 'renew' | 'watch'>
+  readonly guesses: LoginPorts['guesses']
   readonly log: Logger
   readonly follow: Follow
   /** Told of each message that waited for a client which was away, and was dropped. */
@@ -50,6 +55,7 @@ const MAX_WARNED = 10_000
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
+  const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
   let inside: Inside | undefined
@@ -58,7 +64,8 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     maxClientsIdLength: MAX_CLIENT_ID,
     drainTimeout: DRAIN_TIMEOUT_MS,
     authenticate: (client, username, password, done) => {
-      login(ports, username, password).then(
+      const from = fromOf(client.conn)
+      login(ports, from, { clientId: client.id, username, password }).then(
         caller => {
           // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
           if (client.conn.destroyed) return
@@ -70,7 +77,12 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
           )
           done(null, true)
         },
-        (error: unknown) => done(loginRefusal(error), false),
+        (error: unknown) => {
+          const { address } = from
+          if (error instanceof Error)
+            refusedLogins.add(address, { address, ...nameOf(client), reason: error.message }, 'mqtt login refused')
+          done(loginRefusal(error), false)
+        },
       )
     },
     authorizePublish: (client, packet, done) => {
@@ -108,6 +120,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const bound = await listener.listen(host, port)
   return {
     port: bound,
+    take: (stream, from) => listener.take(stream, from),
     announce: (topic, payload) => announce(broker, topic, payload),
     connections: () => broker.connectedClients,
     close: () => {
@@ -177,7 +190,8 @@ async function subscribe(live: Live, client: Client, session: Session, { topic, 
 function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void): void {
   const noted = new WeakSet<Client>()
   broker.on('clientError', (client, error) => {
-    if (noted.has(client)) return
+    // A login that was refused has its line already.
+    if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
     log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })

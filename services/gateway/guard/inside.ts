@@ -1,10 +1,13 @@
 // The side of a guarded connection that the broker sees: a stream of whole and well-formed packets. What it writes goes out as it is.
 import { Duplex } from 'node:stream'
+import type { PeerDevice } from '../../../packages/runtime/peer.ts'
 import type { Done } from './ack.ts'
 
 export type From = {
   /** Of the other end, as far as we know it. */
   readonly address: string
+  /** Whose certificate TLS has verified. */
+  readonly device?: PeerDevice | undefined
 }
 
 /** What the guard is told of its broker's side. */
@@ -63,4 +66,9 @@ export class Inside extends Duplex {
 /** As `Inside.turn`, of whatever connection the broker has a publish from: the will of one that is gone has no turn to wait for. */
 export function turnOf(connection: object, bytes: number, done: Done): Done {
   return connection instanceof Inside && !connection.destroyed ? connection.turn(bytes, done) : done
+}
+
+/** Where a connection that the broker knows comes from. */
+export function fromOf(stream: object): From {
+  return stream instanceof Inside ? stream.from : { address: '' }
 }
