@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import type { Format } from './format.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
   name: 'json',
@@ -23,6 +24,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson]
+const ALL: readonly Format[] = [json, ndjson, zigbee2mqtt]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
