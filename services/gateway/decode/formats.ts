@@ -2,6 +2,8 @@
 import { Type } from 'typebox'
 import type { Format } from './format.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { shelly } from './shelly.ts'
+import { tasmota } from './tasmota.ts'
 import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
@@ -24,6 +26,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, zigbee2mqtt]
+const ALL: readonly Format[] = [json, ndjson, shelly, tasmota, zigbee2mqtt]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
