@@ -1,7 +1,11 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
+import { bthome } from './bthome.ts'
+import { esphome } from './esphome.ts'
 import type { Format } from './format.ts'
+import { homeassistant } from './homeassistant.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { ruuvi } from './ruuvi.ts'
 import { shelly } from './shelly.ts'
 import { tasmota } from './tasmota.ts'
 import { zigbee2mqtt } from './zigbee2mqtt.ts'
@@ -26,6 +30,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, shelly, tasmota, zigbee2mqtt]
+const ALL: readonly Format[] = [bthome, esphome, homeassistant, json, ndjson, ruuvi, shelly, tasmota, zigbee2mqtt]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

@@ -1,10 +1,16 @@
 // One payload that speaks of several devices (relays, phases, probes): what was found of each, in the order of finding.
 import type { Clock, Decoded } from './event.ts'
-import { isKnown, type Measure, reported } from './measure.ts'
+import { isKnown, type Measure, type Measured, reported } from './measure.ts'
 import { isScalar } from './text.ts'
 
+type Part = { readonly measures: Measure[]; readonly rest: Record<string, unknown>; readonly more: Measured[] }
+
 export class Parts {
-  readonly #parts = new Map<string, { measures: Measure[]; rest: Record<string, unknown> }>()
+  readonly #parts = new Map<string, Part>()
+
+  get isEmpty(): boolean {
+    return this.#parts.size === 0
+  }
 
   measuresOf(device: string): readonly Measure[] {
     return this.#parts.get(device)?.measures ?? []
@@ -12,6 +18,11 @@ export class Parts {
 
   measure(device: string, measure: Measure): void {
     this.#of(device).measures.push(measure)
+  }
+
+  /** What is an event already. */
+  event(device: string, measured: Measured): void {
+    this.#of(device).more.push(measured)
   }
 
   /** What no other device has goes with the rest, under its own name. */
@@ -31,8 +42,8 @@ export class Parts {
     return [...this.#parts].flatMap(([device, part]) => reported({ device, timeUs, ...part }, project, clock, element))
   }
 
-  #of(device: string): { measures: Measure[]; rest: Record<string, unknown> } {
-    const part = this.#parts.get(device) ?? { measures: [], rest: {} }
+  #of(device: string): Part {
+    const part = this.#parts.get(device) ?? { measures: [], rest: {}, more: [] }
     this.#parts.set(device, part)
     return part
   }
