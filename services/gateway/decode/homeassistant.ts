@@ -15,8 +15,9 @@ import { isScalar, objectOf, scalarOf, textOf } from './text.ts'
 const NOTHING: Output = { decoded: [] }
 
 /** Entities of a project, and on one topic: a bridge says much of one device on one, and one word of all its devices on another. */
-const MAX_ENTITIES = 5000
+const MAX_ENTITIES = 3000
 const MAX_ON_TOPIC = 500
+const MAX_PATH_CHARS = 400
 
 export const homeassistant: Format = {
   name: 'homeassistant',
@@ -51,6 +52,7 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
     if (before) forget(config, before, memory)
     return NOTHING
   }
+  if (config.length > MAX_PATH_CHARS) throw new Failure('too_large', `topic: at most ${MAX_PATH_CHARS} characters, got ${config.length}`)
   const text = textOf(bytes)
   const hash = contentKey(`${options['deviceBy'] as string}\t${text}`)
   if (before?.hash === hash) return NOTHING

@@ -54,7 +54,7 @@ const LONG: Readonly<Record<string, string>> = {
 
 const MAX_COMPONENTS = 200
 const MAX_TEXT = 256
-const MAX_TOPIC = 512
+const MAX_TOPIC = 400
 
 /** @param path levels between the prefix and `config`. @throws Failure when nothing in it can be used. */
 export function announced(path: readonly string[], config: Fields, deviceBy: 'identifier' | 'name'): Announced {

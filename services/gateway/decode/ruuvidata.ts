@@ -40,13 +40,11 @@ class Fields {
     this.#parts.put(this.#device, name, Number(value.toPrecision(12)), unit)
   }
 
-  /** Milli-g on three axes. */
+  /** Milli-g on three axes; the unit stands beside them, for other formats have m/s². */
   acceleration(at: number): void {
     const [x, y, z] = [0, 2, 4].map(offset => this.#data.readInt16BE(at + offset)) as [number, number, number]
     if ([x, y, z].includes(-0x80_00)) return
-    const metric = (value: number) => Number(((value / 1000) * G).toPrecision(6))
-    const original = { x: x / 1000, y: y / 1000, z: z / 1000, unit: 'gₙ' }
-    const acceleration = { x: metric(x), y: metric(y), z: metric(z), original }
+    const acceleration = { x: x / 1000, y: y / 1000, z: z / 1000, unit: 'gₙ' }
     this.#parts.event(this.#device, { eventType: 'acceleration', data: { acceleration } })
   }
 
@@ -60,8 +58,6 @@ class Fields {
     return this.#data[at] as number
   }
 }
-
-const G = 9.806_65
 
 function rawV1(fields: Fields, data: Buffer): void {
   const [humidity = 0, sign = 0, hundredths = 0] = data.subarray(1)
