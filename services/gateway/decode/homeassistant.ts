@@ -63,10 +63,17 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
     throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
   checkRoom(entities, memory)
   const owned = entities.map(entity => ({ ...entity, config, device: ownDevice(entity, config, memory) }))
-  const kept = owned.filter(entity => place(entity, memory))
+  const topics = [...new Set(owned.map(({ topic }) => topic))]
+  const kept = topics.flatMap(topic =>
+    place(
+      topic,
+      owned.filter(one => one.topic === topic),
+      memory,
+    ),
+  )
   const types = kept.flatMap(entity => ownedType(entity, config, memory))
   if (kept.length > 0) {
-    memory.set(`config/${config}`, { hash, topics: [...new Set(kept.map(({ topic }) => topic))], count: kept.length, types })
+    memory.set(`config/${config}`, { hash, topics, count: kept.length, types })
     memory.set('count', count + kept.length)
   }
   return { decoded: failures.map(failure => ({ failure, element: text })) }
@@ -102,13 +109,18 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
       throw new Failure('too_large', `state_topic: at most ${MAX_ON_TOPIC} entities on one topic, ${topic.slice(0, 100)}`)
 }
 
-function place(entity: Kept, memory: Memory): boolean {
-  const { topic, kind, device } = entity
+/** @returns those that are new. Every entity of a device repeats where its availability stands. */
+function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
   const there = entitiesOn(topic, memory)
-  // Every entity of a device repeats where its availability stands.
-  if (kind === 'availability' && there.some(one => one.kind === kind && one.device === device)) return false
-  memory.set(`topic/${topic}`, [...there, entity])
-  return true
+  const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
+  const placed = entities.filter(({ kind, device }) => {
+    if (kind !== 'availability') return true
+    const isNew = !devices.has(device)
+    devices.add(device)
+    return isNew
+  })
+  if (placed.length > 0) memory.set(`topic/${topic}`, [...there, ...placed])
+  return placed
 }
 
 function entitiesOn(topic: string, memory: Memory): readonly Kept[] {

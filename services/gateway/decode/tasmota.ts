@@ -44,6 +44,8 @@ const POWER = /^POWER(\d{0,2})$/
 const ACTION = /^(?:Button|Switch)\d{1,2}$/
 const CONTEXT: ReadonlySet<string> = new Set(['Time', 'Epoch', 'TempUnit', 'PressureUnit', 'SpeedUnit', 'ZbReceived'])
 const MAX_CHANNELS = 16
+/** More than these is no device. */
+const MAX_COMPARED = 256
 
 /** What one payload says of one device and those behind it. */
 class Found {
@@ -135,7 +137,7 @@ class Found {
   #deviceOf(key: string, fields: Fields): string {
     const { Id: id } = fields
     if (/[-_]\w{1,4}$/.test(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
-    const measures = this.parts.measuresOf(this.#device)
+    const measures = this.parts.measuresOf(this.#device).slice(0, MAX_COMPARED)
     const isTaken = Object.keys(fields).some(field => measures.some(({ name }) => name === named(key, field)))
     return isTaken ? channelOf(this.#device, key) : this.#device
   }
