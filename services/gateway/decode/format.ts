@@ -40,6 +40,8 @@ export type Format = {
   /** Topic filters it is switched on for in every project that says nothing else. */
   readonly topics: readonly string[]
   readonly contentTypes: readonly string[]
+  /** Whether a topic that no mapping is for is this format's all the same: earlier payloads said so. */
+  claims?(topic: string, memory: Memory): boolean
   /**
    * Called for the payloads of one connection in their order, the next when this one's promise is settled.
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
