@@ -17,6 +17,7 @@ import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
 import { checkOf, queryReader } from './schema.ts'
+import { continueLate, type Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
 
 export { verb } from './verb.ts'
@@ -30,10 +31,13 @@ declare module 'fastify' {
   interface FastifyInstance {
     guesses: Guesses
     shapes: Shape[]
+    uploads: Uploads
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
     raw?: boolean
+    /** Body as it comes; see upload.ts. */
+    streamed?: boolean
     /** No credentials needed. */
     open?: boolean
     /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
@@ -90,6 +94,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
+  const uploads: Uploads = new WeakSet()
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -105,7 +110,9 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       connectionsCheckingInterval: LOOK_EVERY_MS,
       requireHostHeader: false,
     },
-    clientErrorHandler: refuseClient,
+    clientErrorHandler: (error, socket) => {
+      if (error.code !== LATE || !uploads.has(socket)) refuseClient(error, socket)
+    },
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
@@ -117,6 +124,7 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
     },
   })
     .decorate('shapes', [])
+    .decorate('uploads', uploads)
     .withTypeProvider<TypeBoxTypeProvider>()
 }
 
@@ -156,8 +164,9 @@ function isAnswering(socket: Socket): boolean {
   return answer != null && (answer.headersSent || answer.req.complete)
 }
 
+const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 const CLIENT_ERRORS: Readonly<Record<string, readonly [status: string, message: string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request did not come in time'],
+  [LATE]: ['408 Request Timeout', 'the request did not come in time'],
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KiB'],
 }
 
@@ -169,13 +178,14 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   const { identity, log, version, limits, trustedProxies = [], requestTimeoutMs = REQUEST_TIMEOUT_MS } = settings
   const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
+  continueLate(app)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
   await app.register(fastifyCors, {
     origin: '*',
     methods: [...CORS_METHODS],
     allowedHeaders: CORS_HEADERS,
-    exposedHeaders: ['retry-after'],
+    exposedHeaders: ['retry-after', 'accept-encoding'],
     maxAge: 86_400,
     // OPTIONS that is no preflight is answered like one: the plugin would refuse it in plain text.
     strictPreflight: false,
@@ -201,9 +211,9 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   })
   app.addHook('preValidation', async request => {
     const { 'content-encoding': encoding = 'identity' } = request.headers
-    if (encoding !== 'identity' && request.body !== undefined)
+    if (encoding !== 'identity' && request.body !== undefined && !request.routeOptions.config.streamed)
       throw new Failure('unsupported', `header content-encoding: expected identity, got ${encoding.slice(0, 50)}: send the body as it is`)
-    if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
+    if (!request.routeOptions.config.raw && !request.routeOptions.config.streamed) request.body = parseBody(request.body)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
   await addOpenApi(app, version)
@@ -215,7 +225,7 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
 
 /** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
 const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
+const CORS_HEADERS = ['authorization', 'content-encoding', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
