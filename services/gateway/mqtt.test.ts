@@ -8,6 +8,7 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import { UNLIMITED } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
@@ -33,6 +34,7 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
