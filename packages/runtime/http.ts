@@ -16,6 +16,7 @@ import { GUESS_LIMITS, Guesses } from './guess.ts'
 import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
+import { CORS, CSP } from './policy.ts'
 import { checkOf, queryReader } from './schema.ts'
 import { continueLate, type Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
@@ -181,15 +182,7 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   continueLate(app)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
-  await app.register(fastifyCors, {
-    origin: '*',
-    methods: [...CORS_METHODS],
-    allowedHeaders: CORS_HEADERS,
-    exposedHeaders: ['retry-after', 'accept-encoding'],
-    maxAge: 86_400,
-    // OPTIONS that is no preflight is answered like one: the plugin would refuse it in plain text.
-    strictPreflight: false,
-  })
+  await app.register(fastifyCors, CORS)
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
     httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
@@ -223,10 +216,6 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   return app
 }
 
-/** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
-const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-encoding', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
-
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
 
@@ -249,19 +238,6 @@ function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
     if (!found || found.isAllowed || !found.isExceeded) return
     throw new Failure('too_many', `at most ${found.max} requests in ${found.timeWindow / 1000} s`, { retryAfterMs: found.ttl })
   }
-}
-
-/** The page has its scripts and styles in files of its own, and talks to nobody else. */
-const CSP = {
-  'default-src': ["'self'"],
-  'script-src': ["'self'"],
-  'style-src': ["'self'"],
-  'img-src': ["'self'", 'data:'],
-  'connect-src': ["'self'"],
-  'object-src': ["'none'"],
-  'base-uri': ["'none'"],
-  'form-action': ["'self'"],
-  'frame-ancestors': ["'none'"],
 }
 
 /** The path without the query, which may hold a token (hazard 20). */
@@ -395,7 +371,7 @@ function schemeFor({ headers }: FastifyRequest): 'Basic' | 'Session' {
 }
 
 /** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */
-function failureBody(failure: Failure, status: number, stream: boolean): object {
+export function failureBody(failure: Failure, status: number, stream = false): object {
   const help = helpOn(status)
   if (!stream) return { error: failure.message, code: status, help, ...(failure.field === undefined ? {} : { field: failure.field }) }
   return { error: { code: status, message: failure.message, details: [] }, code: status, help }

@@ -69,10 +69,15 @@ export class Upload {
     return this.#request.raw.destroyed && !this.#request.raw.complete
   }
 
+  /** All of it has come. */
+  get isWhole(): boolean {
+    return this.#request.raw.readableEnded
+  }
+
   /** What comes, once; read no faster than it is taken. @throws Failure of `stop`, or the error by which the connection ended. */
-  async *bytes(): AsyncGenerator<Buffer, void, undefined> {
+  async *bytes({ asLongAsItMoves = false } = {}): AsyncGenerator<Buffer, void, undefined> {
     const { raw } = this.#request
-    const end = this.#begin()
+    const end = this.#begin(asLongAsItMoves)
     try {
       for (;;) {
         if (this.#failure) throw this.#failure
@@ -105,7 +110,7 @@ export class Upload {
   }
 
   /** @returns ends it. */
-  #begin(): () => void {
+  #begin(asLongAsItMoves: boolean): () => void {
     const { raw, server } = this.#request
     const socket = 'stream' in raw ? (raw.stream as object) : raw.socket
     const wake = () => this.#wake()
@@ -113,10 +118,13 @@ export class Upload {
       this.#error = error
       wake()
     }
-    server.uploads.add(socket)
-    this.moved()
     raw.on('readable', wake).on('end', wake).on('close', wake).on('error', failed)
-    const timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
+    let timer: NodeJS.Timeout | undefined
+    if (asLongAsItMoves) {
+      server.uploads.add(socket)
+      this.moved()
+      timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
+    }
     return () => {
       clearInterval(timer)
       server.uploads.delete(socket)

@@ -38,7 +38,8 @@ export class Zstd {
 
   /** @throws Failure `invalid` for what is not zstd or not all of it, `unavailable` when the thread ended over something. */
   async *unpack(packed: Bytes): AsyncGenerator<Buffer, void, undefined> {
-    if (this.#open === MAX_FRAMES) throw new Failure('unavailable', `at most ${MAX_FRAMES} bodies in zstd at a time`, { retryAfterMs: 1000 })
+    if (this.#open === MAX_FRAMES)
+      throw new Failure('unavailable', `at most ${MAX_FRAMES} bodies in zstd at a time`, { retryAfterMs: 1000 })
     this.#open++
     let frame = 0
     try {

@@ -1,7 +1,9 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
 import type { Format } from './format.ts'
+import { influx } from './influx.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { plainLines } from './line.ts'
 
 const json: Format = {
   name: 'json',
@@ -20,9 +22,10 @@ const ndjson: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
+  lines: plainLines,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson]
+const ALL: readonly Format[] = [json, ndjson, influx]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
