@@ -84,7 +84,7 @@ async function leave(upload: Upload, reply: FastifyReply): Promise<void> {
     void reply.header('connection', 'close')
 }
 
-type Job = Omit<Uploading, 'told'> & Sent
+type Job = Omit<Uploading, 'told' | 'failed'> & Sent
 
 async function takeLines(
   ports: TakePorts,
@@ -99,6 +99,7 @@ async function takeLines(
   let unwatch: (() => void) | undefined
   const uploading: Uploading = {
     ...job,
+    failed: reason => upload.stop(reason),
     told: part => {
       upload.moved()
       if (!upload.isWhole)

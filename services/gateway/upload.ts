@@ -34,6 +34,8 @@ export type Uploading = {
   allow(decoded: Decoded): Decoded
   /** Told of each part when it is on disk. */
   told(part: Tally): void
+  /** A part cannot be written: nothing more is to come. */
+  failed(reason: Failure): void
 }
 
 /** So many reasons are given in one answer. */
@@ -67,7 +69,10 @@ export async function takeParts(
       if (decoded.length > 0)
         writing = write(part, decoded).then(
           () => undefined,
-          (reason: unknown) => reason,
+          (reason: unknown) => {
+            if (reason instanceof Failure) uploading.failed(reason)
+            return reason
+          },
         )
     }
   } catch (error) {
