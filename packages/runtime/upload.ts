@@ -35,7 +35,7 @@ export function continueLate(app: HttpApp): void {
 
 const LOOK_EVERY_MS = 1000
 /** What is refused before it has come whole is read so much longer: who still sends would not read the answer. */
-const LINGER_MS = 1000
+const LINGER_MS = 500
 
 export class Upload {
   readonly #request: FastifyRequest

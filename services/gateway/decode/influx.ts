@@ -81,6 +81,9 @@ function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded
   return decoded
 }
 
+/** Nothing has to be changed. */
+const PLAIN = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/
+const SEPARATOR = /[/+#]/
 const CARRIAGE_RETURN = 13
 const HASH = 35
 
@@ -103,10 +106,10 @@ function textOf(bytes: Buffer): string {
 function foundOf(point: Point, placed: string | undefined, deviceTags: readonly string[], precision: Precision): Found {
   const { measurement, tags, fields, time } = point
   if (tags.size + fields.size > MAX_KEYS) throw invalid('fields', `at most ${MAX_KEYS} with the tags, got ${tags.size + fields.size}`)
-  const eventType = eventTypeOf(measurement)
+  const eventType = PLAIN.test(measurement) ? measurement : eventTypeOf(measurement)
   const tag = placed === undefined ? deviceTags.find(one => tags.has(one)) : undefined
   const said = placed ?? (tag === undefined ? measurement : (tags.get(tag) as string))
-  const device = deviceOf(said)
+  const device = SEPARATOR.test(said) ? deviceOf(said) : said
   const data = new Map<string, unknown>(fields)
   for (const [key, value] of tags) if (key !== tag || device !== said) data.set(freeName(data, key), value)
   // What had to be changed to be a name stands beside it as it was.
