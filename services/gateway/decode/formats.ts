@@ -1,9 +1,13 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
+import { cbor, cborSequence } from './cbor.ts'
+import { csv } from './csv.ts'
 import type { Format } from './format.ts'
 import { influx } from './influx.ts'
 import { decodeJson, decodeLines } from './json.ts'
 import { plainLines } from './line.ts'
+import { senml } from './senml.ts'
+import { sparkplug } from './sparkplug.ts'
 
 const json: Format = {
   name: 'json',
@@ -26,6 +30,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, influx]
+const ALL: readonly Format[] = [json, ndjson, influx, cbor, cborSequence, csv, senml, sparkplug]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
