@@ -65,6 +65,15 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
       baseTopic: 'zigbee2mqtt',
     }),
   ],
+  // As Telegraf's inputs cpu and mem write, and the documentation of the line protocol.
+  influx: [
+    text(
+      'cpu,cpu=cpu-total,host=edge-1 usage_user=2.5,usage_system=1.25,usage_idle=96.25 1769860800000000000\nmem,host=edge-1 used=3221225472i,used_percent=37.5,active=1073741824u 1769860800000000000\n',
+    ),
+    text(
+      'my\\ Measurement,device=a\\,b fieldKey="string \\"value\\"",ok=true 1556813561098000000\n# a comment\nweather,location=us-midwest temperature=82',
+    ),
+  ],
   ndjson: [text('{"temperature":{"value":21.5}}\n{"device":"b","eventType":"door","data":{"door":{"state":"OPEN"}}}\n')],
   cbor: [bytes(CBOR_EVENT), bytes(`82${CBOR_EVENT}${CBOR_EVENT}`)],
   'cbor-seq': [bytes(CBOR_EVENT + CBOR_EVENT)],

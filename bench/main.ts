@@ -14,6 +14,7 @@ import { detectAll, renderDetection } from './detection.ts'
 import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
 import { measureFormats, renderFormats } from './format.ts'
+import { measureHttp, renderHttp } from './http.ts'
 import { measurePeer } from './peer.ts'
 import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
 import { type ProfileReport, profileFlags, readProfiles } from './profile.ts'
@@ -59,6 +60,10 @@ async function main(): Promise<void> {
     const formats = await measureFormats(values.quick ? 1 : 3, values.only)
     return print({ machine: machine(), formats }, () => renderFormats(formats))
   }
+  if (what === 'http') {
+    const http = await measureHttp(values.quick ? 3 : 10)
+    return print({ machine: machine(), http }, () => renderHttp(http))
+  }
   if (what === 'detection') return printDetection()
   checkUsage(what)
   const report = await benchmark(values.quick ? QUICK : FULL)
@@ -68,7 +73,7 @@ async function main(): Promise<void> {
 function checkUsage(what: string | undefined): void {
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error(
-      'usage: npm run bench -- [stages|formats|fanout|durable|detection|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+      'usage: npm run bench -- [stages|formats|http|fanout|durable|detection|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
     )
 }
 

@@ -7,7 +7,9 @@ import { csv } from './csv.ts'
 import { esphome } from './esphome.ts'
 import type { Format } from './format.ts'
 import { homeassistant } from './homeassistant.ts'
+import { influx } from './influx.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { plainLines } from './line.ts'
 import { ruuvi } from './ruuvi.ts'
 import { senml } from './senml.ts'
 import { shelly } from './shelly.ts'
@@ -32,6 +34,7 @@ const ndjson: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
+  lines: plainLines,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
@@ -50,6 +53,7 @@ const ALL: readonly Format[] = [
   shelly,
   tasmota,
   zigbee2mqtt,
+  influx,
 ]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
