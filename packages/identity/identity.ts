@@ -19,6 +19,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  mayActAs,
   ownProject,
   permissionsOf,
   ROLES,
