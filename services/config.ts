@@ -7,6 +7,7 @@ import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
 import {
   address,
+  atLeast,
   bytes,
   duration,
   expected,
@@ -66,6 +67,9 @@ export type Config = {
   /** Of what happened to alarms. */
   readonly alarmHistoryMs: number
   readonly logMaxBytes: number
+  /** Of one project’s refused input. */
+  readonly quarantineMaxBytes: number
+  readonly quarantineRetentionMs: number
   readonly streamMaxAgeMs: number
   readonly streamPatienceMs: number
   readonly streamLimit: number
@@ -186,6 +190,12 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
+  {
+    name: 'TELLTALE_QUARANTINE_MAX',
+    fallback: '64mb',
+    meaning: 'memory of one project’s refused input, 20mb or more; beyond it the oldest goes',
+  },
+  { name: 'TELLTALE_QUARANTINE_RETENTION', fallback: '30d', meaning: 'how long refused input is kept; 0s: until there is no room' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_PATIENCE', fallback: '10s', meaning: 'a stream is cut off when its reader takes nothing for this long' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
@@ -298,6 +308,8 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
+    quarantineMaxBytes: read('TELLTALE_QUARANTINE_MAX', text => atLeast(bytes(text), 20 * 1024 ** 2, '20mb')),
+    quarantineRetentionMs: read('TELLTALE_QUARANTINE_RETENTION', duration),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),

@@ -57,6 +57,11 @@ export function bytes(text: string): number {
   return Number(match[1]) * (UNITS[match[2] as string] as number)
 }
 
+export function atLeast(value: number, least: number, shown: string): number {
+  if (value < least) throw new Failure('setup', `expected ${shown} or more`)
+  return value
+}
+
 export function oneOf<T extends string>(text: string, values: readonly T[]): T {
   const found = values.find(value => value === text)
   if (found === undefined) throw expected(values.join(', '), text)

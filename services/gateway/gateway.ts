@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import type { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
+import type { Schemas } from '../../packages/log/durable/checking.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
 import { translate } from '../../packages/redis/index.ts'
@@ -11,6 +12,8 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import { Decoders } from '../../packages/state/decoder.ts'
+import { DecoderMemory } from '../../packages/state/decodermemory.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import { Removals } from '../../packages/state/deviceremoval.ts'
 import { Listening } from '../../packages/state/listening.ts'
@@ -18,11 +21,17 @@ import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
+import { Catalog } from './catalog.ts'
+import { FORMATS } from './decode/formats.ts'
+import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
+import { screen } from './eventschema.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
 import type { Follow } from './live.ts'
+import { Memories } from './memory.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
+import { rejectionsOf } from './rejection.ts'
 
 export type GatewayPorts = {
   /** A connection that fails at once while Redis is away, so that senders are told to wait. */
@@ -38,7 +47,7 @@ export type GatewayPorts = {
   readonly identity: Identity
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
-  readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
+  readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'> & { readonly schemas: Schemas }
   /** Told of every batch: the project's device stream is alive. */
   produced(project: string): void
   /** Why nothing more is taken now: Redis is nearly full. */
@@ -48,6 +57,8 @@ export type GatewayPorts = {
 }
 
 const BEAT_MS = 1000
+/** Of decoders that break, by name. */
+const MAX_COMPLAINTS = 100
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -72,14 +83,32 @@ export async function startGateway(
     },
     failed: error => logger.warn({ reason: (error as Error).message }, 'batch not accepted'),
   })
+  const decoders = new Decoders(ports.redis)
+  const catalog = new Catalog({
+    formats: FORMATS,
+    decoders: project => decoders.decoders.list(project).catch(rethrow),
+    schemas: project => decoders.schemas.list(project).catch(rethrow),
+    changes: since => decoders.changes.since(since),
+  })
+  const run = runPorts(ports)
+  const { schemas } = ports.durable
+  const check: Schemas['check'] = (project, schema, payloads) => schemas.check(project, schema, payloads)
+  let sender: Pick<MqttDoor, 'send'> | undefined
   const ingest: IngestPorts = {
     accept,
-    quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
+    screen: (project, decoded) => screen({ catalog, check }, project, decoded),
+    quarantine: async (project, refused) => {
+      const lost = await ports.quarantine.add(project, refused).catch(rethrow)
+      metrics.quarantineLost.inc(lost)
+      for (const { device, payload } of rejectionsOf(refused, Date.now())) sender?.send(project, `devices/${device}/rejected`, payload)
+    },
     rejected: count => metrics.rejected.inc(count),
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   const dropped = () => metrics.mqttDropped.inc()
-  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped }, host, mqttPort)
+  const { identity, follow } = ports
+  const door = await openMqtt({ ...ingest, catalog, run, identity, follow, clock, log: logger, dropped }, host, mqttPort)
+  sender = door
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
@@ -89,9 +118,31 @@ export async function startGateway(
   lifecycle.started('decoding', () => decoding.stop())
   const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
   lifecycle.started('alarm announcements', () => announcing.stop())
-  const beat = startBeat(ports, accept, door)
+  const beat = startBeat(ports, accept, catalog, door)
   lifecycle.started('beat', beat.stop)
   return door
+}
+
+function runPorts({ redis, logger }: GatewayPorts): RunPorts {
+  const disk = new DecoderMemory(redis)
+  const complained = new Set<string>()
+  return {
+    memories: new Memories({
+      disk: {
+        revision: id => disk.revision(id).catch(rethrow),
+        load: id => disk.load(id).catch(rethrow),
+        save: (id, changes) => disk.save(id, changes).catch(rethrow),
+      },
+      nowMs: () => performance.now(),
+      troubled: error => logger.warn({ reason: error.message }, 'what decoders remember was not looked at'),
+    }),
+    broke: ({ mapping, format }, error) => {
+      // It is as likely to break on the next payload; the quarantine has them all.
+      if (complained.has(mapping.name) || complained.size >= MAX_COMPLAINTS) return
+      complained.add(mapping.name)
+      logger.error({ decoder: mapping.name, format: format.name, err: error }, 'decoder broke on a payload')
+    },
+  }
 }
 
 function rethrow(error: unknown): never {
@@ -99,7 +150,12 @@ function rethrow(error: unknown): never {
 }
 
 /** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
-function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+function startBeat(
+  { redis, refusal, logger, metrics }: GatewayPorts,
+  accept: Accept,
+  catalog: Catalog,
+  door: MqttDoor,
+): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
   const removals = new Removals(redis)
@@ -110,6 +166,7 @@ function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Ac
       const removed = await removals.since(newest)
       accept.forget(removed.projects)
       newest = removed.newest
+      await catalog.refresh()
       accept.refusal = refusal()
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')

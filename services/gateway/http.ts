@@ -119,14 +119,16 @@ async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyRep
 
 function sourceOf(ports: HttpPorts, request: FastifyRequest, caller: Caller, place: Place) {
   const idempotencyKey = request.headers['idempotency-key']
-  const deliveryKey = (index: number) =>
-    idempotencyKey === undefined ? ports.clock.newId() : contentKey(`${caller.keyId}\t${String(idempotencyKey)}\t${index}`)
+  const delivery = idempotencyKey === undefined ? ports.clock.newId() : contentKey(`${caller.keyId}\t${String(idempotencyKey)}`)
+  const deliveryKey = (index: number) => `${delivery}.${index}`
   const source = `${request.method} ${request.originalUrl.split('?', 1)[0]}`
-  return { project: place.project, source, keyId: caller.keyId, deliveryKey, mayRepeat: () => idempotencyKey !== undefined }
+  const { project, device } = place
+  const sent = { contentType: mediaType(request), again: { place: { device } } }
+  return { project, source, keyId: caller.keyId, ...sent, deliveryKey, mayRepeat: () => idempotencyKey !== undefined }
 }
 
 function decode(ports: HttpPorts, request: FastifyRequest, place: Place, payload: Buffer): Decoded[] | Failure {
-  const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  const type = mediaType(request)
   if (payload.length === 0)
     return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
   try {
@@ -137,6 +139,10 @@ function decode(ports: HttpPorts, request: FastifyRequest, place: Place, payload
     if (error instanceof Failure) return error
     throw error
   }
+}
+
+function mediaType(request: FastifyRequest): string {
+  return (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
 
 /** 200 when all were accepted, 207 when some were, 400 when none. */

@@ -8,7 +8,10 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import { Catalog } from './catalog.ts'
+import type { Decoded } from './decode/event.ts'
 import type { Lines } from './live.ts'
+import { Memories } from './memory.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
 
@@ -22,6 +25,12 @@ async function openDoor() {
   const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
   const ports = {
     accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
+    screen: (_: string, all: readonly Decoded[]) => all,
+    catalog: new Catalog({ formats: new Map(), decoders: down, schemas: down, changes: down }),
+    run: {
+      memories: new Memories({ disk: { revision: down, load: down, save: down }, nowMs: () => 0, troubled: () => {} }),
+      broke: () => {},
+    },
     quarantine: down,
     rejected: () => {},
     identity: {

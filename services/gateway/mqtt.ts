@@ -17,12 +17,14 @@ export type MqttDoor = {
   readonly port: number
   /** Publishes as the broker itself, to this process' subscribers, retained. */
   announce(topic: string, payload: string): Promise<void>
+  /** The same under `projects/{project}/`, not retained. */
+  send(project: string, topic: string, payload: Buffer): void
   connections(): number
   /** Takes no more, then closes every connection. */
   close(): Promise<void>
 }
 
-export type MqttPorts = PublishPorts & {
+export type MqttPorts = Omit<PublishPorts, 'send'> & {
   readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
   readonly log: Logger
   readonly follow: Follow
@@ -46,7 +48,9 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
   let inside: Inside | undefined
-  const broker = await Aedes.createBroker({
+  const send = (project: string, topic: string, payload: Buffer) => sendBy(broker, ports.log, `projects/${project}/${topic}`, payload)
+  const publishing = { ...ports, send }
+  const broker: Aedes = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: DRAIN_TIMEOUT_MS,
@@ -68,7 +72,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     },
     authorizePublish: (client, packet, done) => {
       const session = client && sessions.get(client)
-      if (session) publish(ports, refused, client, session, packet, done)
+      if (session) publish(publishing, refused, client, session, packet, done)
       else done(new Error('publish without a session'))
     },
     authorizeSubscribe: (client, subscription, done) => {
@@ -99,6 +103,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   return {
     port: (server.address() as { port: number }).port,
     announce: (topic, payload) => announce(broker, topic, payload),
+    send,
     connections: () => broker.connectedClients,
     close: () => {
       kept.stop()
@@ -191,6 +196,14 @@ function announce(broker: Aedes, topic: string, payload: string): Promise<void> 
   return new Promise((resolve, reject) => {
     const packet = { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain: true, dup: false } as const
     broker.publish(packet, error => (error ? reject(error) : resolve()))
+  })
+}
+
+/** Nobody waits for it: what it tells is told again, or stands in the quarantine. */
+function sendBy(broker: Aedes, log: Logger, topic: string, payload: Buffer): void {
+  const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
+  broker.publish(packet, error => {
+    if (error) log.debug({ topic, reason: error.message }, 'not published')
   })
 }
 

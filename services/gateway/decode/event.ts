@@ -37,12 +37,17 @@ export type Incoming = {
   readonly eventType: string
   readonly timeUs: number
   readonly frame: string
+  /** Its data before Telltale completed it. */
+  readonly sent: EventData
   /** By which a redelivery is known; undefined when the sender gave neither id nor time. */
   readonly key: string | undefined
 }
 
 /** One element of a payload: an event, or why it is none and what it was. */
-export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string | Buffer }
+export type Decoded = { readonly event: Incoming } | Unfit
+
+/** `device`: whose it is, as far as that can be read. */
+export type Unfit = { readonly failure: Failure; readonly element: string | Buffer; readonly device?: string | undefined }
 
 /** Of arrival. */
 export type Clock = { nowUs(): number; newId(): string }
@@ -70,7 +75,7 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const data = complete(eventType, sent, timeUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project, device, eventType, timeUs, frame, key }
+  return { project, device, eventType, timeUs, frame, sent, key }
 }
 
 /** As `toEvent`, with what it was where it is none. `element`: as it was sent. */

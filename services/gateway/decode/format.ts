@@ -45,4 +45,10 @@ export type Format = {
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
    */
   decode(payload: Payload, clock: Clock): Output | Promise<Output>
+  /** An element that `decoded` refuses is a payload by itself: it is kept alone, and not with the whole payload. */
+  readonly separable?: true
+  /** Whether a topic that no mapping takes is this format's after all, by what it remembers. Asked for each such payload. */
+  claims?(topic: readonly string[], memory: Memory): boolean
+  /** What the schema of `options` cannot say, when a mapping is saved. @throws Failure `invalid`. */
+  check?(options: Readonly<Record<string, unknown>>): void | Promise<void>
 }

@@ -10,6 +10,7 @@ const json: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/json', 'text/plain', 'application/x-www-form-urlencoded', ''],
+  separable: true,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeJson(bytes, place, clock) }),
 }
 
@@ -20,6 +21,7 @@ const ndjson: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
+  separable: true,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
