@@ -186,9 +186,10 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
   if (decoded instanceof Failure) {
     packet.topic = NOWHERE
     // A project that is not the caller's own holds no quarantine of theirs.
+    const { again: _here, ...elsewhere } = from
     const isForeign = decoded.code === 'not_found'
-    const refused = refusal(from, decoded, payload)
-    setAside(ports, isForeign ? session.project : project, [isForeign ? without(refused) : refused], failure => done(failure ?? null))
+    const refused = refusal(isForeign ? elsewhere : from, decoded, payload)
+    setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
     return undefined
   }
   packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
@@ -196,11 +197,6 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
     if (outcomes.some(one => one !== undefined)) packet.topic = NOWHERE
     done(failure ?? null)
   })
-}
-
-/** It is of another project, where nobody may decode it. */
-function without<T extends { readonly again?: unknown; readonly device?: unknown }>({ again: _, device: __, ...rest }: T) {
-  return rest
 }
 
 /** Of ingest topics. */
