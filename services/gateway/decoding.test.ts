@@ -14,8 +14,8 @@ import { COPIER } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
 import { Quarantine, type Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
-import type { Decoded } from './decode/event.ts'
 import { Decoding } from './decoding.ts'
+import { UNLIMITED } from './fixture.ts'
 
 describe.skipIf(installed === undefined)('streams that have a decoder', () => {
   let server: TestRedis
@@ -52,7 +52,7 @@ describe.skipIf(installed === undefined)('streams that have a decoder', () => {
       })
       const ingest = {
         accept,
-        screen: (_: string, all: readonly Decoded[]) => all,
+        ...UNLIMITED,
         quarantine: async (of: string, refused: readonly Refused[]) => void (await quarantine.add(of, refused)),
         rejected: () => undefined,
       }

@@ -4,6 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Schema } from '../../packages/log/durable/record.ts'
 import type { Catalog } from './catalog.ts'
 import type { Decoded, Incoming } from './decode/event.ts'
+import { asSent } from './ingest.ts'
 
 export type ScreenPorts = {
   readonly catalog: Pick<Catalog, 'of'>
@@ -51,9 +52,4 @@ async function violation(
     const message = `${field}: does not fit the schema of ${eventType}: ${error.message.replace(SAID, '')}`
     return new Failure('invalid', message, { field, cause: error })
   }
-}
-
-/** As a whole event, with the identity that it has got. */
-function asSent({ frame, sent }: Incoming): string {
-  return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
 }

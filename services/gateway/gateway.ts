@@ -12,16 +12,21 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import { Budgets } from '../../packages/state/budget.ts'
 import { Decoders } from '../../packages/state/decoder.ts'
 import { DecoderMemory } from '../../packages/state/decodermemory.ts'
 import type { Devices } from '../../packages/state/device.ts'
+import { DeviceClocks } from '../../packages/state/deviceclock.ts'
 import { Removals } from '../../packages/state/deviceremoval.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
+import { Budget } from './budget.ts'
+import { addBudgetRoutes } from './budgetroute.ts'
 import { Catalog } from './catalog.ts'
+import { ClockWatch } from './clockwatch.ts'
 import { FORMATS } from './decode/formats.ts'
 import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
@@ -73,6 +78,8 @@ export async function startGateway(
     append: async (project, batch) => {
       const outcome = await ports.log.append(project, batch).catch(rethrow)
       ports.produced(project)
+      // What cannot be written now is written with the next batch.
+      budget.save(project).catch((error: Error) => logger.debug({ reason: error.message }, 'names of fields not written'))
       return outcome
     },
     register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
@@ -94,8 +101,13 @@ export async function startGateway(
   const { schemas } = ports.durable
   const check: Schemas['check'] = (project, schema, payloads) => schemas.check(project, schema, payloads)
   let sender: Pick<MqttDoor, 'send'> | undefined
+  const budgets = new Budgets(ports.redis)
+  const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
+  const clocks = new ClockWatch()
   const ingest: IngestPorts = {
     accept,
+    budget,
+    clocks,
     screen: (project, decoded) => screen({ catalog, check }, project, decoded),
     quarantine: async (project, refused) => {
       const lost = await ports.quarantine.add(project, refused).catch(rethrow)
@@ -105,6 +117,7 @@ export async function startGateway(
     rejected: count => metrics.rejected.inc(count),
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
+  addBudgetRoutes(app, { budgets, budget, clock })
   const dropped = () => metrics.mqttDropped.inc()
   const { identity, follow } = ports
   const door = await openMqtt({ ...ingest, catalog, run, identity, follow, clock, log: logger, dropped }, host, mqttPort)
@@ -118,7 +131,11 @@ export async function startGateway(
   lifecycle.started('decoding', () => decoding.stop())
   const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
   lifecycle.started('alarm announcements', () => announcing.stop())
-  const beat = startBeat(ports, accept, catalog, door)
+  const beat = startBeat(ports, accept, door, [
+    () => catalog.refresh(),
+    () => budget.refresh(),
+    () => tellClocks(clocks, new DeviceClocks(ports.redis)),
+  ])
   lifecycle.started('beat', beat.stop)
   return door
 }
@@ -153,8 +170,8 @@ function rethrow(error: unknown): never {
 function startBeat(
   { redis, refusal, logger, metrics }: GatewayPorts,
   accept: Accept,
-  catalog: Catalog,
   door: MqttDoor,
+  more: readonly (() => Promise<void>)[],
 ): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
@@ -166,8 +183,8 @@ function startBeat(
       const removed = await removals.since(newest)
       accept.forget(removed.projects)
       newest = removed.newest
-      await catalog.refresh()
       accept.refusal = refusal()
+      for (const one of more) await one()
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }
@@ -184,4 +201,14 @@ function startBeat(
       await running
     },
   }
+}
+
+/** Writes whose clock is wrong, and learns what others have found. */
+async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void> {
+  for (const [project, changes] of watch.take())
+    await clocks.save(project, changes).catch((error: unknown) => {
+      watch.putBack(project, changes)
+      throw error
+    })
+  for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
 }

@@ -3,6 +3,8 @@ import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Again, DecodedBy, Problem, Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
+import type { Budget } from './budget.ts'
+import type { ClockWatch } from './clockwatch.ts'
 import type { Decoded, Incoming, Unfit } from './decode/event.ts'
 
 export type IngestPorts = {
@@ -12,6 +14,8 @@ export type IngestPorts = {
   /** Resolves when the refusals are on disk. */
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
   rejected(count: number): void
+  readonly budget: Pick<Budget, 'admits' | 'ask'>
+  readonly clocks: Pick<ClockWatch, 'observe'>
 }
 
 /** What became of one element: nothing when it was accepted. */
@@ -48,24 +52,43 @@ export function ingest(ports: IngestPorts, decoded: readonly Decoded[], from: So
 
 /** As `ingest`. Returns a promise when it is not handed over yet: what the same sender sent after it waits for that. */
 export function ingestInTurn(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): Promise<void> | undefined {
-  let screened: ReturnType<IngestPorts['screen']>
-  try {
-    screened = ports.screen(from.project, decoded)
-  } catch (error) {
-    settled(failureOf(error), [])
+  const all = checked(ports, from.project, decoded)
+  if (!(all instanceof Promise)) {
+    append(ports, all, from, settled)
     return undefined
   }
-  if (!(screened instanceof Promise)) {
-    append(ports, screened, from, settled)
-    return undefined
-  }
-  return screened.then(
-    all => append(ports, all, from, settled),
-    (error: unknown) => settled(failureOf(error), []),
+  return all.then(
+    one => append(ports, one, from, settled),
+    (error: unknown) => settled(unavailable(error, 'the event cannot be checked now'), []),
   )
 }
 
-/** As `ingest`, of what is screened. */
+/** With failures in the place of events that do not fit their schema, or the budget. A promise where something must be asked. */
+export function checked(
+  ports: IngestPorts,
+  project: string,
+  decoded: readonly Decoded[],
+): readonly Decoded[] | Promise<readonly Decoded[]> {
+  const screened = ports.screen(project, decoded)
+  return screened instanceof Promise ? screened.then(all => budgeted(ports, all)) : budgeted(ports, screened)
+}
+
+function budgeted(ports: IngestPorts, decoded: readonly Decoded[]): readonly Decoded[] | Promise<readonly Decoded[]> {
+  if (decoded.every(one => !('event' in one) || ports.budget.admits(one.event))) return decoded
+  return Promise.all(decoded.map(one => withinBudget(ports, one)))
+}
+
+async function withinBudget({ budget }: IngestPorts, one: Decoded): Promise<Decoded> {
+  const failure = 'event' in one ? await budget.ask(one.event) : undefined
+  return failure && 'event' in one ? { failure, element: asSent(one.event), device: one.event.device } : one
+}
+
+/** As a whole event, with the identity that it has got. */
+export function asSent({ frame, sent }: Incoming): string {
+  return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
+}
+
+/** As `ingest`, of what is checked. */
 export function append(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): void {
   const [only] = decoded
   if (only && decoded.length === 1 && 'event' in only) {
@@ -91,7 +114,9 @@ export function append(ports: IngestPorts, decoded: readonly Decoded[], from: So
 /** The usual case, one good event. */
 const ACCEPTED: readonly Outcome[] = [undefined]
 
-function take({ accept }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+function take({ accept, clocks }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+  const { sentUs, arrivedUs } = event
+  if (sentUs !== undefined) clocks.observe(event.project, event.device, sentUs - arrivedUs, arrivedUs)
   if (event.key !== undefined) {
     accept.add(event, event.key, true, done)
     return
@@ -163,12 +188,6 @@ function identityOf(from: Source): string {
   return from.deliveryKey(0).replace(/\.0$/, '')
 }
 
-function failureOf(error: unknown): Failure {
-  return error instanceof Failure
-    ? error
-    : new Failure('unavailable', 'the event cannot be checked now', { retryAfterMs: 1000, cause: error })
-}
-
 /** Puts refusals on disk, then settles. */
 export function setAside(ports: IngestPorts, project: string, refused: readonly Refused[], settled: Settled): void {
   // What is refused takes as much room as what is accepted.
@@ -179,11 +198,10 @@ export function setAside(ports: IngestPorts, project: string, refused: readonly 
   ports.rejected(refused.length)
   ports.quarantine(project, refused).then(
     () => settled(),
-    (error: unknown) =>
-      settled(
-        error instanceof Failure
-          ? error
-          : new Failure('unavailable', 'the quarantine cannot be written', { retryAfterMs: 1000, cause: error }),
-      ),
+    (error: unknown) => settled(unavailable(error, 'the quarantine cannot be written')),
   )
+}
+
+function unavailable(error: unknown, what: string): Failure {
+  return error instanceof Failure ? error : new Failure('unavailable', what, { retryAfterMs: 1000, cause: error })
 }

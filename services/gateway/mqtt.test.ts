@@ -9,7 +9,7 @@ import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
 import { Catalog } from './catalog.ts'
-import type { Decoded } from './decode/event.ts'
+import { UNLIMITED } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { Memories } from './memory.ts'
 import { openMqtt } from './mqtt.ts'
@@ -25,7 +25,6 @@ async function openDoor() {
   const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
   const ports = {
     accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
-    screen: (_: string, all: readonly Decoded[]) => all,
     catalog: new Catalog({ formats: new Map(), decoders: down, schemas: down, changes: down }),
     run: {
       memories: new Memories({ disk: { revision: down, load: down, save: down }, nowMs: () => 0, troubled: () => {} }),
@@ -42,6 +41,7 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
