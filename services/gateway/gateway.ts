@@ -27,16 +27,21 @@ import { Budget } from './budget.ts'
 import { addBudgetRoutes } from './budgetroute.ts'
 import { Catalog } from './catalog.ts'
 import { ClockWatch } from './clockwatch.ts'
+import type { Decoded } from './decode/event.ts'
 import { FORMATS } from './decode/formats.ts'
+import { addDecoderRoutes } from './decoderroute.ts'
+import { addDecoderTests } from './decodertest.ts'
 import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import { screen } from './eventschema.ts'
 import { addIngestRoutes } from './http.ts'
-import type { IngestPorts } from './ingest.ts'
+import { checked, type IngestPorts } from './ingest.ts'
 import type { Follow } from './live.ts'
 import { Memories } from './memory.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { rejectionsOf } from './rejection.ts'
+import { addReplayRoute } from './replayroute.ts'
+import { addSchemaRoutes } from './schemaroute.ts'
 
 export type GatewayPorts = {
   /** A connection that fails at once while Redis is away, so that senders are told to wait. */
@@ -118,6 +123,13 @@ export async function startGateway(
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   addBudgetRoutes(app, { budgets, budget, clock })
+  const resource = { formats: FORMATS, decoders, catalog, memory: new DecoderMemory(ports.redis) }
+  addDecoderRoutes(app, resource)
+  addDecoderTests(app, { ...resource, run, screen: ingest.screen, clock })
+  addSchemaRoutes(app, { decoders, catalog, check })
+  const { quarantine } = ports
+  const decoded = (project: string, all: readonly Decoded[]) => checked(ingest, project, all)
+  addReplayRoute(app, { quarantine, formats: FORMATS, catalog, run, accept, checked: decoded, screen: ingest.screen })
   const dropped = () => metrics.mqttDropped.inc()
   const { identity, follow } = ports
   const door = await openMqtt({ ...ingest, catalog, run, identity, follow, clock, log: logger, dropped }, host, mqttPort)
