@@ -201,7 +201,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     wake: (project, consumer) => wakes.wake(project, consumer),
   })
   const alarms = new Alarms(quick)
-  const quarantine = new Quarantine(quick, config.quarantineMaxBytes)
+  const quarantine = new Quarantine(quick, config.quarantine.maxBytes)
   const audit = new Audit(quick)
   recordChanges(app, audit)
   const streams = await openStreams(parts, devices)

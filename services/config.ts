@@ -7,7 +7,6 @@ import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
 import {
   address,
-  atLeast,
   bytes,
   duration,
   expected,
@@ -18,6 +17,7 @@ import {
   port,
   projectName,
   publicUrl,
+  quarantine,
   rate,
   truth,
   wait,
@@ -67,9 +67,7 @@ export type Config = {
   /** Of what happened to alarms. */
   readonly alarmHistoryMs: number
   readonly logMaxBytes: number
-  /** Of one project’s refused input. */
-  readonly quarantineMaxBytes: number
-  readonly quarantineRetentionMs: number
+  readonly quarantine: { readonly maxBytes: number; readonly retentionMs: number }
   readonly streamMaxAgeMs: number
   readonly streamPatienceMs: number
   readonly streamLimit: number
@@ -190,11 +188,7 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
-  {
-    name: 'TELLTALE_QUARANTINE_MAX',
-    fallback: '64mb',
-    meaning: 'memory of one project’s refused input, 20mb or more; beyond it the oldest goes',
-  },
+  { name: 'TELLTALE_QUARANTINE_MAX_SIZE', fallback: '64mb', meaning: 'memory of one project’s refused input; beyond it the oldest goes' },
   { name: 'TELLTALE_QUARANTINE_RETENTION', fallback: '30d', meaning: 'how long refused input is kept; 0s: until there is no room' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_PATIENCE', fallback: '10s', meaning: 'a stream is cut off when its reader takes nothing for this long' },
@@ -308,8 +302,10 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
-    quarantineMaxBytes: read('TELLTALE_QUARANTINE_MAX', text => atLeast(bytes(text), 20 * 1024 ** 2, '20mb')),
-    quarantineRetentionMs: read('TELLTALE_QUARANTINE_RETENTION', duration),
+    quarantine: {
+      maxBytes: read('TELLTALE_QUARANTINE_MAX_SIZE', quarantine),
+      retentionMs: read('TELLTALE_QUARANTINE_RETENTION', duration),
+    },
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),

@@ -57,8 +57,10 @@ export function bytes(text: string): number {
   return Number(match[1]) * (UNITS[match[2] as string] as number)
 }
 
-export function atLeast(value: number, least: number, shown: string): number {
-  if (value < least) throw new Failure('setup', `expected ${shown} or more`)
+/** Room for the largest body, and some more. */
+export function quarantine(text: string): number {
+  const value = bytes(text)
+  if (value < 20 * 1024 ** 2) throw expected('20mb or more', text)
   return value
 }
 

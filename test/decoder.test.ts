@@ -66,7 +66,11 @@ describe('a decoder of a project', () => {
     const [record] = await quarantined('plant/press-1/temperature')
     expect(record).toMatchObject({
       decoder: { name: 'plant', format: 'json', version: 1 },
-      ...{ code: 'invalid', field: 'payload', payload: 'not a {number', size: 13, encoding: 'utf8' },
+      code: 'invalid',
+      field: 'payload',
+      payload: 'not a {number',
+      size: 13,
+      encoding: 'utf8',
     })
   })
 
@@ -105,8 +109,8 @@ describe('a decoder of a project', () => {
     expect(await answer('PUT', `${DECODERS}/json`, { format: 'json', enabled: false })).toMatchObject({ builtIn: false, enabled: false })
     await answer('DELETE', `${DECODERS}/json`)
     expect(await answer('GET', `${DECODERS}/json`)).toMatchObject({ builtIn: true })
-    const { entries } = await answer('GET', `${PROJECT}/audit`)
-    expect((entries as Json[]).map(({ path }) => path)).toContain(`${DECODERS}/json`)
+    const { records } = await answer('GET', `${PROJECT}/audit`)
+    expect((records as Json[]).map(({ path }) => path)).toContain(`${DECODERS}/json`)
   })
 })
 
@@ -116,7 +120,10 @@ describe('what is refused', () => {
     await publish('d/deaf-1/temperature', '{"value":"warm"}')
     await until('it was told', () => heard.length === 1)
     expect(JSON.parse(heard[0]?.text ?? '')).toMatchObject({
-      ...{ source: 'd/deaf-1/temperature', code: 'invalid', payload: '{"value":"warm"}', encoding: 'utf8' },
+      source: 'd/deaf-1/temperature',
+      code: 'invalid',
+      payload: '{"value":"warm"}',
+      encoding: 'utf8',
       field: expect.stringContaining('temperature'),
     })
   })

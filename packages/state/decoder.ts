@@ -21,7 +21,7 @@ export type DecoderRecord = {
 
 /** Projects whose decoders or schemas changed, each with the number of its newest change. */
 const CHANGED = 't:decoders:changed'
-export const MAX_DECODERS = 200
+const MAX_DECODERS = 200
 const MAX_SCHEMAS = 500
 /** Of all of one kind in a project: every gateway keeps them. */
 const MAX_CHARS = 8 * 1024 * 1024

@@ -102,8 +102,12 @@ function addReading(app: HttpApp, { formats, decoders }: DecoderRoutePorts): voi
     async request => {
       const { page, nextPageToken } = pageIn([...formats.values()], ({ name }) => name, request.query)
       const shown = page.map(({ name, version, title, topics, contentTypes, options }) => ({
-        ...{ name, version, title, options },
-        ...{ topics: [...topics], contentTypes: contentTypes.filter(type => type !== '') },
+        name,
+        version,
+        title,
+        topics: [...topics],
+        contentTypes: contentTypes.filter(type => type !== ''),
+        options,
       }))
       return { formats: shown, nextPageToken }
     },

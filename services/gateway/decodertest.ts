@@ -105,7 +105,7 @@ async function chosen(ports: DecoderTestPorts, project: string, { topic, content
   if (topic !== undefined) {
     const place = mounted(topic, project)
     const short = place?.project === project ? place.topic : ''
-    const found = mappings.ofTopic(short) ?? (await claimant(ports.run, mappings.claiming, project, short.split('/')))
+    const found = mappings.ofTopic(short) ?? (await claimant(ports.run, mappings.claiming, project, short))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))}`, { field: 'topic' })
   }

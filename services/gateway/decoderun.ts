@@ -87,7 +87,7 @@ export function claimant(
   ports: Pick<RunPorts, 'memories'>,
   decoders: readonly Decoder[],
   project: string,
-  topic: readonly string[],
+  topic: string,
 ): Decoder | undefined | Promise<Decoder | undefined> {
   const { memories } = ports
   for (const [i, decoder] of decoders.entries()) {

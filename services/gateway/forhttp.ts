@@ -1,6 +1,9 @@
 // Which decoder takes the body of a request: the one that is asked for by name, else that of its content type, own ones before built-in ones.
 import { Failure } from '../../packages/core/failure.ts'
 import type { Catalog } from './catalog.ts'
+import type { Clock, Decoded, Place } from './decode/event.ts'
+import { type RunPorts, runDecoder } from './decoderun.ts'
+import type { Source } from './ingest.ts'
 import type { Decoder, Mappings } from './mapping.ts'
 
 /**
@@ -24,4 +27,45 @@ function choose(mappings: Mappings, contentType: string, decoder: string | undef
   if (found) return found
   const known = mappings.all.flatMap(({ mapping }) => mapping.contentTypes).filter(type => type !== '')
   throw new Failure('unsupported', `content-type ${contentType}: expected one of ${[...new Set(known)].toSorted().join(', ')}`)
+}
+
+export type Body = {
+  readonly project: string
+  readonly bytes: Buffer
+  readonly place: Omit<Place, 'project'>
+  readonly contentType: string
+  /** Decoder that was asked for by name. */
+  readonly asked: string | undefined
+}
+
+/** What the quarantine keeps beside a body that is refused, so that it can be decoded again. */
+export function sourceOfBody(
+  { mapping, format }: Decoder,
+  { bytes, place: { device, eventType }, contentType, asked }: Body,
+): Pick<Source, 'decoder' | 'contentType' | 'again' | 'payload' | 'separable'> {
+  return {
+    decoder: { name: mapping.name, format: format.name, version: format.version },
+    contentType,
+    again: { place: { device, eventType }, ...(asked === undefined ? {} : { asked }) },
+    payload: bytes,
+    separable: format.separable === true,
+  }
+}
+
+export type BodyPorts = {
+  readonly run: RunPorts
+  readonly clock: Clock
+  /** Publishes under `projects/{project}/`. */
+  send(project: string, topic: string, payload: Buffer): void
+}
+
+/** `saved` must be awaited before the answer. @throws Failure when nothing in it can be read. */
+export async function decodeBody(
+  { run, clock, send }: BodyPorts,
+  decoder: Decoder,
+  { project, bytes, place }: Body,
+): Promise<{ readonly decoded: readonly Decoded[]; readonly saved: Promise<void> | undefined }> {
+  const { decoded, replies, draft } = await runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
+  for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+  return { decoded, saved: run.memories.commit(draft) }
 }

@@ -44,9 +44,14 @@ function gateway(port: ReturnType<typeof disk>['port']) {
 function decoderOf(decode: (memory: Memory) => unknown, isAsync = false): Decoder {
   const output = (memory: Memory) => ({ decoded: [], replies: [{ topic: JSON.stringify(decode(memory) ?? null), payload: Buffer.of() }] })
   const format: Format = {
-    ...{ name: 'f', version: 1, title: '', options: Type.Object({}), topics: [], contentTypes: [] },
+    name: 'f',
+    version: 1,
+    title: '',
+    options: Type.Object({}),
+    topics: [],
+    contentTypes: [],
     decode: ({ memory }) => (isAsync ? Promise.resolve().then(() => output(memory)) : output(memory)),
-    claims: (topic, memory) => memory.get(topic.join('/')) === true,
+    claims: (topic, memory) => memory.get(topic) === true,
   }
   const mapping = { name: 'd', format: 'f', topics: [], contentTypes: [], options: {}, enabled: true, builtIn: true }
   return { mapping, format }
@@ -163,7 +168,7 @@ describe('what is remembered', () => {
     const { port } = disk()
     const one = gateway(port)
     const decoder = decoderOf(memory => memory.set('my/lamp', true))
-    const ask = (topic: string) => claimant(one.ports, [decoder], 'p', topic.split('/'))
+    const ask = (topic: string) => claimant(one.ports, [decoder], 'p', topic)
     expect(await ask('my/lamp')).toBeUndefined()
     const made = await runDecoder(one.ports, decoder, given, clock)
     await one.memories.commit(made.draft)

@@ -111,7 +111,7 @@ function choose(job: Job, mount: Mounted, { mappings }: Known): Promise<void> | 
     pass(job)
     return undefined
   }
-  const claimed = claimant(job.ports.run, mappings.claiming, mount.project, mount.topic.split('/'))
+  const claimed = claimant(job.ports.run, mappings.claiming, mount.project, mount.topic)
   const go = (one: Decoder | undefined) => (one ? decode(job, mount, one) : pass(job))
   if (claimed instanceof Promise) return claimed.then(go).catch(job.done)
   return go(claimed) ?? undefined

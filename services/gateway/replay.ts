@@ -221,7 +221,7 @@ async function decoderOf(
 ): Promise<Decoder> {
   if (asked !== undefined) return mappings.named(asked)
   if (topic !== undefined) {
-    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic.split('/')))
+    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))} today`, { field: 'topic' })
   }

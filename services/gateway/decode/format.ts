@@ -37,9 +37,13 @@ export type Format = {
   /** One line for people. */
   readonly title: string
   readonly options: TObject
+  /** What a schema cannot say of the options, asked when a mapping is saved. @throws Failure `invalid` that names the option and the place in it. */
+  check?(options: Readonly<Record<string, unknown>>): void | Promise<void>
   /** Topic filters it is switched on for in every project that says nothing else. */
   readonly topics: readonly string[]
   readonly contentTypes: readonly string[]
+  /** Whether a topic that no mapping is for is this format's all the same: earlier payloads said so. */
+  claims?(topic: string, memory: Memory): boolean
   /**
    * Called for the payloads of one connection in their order, the next when this one's promise is settled.
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
@@ -47,8 +51,4 @@ export type Format = {
   decode(payload: Payload, clock: Clock): Output | Promise<Output>
   /** An element that `decoded` refuses is a payload by itself: it is kept alone, and not with the whole payload. */
   readonly separable?: true
-  /** Whether a topic that no mapping takes is this format's after all, by what it remembers. Asked for each such payload. */
-  claims?(topic: readonly string[], memory: Memory): boolean
-  /** What the schema of `options` cannot say, when a mapping is saved. @throws Failure `invalid`. */
-  check?(options: Readonly<Record<string, unknown>>): void | Promise<void>
 }
