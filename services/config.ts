@@ -188,7 +188,7 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
-  { name: 'TELLTALE_QUARANTINE_MAX_SIZE', fallback: '64mb', meaning: 'memory of one project’s refused input; beyond it the oldest goes' },
+  { name: 'TELLTALE_QUARANTINE_MAX_SIZE', fallback: '64mb', meaning: 'memory of one project’s refused input; the oldest goes' },
   { name: 'TELLTALE_QUARANTINE_RETENTION', fallback: '30d', meaning: 'how long refused input is kept; 0s: until there is no room' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_PATIENCE', fallback: '10s', meaning: 'a stream is cut off when its reader takes nothing for this long' },
