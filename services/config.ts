@@ -302,10 +302,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
-    quarantine: {
-      maxBytes: read('TELLTALE_QUARANTINE_MAX_SIZE', quarantine),
-      retentionMs: read('TELLTALE_QUARANTINE_RETENTION', duration),
-    },
+    quarantine: quarantine(read),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),

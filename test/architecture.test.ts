@@ -81,7 +81,6 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   aedes: /^services\/gateway\/(mqtt|live|kept|login)\.ts$/,
   'aedes-persistence-redis': /^services\/gateway\//,
   'mqemitter-redis': /^services\/gateway\//,
-  'cbor-x': /^services\/gateway\/decode\/cbor\.ts$/,
   'quickjs-emscripten-core': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   '@jitl/quickjs-wasmfile-release-sync': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   fzstd: /^services\/gateway\/[a-z]+\.ts$/,

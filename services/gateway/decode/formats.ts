@@ -1,7 +1,11 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
+import { cbor, cborSequence } from './cbor.ts'
+import { csv } from './csv.ts'
 import type { Format } from './format.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { senml } from './senml.ts'
+import { sparkplug } from './sparkplug.ts'
 
 const json: Format = {
   name: 'json',
@@ -25,6 +29,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson]
+const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, csv, senml, sparkplug]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
