@@ -79,7 +79,9 @@ export async function startGateway(
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
   const dropped = () => metrics.mqttDropped.inc()
-  const door = await openMqtt({ ...ingest, identity: ports.identity, follow: ports.follow, clock, log: logger, dropped }, host, mqttPort)
+  const { identity, follow, redis } = ports
+  const subscriber = await ports.connect('mqtt')
+  const door = await openMqtt({ ...ingest, identity, follow, clock, log: logger, redis, subscriber, dropped }, host, mqttPort)
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()

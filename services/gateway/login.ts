@@ -20,6 +20,7 @@ export async function login(
 }
 
 export function loginRefusal(error: unknown): AuthenticateError {
+  if (error instanceof Error && 'returnCode' in error) return error as AuthenticateError
   const known = error instanceof Failure && error.code === 'unauthenticated'
   const returnCode = known ? NOT_AUTHORISED : SERVER_UNAVAILABLE
   return Object.assign(error instanceof Error ? error : new Error('login failed'), { returnCode }) as AuthenticateError
