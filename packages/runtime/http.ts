@@ -259,8 +259,8 @@ function pathOf(request: FastifyRequest): string {
   return request.originalUrl.split('?', 1)[0] as string
 }
 
-/** Whom a site has for its own: of IPv6 the whole network. */
-function addressOf({ ip }: FastifyRequest): string {
+/** Whom a site has for its own: of IPv6 the whole network. A connection that is gone has none any more, whatever the types say. */
+function addressOf({ ip = '' }: { readonly ip?: string | undefined }): string {
   if (ip.startsWith('::ffff:')) return ip.slice('::ffff:'.length)
   return ip.includes(':') ? normalizeIP(ip, 64) : ip
 }

@@ -6,6 +6,7 @@ import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
 import { DeviceId, Empty, LabelMatchParameter, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
 import type { Devices, Reported } from '../../packages/state/device.ts'
+import type { DeviceClock } from '../../packages/state/deviceclock.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
 import { listDevices } from './listing.ts'
@@ -28,6 +29,16 @@ export const DeviceAnswer = Type.Object(
     productNumber: Type.String(),
     labels: Labels,
     reported: Type.Record(Type.String(), Type.Unknown(), { description: 'newest data of each event type that the device has sent' }),
+    clock: Type.Optional(
+      Type.Object(
+        {
+          state: Type.Union([Type.Literal('unset'), Type.Literal('ahead'), Type.Literal('behind')]),
+          offsetSeconds: Type.Number({ description: 'by how much it is ahead of ours' }),
+          since: Type.String(),
+        },
+        { description: 'only where the clock of the device is wrong' },
+      ),
+    ),
   },
   {
     examples: [
@@ -186,13 +197,16 @@ export async function list(
   return { devices: found.map(({ project, device }, i) => toJson(project, device, reported[i])), nextPageToken }
 }
 
-async function reportedOf(devices: Devices, found: readonly { readonly project: string; readonly device: Device }[]): Promise<Reported[]> {
-  const known = new Map<string, Reported>()
+type Seen = { readonly reported: Reported; readonly clock: DeviceClock | undefined }
+
+async function reportedOf(devices: Devices, found: readonly { readonly project: string; readonly device: Device }[]): Promise<Seen[]> {
+  const known = new Map<string, Seen>()
   for (const project of new Set(found.map(one => one.project))) {
     const ids = found.filter(one => one.project === project).map(({ device }) => device.id)
-    for (const [i, reported] of (await devices.reported(project, ids)).entries()) known.set(`${project}/${ids[i]}`, reported)
+    const [all, clocks] = await Promise.all([devices.reported(project, ids), devices.clocks(project, ids)])
+    for (const [i, reported] of all.entries()) known.set(`${project}/${ids[i]}`, { reported, clock: clocks[i] })
   }
-  return found.map(({ project, device }) => known.get(`${project}/${device.id}`) ?? {})
+  return found.map(({ project, device }) => known.get(`${project}/${device.id}`) ?? { reported: {}, clock: undefined })
 }
 
 type Filters = Omit<Static<typeof ListQuery>, 'pageSize' | 'pageToken' | 'orderBy'>
@@ -239,11 +253,12 @@ async function anywhere(devices: Devices, projects: readonly string[], id: strin
 }
 
 export async function present(devices: Devices, project: string, device: Device) {
-  const [reported] = await devices.reported(project, [device.id])
-  return toJson(project, device, reported)
+  const [seen] = await reportedOf(devices, [{ project, device }])
+  return toJson(project, device, seen)
 }
 
-function toJson(project: string, device: Device, reported: Reported | undefined) {
+function toJson(project: string, device: Device, seen: Seen | undefined) {
   const { id, type, labels, productNumber } = device
-  return { name: `projects/${project}/devices/${id}`, type, productNumber, labels, reported: reported ?? {} }
+  const clock = seen?.clock && { clock: seen.clock }
+  return { name: `projects/${project}/devices/${id}`, type, productNumber, labels, reported: seen?.reported ?? {}, ...clock }
 }

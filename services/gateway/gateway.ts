@@ -11,13 +11,18 @@ import type { Lifecycle } from '../../packages/runtime/lifecycle.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import type { Metrics } from '../../packages/runtime/metric.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
+import { Budgets } from '../../packages/state/budget.ts'
 import type { Devices } from '../../packages/state/device.ts'
+import { DeviceClocks } from '../../packages/state/deviceclock.ts'
 import { Removals } from '../../packages/state/deviceremoval.ts'
 import { Listening } from '../../packages/state/listening.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
+import { Budget } from './budget.ts'
+import { addBudgetRoutes } from './budgetroute.ts'
+import { ClockWatch } from './clockwatch.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import { addIngestRoutes } from './http.ts'
 import type { IngestPorts } from './ingest.ts'
@@ -62,6 +67,8 @@ export async function startGateway(
     append: async (project, batch) => {
       const outcome = await ports.log.append(project, batch).catch(rethrow)
       ports.produced(project)
+      // What cannot be written now is written with the next batch.
+      budget.save(project).catch((error: Error) => logger.debug({ reason: error.message }, 'names of fields not written'))
       return outcome
     },
     register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
@@ -72,12 +79,18 @@ export async function startGateway(
     },
     failed: error => logger.warn({ reason: (error as Error).message }, 'batch not accepted'),
   })
+  const budgets = new Budgets(ports.redis)
+  const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
+  const clocks = new ClockWatch()
   const ingest: IngestPorts = {
     accept,
+    budget,
+    clocks,
     quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
     rejected: count => metrics.rejected.inc(count),
   }
   addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
+  addBudgetRoutes(app, { budgets, budget, clock })
   const dropped = () => metrics.mqttDropped.inc()
   const { identity, follow, redis } = ports
   const subscriber = await ports.connect('mqtt')
@@ -91,7 +104,7 @@ export async function startGateway(
   lifecycle.started('decoding', () => decoding.stop())
   const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
   lifecycle.started('alarm announcements', () => announcing.stop())
-  const beat = startBeat(ports, accept, door)
+  const beat = startBeat(ports, accept, door, [() => budget.refresh(), () => tellClocks(clocks, new DeviceClocks(ports.redis))])
   lifecycle.started('beat', beat.stop)
   return door
 }
@@ -101,7 +114,12 @@ function rethrow(error: unknown): never {
 }
 
 /** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
-function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Accept, door: MqttDoor): { stop(): Promise<void> } {
+function startBeat(
+  { redis, refusal, logger, metrics }: GatewayPorts,
+  accept: Accept,
+  door: MqttDoor,
+  more: readonly (() => Promise<void>)[],
+): { stop(): Promise<void> } {
   const listening = new Listening(redis)
   let running: Promise<void> | undefined
   const removals = new Removals(redis)
@@ -113,6 +131,7 @@ function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Ac
       accept.forget(removed.projects)
       newest = removed.newest
       accept.refusal = refusal()
+      for (const one of more) await one()
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }
@@ -129,4 +148,14 @@ function startBeat({ redis, refusal, logger, metrics }: GatewayPorts, accept: Ac
       await running
     },
   }
+}
+
+/** Writes whose clock is wrong, and learns what others have found. */
+async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void> {
+  for (const [project, changes] of watch.take())
+    await clocks.save(project, changes).catch((error: unknown) => {
+      watch.putBack(project, changes)
+      throw error
+    })
+  for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
 }

@@ -9,6 +9,7 @@ import { installed, openTestRedis, type TestRedis } from '../../packages/log/fix
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import { UNLIMITED } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
@@ -40,6 +41,7 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
