@@ -11,6 +11,7 @@ export type Packet = {
   readonly payload: Buffer
   readonly qos: 0 | 1 | 2
   retain: boolean
+  dup?: boolean
   brokerId?: string | undefined
   brokerCounter?: number | undefined
   properties?: Marks
@@ -105,6 +106,8 @@ export class Bus {
     packet.brokerId = undefined
     packet.brokerCounter = undefined
     packet.properties ??= {}
+    // Of its sender [MQTT-3.3.1-3].
+    packet.dup = false
     const sent = this.#nodes.size > 0 ? this.#send(packet) : undefined
     this.#deliver(packet, () => {
       if (sent) sent.then(() => done(), done)

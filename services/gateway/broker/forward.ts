@@ -9,7 +9,7 @@ import type { Lasting } from './lasting.ts'
 import type { Qos } from './message.ts'
 import { waitingPacket } from './persistence.ts'
 
-export type Forwarded = Packet & { topic: string; qos: Qos; readonly dup: boolean }
+export type Forwarded = Packet & { topic: string; qos: Qos }
 
 /** Changes the packet, which is this client's alone. @returns nothing when it is not to be sent. */
 export function forward(client: Client, session: Session, packet: Forwarded, log: Logger): Forwarded | null {
