@@ -24,6 +24,7 @@ const json: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/json', 'text/plain', 'application/x-www-form-urlencoded', ''],
+  separable: true,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeJson(bytes, place, clock) }),
 }
 
@@ -35,6 +36,7 @@ const ndjson: Format = {
   topics: [],
   contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
   lines: plainLines,
+  separable: true,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
