@@ -1,7 +1,9 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
+import { cbor, cborSequence } from './cbor.ts'
 import type { Format } from './format.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { senml } from './senml.ts'
 
 const json: Format = {
   name: 'json',
@@ -23,6 +25,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson]
+const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

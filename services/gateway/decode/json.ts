@@ -6,7 +6,7 @@ import { repeatedKeyIn } from '../../../packages/core/json.ts'
 import { checkTime } from '../../../packages/core/time.ts'
 import { type Clock, checkNumbers, checkSent, type Decoded, type Found, type Incoming, type Place, toEvent } from './event.ts'
 
-const MAX_BATCH = 10_000
+export const MAX_BATCH = 10_000
 const WHOLE_KEYS: ReadonlySet<string> = new Set(['eventId', 'targetName', 'eventType', 'data', 'timestamp', 'device'])
 
 /** Parses a payload; text that is not JSON is a bare string (`OPEN`) where the place names device and type. */
@@ -15,8 +15,27 @@ export function decodeJson(payload: Buffer, place: Place, clock: Clock): Decoded
   const value = parseJson(text, place)
   const repeated = repeatedKeyIn(text, value)
   if (repeated !== undefined) throw givenTwice(repeated)
+  return decodeValue(value, place, clock, text)
+}
+
+/** Of formats that are JSON; a key that is given twice is refused. */
+export function readJson(payload: Buffer): unknown {
+  const text = utf8(payload)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw notJson(error)
+  }
+  const repeated = repeatedKeyIn(text, value)
+  if (repeated !== undefined) throw givenTwice(repeated)
+  return value
+}
+
+/** What was parsed, also by other formats that say what JSON says. `element`: as it was sent. */
+export function decodeValue(value: unknown, place: Place, clock: Clock, element: string | Buffer): Decoded[] {
   if (Array.isArray(value) && place.eventType === undefined) return decodeArray(value, place, clock)
-  return [decodeOne(value, place, clock, text)]
+  return [decodeOne(value, place, clock, element)]
 }
 
 /** One event per line; an empty line is skipped. */
@@ -49,7 +68,7 @@ function decodeArray(values: readonly unknown[], place: Place, clock: Clock): De
   return values.map(value => decodeOne(value, place, clock))
 }
 
-function tooMany(): Failure {
+export function tooMany(): Failure {
   return new Failure('too_large', `events: at most ${MAX_BATCH} in one request`)
 }
 
@@ -84,7 +103,7 @@ function parseJson(text: string, place: Place): unknown {
 }
 
 /** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
-function decodeOne(value: unknown, place: Place, clock: Clock, element?: string): Decoded {
+export function decodeOne(value: unknown, place: Place, clock: Clock, element?: string | Buffer): Decoded {
   try {
     return { event: eventOf(value, place, clock) }
   } catch (error) {
@@ -94,7 +113,7 @@ function decodeOne(value: unknown, place: Place, clock: Clock, element?: string)
 }
 
 /** JSON.parse takes any depth and JSON.stringify does not: it runs out of stack after some thousand levels. */
-function textOf(value: unknown): string {
+export function textOf(value: unknown): string {
   try {
     return JSON.stringify(value)
   } catch (error) {
@@ -111,7 +130,7 @@ function eventOf(value: unknown, given: Place, clock: Clock): Incoming {
   return toEvent(found, place.project, clock)
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
