@@ -1,0 +1,125 @@
+// The thread of the sandbox; this file is both its ends. Code that neither ends nor lets itself be stopped is ended with its thread, and what
+// waited behind it is run on the next one.
+import { parentPort, Worker, workerData } from 'node:worker_threads'
+import { Failure } from '../../../packages/core/failure.ts'
+import { type Answer, HARD_LIMIT_MS, SandboxRuntime, type Script } from './sandboxruntime.ts'
+
+/** Payloads for one script, each as JSON. */
+export type Batch = { readonly script: Script; readonly inputs: readonly string[]; readonly limitMs: number }
+
+/** To the first inputs, as many as there was time for. `ended`: the next one took the thread with it. */
+export type Outcome = { readonly answers: readonly Answer[]; readonly ended: boolean }
+
+/** After this no further input of a batch is begun. */
+const TURN_MS = 20
+const WATCH_MS = 20
+/** Looks of the watchdog with one and the same input under way: more than the limit that code obeys, 200 ms at most. */
+const MAX_LOOKS = HARD_LIMIT_MS / WATCH_MS + 1
+const MARK = 'telltale sandbox'
+/** The stack is that of the interpreter, which says so of its own before this one ends. */
+const LIMITS = { maxOldGenerationSizeMb: 64, stackSizeMb: 8 }
+
+type Start = { readonly mark: string; readonly progress: Int32Array }
+type Running = { readonly worker: Worker; readonly ready: Promise<void>; readonly progress: Int32Array }
+
+/** Started when it is needed, and anew when it has ended. It keeps no process alive. */
+export class SandboxThread {
+  readonly #program: URL
+  #running: Running | undefined
+  #cause: unknown
+
+  /** @param program this file, as something that Node runs. */
+  constructor(program = new URL(import.meta.url)) {
+    this.#program = program
+  }
+
+  /** One at a time. @throws Failure `unavailable` when no thread can be had. */
+  async run(batch: Batch): Promise<Outcome> {
+    const running = this.#start()
+    await running.ready
+    const { worker, progress } = running
+    if (this.#running !== running) throw new Failure('unavailable', 'code cannot be run now', { retryAfterMs: 1000, cause: this.#cause })
+    Atomics.store(progress, 0, 0)
+    const watch = watchdog(worker, progress)
+    return new Promise(resolve => {
+      const settle = (outcome: Outcome) => {
+        clearInterval(watch)
+        worker.off('message', answered).off('exit', ended)
+        resolve(outcome)
+      }
+      const answered = (answers: readonly Answer[]) => settle({ answers, ended: false })
+      // What was answered before is lost with the thread, and asked again: code is a function of its input.
+      const ended = () => settle({ answers: [], ended: true })
+      worker.on('message', answered).once('exit', ended)
+      worker.postMessage(batch)
+    })
+  }
+
+  /** Of the last batch: which of its inputs was under way when the thread ended. */
+  get culprit(): number {
+    return this.#ended
+  }
+  #ended = 0
+
+  async close(): Promise<void> {
+    await this.#running?.worker.terminate()
+  }
+
+  #start(): Running {
+    if (this.#running) return this.#running
+    const progress = new Int32Array(new SharedArrayBuffer(4))
+    const start: Start = { mark: MARK, progress }
+    // From the sources, which Node 20 cannot read by itself.
+    const loader = this.#program.pathname.endsWith('.ts') ? { execArgv: ['--import', 'tsx'] } : {}
+    const worker = new Worker(this.#program, { workerData: start, resourceLimits: LIMITS, ...loader })
+    worker.unref()
+    worker.on('error', error => {
+      this.#cause = error
+    })
+    const ready = new Promise<void>(resolve => {
+      worker.once('message', () => resolve())
+      worker.once('exit', () => {
+        this.#ended = Atomics.load(progress, 0)
+        this.#running = undefined
+        resolve()
+      })
+    })
+    this.#running = { worker, ready, progress }
+    return this.#running
+  }
+}
+
+/** Counts its own looks and no clock: when the machine has no time for this process, it has none for the watchdog either. */
+function watchdog(worker: Worker, progress: Int32Array): NodeJS.Timeout {
+  let looks = 0
+  let last = -1
+  const timer = setInterval(() => {
+    const now = Atomics.load(progress, 0)
+    looks = now === last ? looks + 1 : 0
+    last = now
+    if (looks > MAX_LOOKS) void worker.terminate()
+  }, WATCH_MS)
+  return timer.unref()
+}
+
+async function answersTo({ script, inputs, limitMs }: Batch, runtime: SandboxRuntime, progress: Int32Array): Promise<Answer[]> {
+  const answers: Answer[] = []
+  const lastStartMs = performance.now() + TURN_MS
+  for (const [i, input] of inputs.entries()) {
+    if (i > 0 && performance.now() > lastStartMs) break
+    Atomics.store(progress, 0, i)
+    answers.push(await runtime.run(script, input, limitMs))
+  }
+  return answers
+}
+
+function serve(progress: Int32Array): void {
+  const runtime = new SandboxRuntime()
+  parentPort?.on('message', (batch: Batch) => {
+    void answersTo(batch, runtime, progress).then(answers => parentPort?.postMessage(answers))
+  })
+  parentPort?.postMessage([] satisfies Answer[])
+}
+
+const start = workerData as Start | null
+if (start?.mark === MARK) serve(start.progress)
