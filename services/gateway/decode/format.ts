@@ -37,6 +37,8 @@ export type Format = {
   /** One line for people. */
   readonly title: string
   readonly options: TObject
+  /** What a schema cannot say of the options, asked when a mapping is saved. @throws Failure `invalid` that names the option and the place in it. */
+  check?(options: Readonly<Record<string, unknown>>): void | Promise<void>
   /** Topic filters it is switched on for in every project that says nothing else. */
   readonly topics: readonly string[]
   readonly contentTypes: readonly string[]

@@ -2,7 +2,9 @@
 import { Type } from 'typebox'
 import { cbor, cborSequence } from './cbor.ts'
 import type { Format } from './format.ts'
+import { javascriptFormat } from './javascript.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { sandbox } from './sandbox.ts'
 import { senml } from './senml.ts'
 
 const json: Format = {
@@ -25,6 +27,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml]
+const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml, javascriptFormat(sandbox)]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

@@ -166,3 +166,6 @@ function batchOf(calls: readonly Call[]): readonly [Call, ...Call[]] {
   })
   return [first, ...(end === -1 ? others : others.slice(0, end))]
 }
+
+/** Of this process: its thread is started by the first payload that needs it. */
+export const sandbox = new Sandbox()

@@ -71,12 +71,23 @@ const RUNNER = `(function (global, parse, stringify, namesOf, isFinite) {
     throw new TypeError('expected a function decodeUplink(input)')
   }
 
+  /** Text that is JSON comes as such, too. */
+  function read(input) {
+    if (input.text === undefined) return
+    try {
+      input.json = parse(input.text)
+    } catch (error) {
+      input.json = undefined
+    }
+  }
+
   function called(factory, name, text) {
     const code = factory()
     const decode = entryOf(code, name)
     if (text === '') return null
     const input = parse(text)
-    if (name === 'uplink' && input.recvTime !== undefined) input.recvTime = new Date(input.recvTime)
+    if (name === 'decode') read(input)
+    else if (input.recvTime !== undefined) input.recvTime = new Date(input.recvTime)
     const found = decode(input)
     if (typeof found === 'object' && found !== null && typeof found.then === 'function') throw new TypeError('the result is a promise; expected the value itself')
     if (name === 'uplink' && code.normalizeUplink && found && found.data && !(found.errors && found.errors.length > 0))
