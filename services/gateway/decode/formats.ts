@@ -1,11 +1,15 @@
 // Every format there is, by name.
 import { Type } from 'typebox'
+import { cayenne } from './cayenne.ts'
 import { cbor, cborSequence } from './cbor.ts'
 import type { Format } from './format.ts'
 import { javascriptFormat } from './javascript.ts'
 import { decodeJson, decodeLines } from './json.ts'
+
 import { sandbox } from './sandbox.ts'
 import { senml } from './senml.ts'
+
+import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
   name: 'json',
@@ -27,6 +31,6 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml, javascriptFormat(sandbox)]
+const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml, javascriptFormat(sandbox), cayenne, zigbee2mqtt]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

@@ -127,7 +127,7 @@ function numberOf(name: string, value: unknown): Quantity | undefined {
 }
 
 /** A number of these is an amount: 1 ppm of carbon monoxide is no alarm. */
-const AMOUNTS: ReadonlySet<string> = new Set(['co', 'gas', 'sound', 'vibration', 'heat', 'output'])
+const AMOUNTS: ReadonlySet<string> = new Set(['co', 'carbonmonoxide', 'gas', 'sound', 'vibration', 'heat', 'output'])
 
 function stateOf(name: string, value: unknown, unit: string | undefined): { eventType: string; word: string } | undefined {
   if (unit !== undefined && unit !== '') return undefined
