@@ -5,10 +5,8 @@ import { cbor, cborSequence } from './cbor.ts'
 import type { Format } from './format.ts'
 import { javascriptFormat } from './javascript.ts'
 import { decodeJson, decodeLines } from './json.ts'
-
 import { sandbox } from './sandbox.ts'
 import { senml } from './senml.ts'
-
 import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
