@@ -2,11 +2,13 @@
 import { Type } from 'typebox'
 import { cayenne } from './cayenne.ts'
 import { cbor, cborSequence } from './cbor.ts'
+import { chirpstackFormat } from './chirpstack.ts'
 import type { Format } from './format.ts'
 import { javascriptFormat } from './javascript.ts'
 import { decodeJson, decodeLines } from './json.ts'
 import { sandbox } from './sandbox.ts'
 import { senml } from './senml.ts'
+import { ttnFormat } from './ttn.ts'
 import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
@@ -29,6 +31,17 @@ const ndjson: Format = {
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, senml, javascriptFormat(sandbox), cayenne, zigbee2mqtt]
+const ALL: readonly Format[] = [
+  json,
+  ndjson,
+  cbor,
+  cborSequence,
+  senml,
+  javascriptFormat(sandbox),
+  cayenne,
+  ttnFormat(sandbox),
+  chirpstackFormat(sandbox),
+  zigbee2mqtt,
+]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))
