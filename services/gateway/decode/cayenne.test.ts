@@ -73,7 +73,9 @@ it('keeps several channels of a type in one event, in its unit, or each as a dev
       'd',
       'location',
       {
-        ...{ latitude: 0.0001, longitude: 0.0002, altitude: 1 },
+        latitude: 0.0001,
+        longitude: 0.0002,
+        altitude: 1,
         channels: { 1: { latitude: 0.0001, longitude: 0.0002, altitude: 1 }, 2: { latitude: 0.0003, longitude: 0.0004, altitude: 2 } },
       },
     ],

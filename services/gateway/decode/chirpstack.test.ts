@@ -59,7 +59,10 @@ describe('an uplink', () => {
         DEV,
         'networkStatus',
         {
-          ...{ signalStrength: 100, rssi: -36, snr: 10.5, transmissionMode: 'LOW_POWER_STANDARD_MODE' },
+          signalStrength: 100,
+          rssi: -36,
+          snr: 10.5,
+          transmissionMode: 'LOW_POWER_STANDARD_MODE',
           cloudConnectors: [{ id: '0016c001f153a14c', signalStrength: 100, rssi: -36 }],
         },
         TIME,

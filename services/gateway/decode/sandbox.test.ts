@@ -109,7 +109,7 @@ describe('ended is', () => {
     const neighbours = Promise.all([run('return input.i', { i: 1 }, 'n1'), run('return input.i', { i: 2 }, 'n2')])
     expect(await bomb).toMatch(message)
     expect(await neighbours).toEqual([1, 2])
-    expect(performance.now() - startMs).toBeLessThan(5000)
+    expect(performance.now() - startMs).toBeLessThan(15_000)
   })
 
   it('nobody else in the same batch', async () => {

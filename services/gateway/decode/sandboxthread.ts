@@ -2,6 +2,7 @@
 // waited behind it is run on the next one.
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { Failure } from '../../../packages/core/failure.ts'
+import { workMs, workOfThread } from './sandboxclock.ts'
 import { type Answer, HARD_LIMIT_MS, SandboxRuntime, type Script } from './sandboxruntime.ts'
 
 /** Payloads for one script, each as JSON. */
@@ -13,14 +14,24 @@ export type Outcome = { readonly answers: readonly Answer[]; readonly ended: boo
 /** After this no further input of a batch is begun. */
 const TURN_MS = 20
 const WATCH_MS = 20
-/** Looks of the watchdog with one and the same input under way: more than the limit that code obeys, 200 ms at most. */
-const MAX_LOOKS = HARD_LIMIT_MS / WATCH_MS + 1
+/** Work on one and the same input: more than the limit that code obeys. */
+const MAX_WORK_MS = HARD_LIMIT_MS + WATCH_MS
+/** Looks of the watchdog meanwhile. Counted where the system does not tell the work; and at last even code that waits has had its time. */
+const MAX_LOOKS = MAX_WORK_MS / WATCH_MS
+const MAX_IDLE_LOOKS = 500
+/** No input is under way. */
+const IDLE = -1
 const MARK = 'telltale sandbox'
 /** The stack is that of the interpreter, which says so of its own before this one ends. */
 const LIMITS = { maxOldGenerationSizeMb: 64, stackSizeMb: 8 }
 
 type Start = { readonly mark: string; readonly progress: Int32Array }
-type Running = { readonly worker: Worker; readonly ready: Promise<void>; readonly progress: Int32Array }
+type Running = {
+  readonly worker: Worker
+  readonly ready: Promise<void>
+  readonly progress: Int32Array
+  readonly told: { work: string | undefined }
+}
 
 /** Started when it is needed, and anew when it has ended. It keeps no process alive. */
 export class SandboxThread {
@@ -39,8 +50,8 @@ export class SandboxThread {
     await running.ready
     const { worker, progress } = running
     if (this.#running !== running) throw new Failure('unavailable', 'code cannot be run now', { retryAfterMs: 1000, cause: this.#cause })
-    Atomics.store(progress, 0, 0)
-    const watch = watchdog(worker, progress)
+    Atomics.store(progress, 0, IDLE)
+    const watch = watchdog(running)
     return new Promise(resolve => {
       const settle = (outcome: Outcome) => {
         clearInterval(watch)
@@ -76,28 +87,40 @@ export class SandboxThread {
     worker.on('error', error => {
       this.#cause = error
     })
+    const told = { work: undefined as string | undefined }
     const ready = new Promise<void>(resolve => {
-      worker.once('message', () => resolve())
+      worker.once('message', (work: string | undefined) => {
+        told.work = work
+        resolve()
+      })
       worker.once('exit', () => {
-        this.#ended = Atomics.load(progress, 0)
+        this.#ended = Math.max(0, Atomics.load(progress, 0))
         this.#running = undefined
         resolve()
       })
     })
-    this.#running = { worker, ready, progress }
+    this.#running = { worker, ready, progress, told }
     return this.#running
   }
 }
 
-/** Counts its own looks and no clock: when the machine has no time for this process, it has none for the watchdog either. */
-function watchdog(worker: Worker, progress: Int32Array): NodeJS.Timeout {
+/** It also counts its own looks and no clock: when the machine has no time for this process, it has none for the watchdog either. */
+function watchdog({ worker, progress, told }: Running): NodeJS.Timeout {
   let looks = 0
-  let last = -1
+  let last = IDLE
+  let startedMs: number | undefined
   const timer = setInterval(() => {
     const now = Atomics.load(progress, 0)
-    looks = now === last ? looks + 1 : 0
+    const worked = told.work === undefined ? undefined : workMs(told.work)
+    if (now === last && now !== IDLE) {
+      looks++
+      const isSpent = worked === undefined || startedMs === undefined ? looks > MAX_LOOKS : worked - startedMs > MAX_WORK_MS
+      if (isSpent || looks > MAX_IDLE_LOOKS) void worker.terminate()
+      return
+    }
     last = now
-    if (looks > MAX_LOOKS) void worker.terminate()
+    looks = 0
+    startedMs = worked
   }, WATCH_MS)
   return timer.unref()
 }
@@ -107,19 +130,20 @@ async function answersTo({ script, inputs, limitMs }: Batch, runtime: SandboxRun
   const lastStartMs = performance.now() + TURN_MS
   for (const [i, input] of inputs.entries()) {
     if (i > 0 && performance.now() > lastStartMs) break
-    Atomics.store(progress, 0, i)
-    answers.push(await runtime.run(script, input, limitMs))
+    answers.push(await runtime.run(script, input, limitMs, () => Atomics.store(progress, 0, i)))
   }
+  Atomics.store(progress, 0, IDLE)
   return answers
 }
 
-function serve(progress: Int32Array): void {
+async function serve(progress: Int32Array): Promise<void> {
   const runtime = new SandboxRuntime()
+  await runtime.load()
   parentPort?.on('message', (batch: Batch) => {
     void answersTo(batch, runtime, progress).then(answers => parentPort?.postMessage(answers))
   })
-  parentPort?.postMessage([] satisfies Answer[])
+  parentPort?.postMessage(workOfThread())
 }
 
 const start = workerData as Start | null
-if (start?.mark === MARK) serve(start.progress)
+if (start?.mark === MARK) await serve(start.progress)

@@ -126,15 +126,17 @@ describe('an uplink', () => {
 
   it('of any maker: units behind names, nested values, places, axes, lists', async () => {
     const decoded_payload = {
-      ...{
-        temp_f: 70.7,
-        battery_v: 3.6,
-        air: { humidity_pct: 40 },
-        gps: { lat: 1, lng: 2 },
-        acc: { x: 0, y: 0, z: 1 },
-        level: { value: 3, unit: 'cm' },
-      },
-      ...{ door: true, strange: true, history: [1, 2], nothing: null, pm2_5: 3 },
+      temp_f: 70.7,
+      battery_v: 3.6,
+      air: { humidity_pct: 40 },
+      gps: { lat: 1, lng: 2 },
+      acc: { x: 0, y: 0, z: 1 },
+      level: { value: 3, unit: 'cm' },
+      door: true,
+      strange: true,
+      history: [1, 2],
+      nothing: null,
+      pm2_5: 3,
     }
     expect(await values({ decoded_payload })).toEqual([
       ['dev1', 'temperature', { value: 21.5, original: { value: 70.7, unit: '°F' } }, TIME],

@@ -9,42 +9,10 @@ export type Renamed = Readonly<Record<string, { readonly name?: string | undefin
 export type Values = { readonly measures: readonly Measure[]; readonly rest: Fields; readonly more: readonly Measured[] }
 
 /** Units that makers write behind a name: `battery_mv`. */
-const UNITS: ReadonlyMap<string, string> = new Map(
-  [
-    ...[
-      'c °C',
-      'f °F',
-      'celsius °C',
-      'fahrenheit °F',
-      'pct %',
-      'percent %',
-      'v V',
-      'mv mV',
-      'a A',
-      'ma mA',
-      'w W',
-      'kw kW',
-      'wh Wh',
-      'kwh kWh',
-    ],
-    ...[
-      'hz Hz',
-      'pa Pa',
-      'hpa hPa',
-      'kpa kPa',
-      'mbar mbar',
-      'bar bar',
-      'lux lx',
-      'lx lx',
-      'ppm ppm',
-      'ppb ppb',
-      'm m',
-      'cm cm',
-      'mm mm',
-      'dbm dBm',
-    ],
-  ].map(pair => pair.split(' ') as [string, string]),
-)
+const SUFFIXES =
+  'c °C,f °F,celsius °C,fahrenheit °F,pct %,percent %,v V,mv mV,a A,ma mA,w W,kw kW,wh Wh,kwh kWh,hz Hz,pa Pa,hpa hPa,kpa kPa,mbar mbar,' +
+  'lux lx,lx lx,ppm ppm,ppb ppb,m m,cm cm,mm mm,dbm dBm'
+const UNITS: ReadonlyMap<string, string> = new Map(SUFFIXES.split(',').map(pair => pair.split(' ') as [string, string]))
 const MAX_DEPTH = 8
 const MAX_VALUES = 256
 /** No percentage: what is called a battery is then its voltage. */
