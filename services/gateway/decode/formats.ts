@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import { cayenne } from './cayenne.ts'
 import { cbor, cborSequence } from './cbor.ts'
+import { cel } from './cel.ts'
 import { chirpstackFormat } from './chirpstack.ts'
 import type { Format } from './format.ts'
 import { javascriptFormat } from './javascript.ts'
@@ -39,6 +40,7 @@ const ALL: readonly Format[] = [
   senml,
   javascriptFormat(sandbox),
   cayenne,
+  cel,
   ttnFormat(sandbox),
   chirpstackFormat(sandbox),
   zigbee2mqtt,
