@@ -7,6 +7,7 @@ import { chirpstackFormat } from './chirpstack.ts'
 import type { Format } from './format.ts'
 import { javascriptFormat } from './javascript.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { protobufFormat } from './protobuf.ts'
 import { sandbox } from './sandbox.ts'
 import { senml } from './senml.ts'
 import { ttnFormat } from './ttn.ts'
@@ -41,6 +42,7 @@ const ALL: readonly Format[] = [
   javascriptFormat(sandbox),
   cayenne,
   cel,
+  protobufFormat,
   ttnFormat(sandbox),
   chirpstackFormat(sandbox),
   zigbee2mqtt,

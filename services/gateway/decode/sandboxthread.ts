@@ -33,7 +33,7 @@ type Running = {
   readonly told: { work: string | undefined }
 }
 
-/** Started when it is needed, and anew when it has ended. It keeps no process alive. */
+/** Started when it is needed, and anew when it has ended. At rest it keeps no process alive. */
 export class SandboxThread {
   readonly #program: URL
   #running: Running | undefined
@@ -47,6 +47,7 @@ export class SandboxThread {
   /** One at a time. @throws Failure `unavailable` when no thread can be had. */
   async run(batch: Batch): Promise<Outcome> {
     const running = this.#start()
+    running.worker.ref()
     await running.ready
     const { worker, progress } = running
     if (this.#running !== running) throw new Failure('unavailable', 'code cannot be run now', { retryAfterMs: 1000, cause: this.#cause })
@@ -55,6 +56,7 @@ export class SandboxThread {
     return new Promise(resolve => {
       const settle = (outcome: Outcome) => {
         clearInterval(watch)
+        worker.unref()
         worker.off('message', answered).off('exit', ended)
         resolve(outcome)
       }
