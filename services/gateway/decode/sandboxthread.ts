@@ -1,5 +1,7 @@
 // The thread of the sandbox; this file is both its ends. Code that neither ends nor lets itself be stopped is ended with its thread, and what
 // waited behind it is run on the next one.
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { Failure } from '../../../packages/core/failure.ts'
 import { workMs, workOfThread } from './sandboxclock.ts'
@@ -82,9 +84,7 @@ export class SandboxThread {
     if (this.#running) return this.#running
     const progress = new Int32Array(new SharedArrayBuffer(4))
     const start: Start = { mark: MARK, progress }
-    // From the sources, which Node 20 cannot read by itself.
-    const loader = this.#program.pathname.endsWith('.ts') ? { execArgv: ['--import', 'tsx'] } : {}
-    const worker = new Worker(this.#program, { workerData: start, resourceLimits: LIMITS, ...loader })
+    const worker = new Worker(this.#program, { workerData: start, resourceLimits: LIMITS, ...loaderOf(this.#program) })
     worker.unref()
     worker.on('error', error => {
       this.#cause = error
@@ -104,6 +104,14 @@ export class SandboxThread {
     this.#running = { worker, ready, progress, told }
     return this.#running
   }
+}
+
+/** Of the sources, while this is developed: Node 20 cannot read them by itself, and the loader of the main thread is none of its threads. */
+function loaderOf(program: URL): { readonly execArgv?: string[] } {
+  if (!program.pathname.endsWith('.ts')) return {}
+  const tsx = new URL('dist/esm/api/index.mjs', pathToFileURL(createRequire(program).resolve('tsx/package.json')))
+  const text = `import { register } from ${JSON.stringify(tsx.href)}; register()`
+  return { execArgv: ['--import', `data:text/javascript,${encodeURIComponent(text)}`] }
 }
 
 /** It also counts its own looks and no clock: when the machine has no time for this process, it has none for the watchdog either. */
