@@ -1,9 +1,9 @@
 // `npm run bench`: the main path in figures of this machine, beside what a plain script on mosquitto does with the same events.
 // `npm run bench -- stages`: the steps alone. `npm run bench -- fanout`: the stream, beside nginx with nchan.
 // `npm run bench -- durable`: durable streams, beside NATS JetStream. `npm run bench -- detection`: which rules find which incidents.
-// `npm run bench -- backtest`: stored history through a rule.
+// `npm run bench -- backtest`: stored history through a rule. `npm run bench -- formats`: each format alone.
 // Options: --quick, --json, --store influx, --profile;
-// of fanout --only '20,500', for what has this in its name.
+// of fanout and formats --only '20,500', for what has this in its name.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +13,8 @@ import { measureBacktest, renderBacktest } from './backtest.ts'
 import { detectAll, renderDetection } from './detection.ts'
 import { measureDurables, renderDurables } from './durable.ts'
 import { measureFanOuts, renderFanOuts } from './fanout.ts'
+import { measureFormats, renderFormats } from './format.ts'
+import { measureHttp, renderHttp } from './http.ts'
 import { measurePeer } from './peer.ts'
 import { measurePipeline, type PipelineReport, type Size } from './pipeline.ts'
 import { type ProfileReport, profileFlags, readProfiles } from './profile.ts'
@@ -54,6 +56,14 @@ async function main(): Promise<void> {
     const backtest = await measureBacktest(values.quick ? 1_000_000 : 10_000_000)
     return print({ machine: machine(), backtest }, () => renderBacktest(backtest))
   }
+  if (what === 'formats') {
+    const formats = await measureFormats(values.quick ? 1 : 3, values.only)
+    return print({ machine: machine(), formats }, () => renderFormats(formats))
+  }
+  if (what === 'http') {
+    const http = await measureHttp(values.quick ? 3 : 10)
+    return print({ machine: machine(), http }, () => renderHttp(http))
+  }
   if (what === 'detection') return printDetection()
   checkUsage(what)
   const report = await benchmark(values.quick ? QUICK : FULL)
@@ -63,7 +73,7 @@ async function main(): Promise<void> {
 function checkUsage(what: string | undefined): void {
   if (what !== undefined || (values.store !== 'duckdb' && values.store !== 'influx'))
     throw new Error(
-      'usage: npm run bench -- [stages|fanout|durable|detection|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
+      'usage: npm run bench -- [stages|formats|http|fanout|durable|detection|backtest] [--quick] [--json] [--profile] [--store duckdb|influx] [--only part of a name]',
     )
 }
 

@@ -8,6 +8,7 @@ import { openLogger } from '../packages/runtime/logger.ts'
 import { Accept } from '../services/gateway/accept.ts'
 import type { Incoming } from '../services/gateway/decode/event.ts'
 import { decodeJson } from '../services/gateway/decode/json.ts'
+import { guardOnly, measureDoor, parserOnly } from './doorway.ts'
 import { CASES, type EngineCase, prepareEngine, prepareInterpreter } from './engine.ts'
 import { measureFanOut } from './fanout.ts'
 import { median } from './histogram.ts'
@@ -23,6 +24,9 @@ export async function measureStages(runs: number): Promise<Stage[]> {
   return [
     ...(await engine(runs)),
     ...(await worker(runs)),
+    await repeated(runs, 'guard: packets cut and checked', 'one publish of a whole event each', guardOnly),
+    await repeated(runs, 'beside it: the parser of the broker', 'the same bytes, and nothing done with the packets', parserOnly),
+    await door(runs),
     await repeated(runs, 'decode: one whole event of 190 bytes', 'JSON to a valid event and its frame', decode),
     await repeated(runs, 'accept: to an entry on disk', 'Redis with appendfsync always; CPU of this process only', accept),
     await matching(runs, 'index', 'each found anew'),
@@ -78,6 +82,17 @@ async function beside(runs: number, one: EngineCase): Promise<Stage> {
   const theirs = await repeated(runs, '', '', () => plain(one.events / 5))
   const ratio = (ours.perCpuSecond / theirs.perCpuSecond).toFixed(1)
   return { ...ours, note: `${ratio}× a plain interpreter of the same rule, ${whole(theirs.perCpuSecond)} a CPU second` }
+}
+
+async function door(runs: number): Promise<Stage> {
+  const rates = []
+  for (let i = 0; i < runs; i++) rates.push(await measureDoor(200_000))
+  return {
+    name: 'MQTT: from the socket to the batch and back',
+    perSecond: median(rates.map(rate => rate.perSecond)),
+    perCpuSecond: median(rates.map(rate => rate.perCpuSecond)),
+    note: 'QoS 1, 50 clients with windows of 50; a log that is there at once',
+  }
 }
 
 async function worker(runs: number): Promise<Stage[]> {

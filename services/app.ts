@@ -10,13 +10,14 @@ import { Log } from '../packages/log/log.ts'
 import { Outbound } from '../packages/outbound/outbound.ts'
 import { Wakes } from '../packages/queue/queue.ts'
 import { lockDirectory, openRedis, translate } from '../packages/redis/index.ts'
+import type { Certificates } from '../packages/runtime/certificate.ts'
 import { type HttpApp, openHttp } from '../packages/runtime/http.ts'
 import { newId } from '../packages/runtime/id.ts'
 import { Lifecycle } from '../packages/runtime/lifecycle.ts'
 import type { Logger } from '../packages/runtime/logger.ts'
 import { type Metrics, openMetrics } from '../packages/runtime/metric.ts'
 import { addOperationRoutes, type Check } from '../packages/runtime/operation.ts'
-import { openSecure } from '../packages/runtime/secure.ts'
+import { openUpgrades } from '../packages/runtime/upgrade.ts'
 import { VERSION } from '../packages/runtime/version.ts'
 import { Accounts } from '../packages/state/account.ts'
 import { Alarms } from '../packages/state/alarm.ts'
@@ -46,6 +47,7 @@ import {
   type WorkerPart,
   type WorkerSettings,
 } from './part.ts'
+import { listen, listenMqtts, listenSecurely, openTlsCertificates, portTaken } from './port.ts'
 import { consoleState } from './record.ts'
 import { type Room, startRoom } from './room.ts'
 import { type AdminKey, keepAdminKey, keptAdminKey, ownSecretKey } from './secret.ts'
@@ -55,7 +57,6 @@ import { addStreamRoutes } from './stream/http.ts'
 import { lineSink } from './stream/line.ts'
 import { parseQueryText } from './stream/query.ts'
 import { Streams } from './stream/stream.ts'
-import { openUpgrades } from './stream/upgrade.ts'
 import { startWorkerThread } from './thread.ts'
 import { CONSUMERS, PACE_MS } from './worker/worker.ts'
 
@@ -63,10 +64,13 @@ export type App = {
   readonly httpPort: number
   readonly httpsPort: number | undefined
   readonly mqttPort: number | undefined
+  readonly mqttsPort: number | undefined
   /** The first key, when this start made it. */
   readonly newKey: AdminKey | undefined
   /** Idempotent; drains and stops in reverse order. */
   stop(): Promise<void>
+  /** Looks at the certificates' files now. */
+  reload(): void
 }
 
 /** Several parts are stopped one after the other, and a service manager waits for 15 s. */
@@ -87,6 +91,7 @@ export async function startApp(config: Config, logger: Logger, progress: (text: 
 
 async function start(config: Config, logger: Logger, progress: (text: string) => void, lifecycle: Lifecycle): Promise<App> {
   const metrics = openMetrics()
+  const certificates = await openTlsCertificates(config, logger, lifecycle)
   const embedded = config.redisUrl === undefined || config.influx === undefined
   if (embedded) {
     const lock = await lockDirectory(config.dataDir)
@@ -127,17 +132,33 @@ async function start(config: Config, logger: Logger, progress: (text: string) =>
   lifecycle.started('room', () => room.stop())
   const durable = openDurable(config, quick, connect, room, logger, lifecycle)
   const here = await openHere(quick, config, logger, () => durable.dispatch.consumers())
-  const parts: Parts = { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here }
-  const { mqttPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
+  const parts: Parts = {
+    config,
+    logger,
+    metrics,
+    quick,
+    connect,
+    identity,
+    projects,
+    store,
+    wakes,
+    outbound,
+    room,
+    durable,
+    here,
+    certificates,
+  }
+  const { mqttPort, mqttsPort, endStreams, connections } = await startRoles(parts, app, lifecycle)
   const httpPort = await listen(app, config, lifecycle)
-  const httpsPort = await listenSecurely(app, config, logger, lifecycle)
+  const httpsPort = await listenSecurely(app, config, certificates, logger, lifecycle)
   // Behind all that can fail: it is shown by this start and by no later one.
   const newKey = await firstKey(config, identity, embedded)
   // The first to stop: an open stream would keep the HTTP server from closing.
   lifecycle.started('streams', async () => void (await Promise.all([endStreams(), here.leave()])))
   await here.begin(connections)
   ready = true
-  return { httpPort, httpsPort, mqttPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS) }
+  const reload = () => certificates?.look()
+  return { httpPort, httpsPort, mqttPort, mqttsPort, newKey, stop: () => lifecycle.stop(PART_STOP_MS), reload }
 }
 
 /** The worker role, with the store it writes: on a thread of its own beside other roles. Without the role just the store. */
@@ -165,6 +186,7 @@ type Parts = {
   readonly room: Room
   readonly durable: Durable
   readonly here: Here
+  readonly certificates: Certificates | undefined
 }
 
 /** Durable streams, and who consumes them here. */
@@ -180,13 +202,14 @@ function openDurable(config: Config, quick: Redis, connect: Connect, room: Room,
 
 type Doors = {
   readonly mqttPort: number | undefined
+  readonly mqttsPort: number | undefined
   readonly endStreams: () => Promise<void>
   /** Open ones: streams, and MQTT clients. */
   readonly connections: () => number
 }
 
 async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Promise<Doors> {
-  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here } = parts
+  const { config, logger, metrics, quick, connect, identity, projects, store, wakes, outbound, room, durable, here, certificates } = parts
   const log = new Log(quick, CONSUMERS)
   const devices = new Devices(quick, {
     consumers: CONSUMERS,
@@ -199,9 +222,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
   const audit = new Audit(quick)
   recordChanges(app, audit)
   const streams = await openStreams(parts, devices)
-  const endStreams = () => streams.stop()
+  const upgrades = openUpgrades(app)
   if (config.roles.has('stream')) {
-    const upgrades = openUpgrades(app)
     addStreamRoutes(app, streams, upgrades)
     const troubled = (error: unknown) => logger.error({ err: error }, 'stream dialect failed')
     const produced = (project: string, stream: string) => here.presence.produced(project, stream)
@@ -236,7 +258,8 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     const durables = { ...durable, durable: durable.streams }
     await addConsole(app, { ...shared, ...durables, audiences, labelMatch, ...pushing, ...state, alarms, audit, quarantine, ...tenants })
   }
-  if (!config.roles.has('gateway')) return { mqttPort: undefined, endStreams, connections: () => streams.size }
+  if (!config.roles.has('gateway'))
+    return { mqttPort: undefined, mqttsPort: undefined, endStreams: () => streams.stop(), connections: () => streams.size }
   const gateway = {
     redis: quick,
     connect: (name: string) => connect(name, 'worker'),
@@ -247,17 +270,24 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     alarms,
     quarantine,
     identity,
+    upgrades,
     follow: followBy(streams),
     durable,
     produced: (project: string) => here.presence.produced(project, DEVICE_STREAM),
     refusal: () => room.refusal(),
+    mqttLimits: { packetBytes: config.mqttMaxPacketBytes, perAddress: config.mqttConnectionsPerAddress },
     logger,
     metrics,
   }
   const door = await startGateway(gateway, app, config.host, config.mqttPort, lifecycle).catch(
     portTaken(config.mqttPort, 'TELLTALE_MQTT_PORT'),
   )
-  return { mqttPort: door.port, endStreams, connections: () => streams.size + door.connections() }
+  const mqttsPort = await listenMqtts(door, config, certificates, logger, lifecycle)
+  const endStreams = async () => {
+    door.endSockets()
+    await streams.stop()
+  }
+  return { mqttPort: door.port, mqttsPort, endStreams, connections: () => streams.size + door.connections() }
 }
 
 function addDirectory({ config, identity, here }: Parts, app: HttpApp, audit: Audit): void {
@@ -301,40 +331,6 @@ function followBy(streams: Streams): Follow {
   return async (caller, { project, subject, device, query }, lines) => {
     const ready = await streams.open({ caller, project, subject, query: parseQueryText(query, device, streams.labelMatch), ageless: true })
     return ready.begin(lineSink(lines, ready.frames))
-  }
-}
-
-async function listen(app: HttpApp, { host, httpPort }: Config, lifecycle: Lifecycle): Promise<number> {
-  lifecycle.started('http', () => app.close())
-  await app.listen({ host, port: httpPort }).catch(portTaken(httpPort, 'TELLTALE_HTTP_PORT'))
-  return (app.server.address() as { port: number }).port
-}
-
-async function listenSecurely(
-  app: HttpApp,
-  { host, httpsPort, tls }: Config,
-  logger: Logger,
-  lifecycle: Lifecycle,
-): Promise<number | undefined> {
-  if (httpsPort === undefined) return undefined
-  const files = {
-    cert: { setting: 'TELLTALE_TLS_CERT', path: tls.cert },
-    key: { setting: 'TELLTALE_TLS_KEY', path: tls.key },
-  }
-  const secure = await openSecure(app, files, { host, port: httpsPort }, logger).catch(portTaken(httpsPort, 'TELLTALE_HTTPS_PORT'))
-  lifecycle.started('https', () => secure.stop())
-  return secure.port
-}
-
-function portTaken(port: number, setting: string): (error: NodeJS.ErrnoException) => never {
-  return error => {
-    if (error.code === 'EADDRINUSE')
-      throw new Failure('setup', `${setting}: port ${port} is in use by another program; stop that, or set ${setting} to a free one`)
-    if (error.code === 'EACCES')
-      throw new Failure('setup', `${setting}: port ${port} needs more rights than this user has; set ${setting} to one above 1023`)
-    if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
-      throw new Failure('setup', 'TELLTALE_HOST: this machine has no such address; 127.0.0.1 or 0.0.0.0 always work')
-    throw error
   }
 }
 

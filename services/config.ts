@@ -1,15 +1,16 @@
 // Every setting, with its default and meaning. Read once; all mistakes are reported together.
 import { LABEL_MATCHES, type LabelMatch } from '../packages/core/device.ts'
 import { Failure } from '../packages/core/failure.ts'
-import { weaknessOf } from '../packages/identity/weakness.ts'
 import { type Allowed, parseAllowed } from '../packages/outbound/outbound.ts'
 import { parseRedisUrl } from '../packages/redis/index.ts'
 import type { Rate } from '../packages/runtime/http.ts'
+import { contradictions, exposures } from './contradiction.ts'
 import {
   address,
   bytes,
   duration,
   expected,
+  nearest,
   networks,
   oneOf,
   optional,
@@ -31,10 +32,15 @@ export type Config = {
   readonly host: string
   readonly httpPort: number
   readonly mqttPort: number
+  readonly mqttMaxPacketBytes: number
+  /** 0: no limit. */
+  readonly mqttConnectionsPerAddress: number
   /** Undefined: no HTTPS. */
   readonly httpsPort: number | undefined
-  /** Names of PEM files. */
-  readonly tls: { readonly cert: string; readonly key: string }
+  /** Undefined: no MQTT over TLS. */
+  readonly mqttsPort: number | undefined
+  /** Names of PEM files; without `ca` clients have no certificates. */
+  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string }
   readonly dataDir: string
   readonly redisUrl: string | undefined
   readonly redisBinary: string | undefined
@@ -97,15 +103,27 @@ type Setting = { readonly name: string; readonly fallback: string; readonly mean
 /** The settings of design.md §4 that this version knows, as `telltale` documents them. */
 export const SETTINGS: readonly Setting[] = [
   { name: 'TELLTALE_HOST', fallback: '127.0.0.1', meaning: 'address to bind' },
-  { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams and console; 0 takes a free one' },
+  { name: 'TELLTALE_HTTP_PORT', fallback: '8080', meaning: 'API, streams, console, and MQTT over WebSocket at /mqtt; 0 takes a free one' },
   { name: 'TELLTALE_MQTT_PORT', fallback: '1883', meaning: 'MQTT; 0 takes a free one' },
+  { name: 'TELLTALE_MQTT_MAX_PACKET', fallback: '1mb', meaning: 'an MQTT packet that is larger ends its connection' },
+  {
+    name: 'TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS',
+    fallback: '10000',
+    meaning: 'MQTT connections of one IPv4 address or IPv6 /64; 0: no limit, for a proxy in front that all come by',
+  },
   {
     name: 'TELLTALE_HTTPS_PORT',
     fallback: '',
     meaning: 'the same as over HTTP, by TLS with HTTP/1.1 and HTTP/2; empty: off, 0 takes a free one',
   },
+  { name: 'TELLTALE_MQTTS_PORT', fallback: '', meaning: 'the same as over MQTT, by TLS, such as 8883; empty: off, 0 takes a free one' },
   { name: 'TELLTALE_TLS_CERT', fallback: '', meaning: 'file with the certificate chain in PEM; read again when it changes' },
   { name: 'TELLTALE_TLS_KEY', fallback: '', meaning: 'file with its private key in PEM, without passphrase' },
+  {
+    name: 'TELLTALE_TLS_CA',
+    fallback: '',
+    meaning: 'file with the certificates, in PEM, of those who sign the certificates of devices, and their revocation lists; empty: none',
+  },
   { name: 'TELLTALE_DATA_DIR', fallback: './data', meaning: 'embedded Redis, DuckDB, secrets' },
   {
     name: 'TELLTALE_REDIS_URL',
@@ -249,9 +267,9 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>, a
   }
   for (const name of Object.keys(env))
     if (name.startsWith('TELLTALE_') && !ALL_NAMES.has(name) && !CLIENT_NAMES.has(name))
-      problems.push(`${name}: unknown setting${nearest(name)}`)
+      problems.push(`${name}: unknown setting${nearest(name, ALL_NAMES)}`)
   const config = build(read, rolesOf(args, problems))
-  problems.push(...contradictions(config))
+  problems.push(...contradictions(config, ROLES))
   if (env['NODE_ENV'] === 'production') problems.push(...exposures(config))
   if (problems.length > 0) throw new Failure('setup', problems.join('\n'))
   return Object.freeze(config)
@@ -265,8 +283,15 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     host: read('TELLTALE_HOST', text => text),
     httpPort: read('TELLTALE_HTTP_PORT', port),
     mqttPort: read('TELLTALE_MQTT_PORT', port),
-    httpsPort: read('TELLTALE_HTTPS_PORT', text => (text === '' ? undefined : port(text))),
-    tls: { cert: read('TELLTALE_TLS_CERT', text => text), key: read('TELLTALE_TLS_KEY', text => text) },
+    mqttMaxPacketBytes: read('TELLTALE_MQTT_MAX_PACKET', bytes),
+    mqttConnectionsPerAddress: read('TELLTALE_MQTT_CONNECTIONS_PER_ADDRESS', text => whole(text, 0, 10_000_000)),
+    httpsPort: read('TELLTALE_HTTPS_PORT', optionalPort),
+    mqttsPort: read('TELLTALE_MQTTS_PORT', optionalPort),
+    tls: {
+      cert: read('TELLTALE_TLS_CERT', text => text),
+      key: read('TELLTALE_TLS_KEY', text => text),
+      ca: read('TELLTALE_TLS_CA', text => text),
+    },
     dataDir: read('TELLTALE_DATA_DIR', text => text),
     redisUrl: read('TELLTALE_REDIS_URL', redisUrl),
     redisBinary: read('TELLTALE_REDIS_BINARY', optional),
@@ -310,6 +335,10 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
   }
 }
 
+function optionalPort(text: string): number | undefined {
+  return text === '' ? undefined : port(text)
+}
+
 const REGION = /^[A-Za-z0-9][\w.-]{0,62}$/
 
 function red5(text: string): Red5 | undefined {
@@ -342,54 +371,9 @@ function influx(read: Read): Influx | undefined {
   }
 }
 
-/** Settings that are right each by itself and wrong together. */
-function contradictions({ roles, redisUrl, influx: store, secretKey, host, httpsPort, tls }: Config): string[] {
-  const problems: string[] = []
-  if (roles.size < ROLES.length && redisUrl === undefined)
-    problems.push(`TELLTALE_REDIS_URL: several processes share one Redis; set it, or start all roles in one process (${ROLES.join(' ')})`)
-  if (roles.size < ROLES.length && store === undefined)
-    problems.push('TELLTALE_INFLUX_URL: DuckDB belongs to one process; set it, or start all roles in one process')
-  if (redisUrl !== undefined && secretKey === undefined)
-    problems.push(
-      'TELLTALE_SECRET_KEY: processes on a shared Redis need the same one; set it to 32 or more random characters, such as those of `openssl rand -base64 32`',
-    )
-  for (const [name, path] of [
-    ['TELLTALE_TLS_CERT', tls.cert],
-    ['TELLTALE_TLS_KEY', tls.key],
-  ]) {
-    if (httpsPort !== undefined && path === '') problems.push(`${name}: HTTPS needs it; set it to the name of a PEM file`)
-    if (httpsPort === undefined && path !== '') problems.push(`TELLTALE_HTTPS_PORT: nothing uses ${name} without it; set it, or unset both`)
-  }
-  if (host === '') problems.push('TELLTALE_HOST: expected an address such as 127.0.0.1 or 0.0.0.0')
-  return problems
-}
-
-/** Anybody can guess it (hazard 19). On loopback too: in production a proxy stands before it. */
-function exposures({ admin, secretKey }: Config): string[] {
-  const chosen = { TELLTALE_ADMIN_SECRET: admin.secret, TELLTALE_SECRET_KEY: secretKey }
-  return Object.entries(chosen).flatMap(([name, secret]) => {
-    const weakness = secret === undefined ? undefined : weaknessOf(secret)
-    return weakness === undefined ? [] : [`${name}: ${weakness}; set it to random characters, such as those of \`openssl rand -base64 32\``]
-  })
-}
-
 function rolesOf(args: readonly string[], problems: string[]): ReadonlySet<Role> {
   const known: readonly string[] = ROLES
   for (const arg of args) if (!known.includes(arg)) problems.push(`role ${arg}: expected some of ${ROLES.join(', ')}, or none for all`)
   const named = ROLES.filter(role => args.includes(role))
   return new Set(named.length > 0 ? named : ROLES)
-}
-
-/** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */
-function nearest(name: string): string {
-  const common = (a: string, b: string) => {
-    let count = 0
-    while (count < a.length && a[count] === b[count]) count++
-    return count
-  }
-  const bare = (text: string) => text.slice('TELLTALE_'.length)
-  const backwards = (text: string) => Array.from(bare(text)).reverse().join('')
-  const score = (other: string) => common(bare(other), bare(name)) + common(backwards(other), backwards(name))
-  const [best] = [...ALL_NAMES].sort((a, b) => score(b) - score(a))
-  return best && score(best) > bare(name).length / 2 ? `; did you mean ${best}?` : ''
 }

@@ -20,6 +20,7 @@ async function main(): Promise<void> {
   const { openLogger } = await import('../packages/runtime/logger.ts')
   const { startApp } = await import('./app.ts')
   const app = await startApp(config, openLogger(config.logLevel), text => process.stdout.write(`${text}\n`))
+  hearReload(config, app)
   process.stdout.write(welcome(config, app))
   await stopped
   await app.stop()
@@ -41,6 +42,11 @@ function hearSignals(): Promise<void> {
   })
 }
 
+/** A terminal that is closed says the same, and then it means the end. */
+function hearReload({ tls }: Config, app: App): void {
+  if (tls.cert !== '' && !process.stdout.isTTY) process.on('SIGHUP', () => app.reload())
+}
+
 function explain(error: unknown): never {
   if (error instanceof Failure && error.code === 'setup') {
     for (const line of error.message.split('\n')) process.stderr.write(`telltale: ${line}\n`)
@@ -50,12 +56,14 @@ function explain(error: unknown): never {
   process.exit(70)
 }
 
-function welcome(config: Config, { httpPort, httpsPort, mqttPort, newKey }: App): string {
+function welcome(config: Config, { httpPort, httpsPort, mqttPort, mqttsPort, newKey }: App): string {
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const web = `http://${host.includes(':') ? `[${host}]` : host}:${httpPort}`
   const page = config.roles.has('console') ? 'console' : 'http   '
-  const secure = httpsPort === undefined ? [] : [`https    https://${host.includes(':') ? `[${host}]` : host}:${httpsPort}`]
-  const doors = [`${page}  ${web}/`, ...secure, ...(mqttPort === undefined ? [] : [`mqtt     mqtt://${host}:${mqttPort}`])]
+  const shown = host.includes(':') ? `[${host}]` : host
+  const secure = httpsPort === undefined ? [] : [`https    https://${shown}:${httpsPort}`]
+  const mqtts = mqttsPort === undefined ? [] : [`mqtts    mqtts://${shown}:${mqttsPort}`]
+  const doors = [`${page}  ${web}/`, ...secure, ...(mqttPort === undefined ? [] : [`mqtt     mqtt://${host}:${mqttPort}`]), ...mqtts]
   const lines = [`Telltale is running (${[...config.roles].join(', ')}). Stop it with Ctrl-C.`, '', ...doors.map(line => `  ${line}`)]
   if (!newKey) return `${[...lines, `  key      ${knownKey(config)}`, ''].join('\n')}\n`
   const { keyId, secret, project } = newKey

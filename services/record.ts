@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Channels } from '../packages/state/channel.ts'
 import { Connectors } from '../packages/state/connector.ts'
+import { Credentials } from '../packages/state/credential.ts'
 import type { Devices } from '../packages/state/device.ts'
 import { DeviceLists } from '../packages/state/devicelist.ts'
 import { History } from '../packages/state/history.ts'
@@ -14,6 +15,7 @@ import { Silences } from '../packages/state/silence.ts'
 export function consoleState(redis: Redis, devices: Devices) {
   return {
     devices,
+    credentials: new Credentials(redis),
     lists: new DeviceLists(redis, devices),
     history: new History(redis),
     outbox: new Outbox(redis),

@@ -99,3 +99,17 @@ export function networks(text: string): string[] {
   if (wrong !== undefined) throw expected('addresses or networks such as 10.0.0.0/8', wrong)
   return all
 }
+
+/** The setting that was probably meant: most letters in common at the start and at the end, and more than half of those given. */
+export function nearest(name: string, known: ReadonlySet<string>): string {
+  const common = (a: string, b: string) => {
+    let count = 0
+    while (count < a.length && a[count] === b[count]) count++
+    return count
+  }
+  const bare = (text: string) => text.slice('TELLTALE_'.length)
+  const backwards = (text: string) => Array.from(bare(text)).reverse().join('')
+  const score = (other: string) => common(bare(other), bare(name)) + common(backwards(other), backwards(name))
+  const [best] = [...known].sort((a, b) => score(b) - score(a))
+  return best && score(best) > bare(name).length / 2 ? `; did you mean ${best}?` : ''
+}

@@ -81,11 +81,10 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   aedes: /^services\/gateway\/(mqtt|live|kept|login)\.ts$/,
   'aedes-persistence-redis': /^services\/gateway\//,
   'mqemitter-redis': /^services\/gateway\//,
-  'cbor-x': /^services\/gateway\/decode\/cbor\.ts$/,
   'quickjs-emscripten-core': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   '@jitl/quickjs-wasmfile-release-sync': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   fzstd: /^services\/gateway\/[a-z]+\.ts$/,
-  ws: /^services\/stream\/upgrade\.ts$/,
+  ws: /^packages\/runtime\/upgrade\.ts$/,
   bullmq: /^packages\/queue\/queue\.ts$/,
   '@duckdb/node-api': /^packages\/store\/duck\w+\.ts$/,
   '@influxdata/influxdb-client': /^packages\/store\/influx\w*\.ts$/,
@@ -97,7 +96,7 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   pino: /^packages\/runtime\/logger\.ts$/,
   fastify: /^packages\/runtime\/http\.ts$/,
   '@fastify/cors': /^packages\/runtime\/http\.ts$/,
-  '@fastify/rate-limit': /^packages\/runtime\/http\.ts$/,
+  '@fastify/rate-limit': /^packages\/runtime\/(http|caller)\.ts$/,
   '@fastify/swagger': /^packages\/runtime\/openapi\.ts$/,
   '@fastify/swagger-ui': /^packages\/runtime\/openapi\.ts$/,
   '@fastify/cookie': /^packages\/runtime\/http\.ts$/,
@@ -133,7 +132,7 @@ const ONE_PER_PROCESS: ReadonlySet<string> = new Set(['packages/runtime/id.ts', 
 describe('imports', () => {
   it('are found', () => {
     expect(read('services/gateway/mqtt.ts').imports.map(({ to }) => to)).toEqual(
-      expect.arrayContaining(['node:net', 'aedes', 'packages/core/failure.ts', 'services/gateway/topic.ts']),
+      expect.arrayContaining(['aedes', 'packages/core/failure.ts', 'services/gateway/topic.ts']),
     )
     expect(shipped.length).toBeGreaterThan(80)
   })

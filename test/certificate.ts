@@ -24,3 +24,42 @@ export async function makeCertificate(dir: string, name: string, days = 365): Pr
   await writeFile(keyPath, pems.private)
   return { cert: pems.cert, certPath, keyPath }
 }
+
+export type TestAuthority = { readonly caPath: string; sign(name: DeviceName): Promise<Identification> }
+/** Subject, and alternative names by their kind (2: DNS, 6: URI). */
+export type DeviceName = { readonly cn?: string; readonly o?: string; readonly altNames?: readonly { type: 2 | 6; value: string }[] }
+/** What a TLS client shows. */
+export type Identification = { readonly cert: string; readonly key: string }
+
+/** Signs the certificates of devices; writes `{name}.pem`. */
+export async function makeAuthority(dir: string, name: string): Promise<TestAuthority> {
+  const usual = { keyType: 'ec', algorithm: 'sha256', notBeforeDate: new Date(Date.now() - DAY_MS) } as const
+  const pems = await generate([{ name: 'commonName', value: `Devices of ${name}` }], {
+    ...usual,
+    extensions: [
+      { name: 'basicConstraints', cA: true },
+      { name: 'keyUsage', keyCertSign: true, cRLSign: true },
+    ],
+  })
+  const caPath = join(dir, `${name}.pem`)
+  await writeFile(caPath, pems.cert)
+  return {
+    caPath,
+    sign: async ({ cn, o, altNames = [] }) => {
+      const subject = [
+        ...(cn === undefined ? [] : [{ name: 'commonName', value: cn }]),
+        ...(o === undefined ? [] : [{ name: 'organizationName', value: o }]),
+      ]
+      const signed = await generate(subject, {
+        ...usual,
+        ca: { key: pems.private, cert: pems.cert },
+        extensions: [
+          { name: 'basicConstraints', cA: false },
+          { name: 'extKeyUsage', clientAuth: true },
+          ...(altNames.length === 0 ? [] : [{ name: 'subjectAltName' as const, altNames: [...altNames] }]),
+        ],
+      })
+      return { cert: signed.cert, key: signed.private }
+    },
+  }
+}

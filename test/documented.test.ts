@@ -42,6 +42,7 @@ afterAll(async () => {
 const real = new Map<string, string>()
 const ACCOUNT = 'cr1tq0gd2kq0f5m3n780'
 const KEY = 'cr1tq0gd2kq0f5m3n78g'
+const CREDENTIAL = `dev${KEY}`
 const SILENCE = 'cr3mq0gd2kq0f5m3n7c0'
 const ALERTING = 'cr22v0p8d2kq0f5m3n7a'
 const EMULATED = `emu${ACCOUNT}`
@@ -77,6 +78,9 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['listReadings'],
   ['streamEvents'],
   ['streamDeviceEvents'],
+  ['createCredential', { after: ({ id }) => real.set(CREDENTIAL, String(id)) }],
+  ['listCredentials'],
+  ['deleteCredential'],
   ['createEmulatedDevice', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
   ['deleteDevice', { path: { device: EMULATED } }],
   ['createEmulatedDeviceEmulator', { after: ({ name }) => real.set(EMULATED, idOf(name)) }],
@@ -158,6 +162,9 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   ['deleteSubscription', { status: 409 }],
   ['deleteStream', { before: () => done(telltale.http(PULLED_BY, { method: 'DELETE' })) }],
   ['listQuarantine'],
+  ['previewBudget'],
+  ['updateBudget'],
+  ['getBudget'],
   ['getStatus'],
   ['streamStatus'],
   ['createServiceAccount', { after: ({ name }) => real.set(ACCOUNT, idOf(name)) }],

@@ -1,11 +1,12 @@
 // What holds for a stream behind every door: who may follow, what ends it, and that a token shows up nowhere.
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import type { MqttClient } from 'mqtt'
+import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt'
+import { generate, parser } from 'mqtt-packet'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Frame, openReader, type Reader } from './reader.ts'
-import { newAccount, newProject, type Somebody } from './tenant.ts'
+import { done, newAccount, newProject, type Somebody } from './tenant.ts'
 import { openWire, type Wire } from './wire.ts'
 import { EVENTS, eventually, type Key, removeDirectories, startTelltale, type Telltale, temperature, until } from './world.ts'
 
@@ -134,7 +135,6 @@ describe('a session over MQTT', () => {
     await until('it is there', () => heard(again).includes('while away'))
     expect(again.received[0]).toMatchObject({ cmd: 'connack', sessionPresent: true })
     expect([heard(theirs), heard(stillTheirs)]).toEqual([[], []])
-    expect(telltale.program().complained()).toContain('"client":"one-name"')
     for (const each of [again, stillTheirs]) await each.leave()
     await sender.endAsync()
   })
@@ -297,5 +297,192 @@ describe('a token in a query', () => {
     reader.close()
     said.push((await telltale.http('/openapi.json')).text, telltale.program().said(), telltale.program().complained())
     for (const text of said) for (const secret of [token, bad]) expect(text).not.toContain(secret.slice(-40))
+  })
+})
+
+describe('a credential of a device', () => {
+  type Credential = { readonly name: string; readonly id: string; readonly secret: string }
+  const credential = async (device: string, project = 'default') =>
+    (await done(telltale.http(`/v2/projects/${project}/devices/${device}/credentials`, { method: 'POST' }))) as Credential
+  const login = ({ id, secret }: Credential, more: IClientOptions = {}) => telltale.mqtt({ username: id, password: secret, ...more })
+  const headers = ({ id, secret }: Credential) => ({ authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}` })
+
+  test('lets it publish its own events over MQTT and HTTP, before it is known, and nothing of others', async () => {
+    const project = await newProject(telltale)
+    const own = await credential('cred-1', project)
+    const client = await login(own)
+    await client.publishAsync('d/cred-1/temperature', '21.5', { qos: 1 })
+    await client.publishAsync(`projects/${project}/devices/cred-1/events/level`, '4', { qos: 1 })
+    for (const topic of ['d/cred-2/temperature', `projects/${project}/devices/cred-2/events/temperature`])
+      await client.publishAsync(topic, '1', { qos: 1 })
+    const event = (device: string) => ({ ...temperature(device, 1), targetName: `projects/${project}/devices/${device}` })
+    const post = (path: string, body: unknown) => telltale.http(path, { method: 'POST', headers: headers(own), body: JSON.stringify(body) })
+    const both = await post(`/v2/projects/${project}/events`, [event('cred-1'), event('cred-2')])
+    expect([both.status, both.json]).toMatchObject([207, { accepted: 1, rejected: 1, errors: [{ index: 1, code: 'forbidden' }] }])
+    expect((await post(`/v2/projects/${project}/devices/cred-1:publish`, { temperature: { value: 1 } })).status).toBe(200)
+    expect((await post(`/v2/projects/${project}/devices/cred-2:publish`, { temperature: { value: 1 } })).status).toBe(403)
+    expect((await post('/v2/projects/default/devices/cred-1:publish', { temperature: { value: 1 } })).status).toBe(404)
+    await eventually(async () => {
+      const { devices } = await done(telltale.http(`/v2/projects/${project}/devices`))
+      expect(
+        (devices as { name: string; reported: object }[]).map(({ name, reported }) => [name, Object.keys(reported).toSorted()]),
+      ).toEqual([[`projects/${project}/devices/cred-1`, ['level', 'temperature']]])
+    })
+    await client.endAsync()
+  })
+
+  test('opens nothing else: no route, no sign-in, no token, no dialect', async () => {
+    const own = await credential('cred-3')
+    const { paths } = (await telltale.http('/openapi.json')).json as { paths: Record<string, Record<string, { security?: unknown[] }>> }
+    const open = ['/healthz', '/readyz', '/metrics', '/v2/roles', '/v2/roles/{role}', '/v2/rules.schema.json', '/oauth2/token']
+    const entered: string[] = []
+    for (const [path, operations] of Object.entries(paths))
+      for (const method of Object.keys(operations)) {
+        if (open.includes(path) || /\/events$|:publish$/.test(path)) continue
+        const real = path
+          .replaceAll('{project}', 'default')
+          .replaceAll('{device}', 'cred-3')
+          .replace(/\{\w+\}/g, 'x')
+        const { status } = await fetch(`${telltale.url()}${real}`, { method: method.toUpperCase(), headers: headers(own) })
+        if (status !== 403) entered.push(`${method} ${path} ${status}`)
+      }
+    expect(entered).toEqual([])
+    const session = await telltale.send('POST', '/console/session', { keyId: own.id, secret: own.secret })
+    expect(session.status).toBe(401)
+    const memphis = await telltale.send('POST', '/auth/authenticate', { username: own.id, connection_token: own.secret })
+    expect(memphis.status).toBe(401)
+    const macrometa = await telltale.send('POST', '/_open/auth', {
+      email: own.id,
+      username: own.id,
+      password: own.secret,
+      tenant: 'default',
+    })
+    expect(macrometa.status).toBeGreaterThanOrEqual(400)
+  })
+
+  test('is listed without its secret, at most ten a device, and ends what it has open within a second or two', async () => {
+    const path = '/v2/projects/default/devices/cred-4/credentials'
+    const made = [await credential('cred-4'), await credential('cred-4')] as const
+    const listed = await telltale.http(path)
+    expect(listed.text).not.toContain('secret')
+    expect(listed.json).toMatchObject({ credentials: made.map(({ name, id }) => ({ name, id })), nextPageToken: '' })
+    for (let i = 2; i < 10; i++) await credential('cred-4')
+    expect((await telltale.http(path, { method: 'POST' })).status).toBe(409)
+    for (const [take, mine] of [
+      [() => remove(`/v2/${made[0].name}`), made[0]],
+      [() => remove('/v2/projects/default/devices/cred-4'), made[1]],
+    ] as const) {
+      const client = await login(mine)
+      let gone = false
+      client.on('close', () => {
+        gone = true
+      })
+      await client.publishAsync('d/cred-4/temperature', '1', { qos: 1 })
+      await eventually(async () => expect((await telltale.http('/v2/projects/default/devices/cred-4')).status).toBe(200))
+      const startedMs = performance.now()
+      await take()
+      await until('the session has ended', () => gone)
+      expect(performance.now() - startedMs).toBeLessThan(5000)
+      await expect(login(mine)).rejects.toMatchObject({ code: 5 })
+      expect((await telltale.http(EVENTS, { method: 'POST', headers: headers(mine), body: '{}' })).status).toBe(401)
+    }
+    expect((await telltale.http(path)).json).toMatchObject({ credentials: [] })
+  })
+
+  test('goes with its project', async () => {
+    const project = await newProject(telltale)
+    const own = await credential('cred-5', project)
+    const client = await login(own)
+    const gone = new Promise<void>(resolve => client.once('close', () => resolve()))
+    await remove(`/v2/projects/${project}`)
+    await gone
+    await expect(login(own)).rejects.toMatchObject({ code: 5 })
+  })
+
+  test('is made by developers, and seen by users', async () => {
+    const [seeing, making] = [await user(), await newAccount(telltale, 'default', { 'projects/default': 'project.developer' })]
+    const path = '/v2/projects/default/devices/cred-6/credentials'
+    expect((await seeing.call('POST', path)).status).toBe(403)
+    expect((await making.call('POST', path)).status).toBe(200)
+    expect((await seeing.call('GET', path)).json).toMatchObject({ credentials: [{ id: expect.stringMatching(/^dev/) }] })
+    expect((await making.call('POST', '/v2/projects/default/devices/%2B/credentials')).status).toBe(400)
+  })
+})
+
+describe('MQTT over WebSocket', () => {
+  const url = () => `${telltale.url().replace('http', 'ws')}/mqtt`
+  const connectPacket = ({ keyId, secret }: Key) =>
+    generate({
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: 4,
+      clientId: 'ws',
+      clean: true,
+      keepalive: 60,
+      username: keyId,
+      password: Buffer.from(secret),
+    })
+  const knock = async (protocols: string | string[] = 'mqtt', options = {}) => {
+    const peer = new WebSocket(url(), protocols, options)
+    const packets: string[] = []
+    const reading = parser()
+    reading.on('packet', packet => packets.push(packet.cmd))
+    const closed = new Promise<number>(resolve => peer.on('close', resolve))
+    peer.on('message', (bytes: Buffer, isBinary) => void (isBinary ? reading.parse(bytes) : packets.push('text')))
+    await once(peer, 'open')
+    return { peer, packets, closed }
+  }
+
+  test('is what it is over TCP, for mqtt.js', async () => {
+    const { keyId, secret } = telltale.key
+    const client = await connectAsync(url(), { username: keyId, password: secret, reconnectPeriod: 0 })
+    const got: string[] = []
+    client.on('message', (_topic, payload) => got.push(payload.toString('utf8')))
+    await client.subscribeAsync('projects/default/devices/ws-1/#', { qos: 1 })
+    const large = JSON.stringify({ note: 'x'.repeat(40_000) })
+    await client.publishAsync('projects/default/devices/ws-1/notes', large, { qos: 1 })
+    await client.publishAsync('d/ws-1/temperature', '1', { qos: 1 })
+    await eventually(() => expect(got).toHaveLength(2))
+    expect(got[0]).toBe(large)
+    await client.endAsync()
+    await expect(connectAsync(url(), { username: keyId, password: 'wrong', reconnectPeriod: 0 }, false)).rejects.toMatchObject({ code: 5 })
+  })
+
+  test('takes packets that span frames, frames that hold several, and pings [MQTT-6.0.0-2]', async () => {
+    const { peer, packets } = await knock()
+    for (const byte of connectPacket(telltale.key)) peer.send(Buffer.from([byte]))
+    await until('CONNACK', () => packets.includes('connack'))
+    const ping = generate({ cmd: 'pingreq' })
+    peer.send(Buffer.concat([ping, ping, ping]))
+    const pong = once(peer, 'pong')
+    peer.ping()
+    await pong
+    await until('all answered', () => packets.length === 4)
+    expect(packets).toEqual(['connack', 'pingresp', 'pingresp', 'pingresp'])
+    peer.close()
+  })
+
+  test('ends with text, and with frames that are too long [MQTT-6.0.0-1]', async () => {
+    const text = await knock()
+    text.peer.send(connectPacket(telltale.key).toString('latin1'))
+    expect([await text.closed, text.packets]).toEqual([1003, []])
+    const long = await knock()
+    long.peer.send(Buffer.alloc(2 * 1024 * 1024))
+    expect(await long.closed).toBe(1009)
+  })
+
+  test('is one of the subprotocols that are MQTT [MQTT-6.0.0-3] [MQTT-6.0.0-4], from pages of any site', async () => {
+    for (const [offered, taken] of [
+      [['mqtt'], 'mqtt'],
+      [['chat', 'mqtt'], 'mqtt'],
+      [['mqttv3.1'], 'mqttv3.1'],
+      [['mqttv3.1', 'mqtt'], 'mqtt'],
+    ] as const) {
+      const { peer } = await knock([...offered], { headers: { origin: 'https://elsewhere.example' } })
+      expect(peer.protocol).toBe(taken)
+      peer.terminate()
+    }
+    for (const offered of [[], ['chat']]) await expect(knock(offered)).rejects.toThrow('Unexpected server response: 400')
+    expect((await telltale.http('/mqtt')).status).toBe(400)
   })
 })

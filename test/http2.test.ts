@@ -1,15 +1,16 @@
 // TLS: HTTP/1.1 and HTTP/2 on one port, the same API and the same streams; certificates that are wrong, and that change.
 import { once } from 'node:events'
-import { copyFile, writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
+import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { readCertificate } from '../packages/runtime/certificate.ts'
-import { makeCertificate, type TestCertificate } from './certificate.ts'
+import { type Identification, makeAuthority, makeCertificate, type TestAuthority, type TestCertificate } from './certificate.ts'
 import type { Frame } from './reader.ts'
 import {
   EVENTS,
@@ -29,21 +30,25 @@ const STREAM = '/v2/projects/default/devices:stream'
 
 let dir: string
 let good: TestCertificate
+let authority: TestAuthority
 let telltale: Telltale
 const sessions: ClientHttp2Session[] = []
 
 const tlsEnv = ({ certPath, keyPath }: Pick<TestCertificate, 'certPath' | 'keyPath'>) => ({
   TELLTALE_HTTPS_PORT: '0',
+  TELLTALE_MQTTS_PORT: '0',
   TELLTALE_TLS_CERT: certPath,
   TELLTALE_TLS_KEY: keyPath,
 })
 const httpsPort = (of = telltale) => Number(/https:\/\/127\.0\.0\.1:(\d+)/.exec(of.program().said())?.[1])
+const mqttsPort = (of = telltale) => Number(/mqtts:\/\/127\.0\.0\.1:(\d+)/.exec(of.program().said())?.[1])
 const basic = (of = telltale) => `Basic ${Buffer.from(`${of.key.keyId}:${of.key.secret}`).toString('base64')}`
 
 beforeAll(async () => {
   dir = await newDirectory()
   good = await makeCertificate(dir, 'good')
-  telltale = await startTelltale({ env: { ...tlsEnv(good), TELLTALE_STREAM_PATIENCE: '3s' } })
+  authority = await makeAuthority(dir, 'devices')
+  telltale = await startTelltale({ env: { ...tlsEnv(good), TELLTALE_TLS_CA: authority.caPath, TELLTALE_STREAM_PATIENCE: '3s' } })
 })
 afterAll(async () => {
   for (const session of sessions) session.destroy()
@@ -320,13 +325,14 @@ describe('a certificate', () => {
 
   test('that expires soon is warned of, and one that is exchanged holds for new connections while old ones stay', async () => {
     const soon = await makeCertificate(dir, 'soon', 3)
-    const files = { certPath: join(dir, 'live.cert.pem'), keyPath: join(dir, 'live.key.pem') }
+    const files = { certPath: join(dir, 'live.cert.pem'), keyPath: join(dir, 'live.key.pem'), caPath: join(dir, 'live.ca.pem') }
     const install = async (from: TestCertificate) => {
       await copyFile(from.certPath, files.certPath)
       await copyFile(from.keyPath, files.keyPath)
     }
     await install(soon)
-    const server = await startTelltale({ env: { ...tlsEnv(files), TELLTALE_LOG_LEVEL: 'info' } })
+    await copyFile(authority.caPath, files.caPath)
+    const server = await startTelltale({ env: { ...tlsEnv(files), TELLTALE_TLS_CA: files.caPath, TELLTALE_LOG_LEVEL: 'info' } })
     try {
       expect(server.program().complained()).toMatch(/"daysLeft":2,.*certificate expires soon/)
       const serial = async () => {
@@ -339,20 +345,133 @@ describe('a certificate', () => {
       const first = await serial()
       const session = connect(`https://localhost:${httpsPort(server)}`, { ca: soon.cert })
       const following = session.request({ ':path': `${STREAM}?device_ids=nobody&ping_interval=1s`, authorization: basic(server) })
+      const device = await mqtts({ ca: soon.cert, ...(await authority.sign({ cn: 'kept' })) }, server)
+      let lost = false
+      device.on('close', () => {
+        lost = true
+      })
       let pings = 0
       following.setEncoding('utf8').on('data', () => pings++)
       await install(good)
       await eventually(async () => expect(await serial()).not.toBe(first), 15_000)
       const had = pings
+      expect(device.connected && !lost).toBe(true)
       await until('the old connection is still served', () => pings > had + 1)
       // Half exchanged: the old one stays, and the log says so.
       await copyFile(soon.certPath, files.certPath)
       const second = await serial()
       await until('it is said', () => server.program().complained().includes('certificate not exchanged'), 15_000)
       expect(await serial()).toBe(second)
+      // Asked for by a signal it is read at once. Another authority: whoever came by a certificate has to come again, and may not.
+      await install(good)
+      await copyFile((await makeAuthority(dir, 'others')).caPath, files.caPath)
+      server.program().signal('SIGHUP')
+      await until('the device is cut off', () => lost)
+      device.end(true)
       session.destroy()
     } finally {
       await server.remove()
     }
   }, 60_000)
+})
+
+/** Whoever is refused is not asked again. */
+async function mqtts(options: IClientOptions & Partial<Identification>, of = telltale): Promise<MqttClient> {
+  return connectAsync(`mqtts://localhost:${mqttsPort(of)}`, { ca: good.cert, reconnectPeriod: 0, ...options }, false)
+}
+
+describe('MQTT over TLS', () => {
+  const stored = (device: string) => telltale.http(`/v2/projects/default/devices/${device}`)
+
+  test('takes a key as over TCP', async () => {
+    const client = await mqtts({ username: telltale.key.keyId, password: telltale.key.secret })
+    await client.publishAsync('d/by-key/temperature', '1', { qos: 1 })
+    await client.endAsync()
+    await eventually(async () => expect((await stored('by-key')).status).toBe(200))
+    await expect(mqtts({ username: telltale.key.keyId, password: 'wrong' })).rejects.toMatchObject({ code: 5 })
+    await expect(mqtts({})).rejects.toMatchObject({ code: 5 })
+  })
+
+  test('takes a certificate for the device that it names, which needs no password', async () => {
+    const names = [
+      [{ cn: 'by-cn' }, 'by-cn'],
+      [{ cn: 'by-o', o: 'default' }, 'by-o'],
+      [{ altNames: [{ type: 2 as const, value: 'by-dns' }] }, 'by-dns'],
+      [{ cn: 'x', altNames: [{ type: 6 as const, value: 'https://t.example/v2/projects/default/devices/by-uri' }] }, 'by-uri'],
+    ] as const
+    for (const [name, device] of names) {
+      const client = await mqtts({ ...(await authority.sign(name)), clientId: device })
+      await client.publishAsync(`d/${device}/temperature`, '21.5', { qos: 1 })
+      await client.publishAsync(`projects/default/devices/${device}/events/level`, '40', { qos: 1 })
+      await client.endAsync()
+      await eventually(async () => {
+        const { reported } = (await stored(device)).json as { reported: object }
+        expect(Object.keys(reported).toSorted()).toEqual(['level', 'temperature'])
+      })
+    }
+  })
+
+  test('lets a certificate act as no other device', async () => {
+    const shown = await authority.sign({ cn: 'narrow' })
+    const client = await mqtts({ ...shown, username: 'narrow' })
+    await client.publishAsync('d/victim/temperature', '1', { qos: 1 })
+    await client.publishAsync('projects/default/devices/victim/events', JSON.stringify(temperature('victim', 1)), { qos: 1 })
+    await client.publishAsync('d/narrow/temperature', '2', { qos: 1 })
+    await client.endAsync()
+    await eventually(async () => expect((await stored('narrow')).status).toBe(200))
+    expect((await stored('victim')).status).toBe(404)
+    await expect(mqtts({ ...shown, username: 'victim' })).rejects.toMatchObject({ code: 4 })
+    await expect(mqtts({ ...shown, username: 'victim', password: 'x' })).rejects.toMatchObject({ code: 5 })
+    await expect(mqtts({ ...shown, username: telltale.key.keyId, password: telltale.key.secret })).rejects.toMatchObject({ code: 5 })
+  })
+
+  test('refuses certificates of others, of projects that are not here, and with names that are wider than a device (hazard 7)', async () => {
+    const stranger = await (await makeAuthority(dir, 'strangers')).sign({ cn: 'narrow' })
+    await expect(mqtts(stranger)).rejects.toThrow()
+    await expect(mqtts({ cert: good.cert, key: await readFile(good.keyPath, 'utf8') })).rejects.toThrow()
+    await expect(mqtts(await authority.sign({ cn: 'd', o: 'elsewhere' }))).rejects.toMatchObject({ code: 5 })
+    for (const id of ['%2B', 'd%23', 'a%2Fb', '%00']) {
+      const shown = await authority.sign({ altNames: [{ type: 6, value: `urn:t:projects/default/devices/${id}` }] })
+      await expect(mqtts(shown)).rejects.toMatchObject({ code: 5 })
+    }
+  })
+
+  test('is had over WebSocket too', async () => {
+    const url = `wss://localhost:${httpsPort()}/mqtt`
+    const usual = { ca: good.cert, reconnectPeriod: 0 }
+    const key = await connectAsync(url, { ...usual, username: telltale.key.keyId, password: telltale.key.secret })
+    const got: string[] = []
+    key.on('message', topic => got.push(topic))
+    await key.subscribeAsync('projects/default/devices/by-wss/#')
+    const device = await connectAsync(url, { ...usual, wsOptions: { ...usual, ...(await authority.sign({ cn: 'by-wss' })) } })
+    await device.publishAsync('d/by-wss/temperature', '1', { qos: 1 })
+    await eventually(() => expect(got).toEqual(['projects/default/devices/by-wss/events/temperature']))
+    await Promise.all([key.endAsync(), device.endAsync()])
+  })
+})
+
+describe('a device over HTTPS', () => {
+  const post = async (shown: Identification, path: string, body: object): Promise<number | undefined> => {
+    const sent = request(`https://localhost:${httpsPort()}${path}`, { method: body === NOTHING ? 'GET' : 'POST', ca: good.cert, ...shown })
+    sent.end(body === NOTHING ? undefined : JSON.stringify(body))
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+  const NOTHING = {}
+
+  test('publishes its own events by its certificate, with HTTP/1.1 and HTTP/2, and does nothing else', async () => {
+    const shown = await authority.sign({ cn: 'web-1' })
+    expect(await post(shown, '/v2/projects/default/devices/web-1:publish', { temperature: { value: 1 } })).toBe(200)
+    expect(await post(shown, '/v2/projects/default/devices/web-2:publish', { temperature: { value: 1 } })).toBe(403)
+    expect(await post(shown, '/v2/projects/other/devices/web-1:publish', { temperature: { value: 1 } })).toBe(404)
+    expect(await post(shown, EVENTS, [temperature('web-1', 1), temperature('web-2', 2)])).toBe(207)
+    expect(await post(shown, '/v2/projects/default/devices', NOTHING)).toBe(401)
+    const session = connect(`https://localhost:${httpsPort()}`, { ca: good.cert, ...shown })
+    sessions.push(session)
+    const stream = session.request({ ':path': EVENTS, ':method': 'POST', 'content-type': 'application/json' })
+    stream.end(JSON.stringify(temperature('web-1', 3)))
+    const [head] = (await once(stream, 'response')) as [Record<string, unknown>]
+    expect(head[':status']).toBe(200)
+  })
 })

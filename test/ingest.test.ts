@@ -261,7 +261,10 @@ describe('what is refused', () => {
 
   test('a content type that nobody decodes is 415', async () => {
     const { status, json } = await telltale.http(EVENTS, { method: 'POST', body: 'GIF89a', headers: { 'content-type': 'image/gif' } })
-    expect([status, json['error']]).toEqual([415, 'content-type image/gif: expected application/json or application/x-ndjson'])
+    expect([status, json['error']]).toEqual([
+      415,
+      expect.stringContaining('content-type image/gif: expected one of application/json, application/x-ndjson'),
+    ])
   })
 
   test('over HTTP the quarantine keeps what was refused, with its reason, its source and its own bytes', async () => {
@@ -364,5 +367,45 @@ describe('who may', () => {
     await client.publishAsync(`${target('heard')}/events/temperature`, '2', { qos: 1 })
     await eventually(() => expect(heard).toEqual([1, 2].map(value => `${target('heard')}/events/temperature ${value}`)))
     await own.endAsync()
+  })
+})
+
+describe('a clock that cannot be right', () => {
+  test('is shown at its device, and its events come by their arrival, again after each start that begins in 1970', async () => {
+    for (let start = 0; start < 2; start++)
+      expect((await telltale.send('POST', EVENTS, temperature('unset-1', 20, { timestamp: 5 }))).status).toBe(200)
+    const events = await followed('unset-1', 2)
+    for (const { timestamp, data } of events) {
+      expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(60_000)
+      expect(data['temperature']).toMatchObject({ value: 20, deviceClock: { state: 'unset', time: '1970-01-01T00:00:05.000000Z' } })
+    }
+    const clock = async () => (await telltale.http('/v2/projects/default/devices/unset-1')).json['clock']
+    await eventually(async () => expect(await clock()).toMatchObject({ state: 'unset' }))
+    for (let i = 0; i < 3; i++) await telltale.send('POST', EVENTS, temperature('unset-1', 20 + i, { timestamp: new Date().toISOString() }))
+    await until('its clock is right', async () => (await clock()) === undefined)
+  })
+})
+
+describe('a budget', () => {
+  const BUDGET = '/v2/projects/default/budget'
+
+  test('refuses by name what is new beyond it, and takes what is known', async () => {
+    await telltale.send('POST', EVENTS, temperature('counted-1', 20))
+    const { used } = (await telltale.http(BUDGET)).json['devices'] as { readonly used: number }
+    expect((await telltale.send('PATCH', BUDGET, { devices: used })).status).toBe(200)
+    const fresh = temperature('counted-2', 20, { timestamp: TIME })
+    const preview = await telltale.send('POST', `${BUDGET}:preview`, [fresh])
+    expect(preview.json).toMatchObject({ devices: { used, new: ['counted-2'], fits: false }, fields: { new: [], fits: true } })
+    await eventually(async () =>
+      expect((await telltale.send('POST', EVENTS, [temperature('counted-1', 21), fresh])).json).toMatchObject({
+        accepted: 1,
+        rejected: 1,
+        errors: [
+          { index: 1, code: 'too_large', field: 'device', message: expect.stringMatching(/^device counted-2: it would be a new one/) },
+        ],
+      }),
+    )
+    expect((await telltale.send('PATCH', BUDGET, { devices: used + 1000 })).status).toBe(200)
+    await until('there is room', async () => (await telltale.send('POST', EVENTS, fresh)).status === 200)
   })
 })

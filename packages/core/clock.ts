@@ -1,7 +1,7 @@
 // Device clocks: which event times are believed.
 
 /** Batteries come back in 1970 and some clocks in 2000-01-01: before this nothing is believed. */
-const EARLIEST_US = Date.UTC(2000, 0, 2) * 1000
+export const EARLIEST_US = Date.UTC(2000, 0, 2) * 1000
 /** Network delay never makes an event come from the future; a skewed clock does. */
 const MAX_AHEAD_US = 600_000_000
 

@@ -252,8 +252,7 @@ function ours(): Record<string, string> {
     s: 'uptime',
     dBm: 'rssi',
   }
-  const fields = Object.entries(types).flatMap(([unit, names]) => names.split(' ').map(name => [`${name}.value`, unit] as const))
-  return Object.fromEntries([...fields, ...['x', 'y', 'z'].map(axis => [`acceleration.${axis}`, 'm/s²'] as const)])
+  return Object.fromEntries(Object.entries(types).flatMap(([unit, names]) => names.split(' ').map(name => [`${name}.value`, unit])))
 }
 
 /** Of `temperature.value` and the like; undefined for a field that only its sender knows. */

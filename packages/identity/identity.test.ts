@@ -4,7 +4,7 @@ import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { type AccessToken, type Caller, Identity, newSecret, ownProject, requireRole } from './identity.ts'
+import { type AccessToken, type Caller, Identity, mayActAs, newSecret, ownProject, requireRole } from './identity.ts'
 
 const KEY = 'k'.repeat(40)
 const KEYS = 't:{~registry}:keys'
@@ -252,7 +252,25 @@ describe('the project of who names none', () => {
     ['the only one, when it lost the role in its own', { home: 'zone', roles: { abroad: 'user' } }, 'abroad'],
     ['none of several that are not its own', { roles: { abroad: 'user', else: 'user' } }, undefined],
     ['none without any role', { home: 'zone', roles: {} }, undefined],
+    ['that of a device', { roles: {}, device: { project: 'field', id: 'd1' } }, 'field'],
   ] as const)('is %s', (_, caller, project) => expect(ownProject(caller)).toBe(project))
+})
+
+describe('who may publish for a device', () => {
+  const device = { project: 'home', id: 'd1' }
+  it.each([
+    ['its developer', { roles: { home: 'developer' } }, true],
+    ['an admin', { roles: { home: 'admin' } }, true],
+    ['no user', { roles: { home: 'user' } }, false],
+    ['no developer of another project', { roles: { other: 'admin' } }, false],
+    ['the device', { roles: {}, device }, true],
+    ['no other device', { roles: {}, device: { project: 'home', id: 'd2' } }, false],
+    ['not the same device elsewhere', { roles: {}, device: { project: 'other', id: 'd1' } }, false],
+    ['nobody by an inherited name', { roles: {} }, false],
+  ] as const)('is %s', (_, caller, may) => {
+    expect(mayActAs(caller, 'home', 'd1')).toBe(may)
+    expect(mayActAs(caller, 'constructor', 'd1')).toBe(false)
+  })
 })
 
 describe('a role', () => {

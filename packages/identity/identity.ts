@@ -4,9 +4,10 @@ import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { formatTime } from '../core/time.ts'
 import { Accounts, type Holder } from '../state/account.ts'
+import { Credentials } from '../state/credential.ts'
 import { Members, type Role } from '../state/member.ts'
 import { readChanges, type Scope } from '../state/registry.ts'
-import { endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
+import { deviceName, endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
 import { Otps } from './otp.ts'
 import { type Lifetimes, type Pair, Pairs } from './pair.ts'
 import type { Caller } from './role.ts'
@@ -19,11 +20,13 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  mayActAs,
   ownProject,
   permissionsOf,
   ROLES,
   type Role,
   type RoleRecord,
+  requireActAs,
   requireOrganization,
   requireRole,
   roleIn,
@@ -78,7 +81,7 @@ export class Identity {
     this.#sessions = new Tokens(deriveKey(secretKey, 'telltale console sessions'), 'console', SESSION_SECONDS)
     this.#access = new Tokens(deriveKey(secretKey, 'telltale access tokens'), 'telltale', ACCESS_SECONDS)
     this.#pairs = new Pairs(secretKey)
-    this.#keys = new Keyring(this.#accounts, this.#seal, secretKey)
+    this.#keys = new Keyring(this.#accounts, new Credentials(redis), this.#seal, secretKey)
     this.#watches = new Watches({ changed: () => this.#changed(), look: keyId => this.#keys.read(keyId), troubled })
   }
 
@@ -140,9 +143,23 @@ export class Identity {
     for (const [scope, role] of wanted) if (held[scope] !== role) await members.put(scope as Scope, { account, role, createTime })
   }
 
-  /** For MQTT and the sign-in, whether the account may use HTTP Basic or not: undefined for an unknown key or a wrong secret, in the same time. */
+  /**
+   * For sign-ins, whether the account may use HTTP Basic or not: undefined for an unknown key or a wrong secret, in the same time, and for
+   * devices, which sign in nowhere.
+   */
   async verify(keyId: string, secret: string): Promise<Caller | undefined> {
-    return (await this.#prove(keyId, secret))?.caller
+    const known = await this.#prove(keyId, secret)
+    return known?.holder && known.caller
+  }
+
+  /** For MQTT: as `verify`, and devices by their credentials. */
+  async login(id: string, secret: string): Promise<Caller | undefined> {
+    return (await this.#prove(id, secret))?.caller
+  }
+
+  /** A device whose certificate was verified; undefined when its project is none of this installation. */
+  async certified(project: string, device: string): Promise<Caller | undefined> {
+    return (await this.#keys.look(deviceName(project, device)))?.caller
   }
 
   /** Of hashes, so that neither the length nor the first difference of a secret shows in the time (hazard 21). */
@@ -167,12 +184,13 @@ export class Identity {
 
   /**
    * For HTTP: the caller by what a request shows; undefined when that is nothing, or wrong.
-   * @throws Failure `unauthenticated` for the right secret in HTTP Basic, when that is not enabled for the account.
+   * @throws Failure `unauthenticated` for the right secret in HTTP Basic, when that is not enabled for the account; `forbidden` for the
+   * right one of a device, unless `devices` are let in here.
    */
-  async authenticate({ authorization, token, session }: Shown): Promise<Caller | undefined> {
+  async authenticate({ authorization, token, session }: Shown, devices = false): Promise<Caller | undefined> {
     if (authorization !== undefined) {
       const basic = BASIC.exec(authorization)
-      if (basic) return this.#verifyBasic(basic[1] as string)
+      if (basic) return this.#verifyBasic(basic[1] as string, devices)
       const bearer = BEARER.exec(authorization)
       return bearer ? this.verifyToken(bearer[1] as string) : undefined
     }
@@ -180,12 +198,15 @@ export class Identity {
     return session === undefined ? undefined : this.resumeSession(session)
   }
 
-  async #verifyBasic(encoded: string): Promise<Caller | undefined> {
+  async #verifyBasic(encoded: string, devices = false): Promise<Caller | undefined> {
     const text = Buffer.from(encoded, 'base64').toString('utf8')
     const colon = text.indexOf(':')
     if (colon < 0) return undefined
     const known = await this.#prove(text.slice(0, colon), text.slice(colon + 1))
     if (!known) return undefined
+    if (!known.holder && !devices)
+      throw new Failure('forbidden', 'a device publishes events of its own and may do nothing else: use a key of a service account')
+    if (!known.holder) return known.caller
     const { account } = known.holder
     // Said only to who knows the secret.
     if (!account.enableBasicAuth)
@@ -205,7 +226,7 @@ export class Identity {
   async exchange(assertion: string, audiences: readonly string[]): Promise<AccessToken | Refusal> {
     const checked = await checkAssertion(assertion, audiences, async keyId => {
       const known = await this.#keys.look(keyId)
-      if (!known) return undefined
+      if (!known?.holder) return undefined
       const { key, account } = known.holder
       return { secret: this.unseal(key.secret), names: [account.email, account.id], proof: known.caller.proof ?? '' }
     })

@@ -25,6 +25,8 @@ export type Caller = {
   readonly session?: string
   /** Proven by HTTP Basic, which can be switched off for the account. */
   readonly basic?: true
+  /** Of a device that came by a credential or certificate of its own: it has no role anywhere, and may act as this device alone. */
+  readonly device?: { readonly project: string; readonly id: string }
 }
 
 export type RoleName = 'project.user' | 'project.developer' | 'project.admin' | 'organization.admin'
@@ -92,7 +94,8 @@ export function permissionsOf(name: RoleName): readonly string[] {
  * The project of a caller who names none: that of the account, or the only one; undefined where it could be one as well as another, of
  * which some may belong to somebody else.
  */
-export function ownProject({ home, roles }: Pick<Caller, 'home' | 'roles'>): string | undefined {
+export function ownProject({ home, roles, device }: Pick<Caller, 'home' | 'roles' | 'device'>): string | undefined {
+  if (device) return device.project
   if (home !== undefined && Object.hasOwn(roles, home)) return home
   const [only, another] = Object.keys(roles)
   return another === undefined ? only : undefined
@@ -113,6 +116,26 @@ export function requireRole(caller: Caller, project: string, role: Role): void {
   const held = roleIn(caller, project)
   if (held === undefined) throw new Failure('not_found', `project ${project} does not exist`, { field: 'project' })
   if (!covers(held, role)) throw new Failure('forbidden', `this needs the role project.${role} in project ${project}`)
+}
+
+/** Whether the caller may publish for this device: as its developer, or as this very device. */
+export function mayActAs({ roles, device }: Pick<Caller, 'roles' | 'device'>, project: string, id: string): boolean {
+  if (device) return device.project === project && device.id === id
+  return Object.hasOwn(roles, project) && covers(roles[project], 'developer')
+}
+
+/** As `requireRole`, for who publishes; of no device in particular when none is given. */
+export function requireActAs(caller: Caller, project: string, id?: string): void {
+  const { device } = caller
+  if (!device) {
+    requireRole(caller, project, 'developer')
+    return
+  }
+  if (device.project !== project) throw new Failure('not_found', `project ${project} does not exist`, { field: 'project' })
+  if (id !== undefined && device.id !== id)
+    throw new Failure('forbidden', `device ${device.id} publishes its own events, and none of device ${id.slice(0, 100)}`, {
+      field: 'device',
+    })
 }
 
 /** An organisation is known to its admins; to others it does not exist. */

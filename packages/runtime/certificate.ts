@@ -7,12 +7,27 @@ import { Failure } from '../core/failure.ts'
 import type { Logger } from './logger.ts'
 
 /** What `tls` takes. */
-export type Certificate = { readonly cert: Buffer; readonly key: Buffer }
+export type Certificate = {
+  readonly cert: Buffer
+  readonly key: Buffer
+  /** Those who sign clients' certificates; undefined: clients have none. */
+  readonly ca?: Buffer
+  /** What these have revoked. */
+  readonly crl?: readonly Buffer[]
+}
 
-/** Two settings and the files they name. */
-export type CertificateFiles = {
-  readonly cert: { readonly setting: string; readonly path: string }
-  readonly key: { readonly setting: string; readonly path: string }
+type File = { readonly setting: string; readonly path: string }
+/** Settings and the files they name. */
+export type CertificateFiles = { readonly cert: File; readonly key: File; readonly ca?: File }
+
+/** A certificate that may be exchanged for another while it is used. */
+export type Certificates = {
+  current(): Certificate
+  /** Tells of each exchange; returns what ends that. */
+  follow(changed: (fresh: Certificate, before: Certificate) => void): () => void
+  /** Looks at the files now. */
+  look(): void
+  stop(): void
 }
 
 const DAY_MS = 86_400_000
@@ -36,10 +51,31 @@ export async function readCertificate(files: CertificateFiles, nowMs: number): P
   if (Date.parse(certificate.validFrom) > nowMs)
     throw new Failure('setup', `${named} is valid only from ${certificate.validFrom} on; look at this machine's clock`)
   parse(files.cert, 'a certificate that TLS can use', () => createSecureContext({ cert, key }))
-  return { pair: { cert, key }, daysLeft: Math.floor(leftMs / DAY_MS) }
+  const authorities = files.ca === undefined ? {} : await readAuthorities(files.ca, nowMs)
+  return { pair: { cert, key, ...authorities }, daysLeft: Math.floor(leftMs / DAY_MS) }
 }
 
-async function readPem({ setting, path }: { setting: string; path: string }): Promise<Buffer> {
+const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----[^-]+-----END \1-----/g
+
+/** One file holds all who sign, and what they have revoked. */
+async function readAuthorities(file: File, nowMs: number): Promise<Pick<Certificate, 'ca' | 'crl'>> {
+  const blocks = [...(await readPem(file)).toString('latin1').matchAll(BLOCK)].map(([block, kind]) => ({ block, kind }))
+  const pems = blocks.filter(({ kind }) => kind === 'CERTIFICATE').map(({ block }) => block)
+  const crl = blocks.filter(({ kind }) => kind === 'X509 CRL').map(({ block }) => Buffer.from(block))
+  const what = 'PEM certificates of those who sign the certificates of devices (-----BEGIN CERTIFICATE-----)'
+  const all = parse(file, what, () => pems.map(pem => new X509Certificate(pem)))
+  const named = `${file.setting}: ${file.path}`
+  if (all.length === 0) throw new Failure('setup', `${named}: expected ${what}`)
+  const leaf = all.find(one => !one.ca)
+  if (leaf) throw new Failure('setup', `${named}: ${leaf.subject.replaceAll('\n', ', ')} may not sign certificates (CA:FALSE)`)
+  if (all.every(({ validTo }) => Date.parse(validTo) <= nowMs))
+    throw new Failure('setup', `${named} expired on ${all[0]?.validTo}; renew it`)
+  const ca = Buffer.from(`${pems.join('\n')}\n`)
+  parse(file, 'certificates and revocation lists that TLS can use', () => createSecureContext({ ca, crl }))
+  return crl.length === 0 ? { ca } : { ca, crl }
+}
+
+async function readPem({ setting, path }: File): Promise<Buffer> {
   try {
     return await readFile(path)
   } catch (error) {
@@ -49,7 +85,7 @@ async function readPem({ setting, path }: { setting: string; path: string }): Pr
   }
 }
 
-function parse<T>({ setting, path }: { setting: string; path: string }, what: string, make: () => T): T {
+function parse<T>({ setting, path }: File, what: string, make: () => T): T {
   try {
     return make()
   } catch (error) {
@@ -57,24 +93,46 @@ function parse<T>({ setting, path }: { setting: string; path: string }, what: st
   }
 }
 
-/** Hands over each new pair; one that is wrong (half exchanged, expired) is refused and the old one stays. */
-export function watchCertificate(files: CertificateFiles, log: Logger, changed: (pair: Certificate) => void): { stop(): void } {
+/**
+ * Reads the files, and again whenever they change: what is wrong then (half exchanged, expired) is refused and the old one stays.
+ * @throws Failure `setup` as `readCertificate`.
+ */
+export async function openCertificates(files: CertificateFiles, log: Logger): Promise<Certificates> {
+  const first = await readCertificate(files, Date.now())
+  warnOfExpiry(first.daysLeft, log)
+  const followers = new Set<(fresh: Certificate, before: Certificate) => void>()
+  let current: Certificate = first.pair
   const look = () => {
     readCertificate(files, Date.now()).then(
       ({ pair, daysLeft }) => {
-        changed(pair)
+        const before = current
+        current = pair
+        for (const changed of followers) changed(pair, before)
         log.info({ daysLeft }, 'certificate read again')
       },
       (error: Error) => log.warn({ reason: error.message }, 'certificate not exchanged'),
     )
   }
+  const watch = startWatch(files, log, look)
+  return {
+    current: () => current,
+    follow: changed => {
+      followers.add(changed)
+      return () => void followers.delete(changed)
+    },
+    look,
+    stop: () => watch.stop(),
+  }
+}
+
+function startWatch(files: CertificateFiles, log: Logger, look: () => void): { stop(): void } {
   const daily = () => {
     readCertificate(files, Date.now()).then(
       ({ daysLeft }) => warnOfExpiry(daysLeft, log),
       (error: Error) => log.warn({ reason: error.message }, 'certificate is no longer good'),
     )
   }
-  const paths = [...new Set([files.cert.path, files.key.path])]
+  const paths = [...new Set([files.cert, files.key, files.ca].flatMap(file => (file === undefined ? [] : [file.path])))]
   for (const path of paths) watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, look)
   const timer = setInterval(daily, DAY_MS).unref()
   return {
@@ -85,6 +143,6 @@ export function watchCertificate(files: CertificateFiles, log: Logger, changed: 
   }
 }
 
-export function warnOfExpiry(daysLeft: number, log: Logger): void {
+function warnOfExpiry(daysLeft: number, log: Logger): void {
   if (daysLeft * DAY_MS < SOON_MS) log.warn({ daysLeft }, 'certificate expires soon: renew it')
 }

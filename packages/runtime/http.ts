@@ -4,21 +4,25 @@ import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifyCors from '@fastify/cors'
 import fastifyHelmet from '@fastify/helmet'
-import fastifyRateLimit, { normalizeIP } from '@fastify/rate-limit'
+import fastifyRateLimit from '@fastify/rate-limit'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TObject, TSchema } from 'typebox'
 import { Failure, type FailureCode, invalid } from '../core/failure.ts'
 import { alteredIn, mayBeAltered, repeatedKey } from '../core/json.ts'
-import { type Caller, type Identity, type Role, requireRole } from '../identity/identity.ts'
+import type { Caller, Identity } from '../identity/identity.ts'
 import { translate } from '../redis/index.ts'
+import { addressOf, authenticate, isSession } from './caller.ts'
 import { GUESS_LIMITS, Guesses } from './guess.ts'
 import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
+import { CORS, CSP } from './policy.ts'
 import { checkOf, queryReader } from './schema.ts'
+import { continueLate, type Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
 
+export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
 export { verb } from './verb.ts'
 
 declare module 'fastify' {
@@ -30,14 +34,19 @@ declare module 'fastify' {
   interface FastifyInstance {
     guesses: Guesses
     shapes: Shape[]
+    uploads: Uploads
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
     raw?: boolean
+    /** Body as it comes; see upload.ts. */
+    streamed?: boolean
     /** No credentials needed. */
     open?: boolean
     /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
     authenticate?: (request: FastifyRequest) => Promise<Caller>
+    /** Devices are let in too, by their credentials and certificates; everywhere else they are refused. */
+    devices?: boolean
     /** Which of the caller's limits a request counts against; `manage` unless said, and none on an open route but that of its address. */
     limit?: Limit | 'address'
   }
@@ -79,7 +88,6 @@ export const STATUS: Readonly<Record<FailureCode, number>> = {
   setup: 500,
 }
 
-export const SESSION_COOKIE = 'telltale_session'
 /** Of routes that take events; others need far less, and parse it in one piece. */
 export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
 const MAX_BODY_BYTES = 1024 * 1024
@@ -90,6 +98,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
+  const uploads: Uploads = new WeakSet()
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -105,7 +114,9 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       connectionsCheckingInterval: LOOK_EVERY_MS,
       requireHostHeader: false,
     },
-    clientErrorHandler: refuseClient,
+    clientErrorHandler: (error, socket) => {
+      if (error.code !== LATE || !uploads.has(socket)) refuseClient(error, socket)
+    },
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
@@ -117,6 +128,7 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
     },
   })
     .decorate('shapes', [])
+    .decorate('uploads', uploads)
     .withTypeProvider<TypeBoxTypeProvider>()
 }
 
@@ -156,8 +168,9 @@ function isAnswering(socket: Socket): boolean {
   return answer != null && (answer.headersSent || answer.req.complete)
 }
 
+const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 const CLIENT_ERRORS: Readonly<Record<string, readonly [status: string, message: string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request did not come in time'],
+  [LATE]: ['408 Request Timeout', 'the request did not come in time'],
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KiB'],
 }
 
@@ -169,17 +182,10 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   const { identity, log, version, limits, trustedProxies = [], requestTimeoutMs = REQUEST_TIMEOUT_MS } = settings
   const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
+  continueLate(app)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
-  await app.register(fastifyCors, {
-    origin: '*',
-    methods: [...CORS_METHODS],
-    allowedHeaders: CORS_HEADERS,
-    exposedHeaders: ['retry-after'],
-    maxAge: 86_400,
-    // OPTIONS that is no preflight is answered like one: the plugin would refuse it in plain text.
-    strictPreflight: false,
-  })
+  await app.register(fastifyCors, CORS)
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
     httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
@@ -201,9 +207,9 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   })
   app.addHook('preValidation', async request => {
     const { 'content-encoding': encoding = 'identity' } = request.headers
-    if (encoding !== 'identity' && request.body !== undefined)
+    if (encoding !== 'identity' && request.body !== undefined && !request.routeOptions.config.streamed)
       throw new Failure('unsupported', `header content-encoding: expected identity, got ${encoding.slice(0, 50)}: send the body as it is`)
-    if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
+    if (!request.routeOptions.config.raw && !request.routeOptions.config.streamed) request.body = parseBody(request.body)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
   await addOpenApi(app, version)
@@ -212,10 +218,6 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   )
   return app
 }
-
-/** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
-const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
@@ -241,68 +243,9 @@ function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
   }
 }
 
-/** The page has its scripts and styles in files of its own, and talks to nobody else. */
-const CSP = {
-  'default-src': ["'self'"],
-  'script-src': ["'self'"],
-  'style-src': ["'self'"],
-  'img-src': ["'self'", 'data:'],
-  'connect-src': ["'self'"],
-  'object-src': ["'none'"],
-  'base-uri': ["'none'"],
-  'form-action': ["'self'"],
-  'frame-ancestors': ["'none'"],
-}
-
 /** The path without the query, which may hold a token (hazard 20). */
 function pathOf(request: FastifyRequest): string {
   return request.originalUrl.split('?', 1)[0] as string
-}
-
-/** Whom a site has for its own: of IPv6 the whole network. */
-function addressOf({ ip }: FastifyRequest): string {
-  if (ip.startsWith('::ffff:')) return ip.slice('::ffff:'.length)
-  return ip.includes(':') ? normalizeIP(ip, 64) : ip
-}
-
-/** Credentials are looked at in here, so that they cannot be guessed at without end; see guess.ts. */
-export function guarded<T>(
-  request: FastifyRequest,
-  claim: string | undefined,
-  check: () => Promise<T>,
-  isGuess: (found: T) => boolean = found => found === undefined,
-): Promise<T> {
-  return request.server.guesses.attempt(addressOf(request), claim, check, isGuess)
-}
-
-const TAIL_CHARS = 40
-
-/** Whose the credentials say they are: the key id of Basic; a token stands for itself, by the end of its signature. */
-function claimOf(authorization: string): string {
-  const basic = /^basic +(.+)$/i.exec(authorization)?.[1]
-  return basic === undefined ? authorization.slice(-TAIL_CHARS) : (Buffer.from(basic, 'base64').toString('utf8').split(':', 1)[0] ?? '')
-}
-
-async function authenticate(identity: Identity, request: FastifyRequest): Promise<Caller> {
-  const { token } = request.query as { readonly token?: string | readonly string[] }
-  if (Array.isArray(token)) throw invalid('token', 'expected one value, got several')
-  const session = isSession(request) ? request.cookies[SESSION_COOKIE] : undefined
-  const shown = { authorization: request.headers.authorization, token: typeof token === 'string' ? token : undefined, session }
-  const proof = shown.authorization ?? shown.token ?? session
-  // Who shows nothing guesses nothing.
-  const caller = proof === undefined ? undefined : await guarded(request, claimOf(proof), () => identity.authenticate(shown))
-  if (!caller)
-    throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
-  // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.
-  const changes = request.method !== 'GET' && request.method !== 'HEAD'
-  if (session !== undefined && changes && request.headers['x-telltale-console'] === undefined)
-    throw new Failure('forbidden', 'header x-telltale-console: expected with a session cookie on a request that changes something')
-  return caller
-}
-
-/** By its cookie: where a key or a token stands beside it, that counts. */
-function isSession({ headers, query, cookies }: FastifyRequest): boolean {
-  return headers.authorization === undefined && !Object.hasOwn(query as object, 'token') && cookies[SESSION_COOKIE] !== undefined
 }
 
 function parseBody(body: unknown): unknown {
@@ -324,18 +267,6 @@ function parseBody(body: unknown): unknown {
   const altered = suspicious ? alteredIn(text, value) : undefined
   if (altered) throw invalid(altered.path.slice(0, 200) || 'body', `${altered.why}: send it as text; as a message also as payload`)
   return value
-}
-
-/** The projects that the wildcard `-` stands for. */
-export function projectsOf(request: FastifyRequest): readonly string[] {
-  return Object.keys(request.caller?.roles ?? {}).toSorted()
-}
-
-/** The caller of a request that passed authentication, holding at least this role in the project. */
-export function callerIn(request: FastifyRequest, project: string, role: Role = 'user'): Caller {
-  if (!request.caller) throw new Failure('unauthenticated', 'credentials missing')
-  requireRole(request.caller, project, role)
-  return request.caller
 }
 
 /** What went wrong, in words for the caller; dialects put them into their own shapes. */
@@ -385,7 +316,7 @@ function schemeFor({ headers }: FastifyRequest): 'Basic' | 'Session' {
 }
 
 /** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */
-function failureBody(failure: Failure, status: number, stream: boolean): object {
+export function failureBody(failure: Failure, status: number, stream = false): object {
   const help = helpOn(status)
   if (!stream) return { error: failure.message, code: status, help, ...(failure.field === undefined ? {} : { field: failure.field }) }
   return { error: { code: status, message: failure.message, details: [] }, code: status, help }

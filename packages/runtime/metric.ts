@@ -20,6 +20,8 @@ export function openMetrics() {
     streamed: counter('stream_frames_total', 'Frames handed to stream subscribers'),
     streams: gauge('streams_open', 'Open streams'),
     connections: gauge('mqtt_connections', 'Connected MQTT clients'),
+    mqttCut: counter('mqtt_connections_cut_total', 'MQTT connections that were cut off, by why', ['reason']),
+    mqttShed: counter('mqtt_publishes_shed_total', 'Publishes with QoS 0 that could not be taken and were dropped'),
     mqttDropped: counter('mqtt_messages_dropped_total', 'Messages that waited for MQTT clients and were dropped, being too many'),
   }
 }

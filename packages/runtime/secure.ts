@@ -3,10 +3,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttp2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { createServer as createTlsServer, type Server, type TLSSocket } from 'node:tls'
-import { type CertificateFiles, readCertificate, warnOfExpiry, watchCertificate } from './certificate.ts'
+import type { TLSSocket } from 'node:tls'
+import type { Certificates } from './certificate.ts'
 import type { HttpApp } from './http.ts'
 import type { Logger } from './logger.ts'
+import { openTls } from './tls.ts'
 
 export type SecurePort = {
   readonly port: number
@@ -23,51 +24,24 @@ const MAX_SESSION_MB = 32
 /** Frames of a broken or hostile client before its connection is cut (rapid reset and CONTINUATION floods are bounded by nghttp2 itself). */
 const MAX_INVALID_FRAMES = 100
 const MAX_REJECTED_STREAMS = 100
-const HANDSHAKE_MS = 10_000
 /** A connection without a stream is cut off, as a request is whose body does not come in the time that the plain port gives (hazard 15). */
 const IDLE_MS = 30_000
 const LOOK_EVERY_MS = 1000
 /** What requests under way get to finish; a part of the process has 5 s to stop. */
 const LINGER_MS = 3000
 
-/** `app` must be ready. Rejects with a Failure `setup` that names the setting, or with the error of `listen`. */
+/** `app` must be ready. Rejects with the error of `listen`. */
 export async function openSecure(
   app: HttpApp,
-  files: CertificateFiles,
-  { host, port }: { readonly host: string; readonly port: number },
+  certificates: Certificates,
+  { host, port, project }: { readonly host: string; readonly port: number; readonly project: string },
   log: Logger,
 ): Promise<SecurePort> {
-  const { pair, daysLeft } = await readCertificate(files, Date.now())
-  warnOfExpiry(daysLeft, log)
   const h2 = openHttp2(app)
   const h1 = openHttp1(app)
-  const sockets = new Set<Socket>()
-  const server = createTlsServer(
-    { ...pair, ALPNProtocols: ['h2', 'http/1.1'], minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS, noDelay: true },
-    socket => {
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-      if (socket.alpnProtocol === 'h2') h2.take(socket)
-      else h1.take(socket)
-    },
-  )
-  // A client that gives up, or that does not speak TLS: nothing of ours is wrong.
-  server.on('tlsClientError', (error, socket) => {
-    log.debug({ reason: error.message }, 'tls client refused')
-    socket.destroy()
-  })
-  await listen(server, host, port)
-  const watch = watchCertificate(files, log, fresh => server.setSecureContext({ ...fresh, minVersion: 'TLSv1.2' }))
-  return {
-    port: (server.address() as { port: number }).port,
-    stop: async () => {
-      watch.stop()
-      const closed = new Promise<void>(resolve => server.close(() => resolve()))
-      await Promise.all([h1.stop(), h2.stop()])
-      for (const socket of sockets) socket.destroy()
-      await closed
-    },
-  }
+  const take = (socket: TLSSocket) => (socket.alpnProtocol === 'h2' ? h2 : h1).take(socket)
+  const tls = await openTls({ certificates, host, port, project, alpn: ['h2', 'http/1.1'], take }, log)
+  return { port: tls.port, stop: () => tls.stop(() => Promise.all([h1.stop(), h2.stop()])) }
 }
 
 type Door = { take(socket: TLSSocket): void; stop(): Promise<void> }
@@ -135,7 +109,7 @@ function openHttp2(app: HttpApp): Door {
   const sessions = new Set<Session>()
   const unfinished = new Map<ServerHttp2Stream, number>()
   server.on('session', session => watchSession(session, sessions, unfinished))
-  const timer = setInterval(() => cutOff(sessions, unfinished, app.server.requestTimeout), LOOK_EVERY_MS).unref()
+  const timer = setInterval(() => cutOff(sessions, unfinished, app), LOOK_EVERY_MS).unref()
   return {
     take: socket => void server.emit('connection', socket),
     stop: async () => {
@@ -167,9 +141,9 @@ function watchSession(session: ServerHttp2Session, sessions: Set<Session>, unfin
 
 const END_STREAM = 0x1
 
-function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, requestMs: number): void {
+function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, { server, uploads }: HttpApp): void {
   const nowMs = performance.now()
-  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - requestMs) stream.close(CANCEL)
+  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - server.requestTimeout && !uploads.has(stream)) stream.close(CANCEL)
   for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < nowMs - IDLE_MS) session.close()
 }
 
@@ -184,15 +158,5 @@ function closeSession(session: ServerHttp2Session): Promise<void> {
       resolve()
     })
     session.close()
-  })
-}
-
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      server.off('error', reject)
-      resolve()
-    })
   })
 }

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
 import { Log } from '../log/log.ts'
-import { DeviceCache, Devices, reportedKey } from './device.ts'
+import { Devices, reportedKey } from './device.ts'
+import { DeviceCache } from './devicecache.ts'
 import { justBefore } from './fixture.ts'
 
 describe.skipIf(installed === undefined)('devices', () => {
@@ -102,7 +103,7 @@ describe.skipIf(installed === undefined)('devices', () => {
       expect(await devices.get(project, ['a'])).toEqual([undefined])
       expect(await devices.one(target, 'a')).toEqual(moved)
       expect(await devices.reported(target, ['a'])).toEqual([{ temperature: { value: 3 } }])
-      expect(await server.redis.keys(`t:{${project}}:*`)).toEqual([`t:{${project}}:indexes`])
+      expect((await server.redis.keys(`t:{${project}}:*`)).sort()).toEqual([`t:{${project}}:budget:labels`, `t:{${project}}:indexes`])
       expect(await server.redis.exists(`t:{${target}}:arriving`)).toBe(0)
     })
 

@@ -6,10 +6,12 @@ import { asciiJson } from '../core/json.ts'
 import { formatTime } from '../core/time.ts'
 import { projectKey } from '../log/key.ts'
 import type { CommitCommand } from '../log/log.ts'
+import { clocksKey, type DeviceClock, parseClock } from './deviceclock.ts'
 import { facetCommands, facetKey, facetMember, parseReportedPath, reportedIndexKey, scoreAt } from './deviceindex.ts'
 import { checkLabels, difference, isEmpty, type LabelChange, NO_CHANGE } from './devicelabel.ts'
 import { Removals } from './deviceremoval.ts'
 import { DeviceScripts, type Note, type Notice } from './devicescript.ts'
+import { LabelBudget } from './labelbudget.ts'
 
 /** Newest data by event type, for example `{"temperature":{"value":21.5,…}}`. */
 export type Reported = Readonly<Record<string, unknown>>
@@ -29,6 +31,7 @@ export class Devices {
   readonly #redis: Redis
   readonly #scripts: DeviceScripts
   readonly #removals: Removals
+  readonly #budget: LabelBudget
   readonly #announcer: Announcer | undefined
 
   /** @param announcer without it nothing is put into the log. */
@@ -36,6 +39,7 @@ export class Devices {
     this.#redis = redis
     this.#scripts = new DeviceScripts(redis)
     this.#removals = new Removals(redis)
+    this.#budget = new LabelBudget(redis)
     this.#announcer = announcer
   }
 
@@ -227,6 +231,7 @@ export class Devices {
       const to = after ? serialise(after) : ''
       if (from === to && more.length === 0) return NO_CHANGE
       const labels = difference(before, after)
+      await this.#budget.spend(project, labels)
       // A device without labels that is only just there is no news; one whose type changed is, to filters and rules.
       const isNews = from !== to && (before !== undefined || !isEmpty(labels))
       const notice = isNews ? this.#notice(project, id, labels) : undefined
@@ -259,7 +264,11 @@ export class Devices {
   /** Nothing stays of it. */
   async #cleared(project: string, id: string): Promise<Plan> {
     const { commands, indexes } = await this.#reportedCommands(project, id, undefined)
-    return { after: undefined, commands: [['HDEL', arrivingKey(project), id], ...commands], indexes }
+    const notes: CommitCommand[] = [
+      ['HDEL', arrivingKey(project), id],
+      ['HDEL', clocksKey(project), id],
+    ]
+    return { after: undefined, commands: [...notes, ...commands], indexes }
   }
 
   /** Replaces what a device reported last, as rows by event type, and its places in the indexes of that; undefined: nothing. */
@@ -280,6 +289,13 @@ export class Devices {
       commands.push(score === undefined ? ['ZREM', key, id] : ['ZADD', key, score, id])
     }
     return { commands, indexes }
+  }
+
+  /** What is wrong with their clocks, as far as anything is. */
+  async clocks(project: string, ids: readonly string[]): Promise<(DeviceClock | undefined)[]> {
+    if (ids.length === 0) return []
+    const rows = await this.#redis.hmget(clocksKey(project), ...ids)
+    return rows.map(row => (row === null ? undefined : parseClock(row)))
   }
 
   async reported(project: string, ids: readonly string[]): Promise<Reported[]> {
@@ -345,52 +361,4 @@ function parseRow(id: string, row: string): Device | undefined {
 
 function parse(id: string, row: string): Device {
   return { id, ...(JSON.parse(row) as Omit<Device, 'id'>) }
-}
-
-const MAX_CACHED = 200_000
-
-/** Devices as a follower of the log knows them: loaded on demand, forgotten when the log says that labels changed. */
-export class DeviceCache {
-  readonly #devices: Devices
-  readonly #project: string
-  readonly #maxCached: number
-  #forgotten = 0
-  #known = new Map<string, Device>()
-
-  /** @param maxCached 0: nothing is remembered, each load asks anew and `get` knows nothing. */
-  constructor(devices: Devices, project: string, maxCached = MAX_CACHED) {
-    this.#devices = devices
-    this.#project = project
-    this.#maxCached = maxCached
-  }
-
-  /** Loads the missing ones in one round trip: all of these that exist, and until others push them out `get` knows them too. */
-  async load(ids: Iterable<string>): Promise<ReadonlyMap<string, Device>> {
-    const wanted = [...new Set(ids)]
-    let missing = wanted.filter(id => !this.#known.has(id))
-    if (missing.length > 0 && this.#known.size + missing.length > this.#maxCached) {
-      this.#known = new Map()
-      missing = wanted
-    }
-    const known = this.#known
-    const forgotten = this.#forgotten
-    const found = (await this.#devices.get(this.#project, missing)).filter(device => device !== undefined)
-    const loaded = new Map(found.map(device => [device.id, device]))
-    for (const id of wanted) {
-      const device = loaded.get(id) ?? known.get(id)
-      if (device) loaded.set(id, device)
-    }
-    // One that does not exist may do so soon; and what was asked before a change is not what holds after it.
-    if (this.#forgotten === forgotten && this.#maxCached > 0) for (const device of found) this.#known.set(device.id, device)
-    return loaded
-  }
-
-  get(id: string): Device | undefined {
-    return this.#known.get(id)
-  }
-
-  forget(id: string): void {
-    this.#forgotten++
-    this.#known.delete(id)
-  }
 }

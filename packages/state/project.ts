@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
+import { END_CREDENTIALS } from './credential.ts'
 import { FIRST_ORGANIZATION } from './organization.ts'
 import { CLOSED, REGISTRY, Records, registryKey, TELL } from './registry.ts'
 
@@ -40,10 +41,10 @@ if redis.call('HGET', '${CLOSED}', scope) == ARGV[2] then redis.call('HDEL', '${
 return 1`
 
 /**
- * ARGV: project, token (none: nothing goes, and the answer is whether it could), «1» when the caller administers its organisation. Members and service accounts go with it, with whatever these
- * are elsewhere; but no organisation loses its last admin by that, and its own admins are ended only by their equals.
+ * ARGV: project, token (none: nothing goes, and the answer is whether it could), «1» when the caller administers its organisation. Members, service accounts and credentials of devices go with it, with
+ * whatever accounts are elsewhere; but no organisation loses its last admin by that, and its own admins are ended only by their equals.
  */
-const REMOVE = `${TELL}
+const REMOVE = `${TELL}${END_CREDENTIALS}
 local row = redis.call('HGET', KEYS[1], ARGV[1])
 if not row then return 0 end
 local scope = 'projects/' .. ARGV[1]
@@ -74,6 +75,7 @@ for _, account in ipairs(homed) do
   redis.call('HDEL', '${REGISTRY}emails', email)
   redis.call('DEL', '${REGISTRY}keysOf:' .. account, '${REGISTRY}memberships:' .. account)
 end
+for _, device in ipairs(redis.call('SMEMBERS', '${REGISTRY}credentialsIn:' .. ARGV[1])) do endCredentials(ARGV[1], device) end
 redis.call('DEL', '${REGISTRY}members:' .. scope, '${REGISTRY}accountsOf:' .. ARGV[1])
 redis.call('SREM', '${REGISTRY}projectsOf:' .. organization, ARGV[1])
 redis.call('SADD', '${EMPTYING}', ARGV[1])

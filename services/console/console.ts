@@ -18,6 +18,7 @@ import type { AttemptSummary } from '../../packages/state/attempt.ts'
 import type { Audit } from '../../packages/state/audit.ts'
 import type { Channels } from '../../packages/state/channel.ts'
 import type { Connectors } from '../../packages/state/connector.ts'
+import type { Credentials } from '../../packages/state/credential.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import type { History } from '../../packages/state/history.ts'
@@ -39,6 +40,7 @@ import { addBacktestRoutes } from './backtest.ts'
 import { addChannelRoutes } from './channel.ts'
 import { addConnectorRoutes } from './connector.ts'
 import { addConsumeRoutes } from './consume.ts'
+import { addCredentialRoutes } from './credential.ts'
 import { addDeviceRoutes } from './device.ts'
 import { addDtRuleRoutes } from './dtrule.ts'
 import { addEmulatorRoutes } from './emulator.ts'
@@ -70,6 +72,7 @@ export type ConsolePorts = {
   readonly identity: Identity
   readonly outbound: Outbound
   readonly devices: Devices
+  readonly credentials: Credentials
   readonly lists: DeviceLists
   readonly rules: Rules
   readonly shadows: Shadows
@@ -106,15 +109,16 @@ export type ConsolePorts = {
 const nowUs = () => Date.now() * 1000
 
 export async function addConsole(app: HttpApp, ports: ConsolePorts): Promise<void> {
-  const { log, wakes, devices } = ports
+  const { log, wakes, devices, credentials } = ports
   addAuditRoutes(app, ports.audit)
   addSessionRoutes(app, ports.identity)
   addTokenRoute(app, ports)
   addIdentityRoutes(app, ports)
-  const devicePorts = { devices, lists: ports.lists, labelMatch: ports.labelMatch, tokenKey: await log.cursorKey() }
+  const devicePorts = { devices, credentials, lists: ports.lists, labelMatch: ports.labelMatch, tokenKey: await log.cursorKey() }
   addDeviceRoutes(app, devicePorts)
+  addCredentialRoutes(app, { ...ports, nowUs })
   addLabelRoutes(app, devices)
-  addTransferRoutes(app, devices)
+  addTransferRoutes(app, devicePorts)
   addEmulatorRoutes(app, devicePorts)
   addHistoryRoutes(app, { store: ports.store, devices, nowUs })
   const rulePorts = {

@@ -5,13 +5,16 @@ import { checkDevice } from '../../packages/core/event.ts'
 import { Failure, invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, projectsOf } from '../../packages/runtime/http.ts'
 import { DeviceId, Empty, LabelMatchParameter, listOf, PageQuery, ProjectId } from '../../packages/runtime/schema.ts'
+import type { Credentials } from '../../packages/state/credential.ts'
 import type { Devices, Reported } from '../../packages/state/device.ts'
+import type { DeviceClock } from '../../packages/state/deviceclock.ts'
 import type { DeviceLists } from '../../packages/state/devicelist.ts'
 import { type DeviceFilter, parseOrder } from '../../packages/state/devicequery.ts'
 import { listDevices } from './listing.ts'
 
 export type DevicePorts = {
   readonly devices: Devices
+  readonly credentials: Credentials
   readonly lists: DeviceLists
   /** What several label filters mean to who does not say it. */
   readonly labelMatch: LabelMatch
@@ -28,6 +31,16 @@ export const DeviceAnswer = Type.Object(
     productNumber: Type.String(),
     labels: Labels,
     reported: Type.Record(Type.String(), Type.Unknown(), { description: 'newest data of each event type that the device has sent' }),
+    clock: Type.Optional(
+      Type.Object(
+        {
+          state: Type.Union([Type.Literal('unset'), Type.Literal('ahead'), Type.Literal('behind')]),
+          offsetSeconds: Type.Number({ description: 'by how much it is ahead of ours' }),
+          since: Type.String(),
+        },
+        { description: 'only where the clock of the device is wrong' },
+      ),
+    ),
   },
   {
     examples: [
@@ -156,7 +169,7 @@ export function addDeviceRoutes(app: HttpApp, ports: DevicePorts): void {
       const { project, device } = request.params
       // Those of the emulator are taken away by who may make them.
       callerIn(request, project, isEmulated(device) ? 'developer' : 'admin')
-      await devices.remove(project, device)
+      await remove(ports, project, device)
       return {}
     },
   )
@@ -186,13 +199,16 @@ export async function list(
   return { devices: found.map(({ project, device }, i) => toJson(project, device, reported[i])), nextPageToken }
 }
 
-async function reportedOf(devices: Devices, found: readonly { readonly project: string; readonly device: Device }[]): Promise<Reported[]> {
-  const known = new Map<string, Reported>()
+type Seen = { readonly reported: Reported; readonly clock: DeviceClock | undefined }
+
+async function reportedOf(devices: Devices, found: readonly { readonly project: string; readonly device: Device }[]): Promise<Seen[]> {
+  const known = new Map<string, Seen>()
   for (const project of new Set(found.map(one => one.project))) {
     const ids = found.filter(one => one.project === project).map(({ device }) => device.id)
-    for (const [i, reported] of (await devices.reported(project, ids)).entries()) known.set(`${project}/${ids[i]}`, reported)
+    const [all, clocks] = await Promise.all([devices.reported(project, ids), devices.clocks(project, ids)])
+    for (const [i, reported] of all.entries()) known.set(`${project}/${ids[i]}`, { reported, clock: clocks[i] })
   }
-  return found.map(({ project, device }) => known.get(`${project}/${device.id}`) ?? {})
+  return found.map(({ project, device }) => known.get(`${project}/${device.id}`) ?? { reported: {}, clock: undefined })
 }
 
 type Filters = Omit<Static<typeof ListQuery>, 'pageSize' | 'pageToken' | 'orderBy'>
@@ -213,6 +229,13 @@ function filterOf(
     keyword: query === '' ? undefined : query.toLowerCase(),
     emulated,
   }
+}
+
+/** With its credentials: these first, so that what was cut off can be asked for again. */
+export async function remove({ devices, credentials }: DevicePorts, project: string, id: string): Promise<void> {
+  await devices.one(project, id)
+  await credentials.removeAll(project, id)
+  await devices.remove(project, id)
 }
 
 /** Creates or replaces a device. Those of the emulator are created by it alone, and stay recognisable. */
@@ -239,11 +262,12 @@ async function anywhere(devices: Devices, projects: readonly string[], id: strin
 }
 
 export async function present(devices: Devices, project: string, device: Device) {
-  const [reported] = await devices.reported(project, [device.id])
-  return toJson(project, device, reported)
+  const [seen] = await reportedOf(devices, [{ project, device }])
+  return toJson(project, device, seen)
 }
 
-function toJson(project: string, device: Device, reported: Reported | undefined) {
+function toJson(project: string, device: Device, seen: Seen | undefined) {
   const { id, type, labels, productNumber } = device
-  return { name: `projects/${project}/devices/${id}`, type, productNumber, labels, reported: reported ?? {} }
+  const clock = seen?.clock && { clock: seen.clock }
+  return { name: `projects/${project}/devices/${id}`, type, productNumber, labels, reported: seen?.reported ?? {}, ...clock }
 }

@@ -5,7 +5,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp } from '../../packages/runtime/http.ts'
 import { newId } from '../../packages/runtime/id.ts'
 import { DeviceId, Empty, listOf, ProjectId } from '../../packages/runtime/schema.ts'
-import { DeviceAnswer, DeviceBody, type DevicePorts, Labels, ListQuery, list, present, put } from './device.ts'
+import { DeviceAnswer, DeviceBody, type DevicePorts, Labels, ListQuery, list, present, put, remove } from './device.ts'
 
 const EmulatedId = Type.String({ ...DeviceId, examples: ['emucr1tq0gd2kq0f5m3n780'] })
 
@@ -113,7 +113,7 @@ function addOwnRoutes(app: HttpApp, ports: DevicePorts): void {
   )
 }
 
-function addRemoval(app: HttpApp, { devices }: DevicePorts): void {
+function addRemoval(app: HttpApp, ports: DevicePorts): void {
   app.delete(
     '/emulator/v2/projects/:project/devices/:device',
     {
@@ -128,7 +128,7 @@ function addRemoval(app: HttpApp, { devices }: DevicePorts): void {
     async request => {
       const { project, device } = request.params
       callerIn(request, project, 'developer')
-      await devices.remove(project, emulated(project, device))
+      await remove(ports, project, emulated(project, device))
       return {}
     },
   )

@@ -2,9 +2,8 @@
 import { Type } from 'typebox'
 import { invalid } from '../../packages/core/failure.ts'
 import { callerIn, type HttpApp, verb } from '../../packages/runtime/http.ts'
-import type { Devices } from '../../packages/state/device.ts'
 import { DeviceError, inBatches, statusOf } from './batch.ts'
-import { project, tags } from './device.ts'
+import { type DevicePorts, project, tags } from './device.ts'
 
 const TransferBody = Type.Object(
   { devices: Type.Array(Type.String({ maxLength: 300 }), { maxItems: 1000 }) },
@@ -13,7 +12,7 @@ const TransferBody = Type.Object(
 const TransferAnswer = Type.Object({ transferredDevices: Type.Array(Type.String()), transferErrors: Type.Array(DeviceError) })
 const NAME = /^projects\/([^/]+)\/devices\/([^/]+)$/
 
-export function addTransferRoutes(app: HttpApp, devices: Devices): void {
+export function addTransferRoutes(app: HttpApp, { devices, credentials }: Pick<DevicePorts, 'devices' | 'credentials'>): void {
   app.post(
     verb('/v2/projects/:project/devices', 'transfer'),
     {
@@ -35,6 +34,8 @@ export function addTransferRoutes(app: HttpApp, devices: Devices): void {
         callerIn(request, source, 'admin')
         if (source === target) throw invalid('devices', `${name} is in project ${target} already`)
         await devices.transfer(source, target, id)
+        // Whoever has them belongs to the project that it left.
+        await credentials.removeAll(source, id)
       })
       const sources = names.flatMap((name, i) => (outcomes[i] ? [] : [placeOf(name)[0]]))
       request.change = { scopes: [...new Set([target, ...sources])].map(project => `projects/${project}` as const) }

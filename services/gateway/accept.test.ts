@@ -32,6 +32,9 @@ const event = (device: string, frame = '{}', project = 'p'): Incoming => ({
   timeUs: 1,
   frame,
   key: undefined,
+  sentUs: undefined,
+  arrivedUs: 1,
+  shape: 'temperature\nvalue',
 })
 const appendedBy = (appended: { length: number }, count: number) =>
   expect.poll(() => appended.length, { timeout: 2000, interval: 1 }).toBe(count)

@@ -91,6 +91,11 @@ export class Accept {
     if (batch && (batch.frames.length + events > MAX_EVENTS || batch.bytes + bytes > MAX_BYTES)) this.#flush(project, batch)
   }
 
+  /** Whether a device is registered, as far as this process knows. */
+  knows(project: string, device: string): boolean {
+    return this.#known.get(project)?.has(device) === true
+  }
+
   /** Devices of these projects were removed: each is registered again with its next event. */
   forget(projects: readonly string[] | 'all'): void {
     if (projects === 'all') this.#known.clear()

@@ -15,6 +15,7 @@ import { Devices } from '../../packages/state/device.ts'
 import { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { Decoding } from './decoding.ts'
+import { UNLIMITED } from './fixture.ts'
 
 describe.skipIf(installed === undefined)('streams that have a decoder', () => {
   let server: TestRedis
@@ -49,7 +50,7 @@ describe.skipIf(installed === undefined)('streams that have a decoder', () => {
         counted: () => undefined,
         failed: () => undefined,
       })
-      const ingest = { accept, quarantine: quarantine.add.bind(quarantine), rejected: () => undefined }
+      const ingest = { accept, ...UNLIMITED, quarantine: quarantine.add.bind(quarantine), rejected: () => undefined }
       const decoding = new Decoding({ ingest, streams, subscriptions, dispatch, logger: openLogger('silent') })
       decoding.start()
       const stop = async () => {

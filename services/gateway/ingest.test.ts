@@ -4,10 +4,11 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import type { Decoded } from './decode/event.ts'
+import { UNLIMITED } from './fixture.ts'
 import { type IngestPorts, ingest, type Outcome } from './ingest.ts'
 
 const good = (device: string, key?: string): Decoded => ({
-  event: { project: 'p', device, eventType: 't', timeUs: 1, frame: '{}', key },
+  event: { project: 'p', device, eventType: 't', timeUs: 1, frame: '{}', key, sentUs: undefined, arrivedUs: 0, shape: 't' },
 })
 const bad = (field: string): Decoded => ({ failure: new Failure('invalid', `${field}: no`, { field }), element: `"${field}"` })
 const from = { project: 'p', source: 'POST /x', keyId: 'k', deliveryKey: (index: number) => `delivery ${index}`, mayRepeat: () => false }
@@ -28,6 +29,7 @@ function run(decoded: readonly Decoded[], change: { append?: Error; quarantine?:
   })
   const ports: IngestPorts = {
     accept,
+    ...UNLIMITED,
     quarantine: async (_, refused) => {
       if (change.quarantine) throw change.quarantine
       seen.refused.push(...refused)

@@ -2,6 +2,8 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
+import type { Budget } from './budget.ts'
+import type { ClockWatch } from './clockwatch.ts'
 import type { Decoded, Incoming } from './decode/event.ts'
 
 export type IngestPorts = {
@@ -9,6 +11,8 @@ export type IngestPorts = {
   /** Resolves when the refusals are on disk. */
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
   rejected(count: number): void
+  readonly budget: Pick<Budget, 'admits' | 'ask'>
+  readonly clocks: Pick<ClockWatch, 'observe'>
 }
 
 /** What became of one element: nothing when it was accepted. */
@@ -28,12 +32,25 @@ export type Source = {
  * Settles once, when every element is on disk: in the log or in the quarantine. The failure is set when nothing can be
  * promised and the whole delivery must be sent again (harmless: what was accepted is recognised).
  */
-export function ingest(
-  ports: IngestPorts,
-  decoded: readonly Decoded[],
-  from: Source,
-  settled: (failure: Failure | undefined, outcomes: readonly Outcome[]) => void,
-): void {
+export function ingest(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Told): void {
+  if (decoded.every(one => !('event' in one) || ports.budget.admits(one.event))) {
+    settle(ports, decoded, from, settled)
+    return
+  }
+  Promise.all(decoded.map(one => withinBudget(ports, one))).then(
+    asked => settle(ports, asked, from, settled),
+    (error: unknown) => settled(unavailable(error, 'the budget of the project cannot be read'), []),
+  )
+}
+
+async function withinBudget({ budget }: IngestPorts, one: Decoded): Promise<Decoded> {
+  const failure = 'event' in one ? await budget.ask(one.event) : undefined
+  return failure && 'event' in one ? { failure, element: one.event.frame } : one
+}
+
+type Told = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
+
+function settle(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Told): void {
   const [only] = decoded
   if (only && decoded.length === 1 && 'event' in only) {
     take(ports, only.event, 0, from, failure => settled(failure, ACCEPTED))
@@ -63,7 +80,9 @@ export function ingest(
 /** The usual case, one good event. */
 const ACCEPTED: readonly Outcome[] = [undefined]
 
-function take({ accept }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+function take({ accept, clocks }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+  const { sentUs, arrivedUs } = event
+  if (sentUs !== undefined) clocks.observe(event.project, event.device, sentUs - arrivedUs, arrivedUs)
   if (event.key !== undefined) {
     accept.add(event, event.key, true, done)
     return
@@ -86,11 +105,10 @@ export function setAside(ports: IngestPorts, project: string, refused: readonly 
   ports.rejected(refused.length)
   ports.quarantine(project, refused).then(
     () => settled(),
-    (error: unknown) =>
-      settled(
-        error instanceof Failure
-          ? error
-          : new Failure('unavailable', 'the quarantine cannot be written', { retryAfterMs: 1000, cause: error }),
-      ),
+    (error: unknown) => settled(unavailable(error, 'the quarantine cannot be written')),
   )
+}
+
+function unavailable(error: unknown, what: string): Failure {
+  return error instanceof Failure ? error : new Failure('unavailable', what, { retryAfterMs: 1000, cause: error })
 }

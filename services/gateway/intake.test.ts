@@ -7,6 +7,7 @@ import { DEFAULT_RETENTION } from '../../packages/log/durable/stream.ts'
 import type { AppendBatch } from '../../packages/log/log.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
+import { UNLIMITED } from './fixture.ts'
 import { Intake, Turns } from './intake.ts'
 
 const ref = {
@@ -40,7 +41,7 @@ function intakeOf(refuses: (append: number) => boolean = () => false) {
   }
   const accept = new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} })
   const quarantine = async (_: string, refused: readonly Refused[]) => void seen.refused.push(...refused)
-  const intake = new Intake({ accept, quarantine, rejected: () => {} }, ref, new Turns())
+  const intake = new Intake({ accept, ...UNLIMITED, quarantine, rejected: () => {} }, ref, new Turns())
   intake.begin({ ack: seqs => void acked.push(...seqs), pause: () => {}, resume: () => {} })
   const done = (count: number) => expect.poll(() => acked.length, { timeout: 10_000, interval: 1 }).toBe(count)
   return { intake, seen, acked, done }

@@ -21,11 +21,7 @@ export type Follow = (caller: Caller, topic: StreamTopic, lines: Lines) => Promi
 const MAX_TOPICS = 20
 /** Beyond this the stream's policy for slow readers holds. */
 const MAX_QUEUED_BYTES = 256 * 1024
-/**
- * What sockets of clients are to buffer. Streams stay below it with their largest frame, so that aedes never waits for this client: it
- * would cut it off after a second, whatever its policy.
- */
-export const SOCKET_BYTES = 256 * 1024
+/** Below what the broker takes for a client that does not read: it would cut it off after a second, whatever its policy. */
 const MAX_WRITING_BYTES = 64 * 1024
 const MAX_WRITING = 50
 /** QoS 1 without PUBACK. */

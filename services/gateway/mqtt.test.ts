@@ -5,9 +5,11 @@ import { generate } from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
+import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
+import { UNLIMITED } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
@@ -25,7 +27,8 @@ async function openDoor() {
     quarantine: down,
     rejected: () => {},
     identity: {
-      verify: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
+      certified: () => Promise.resolve(undefined),
+      login: () => new Promise<Caller>(resolve => waiting.push(() => resolve(caller))),
       renew: () => Promise.resolve(caller),
       watch: () => {
         const watch = {}
@@ -33,6 +36,8 @@ async function openDoor() {
         return () => void watching.delete(watch)
       },
     },
+    guesses: new Guesses(undefined),
+    ...UNLIMITED,
     clock: { nowUs: () => 0, newId: () => 'id' },
     log: openLogger('silent'),
     follow: (_caller: Caller, _topic: StreamTopic, lines: Lines) => {
@@ -40,6 +45,8 @@ async function openDoor() {
       return Promise.resolve(() => {})
     },
     dropped: () => {},
+    limits: { packetBytes: 1024 * 1024, perAddress: 0 },
+    cut: () => {},
   }
   return { door: await openMqtt(ports, '127.0.0.1', 0), waiting, watching, followers }
 }

@@ -1,20 +1,27 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
-import { createServer, type Server, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Aedes, type Client, type Subscription } from 'aedes'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller, Identity } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
+import { type From, fromOf, type Inside as Guarded, turnOf } from './guard/inside.ts'
+import type { Cut, Ingest, Inner } from './guard/port.ts'
+import { Sample } from './guard/sample.ts'
+import { type Interest, watchInterest } from './interest.ts'
 import { Kept } from './kept.ts'
-import { type Follow, Live, SOCKET_BYTES } from './live.ts'
-import { login, loginRefusal } from './login.ts'
+import { Listener, type ListenerLimits } from './listener.ts'
+import { type Follow, Live } from './live.ts'
+import { type LoginPorts, login, loginRefusal } from './login.ts'
 import { type PublishPorts, publish, type Refused } from './publishing.ts'
 import { type Deliveries, Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session, sessionId } from './session.ts'
-import { isShared, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
+import { fullTopic, isShared, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
+  /** A connection that came in another way. */
+  take(stream: Duplex, from: From): void
   /** Publishes as the broker itself, to this process' subscribers, retained. */
   announce(topic: string, payload: string): Promise<void>
   connections(): number
@@ -23,19 +30,24 @@ export type MqttDoor = {
 }
 
 export type MqttPorts = PublishPorts & {
-  readonly identity: Pick<Identity, 'verify' | 'renew' | 'watch'>
+  readonly identity: Pick<Identity, 'login' | 'certified' | 'renew' | 'watch'>
+  readonly guesses: LoginPorts['guesses']
   readonly log: Logger
   readonly follow: Follow
   /** Told of each message that waited for a client which was away, and was dropped. */
   dropped(): void
+  readonly limits: ListenerLimits
+  /** Told of each connection that was cut off, and of each publish with QoS 0 that was dropped. */
+  cut(why: Cut | 'shed'): void
 }
 
 /** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
 const QUEUE_LIMIT = 1000
-/** A socket that says nothing holds its place no longer (hazard 3). */
-const CONNECT_TIMEOUT_MS = 10_000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
+
+/** MQTT 3.1 asks for at most 23 characters; its clients have more, and get in everywhere. */
+const MAX_CLIENT_ID = 65_535
 
 const TOO_MANY = 'too many stream topics of one connection, or it is gone'
 /** Keys that were warned of once; beyond it some are again. */
@@ -43,15 +55,17 @@ const MAX_WARNED = 10_000
 
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
+  const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
   let inside: Inside | undefined
   const broker = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
-    connectTimeout: CONNECT_TIMEOUT_MS,
+    maxClientsIdLength: MAX_CLIENT_ID,
     drainTimeout: DRAIN_TIMEOUT_MS,
     authenticate: (client, username, password, done) => {
-      login(ports, username, password).then(
+      const from = fromOf(client.conn)
+      login(ports, from, { clientId: client.id, username, password }).then(
         caller => {
           // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
           if (client.conn.destroyed) return
@@ -63,13 +77,19 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
           )
           done(null, true)
         },
-        (error: unknown) => done(loginRefusal(error), false),
+        (error: unknown) => {
+          const { address } = from
+          if (error instanceof Error)
+            refusedLogins.add(address, { address, ...nameOf(client), reason: error.message }, 'mqtt login refused')
+          done(loginRefusal(error), false)
+        },
       )
     },
     authorizePublish: (client, packet, done) => {
       const session = client && sessions.get(client)
-      if (session) publish(ports, refused, client, session, packet, done)
-      else done(new Error('publish without a session'))
+      const turned = client ? turnOf(client.conn, packet.payload.length, done) : done
+      if (session) publish(ports, refused, client, session, packet, turned)
+      else turned(new Error('publish without a session'))
     },
     authorizeSubscribe: (client, subscription, done) => {
       const session = client && sessions.get(client)
@@ -86,23 +106,26 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
       return session && mayReceive(session.caller, packet.topic, packet.payload as Buffer) ? packet : null
     },
   })
+  const interest = watchInterest(broker)
   const kept = new Kept(broker, { log: ports.log, dropped: ports.dropped, nowMs: Date.now })
   inside = { live: new Live(broker, ports.follow), kept, refused }
   watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
-  const sockets = new Set<Socket>()
-  const server = createServer({ noDelay: true, highWaterMark: SOCKET_BYTES }, socket => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    broker.handle(socket)
+  const listener = new Listener({
+    limits: ports.limits,
+    say: (level, facts, message) => ports.log[level](facts, message),
+    counted: ports.cut,
+    isTransient: error => error instanceof Failure && error.code === 'unavailable',
+    open: guarded => inner(ports, refused, interest, broker, guarded, client => sessions.get(client)),
   })
-  await listen(server, host, port)
+  const bound = await listener.listen(host, port)
   return {
-    port: (server.address() as { port: number }).port,
+    port: bound,
+    take: (stream, from) => listener.take(stream, from),
     announce: (topic, payload) => announce(broker, topic, payload),
     connections: () => broker.connectedClients,
     close: () => {
       kept.stop()
-      return close(server, broker, sockets)
+      return close(listener, broker)
     },
   }
 }
@@ -167,7 +190,8 @@ async function subscribe(live: Live, client: Client, session: Session, { topic, 
 function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void): void {
   const noted = new WeakSet<Client>()
   broker.on('clientError', (client, error) => {
-    if (noted.has(client)) return
+    // A login that was refused has its line already.
+    if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
     log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
@@ -180,13 +204,6 @@ function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
 }
 
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => resolve())
-  })
-}
-
 function announce(broker: Aedes, topic: string, payload: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const packet = { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain: true, dup: false } as const
@@ -194,10 +211,34 @@ function announce(broker: Aedes, topic: string, payload: string): Promise<void> 
   })
 }
 
-async function close(server: Server, broker: Aedes, sockets: ReadonlySet<Socket>): Promise<void> {
-  const closed = new Promise<void>(resolve => server.close(() => resolve()))
+async function close(listener: Listener, broker: Aedes): Promise<void> {
+  const stopped = listener.stop()
   await new Promise<void>(resolve => broker.close(() => resolve()))
   // Those that never sent a CONNECT are not the broker's clients.
-  for (const socket of sockets) socket.destroy()
-  await closed
+  listener.destroy()
+  await stopped
+}
+
+/** What the guard may do without the broker: publish events that nobody is subscribed to, which nobody can tell from the long way. */
+function inner(
+  ports: MqttPorts,
+  refused: Refused,
+  interest: Interest,
+  broker: Aedes,
+  guarded: Guarded,
+  sessionOf: (client: Client) => Session | undefined,
+): Inner {
+  const client = broker.handle(guarded)
+  return {
+    name: () => clientIdOf(client.id ?? ''),
+    isDirect: topic => {
+      const place = sessionOf(client)?.placeOf(topic)
+      return place !== undefined && !interest.has(place.project, fullTopic(place))
+    },
+    ingest: (packet: Ingest, done) => {
+      const session = sessionOf(client)
+      if (session) publish(ports, refused, client, session, packet, done)
+      else done(new Error('publish without a session'))
+    },
+  }
 }

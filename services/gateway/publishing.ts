@@ -2,10 +2,11 @@
 // of its sender. Called by whoever has read the packet, in the order of the connection.
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
-import { covers, requireRole, roleIn } from '../../packages/identity/identity.ts'
+import { mayActAs, requireActAs } from '../../packages/identity/identity.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson } from './decode/json.ts'
 import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { ownOnly } from './own.ts'
 import type { Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf } from './topic.ts'
 
@@ -30,7 +31,7 @@ export type Refused = (client: Sender, session: Session, topic: string, reason: 
 const NOWHERE = '$telltale/refused'
 
 function maySend({ caller }: Session, place: Place | undefined, topic: string): boolean {
-  return place ? covers(roleIn(caller, place.project), 'developer') : mayPublish(caller, topic)
+  return place ? mayActAs(caller, place.project, place.device ?? '') : mayPublish(caller, topic)
 }
 
 type Done = (error?: Error | null) => void
@@ -95,8 +96,8 @@ function deliveryOf(ports: PublishPorts, client: Sender, session: Session, packe
 
 function decode(ports: PublishPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
   try {
-    requireRole(session.caller, place.project, 'developer')
-    return decodeJson(payload, place, ports.clock)
+    requireActAs(session.caller, place.project, place.device)
+    return ownOnly(session.caller, decodeJson(payload, place, ports.clock))
   } catch (error) {
     if (error instanceof Failure) return error
     throw error

@@ -6,11 +6,11 @@ import { type Static, Type } from 'typebox'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { type HttpApp, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, ProjectId } from '../../packages/runtime/schema.ts'
+import type { Upgrades } from '../../packages/runtime/upgrade.ts'
 import type { Format, Subject } from './frame.ts'
 import { AlarmStreamParameters, parseStreamQuery, StreamParameters } from './query.ts'
 import { type ByteSink, socketSink, TOO_SLOW } from './sink.ts'
 import type { Ready, Streams } from './stream.ts'
-import type { Upgrades } from './upgrade.ts'
 
 type Route = { readonly project: string; readonly device?: string }
 type Query = Static<typeof StreamParameters>

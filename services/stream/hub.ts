@@ -3,7 +3,7 @@
 import type { Device } from '../../packages/core/device.ts'
 import { compareIds, type LogEntry, type LogEvent } from '../../packages/log/entry.ts'
 import type { Follow, Follower } from '../../packages/log/follow.ts'
-import type { DeviceCache } from '../../packages/state/device.ts'
+import type { DeviceCache } from '../../packages/state/devicecache.ts'
 import { type Behind, Dropped, Latest } from './behind.ts'
 import { type Filter, matches, needsDevice } from './filter.ts'
 import { type Cursor, type Frames, LAST_INDEX } from './frame.ts'

@@ -99,6 +99,8 @@ describe('an item', () => {
     ['c0 01', 'text expected behind this tag'],
     ['c1 61 61', 'seconds since 1970 expected'],
     ['c4 01', 'an exponent and a mantissa'],
+    [`9a000f4240 ${'80'.repeat(1_000_000)}`, 'at most 500000 items'],
+    [`7f ${'60'.repeat(1_000_000)} ff`, 'at most 500000 items'],
     ['81'.repeat(100_000), 'nested deeper than 24 levels'],
     ['c1'.repeat(100_000), 'nested deeper than 24 levels'],
   ])('%.40s is refused', (bytes, reason) => {

@@ -1,12 +1,16 @@
 // One CBOR data item (RFC 8949) as the JSON value that says the same: read strictly and within bounds, because nobody knows who wrote it. By
 // hand: libraries take records, classes and shared references out of tags, allow a key twice and recurse as deep as the bytes ask for.
 import { isUtf8 } from 'node:buffer'
-import { invalid } from '../../../packages/core/failure.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
 
 /** A whole event and an array around it are deeper than data may be. */
 const MAX_DEPTH = 24
 const MAX_BIGNUM_BYTES = 64
+/** An empty list is one byte on the wire, and a hundred here. */
+const MAX_ITEMS = 500_000
+/** Names: looked at here they take half the time. */
+const MAX_SHORT = 32
 /** Additional information: no length, the end is marked. */
 const INDEFINITE = 31
 const BREAK = 0xff
@@ -17,6 +21,7 @@ export class CborReader {
   readonly #bytes: Buffer
   readonly #labels: ReadonlyMap<number, string> | undefined
   #at = 0
+  #items = 0
 
   /** @param labels of formats whose maps have integers for keys; without them keys are text. */
   constructor(bytes: Buffer, labels?: ReadonlyMap<number, string>) {
@@ -35,6 +40,7 @@ export class CborReader {
   /** @throws Failure `invalid` that names the byte. */
   item(depth = 0, encoding: Encoding = 'base64url'): unknown {
     if (depth > MAX_DEPTH) throw this.#wrong(`nested deeper than ${MAX_DEPTH} levels`)
+    this.#count()
     const head = this.#byte()
     const [major, info] = [head >> 5, head & 31]
     switch (major) {
@@ -55,6 +61,10 @@ export class CborReader {
       default:
         return this.#simple(info)
     }
+  }
+
+  #count(): void {
+    if (++this.#items > MAX_ITEMS) throw new Failure('too_large', `CBOR: at most ${MAX_ITEMS} items in one payload`, { field: 'payload' })
   }
 
   #wrong(what: string): Error {
@@ -96,6 +106,7 @@ export class CborReader {
     const chunks: Buffer[] = []
     for (let head = this.#byte(); head !== BREAK; head = this.#byte()) {
       if (head >> 5 !== major || (head & 31) === INDEFINITE) throw this.#wrong('a chunk of another kind than its string')
+      this.#count()
       chunks.push(this.#checked(major, this.#take(this.#length(head & 31))))
     }
     return Buffer.concat(chunks)
@@ -107,7 +118,21 @@ export class CborReader {
   }
 
   #text(info: number): string {
-    return this.#checked(3, this.#content(3, info)).toString()
+    if (info !== INDEFINITE) {
+      const length = this.#length(info)
+      if (length <= MAX_SHORT && this.#isAscii(length)) {
+        this.#at += length
+        return this.#bytes.toString('latin1', this.#at - length, this.#at)
+      }
+      return this.#checked(3, this.#take(length)).toString()
+    }
+    return this.#content(3, info).toString()
+  }
+
+  /** Of the bytes ahead, which are there. */
+  #isAscii(length: number): boolean {
+    for (let at = this.#at; at < this.#at + length; at++) if ((this.#bytes[at] as number) > 0x7f) return false
+    return true
   }
 
   #array(info: number, depth: number, encoding: Encoding): unknown[] {

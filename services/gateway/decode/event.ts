@@ -1,5 +1,6 @@
 // From what a format found in a payload to an event ready for the log: names checked, data completed, identity and frame made. The one
 // place where that happens, so that every format means the same by an event.
+import { EARLIEST_US, isPlausible } from '../../../packages/core/clock.ts'
 import { checkDevice, checkEventId, checkEventType, type EventData } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentId, contentKey } from '../../../packages/core/id.ts'
@@ -37,8 +38,13 @@ export type Incoming = {
   readonly eventType: string
   readonly timeUs: number
   readonly frame: string
-  /** By which a redelivery is known; undefined when the sender gave neither id nor time. */
+  /** By which a redelivery is known; undefined when the sender gave neither id nor a time that can be right. */
   readonly key: string | undefined
+  /** By the sender's clock, also where that is wrong; undefined when it gave no time. */
+  readonly sentUs: number | undefined
+  readonly arrivedUs: number
+  /** Its event type and the names of its fields, as one text: few for a fleet, however many events. */
+  readonly shape: string
 }
 
 /** One element of a payload: an event, or why it is none and what it was. */
@@ -60,17 +66,21 @@ export function checkedEvent(found: Found, project: string, clock: Clock): Incom
 
 /** Of what was checked already: by names that clients of the format know. @throws Failure `invalid` or `too_large`. */
 export function toEvent(found: Found, project: string, clock: Clock): Incoming {
-  const { device, eventType, timeUs: sentUs, data: sent } = found
-  const timeUs = sentUs ?? clock.nowUs()
+  const { device, eventType, data: sent } = found
+  const arrivedUs = clock.nowUs()
+  // A clock that begins in 1970 at each start says the same again of another time: it is no time at all, and both are kept.
+  const sentUs = found.timeUs !== undefined && isPlausible(found.timeUs, arrivedUs) ? found.timeUs : undefined
+  const timeUs = sentUs ?? arrivedUs
   const content = `${device}\t${eventType}\t`
-  const key = keyOf(content, found)
+  const key = keyOf(content, found, sentUs)
   const eventId = found.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(sent)))
   const targetName = `projects/${project}/devices/${device}`
   const timestamp = formatTime(timeUs)
-  const data = complete(eventType, sent, timeUs, timestamp)
+  const wrongUs = sentUs === undefined ? found.timeUs : undefined
+  const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project, device, eventType, timeUs, frame, key }
+  return { project, device, eventType, timeUs, frame, key, sentUs: found.timeUs, arrivedUs, shape: shapeOf(eventType, sent) }
 }
 
 /** As `toEvent`, with what it was where it is none. `element`: as it was sent. */
@@ -90,9 +100,9 @@ function frameOf(eventId: string, targetName: string, eventType: string, data: E
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
-function keyOf(content: string, { eventId, timeUs, data }: Found): string | undefined {
+function keyOf(content: string, { eventId, timeUs, data }: Found, sentUs: number | undefined): string | undefined {
   if (eventId !== undefined) return contentKey(`${content}${timeUs ?? ''}\t${eventId}`)
-  if (timeUs !== undefined) return contentKey(`${content}${timeUs}\t${JSON.stringify(data)}`)
+  if (sentUs !== undefined) return contentKey(`${content}${sentUs}\t${JSON.stringify(data)}`)
   return undefined
 }
 
@@ -136,4 +146,29 @@ function complete(eventType: string, data: EventData, timeUs: number, timestamp:
   const own = inner['updateTime']
   const ownUs = own === undefined ? timeUs : checkTime(own, `data.${eventType}.updateTime`)
   return { [eventType]: completed(eventType, inner, ownUs === timeUs ? timestamp : formatTime(ownUs)) }
+}
+
+/** By the time of arrival, because the device's own cannot be right; that stands beside it (rules.md "Correctness"). */
+function corrected(eventType: string, data: EventData, wrongUs: number, timestamp: string): EventData {
+  const { updateTime: _, ...inner } = data[eventType] as Record<string, unknown>
+  const deviceClock = { state: wrongUs < EARLIEST_US ? 'unset' : 'ahead', time: formatTime(wrongUs) }
+  return { [eventType]: { ...completed(eventType, inner, timestamp), deviceClock } }
+}
+
+const SHAPE_SEPARATOR = '\n'
+
+/** Of what are readings (packages/core/event.ts): a name that nobody can ask for is none. */
+function shapeOf(eventType: string, data: EventData): string {
+  return eventType + namesIn('', data[eventType])
+}
+
+function namesIn(path: string, value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return ''
+  let names = ''
+  for (const key in value) {
+    const inner = (value as EventData)[key]
+    if (typeof inner === 'number') names += SHAPE_SEPARATOR + path + key
+    else if (typeof inner === 'object') names += namesIn(`${path}${key}.`, inner)
+  }
+  return names
 }

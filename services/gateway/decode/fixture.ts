@@ -8,7 +8,7 @@ export type Sample = readonly [topic: string, payload: string | Buffer]
 type Short = { readonly events: readonly unknown[]; readonly failures: readonly string[] }
 
 /** Of arrival in these tests. */
-export const ARRIVAL = '2026-01-31T12:00:00.000000Z'
+export const ARRIVAL = '2026-12-31T12:00:00.000000Z'
 const clock = { nowUs: () => Date.parse(ARRIVAL) * 1000, newId: () => 'id' }
 
 export function memoryOf(): Memory & { readonly size: () => number; readonly keys: () => string[] } {

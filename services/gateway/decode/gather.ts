@@ -1,7 +1,7 @@
 // What was measured, one by one, as events: what one device measured at one time stands together, because readers of humidity want the
 // temperature beside it. Used by formats whose payloads hold many devices and times.
 import { Failure } from '../../../packages/core/failure.ts'
-import { type Clock, checkedEvent, type Decoded, decodedFrom } from './event.ts'
+import { type Clock, checkedEvent, type Decoded } from './event.ts'
 import { textOf } from './json.ts'
 import { eventTypeOf, type Measure, type Measured, measured } from './measure.ts'
 
@@ -41,11 +41,22 @@ function groupsOf(all: readonly Sensed[]): readonly (readonly Sensed[])[] {
 function decodedGroup(group: readonly Sensed[], project: string, clock: Clock): Decoded[] {
   const [{ device, timeUs, fields }] = group as [Sensed]
   const [refused, kept] = partition(group)
-  const element = () => textOf(group.length === 1 ? group[0]?.element : group.map(one => one.element))
-  const events = kept.map(({ eventType, data }) =>
-    decodedFrom(() => checkedEvent({ device, timeUs, eventType, data: withFields(eventType, data, fields) }, project, clock), element()),
-  )
+  const events = kept.map(({ eventType, data }): Decoded => {
+    try {
+      return { event: checkedEvent({ device, timeUs, eventType, data: withFields(eventType, data, fields) }, project, clock) }
+    } catch (error) {
+      if (error instanceof Failure) return { failure: error, element: sent(group.map(one => one.element)) }
+      throw error
+    }
+  })
   return [...events, ...refused]
+}
+
+/** Readings of one line share it. */
+function sent(elements: readonly unknown[]): string {
+  const different = [...new Set(elements)]
+  if (different.every(one => typeof one === 'string')) return different.join('\n')
+  return textOf(different.length === 1 ? different[0] : different)
 }
 
 function withFields(eventType: string, data: Measured['data'], fields: Sensed['fields']): Measured['data'] {
@@ -77,7 +88,7 @@ function oneByOne(group: readonly Sensed[]): [refused: Decoded[], kept: readonly
       types.add(eventType)
     } catch (error) {
       if (!(error instanceof Failure)) throw error
-      refused.push({ failure: error, element: textOf(element) })
+      refused.push({ failure: error, element: sent([element]) })
     }
   }
   return [refused, [...measured(good), ...others]]

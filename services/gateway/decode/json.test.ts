@@ -134,6 +134,47 @@ describe('the time of an event', () => {
   })
 })
 
+describe('the time of the data of an event', () => {
+  it.each([
+    ['its own, in seconds', { value: 1, timestamp: 1748764800 }, '2025-06-01T08:00:00.000000Z'],
+    ['its own, in milliseconds under another name', { value: 1, ts: 1748764800000 }, '2025-06-01T08:00:00.000000Z'],
+    ['its own, as text without an offset', { value: 1, time: '2025-06-01T08:00:00' }, '2025-06-01T08:00:00.000000Z'],
+    ['that of its arrival, where its time is a reading', { value: 1, time: 12.5 }, NOW],
+    ['that of its arrival, where it says none', { value: 1 }, NOW],
+  ])('is %s', (_, payload, time) => {
+    const event = JSON.parse(only(payload, { ...device, eventType: 'level' }).frame)
+    expect(event).toMatchObject({ timestamp: time, data: { level: { value: 1, updateTime: time } } })
+    expect(event.data.level.time).toBe('time' in payload && payload.time === 12.5 ? 12.5 : undefined)
+  })
+})
+
+describe('an event of a clock that cannot be right', () => {
+  const wrong = (timestamp: unknown) => only({ value: 1, timestamp }, { ...device, eventType: 'level' })
+
+  it.each([
+    [5, 'unset', '1970-01-01T00:00:05.000000Z'],
+    ['2000-01-01T00:00:01Z', 'unset', '2000-01-01T00:00:01.000000Z'],
+    ['2026-01-31T12:10:01Z', 'ahead', '2026-01-31T12:10:01.000000Z'],
+    ['2100-01-01T00:00:00Z', 'ahead', '2100-01-01T00:00:00.000000Z'],
+  ])('%j has the time of its arrival, and that of its clock beside it', (timestamp, state, time) => {
+    const { frame, timeUs, sentUs } = wrong(timestamp)
+    expect(JSON.parse(frame)).toMatchObject({
+      timestamp: NOW,
+      data: { level: { value: 1, updateTime: NOW, deviceClock: { state, time } } },
+    })
+    expect([timeUs, sentUs]).toEqual([Date.parse(NOW) * 1000, Date.parse(time) * 1000])
+  })
+
+  it('is no repeat of what it said at the same time before it was restarted, unless it says so by an id', () => {
+    expect(wrong(5).key).toBeUndefined()
+    expect(only({ value: 1, timestamp: 5, eventId: 'e1' }, { ...device, eventType: 'level' }).key).toBeDefined()
+  })
+
+  it('is believed up to ten minutes ahead', () => {
+    expect(JSON.parse(wrong('2026-01-31T12:10:00Z').frame).timestamp).toBe('2026-01-31T12:10:00.000000Z')
+  })
+})
+
 describe('the frame', () => {
   it('is one line of ASCII with its fields in their order', () => {
     const event = only({ eventId: 'e1', eventType: 'note', data: { text: 'æ \u2028 😀\n' }, timestamp: '2026-01-01T00:00:00Z' }, device)
@@ -264,8 +305,13 @@ describe('refused is', () => {
     ['an unknown field', { device: 'a', data: { a: { v: 1 } }, extra: 1 }, open, /^invalid extra: unknown field; an event has eventId/],
     ['an id of no text', { eventId: 5, data: { a: { v: 1 } } }, device, 'invalid eventId: expected a string'],
     ['an id with a space', { eventId: 'a b', data: { a: { v: 1 } } }, device, /^invalid eventId: expected 1 to 64 printable/],
-    ['a time of no text', { timestamp: 5, data: { a: { v: 1 } } }, device, /^invalid timestamp: expected an RFC 3339 time/],
-    ['a time without a zone', { timestamp: '2026-01-01T00:00:00', data: { a: { v: 1 } } }, device, /^invalid timestamp: expected/],
+    [
+      'a time of neither text nor number',
+      { timestamp: true, data: { a: { v: 1 } } },
+      device,
+      /^invalid timestamp: expected an RFC 3339 time/,
+    ],
+    ['a time that is a date', { timestamp: '2026-01-01', data: { a: { v: 1 } } }, device, /^invalid timestamp: expected/],
     ['a day that does not exist', { a: { v: 1, updateTime: '2026-02-30T00:00:00Z' } }, device, /^invalid data\.a\.updateTime: expected/],
     ['1e999', '1e999', typed, 'invalid temperature: expected a finite number'],
     ['1e999 inside', '{"value":-1e999}', typed, 'invalid data.value: expected a finite number'],

@@ -5,6 +5,7 @@ import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { repeatedKeyIn } from '../../../packages/core/json.ts'
 import { checkTime } from '../../../packages/core/time.ts'
 import { type Clock, checkNumbers, checkSent, type Decoded, type Found, type Incoming, type Place, toEvent } from './event.ts'
+import { eventTime, timeIn } from './time.ts'
 
 export const MAX_BATCH = 10_000
 const WHOLE_KEYS: ReadonlySet<string> = new Set(['eventId', 'targetName', 'eventType', 'data', 'timestamp', 'device'])
@@ -83,7 +84,7 @@ function givenTwice(key: string): Failure {
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-function utf8(payload: Buffer): string {
+export function utf8(payload: Buffer): string {
   try {
     return decoder.decode(payload)
   } catch (error) {
@@ -203,8 +204,21 @@ function eventData(value: unknown, place: Place): Found {
   checkSent(eventType)
   if (!isObject(value)) return { device, eventType, data: bare(eventType, value) }
   const { eventId, timestamp, ...rest } = value
+  const name = timestamp === undefined ? timeNameIn(rest, eventType) : undefined
+  const time = name === undefined ? timestamp : rest[name]
+  if (name !== undefined) delete rest[name]
   const data = keyed(eventType, rest)
-  return { device, eventType, data, eventId: eventIdOf(eventId), timeUs: sentTime(eventType, data, timestamp) }
+  return { device, eventType, data, eventId: eventIdOf(eventId), timeUs: sentTime(eventType, data, time) }
+}
+
+const TIME_NAMES = ['time', 'ts', 'datetime'] as const
+/** A field of one of these names is a time only if it can be one of now: 12.5 may be seconds that something took. */
+const EARLIEST = Date.UTC(2000, 0, 2) * 1000
+
+/** What else devices call the time of an event, beside `timestamp`. */
+function timeNameIn(value: Record<string, unknown>, eventType: string): string | undefined {
+  if (Object.hasOwn(value, eventType)) return undefined
+  return TIME_NAMES.find(name => Object.hasOwn(value, name) && (timeIn(value[name]) ?? 0) >= EARLIEST)
 }
 
 function eventIdOf(value: unknown): string | undefined {
@@ -243,7 +257,7 @@ function renamed(eventType: string, data: Record<string, unknown>): Record<strin
 
 /** The sender's own time: the event's, else the reading's; undefined when it gave none. */
 function sentTime(eventType: string, data: EventData, timestamp: unknown): number | undefined {
-  if (timestamp !== undefined) return checkTime(timestamp, 'timestamp')
+  if (timestamp !== undefined) return eventTime(timestamp, 'timestamp')
   const inner = data[eventType] as EventData
   if (!Object.hasOwn(inner, 'updateTime')) return undefined
   return checkTime(inner['updateTime'], `data.${eventType}.updateTime`)

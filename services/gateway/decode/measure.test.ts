@@ -111,6 +111,12 @@ describe('a report of a device', () => {
   })
 })
 
+it('a report has at most so many measures', () => {
+  const measures = Array.from({ length: 10_000 }, (_, i) => ({ name: `temp${'!'.repeat(i % 50)}`, value: i }))
+  const decoded = reported({ device: 'd', measures }, 'p', { nowUs: () => 0, newId: () => 'id' }, '{}')
+  expect(decoded).toMatchObject([{ failure: { code: 'too_large' } }])
+})
+
 describe('the vocabulary', () => {
   it('is in the units that rules know its fields in', () => {
     for (const [eventType, field, unit] of NUMBERS.filter(([type]) => type !== 'humidity')) {

@@ -44,9 +44,16 @@ export type Report = {
   readonly more?: readonly Measured[] | undefined
 }
 
+/** More than any device has; names that differ in little must be told apart one by one. */
+const MAX_MEASURES = 256
+
 /** Its events; what is wrong with one measure harms no other. `element`: the payload. */
 export function reported(report: Report, project: string, clock: Clock, element: string | Buffer): Decoded[] {
   const { device, timeUs, measures, rest, more = [] } = report
+  if (measures.length > MAX_MEASURES) {
+    const failure = new Failure('too_large', `measures: at most ${MAX_MEASURES} of one device at one time, got ${measures.length}`)
+    return [{ failure, element }]
+  }
   const failures: Decoded[] = []
   const good: Measure[] = []
   const named: Named[] = []

@@ -105,11 +105,12 @@ class Reading {
 
   #field(found: Fields, field: Field, wire: number, path: string, depth: number): void {
     if (field instanceof protobuf.MapField) {
-      const entries = (found[field.name] ??= Object.create(null)) as Fields
-      this.#entry(entries, field, wire, path, depth)
+      found[field.name] ??= Object.create(null)
+      this.#entry(found[field.name] as Fields, field, wire, path, depth)
     } else if (!field.repeated) found[field.name] = this.#value(field, wire, path, depth)
     else {
-      const list = (found[field.name] ??= []) as unknown[]
+      found[field.name] ??= []
+      const list = found[field.name] as unknown[]
       if (wire === LENGTH && wireOf(field) !== LENGTH) this.#packed(list, field, path)
       else list.push(this.#value(field, wire, path, depth))
     }

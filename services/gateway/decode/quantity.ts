@@ -7,7 +7,7 @@ export type Quantity = { readonly eventType: string; readonly field: string; rea
 /** What true and false of some name become. */
 export type State = { readonly eventType: string; readonly yes: string; readonly no: string }
 
-/** Event type, field, standard unit, other names (letters and digits only, lower case). */
+/** Event type, field, standard unit, other names (letters and digits only, lower case; others as they are). */
 export const NUMBERS: readonly (readonly [eventType: string, field: string, unit: string | undefined, names: string])[] = [
   ['temperature', 'value', '°C', 'temperature temp airtemperature ambienttemperature localtemperature currenttemperature'],
   ['deviceTemperature', 'value', '°C', 'devicetemperature internaltemperature chiptemperature cputemperature'],
@@ -30,12 +30,14 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
   ['illuminance', 'value', 'lx', 'illuminance lux illuminancelux light lightlevel'],
   ['irradiance', 'value', 'W/m²', 'irradiance solarradiation'],
   ['uvIndex', 'value', undefined, 'uvindex uv'],
-  ['pm1', 'value', 'µg/m³', 'pm1'],
+  ['pm1', 'value', 'µg/m³', 'pm1 PM1.0 pm1.0 pm1_0'],
   ['pm25', 'value', 'µg/m³', 'pm25'],
   ['pm4', 'value', 'µg/m³', 'pm4'],
-  ['pm10', 'value', 'µg/m³', 'pm10'],
+  ['pm10', 'value', 'µg/m³', 'pm10 pm100'],
   // Some say it in µg/m³, some in ppb, and what it is made of would have to be known to convert one into the other.
   ['tvoc', 'value', undefined, 'tvoc voc volatileorganiccompounds volatileorganiccompoundsparts'],
+  ['vocIndex', 'value', undefined, 'vocindex'],
+  ['noxIndex', 'value', undefined, 'noxindex'],
   ['airQualityIndex', 'value', undefined, 'airqualityindex aqi iaq'],
   ['radon', 'value', 'Bq/m³', 'radon'],
   ['soundLevel', 'value', undefined, 'soundlevel soundpressure noise'],

@@ -88,6 +88,8 @@ type Resolved = {
   readonly sum: number | undefined
 }
 
+const MAX_NAME_CHARS = 256
+const MAX_UNIT_CHARS = 64
 const NAME = /^[A-Za-z0-9][A-Za-z0-9:./_-]*$/
 /** What later records inherit (RFC 8428, 4.1). */
 const BASE_FIELDS: ReadonlySet<string> = new Set(['bver', 'bn', 'bt', 'bu', 'bv', 'bs'])
@@ -107,12 +109,16 @@ class Base {
     this.#inherit(record, at)
     if (Object.keys(record).every(key => BASE_FIELDS.has(key)) && record['bv'] === undefined && record['bs'] === undefined) return undefined
     const name = this.#name + (textIn(record, 'n', at) ?? '')
+    // Inherited by thousands of records, long ones would take seconds.
+    if (name.length > MAX_NAME_CHARS) throw invalid(`${at}.n`, `expected a name of at most ${MAX_NAME_CHARS} characters`)
     if (name !== '' && !NAME.test(name))
       throw invalid(`${at}.n`, 'expected a name of A-Z a-z 0-9 - : . / _ that starts with a letter or digit')
     const value = this.#valueOf(record, at)
     const sum = added(this.#sum, numberIn(record, 's', at))
     if (value === undefined && sum === undefined) throw invalid(at, 'expected a value: v, vs, vb, vd or s')
     const unit = textIn(record, 'u', at) ?? this.#unit
+    if (unit !== undefined && unit.length > MAX_UNIT_CHARS)
+      throw invalid(`${at}.u`, `expected a unit of at most ${MAX_UNIT_CHARS} characters`)
     const seconds = added(this.#time, numberIn(record, 't', at))
     return { at, record, baseName: this.#name, name, unit, seconds, value, sum }
   }

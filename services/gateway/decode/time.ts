@@ -13,9 +13,15 @@ const EXPECTED = 'expected an RFC 3339 time such as 2026-01-31T12:00:00Z, or Uni
  * @throws Failure `invalid` that names the field.
  */
 export function eventTime(value: unknown, field: string, offsetMinutes = 0): number {
-  const timeUs = timeOf(value, offsetMinutes)
-  if (timeUs === undefined || !Number.isSafeInteger(timeUs)) throw invalid(field, EXPECTED)
+  const timeUs = timeIn(value, offsetMinutes)
+  if (timeUs === undefined) throw invalid(field, EXPECTED)
   return timeUs
+}
+
+/** As `eventTime`; undefined where it is none. */
+export function timeIn(value: unknown, offsetMinutes = 0): number | undefined {
+  const timeUs = timeOf(value, offsetMinutes)
+  return Number.isSafeInteger(timeUs) ? timeUs : undefined
 }
 
 function timeOf(value: unknown, offsetMinutes: number): number | undefined {

@@ -20,7 +20,7 @@ export const zigbee2mqtt: Format = {
   topics: ['zigbee2mqtt/#'],
   contentTypes: [],
   decode(payload, clock) {
-    const base = String(payload.options['baseTopic'] ?? 'zigbee2mqtt').split('/')
+    const base = (payload.options['baseTopic'] as string).split('/')
     if (!base.every((level, i) => payload.topic[i] === level)) return NOTHING
     const levels = payload.topic.slice(base.length)
     if (levels[0] === 'bridge') return learn(levels.slice(1).join('/'), payload)

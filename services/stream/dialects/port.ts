@@ -4,8 +4,8 @@ import type { Identity } from '../../../packages/identity/identity.ts'
 import type { Dispatch } from '../../../packages/log/durable/dispatch.ts'
 import type { DurableStreams } from '../../../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../../../packages/log/durable/subscription.ts'
+import type { Upgrades } from '../../../packages/runtime/upgrade.ts'
 import type { Audit } from '../../../packages/state/audit.ts'
-import type { Upgrades } from '../upgrade.ts'
 
 export type DialectPorts = {
   readonly streams: DurableStreams

@@ -16,7 +16,8 @@ import {
   type TaskName,
   targetOf,
 } from '../../../packages/state/connector.ts'
-import { DeviceCache, type Devices } from '../../../packages/state/device.ts'
+import type { Devices } from '../../../packages/state/device.ts'
+import { DeviceCache } from '../../../packages/state/devicecache.ts'
 import { FEED } from '../../../packages/state/feed.ts'
 import type { ReadingStore } from '../../../packages/store/store.ts'
 import { attempt, bodyOf, type Outcome, type Target } from './attempt.ts'

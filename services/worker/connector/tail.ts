@@ -3,7 +3,7 @@
 import type { Device } from '../../../packages/core/device.ts'
 import { compareIds, type LogEntry } from '../../../packages/log/entry.ts'
 import type { Log } from '../../../packages/log/log.ts'
-import type { DeviceCache } from '../../../packages/state/device.ts'
+import type { DeviceCache } from '../../../packages/state/devicecache.ts'
 import { LAST_INDEX, type LogPlace, type ReadingStore } from '../../../packages/store/store.ts'
 import type { Stretch } from './lane.ts'
 

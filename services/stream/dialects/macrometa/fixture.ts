@@ -8,9 +8,9 @@ import { Subscriptions } from '../../../../packages/log/durable/subscription.ts'
 import type { TestRedis } from '../../../../packages/log/fixture.ts'
 import { type HttpSettings, openHttp } from '../../../../packages/runtime/http.ts'
 import { openLogger } from '../../../../packages/runtime/logger.ts'
+import { openUpgrades } from '../../../../packages/runtime/upgrade.ts'
 import { Audit } from '../../../../packages/state/audit.ts'
 import type { Answer, Ask, Key } from '../../../../test/world.ts'
-import { openUpgrades } from '../../upgrade.ts'
 import { addMacrometa, type MacrometaSettings } from './macrometa.ts'
 
 export type Node = {

@@ -1,6 +1,6 @@
 // Pings, so that nobody between here and a client thinks that an idle WebSocket is a dead one, and dead ones are found
 // (contracts.md 2.b.8).
-import type { Accepted } from '../../upgrade.ts'
+import type { Accepted } from '../../../../packages/runtime/upgrade.ts'
 import type { Outlet } from './outlet.ts'
 
 type Peer = Accepted['peer']

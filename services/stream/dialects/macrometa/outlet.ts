@@ -1,5 +1,5 @@
 // One WebSocket's way out: frames in order, bounded because whoever writes looks at `full`; and its end, in words.
-import type { Accepted } from '../../upgrade.ts'
+import type { Accepted } from '../../../../packages/runtime/upgrade.ts'
 import { FAULTS, type Fault } from './frame.ts'
 
 /** What a peer may leave unread before nothing more is put behind it. */

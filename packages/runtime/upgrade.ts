@@ -4,8 +4,8 @@ import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as soon } from 'node:timers/promises'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { Failure } from '../../packages/core/failure.ts'
-import type { HttpApp } from '../../packages/runtime/http.ts'
+import { Failure } from '../core/failure.ts'
+import type { HttpApp } from './http.ts'
 
 export type Upgrades = {
   /** Whether this request waits to become a WebSocket. */
@@ -16,9 +16,9 @@ export type Upgrades = {
   isGone(request: IncomingMessage): Promise<boolean>
   /**
    * Answers 101. From here on the raw socket carries frames. A longer message closes it with 1009, as other breaches of RFC 6455 do with
-   * the codes of theirs.
+   * the codes of theirs. Of the subprotocols that are offered the first of `protocols` is taken, without these the first of all.
    */
-  accept(request: IncomingMessage, maxMessageBytes?: number): Accepted
+  accept(request: IncomingMessage, maxMessageBytes?: number, protocols?: readonly string[]): Accepted
 }
 
 export type Accepted = { readonly peer: WebSocket; readonly socket: Socket }
@@ -34,10 +34,11 @@ const CLOSE_MS = 5000
 
 export function openUpgrades(app: HttpApp): Upgrades {
   const waiting = new WeakMap<IncomingMessage, Waiting>()
-  const servers = new Map<number, WebSocketServer>()
-  const serverFor = (maxPayload: number) => {
-    const server = servers.get(maxPayload) ?? openServer(maxPayload)
-    servers.set(maxPayload, server)
+  const servers = new Map<string, WebSocketServer>()
+  const serverFor = (maxPayload: number, protocols: readonly string[]) => {
+    const name = [maxPayload, ...protocols].join(' ')
+    const server = servers.get(name) ?? openServer(maxPayload, protocols)
+    servers.set(name, server)
     return server
   }
   app.server.on('upgrade', (request, socket: Socket, head) => {
@@ -62,13 +63,13 @@ export function openUpgrades(app: HttpApp): Upgrades {
       await soon()
       return socket.destroyed || !socket.readable
     },
-    accept: (request, maxMessageBytes = MAX_MESSAGE_BYTES) => {
+    accept: (request, maxMessageBytes = MAX_MESSAGE_BYTES, protocols = []) => {
       const { socket, head, response } = waiting.get(request) as Waiting
       waiting.delete(request)
       response.detachSocket(socket)
       let peer: WebSocket | undefined
       // Without verifyClient and for a checked handshake `ws` calls back at once.
-      serverFor(maxMessageBytes).handleUpgrade(request, socket, head, opened => {
+      serverFor(maxMessageBytes, protocols).handleUpgrade(request, socket, head, opened => {
         peer = opened
       })
       if (!peer) throw new Failure('invalid', 'the WebSocket handshake failed')
@@ -77,9 +78,11 @@ export function openUpgrades(app: HttpApp): Upgrades {
   }
 }
 
-function openServer(maxPayload: number): WebSocketServer {
+function openServer(maxPayload: number, protocols: readonly string[]): WebSocketServer {
   const limits = { maxPayload, maxPendingAutoPongs: MAX_PONGS, closeTimeout: CLOSE_MS }
-  return new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits })
+  const handleProtocols = (offered: ReadonlySet<string>) => protocols.find(one => offered.has(one)) ?? false
+  const chosen = protocols.length === 0 ? {} : { handleProtocols }
+  return new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, ...limits, ...chosen })
 }
 
 /** Also of a peer that never ends its side, or takes nothing: the server's sockets may stay half open, and nobody reads this one. */

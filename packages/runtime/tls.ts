@@ -1,0 +1,126 @@
+// A port that speaks TLS, for whatever is spoken in it: certificates are exchanged under way, and those of clients are verified and read.
+import type { Socket } from 'node:net'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+import type { Certificate, Certificates } from './certificate.ts'
+import type { Logger } from './logger.ts'
+import { deviceOf, rememberDevice } from './peer.ts'
+
+export type TlsPort = {
+  readonly port: number
+  /** Takes no more connections, waits for `drained`, and cuts off what is left. */
+  stop(drained: () => Promise<unknown>): Promise<void>
+}
+
+export type TlsSettings = {
+  readonly certificates: Certificates
+  readonly host: string
+  readonly port: number
+  /** Of devices whose certificate does not say theirs. */
+  readonly project: string
+  readonly alpn?: readonly string[]
+  readonly highWaterMark?: number
+  /** Who has said all may still listen. */
+  readonly allowHalfOpen?: boolean
+  /** Sockets that have shaken hands. */
+  take(socket: TLSSocket): void
+}
+
+const HANDSHAKE_MS = 10_000
+/** A client's certificate ends while it is connected: looked for this often. */
+const LOOK_EVERY_MS = 60_000
+
+/** Rejects with the error of `listen`. */
+export async function openTls({ certificates, host, port, project, alpn, take, ...more }: TlsSettings, log: Logger): Promise<TlsPort> {
+  const sockets = new Set<Socket>()
+  const known = new Set<TLSSocket>()
+  const server = createServer(
+    {
+      ...contextOf(certificates.current()),
+      // Whoever has none is asked for other credentials: what is given and not good is refused below.
+      requestCert: certificates.current().ca !== undefined,
+      rejectUnauthorized: false,
+      handshakeTimeout: HANDSHAKE_MS,
+      noDelay: true,
+      allowHalfOpen: more.allowHalfOpen === true,
+      ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
+      ...(more.highWaterMark === undefined ? {} : { highWaterMark: more.highWaterMark }),
+    },
+    socket => {
+      if (!admit(socket, project, log)) return
+      sockets.add(socket)
+      if (isCertified(socket)) known.add(socket)
+      socket.once('close', () => {
+        sockets.delete(socket)
+        known.delete(socket)
+      })
+      take(socket)
+    },
+  )
+  // A client that gives up, or that does not speak TLS: nothing of ours is wrong.
+  server.on('tlsClientError', (error, socket) => {
+    log.debug({ reason: error.message }, 'tls client refused')
+    socket.destroy()
+  })
+  await listen(server, host, port)
+  const unfollow = certificates.follow((fresh, before) => {
+    server.setSecureContext(contextOf(fresh))
+    // Who may not come any more is not known by looking; who may is back at once.
+    if (!sameAuthorities(fresh, before)) for (const socket of known) socket.destroy()
+  })
+  const timer = setInterval(() => endExpired(known, Date.now()), LOOK_EVERY_MS).unref()
+  return {
+    port: (server.address() as { port: number }).port,
+    stop: async drained => {
+      unfollow()
+      clearInterval(timer)
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      await drained()
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}
+
+function contextOf({ cert, key, ca, crl = [] }: Certificate) {
+  return { cert, key, minVersion: 'TLSv1.2' as const, ...(ca === undefined ? {} : { ca }), ...(crl.length === 0 ? {} : { crl: [...crl] }) }
+}
+
+function isCertified(socket: TLSSocket): boolean {
+  return Object.keys(socket.getPeerCertificate() ?? {}).length > 0
+}
+
+/** A certificate that is given has to be good; one that names no device is no identity, and its client may still show a key. */
+function admit(socket: TLSSocket, project: string, log: Logger): boolean {
+  socket.on('error', error => log.debug({ reason: error.message }, 'tls connection broke'))
+  if (!isCertified(socket)) return true
+  if (!socket.authorized) {
+    log.info({ address: socket.remoteAddress, reason: String(socket.authorizationError) }, 'client certificate refused')
+    socket.destroy()
+    return false
+  }
+  try {
+    rememberDevice(socket, deviceOf(socket.getPeerCertificate(), project))
+  } catch (error) {
+    log.info({ address: socket.remoteAddress, reason: (error as Error).message }, 'client certificate names no device')
+  }
+  return true
+}
+
+function sameAuthorities(fresh: Certificate, before: Certificate): boolean {
+  const bytes = ({ ca, crl = [] }: Certificate) => Buffer.concat([ca ?? Buffer.alloc(0), ...crl])
+  return bytes(fresh).equals(bytes(before))
+}
+
+function endExpired(sockets: ReadonlySet<TLSSocket>, nowMs: number): void {
+  for (const socket of sockets) if (Date.parse(socket.getPeerCertificate().valid_to) <= nowMs) socket.destroy()
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,267 @@
+// Sparkplug B: edge nodes and their devices say at birth what they have, then send what changed, and a broker says when they die. Each is a
+// device here: `{group}:{node}` and `{group}:{node}:{device}`; each metric is an event type.
+import { Type } from 'typebox'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
+import { type Clock, checkedEvent, type Decoded, decodedFrom, type Found } from './event.ts'
+import type { Format, Output, Payload, Reply } from './format.ts'
+import { gathered, type Sensed } from './gather.ts'
+import { MAX_BATCH, textOf, tooMany } from './json.ts'
+import { deviceOf, eventTypeOf } from './measure.ts'
+import { type Known, NodeMemory, type NodeState } from './sparkplugmemory.ts'
+import { type Metric, readPayload, type SparkplugPayload, TYPES, writePayload } from './sparkplugproto.ts'
+import { type Plain, propertyIn, scalarIn, type Value, valueIn } from './sparkplugvalue.ts'
+
+export const sparkplug: Format = {
+  name: 'sparkplug',
+  version: 1,
+  title: 'Sparkplug B edge nodes: births, data and deaths',
+  options: Type.Object({}),
+  topics: ['spBv1.0/#'],
+  contentTypes: [],
+  decode: decodeSparkplug,
+}
+
+type Verb = 'NBIRTH' | 'NDEATH' | 'DBIRTH' | 'DDEATH' | 'NDATA' | 'DDATA'
+type Address = { readonly verb: Verb; readonly group: string; readonly node: string; readonly device: string | undefined }
+
+function decodeSparkplug({ bytes, topic, place, memory }: Payload, clock: Clock): Output {
+  const address = addressOf(topic)
+  if (address === undefined) return { decoded: [] }
+  const payload = readPayload(bytes)
+  if ((payload.metrics?.length ?? 0) > MAX_BATCH) throw tooMany()
+  const session = new Session(address, new NodeMemory(memory, address.group, address.node), place.project, clock)
+  return session.take(payload)
+}
+
+const OF_NODE: ReadonlySet<string> = new Set(['NBIRTH', 'NDEATH', 'NDATA'])
+const OF_DEVICE: ReadonlySet<string> = new Set(['DBIRTH', 'DDEATH', 'DDATA'])
+/** Of hosts: none of our business. */
+const OF_HOST: ReadonlySet<string> = new Set(['NCMD', 'DCMD'])
+
+function addressOf([, group = '', verb = '', node = '', device, ...rest]: readonly string[]): Address | undefined {
+  if (group === 'STATE' || OF_HOST.has(verb)) return undefined
+  const isWhole = OF_NODE.has(verb) ? device === undefined : OF_DEVICE.has(verb) && device !== undefined && device !== ''
+  if (!isWhole || rest.length > 0 || group === '' || node === '')
+    throw invalid(
+      'topic',
+      'expected spBv1.0/{group}/NBIRTH, NDATA or NDEATH/{node}, or spBv1.0/{group}/DBIRTH, DDATA or DDEATH/{node}/{device}',
+    )
+  return { verb: verb as Verb, group, node, device }
+}
+
+const ASK_AGAIN_US = 30_000_000
+const SEQUENCE = 256
+
+/** One message of a node. */
+class Session {
+  readonly #address: Address
+  readonly #memory: NodeMemory
+  readonly #project: string
+  readonly #clock: Clock
+  readonly #decoded: Decoded[] = []
+  readonly #replies: Reply[] = []
+
+  constructor(address: Address, memory: NodeMemory, project: string, clock: Clock) {
+    this.#address = address
+    this.#memory = memory
+    this.#project = project
+    this.#clock = clock
+  }
+
+  take(payload: SparkplugPayload): Output {
+    const { verb, device } = this.#address
+    if (verb === 'NBIRTH') this.#nodeBorn(payload)
+    else if (verb === 'NDEATH') this.#nodeDied(payload)
+    else {
+      const isInOrder = this.#follows(payload)
+      if (verb === 'DBIRTH') this.#deviceBorn(payload, device as string)
+      else if (verb === 'DDEATH') this.#deviceDied(device as string)
+      const isKnown = verb === 'DDEATH' || this.#readings(payload)
+      if (!isInOrder || !isKnown) this.#ask()
+    }
+    return { decoded: this.#decoded, replies: this.#replies }
+  }
+
+  #nodeBorn(payload: SparkplugPayload): void {
+    const before = this.#memory.state
+    this.#memory.learn(undefined, knownIn(payload))
+    this.#memory.state = { bdSeq: bdSeqIn(payload), seq: seqIn(payload) ?? 0, isOnline: true, askedUs: 0 }
+    if (before?.isOnline !== true) this.#connection(undefined, 'ETHERNET', payload)
+    this.#readings(payload)
+  }
+
+  #deviceBorn(payload: SparkplugPayload, device: string): void {
+    const isNew = !this.#memory.isOnline(device)
+    this.#memory.learn(device, knownIn(payload))
+    if (isNew) this.#connection(device, 'ETHERNET', payload)
+  }
+
+  /** The broker sends it when the connection breaks, which may be long after the next one was opened. */
+  #nodeDied(payload: SparkplugPayload): void {
+    const { state } = this.#memory
+    const bdSeq = bdSeqIn(payload)
+    if (state?.isOnline === false || (state?.bdSeq !== undefined && bdSeq !== undefined && bdSeq !== state.bdSeq)) return
+    const devices = this.#memory.onlineDevices
+    if (state) this.#memory.state = { ...state, isOnline: false }
+    this.#memory.setOffline(devices)
+    for (const device of [undefined, ...devices]) this.#connection(device, 'OFFLINE')
+  }
+
+  #deviceDied(device: string): void {
+    if (!this.#memory.isOnline(device) && this.#memory.isBorn(device)) return
+    this.#memory.setOffline([device])
+    this.#connection(device, 'OFFLINE')
+  }
+
+  /** A death was written when its node connected: its own time says nothing. */
+  #connection(device: string | undefined, connection: 'ETHERNET' | 'OFFLINE', payload?: SparkplugPayload): void {
+    const data = { connectionStatus: { connection } }
+    const timeUs = payload && timeIn(payload.timestamp, 'timestamp')
+    this.#add({ device: this.#device(device), eventType: 'connectionStatus', data, timeUs }, `${this.#address.verb} ${device ?? ''}`)
+  }
+
+  #device(device: string | undefined): string {
+    const { group, node } = this.#address
+    return deviceOf([group, node, ...(device === undefined ? [] : [device])].join(':'))
+  }
+
+  #add(found: Found, element: string): void {
+    this.#decoded.push(decodedFrom(() => checkedEvent(found, this.#project, this.#clock), element))
+  }
+
+  /** Whether it is of a session that is known, and nothing is missing before it. Said twice is no gap. */
+  #follows(payload: SparkplugPayload): boolean {
+    const { state } = this.#memory
+    const seq = seqIn(payload)
+    if (state === undefined) return false
+    if (seq === undefined || seq === state.seq) return state.isOnline
+    this.#memory.state = { ...state, seq }
+    return state.isOnline && seq === (state.seq + 1) % SEQUENCE
+  }
+
+  /** At most every 30 seconds, whatever is wrong: each birth is large. */
+  #ask(): void {
+    const { group, node } = this.#address
+    const nowUs = this.#clock.nowUs()
+    const state: NodeState = this.#memory.state ?? { bdSeq: undefined, seq: 0, isOnline: false, askedUs: 0 }
+    if (nowUs - state.askedUs < ASK_AGAIN_US && nowUs >= state.askedUs) return
+    this.#memory.state = { ...state, askedUs: nowUs }
+    const timestamp = String(Math.floor(nowUs / 1000))
+    const rebirth = { name: 'Node Control/Rebirth', timestamp, datatype: TYPES.Boolean, booleanValue: true }
+    this.#replies.push({ topic: `spBv1.0/${group}/NCMD/${node}`, payload: writePayload({ timestamp, metrics: [rebirth] }) })
+  }
+
+  /** Whether each was known by its name or alias. */
+  #readings(payload: SparkplugPayload): boolean {
+    const { device } = this.#address
+    const known = this.#memory.known(device)
+    const sensed: Sensed[] = []
+    let isKnown = device === undefined ? this.#memory.isBorn(device) : this.#memory.isOnline(device)
+    for (const metric of payload.metrics ?? []) {
+      try {
+        const born = known(metric)
+        isKnown &&= born !== undefined || isOurs(metric.name)
+        this.#reading(metric, payload, born, sensed)
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error
+        this.#decoded.push({ failure: error, element: shown(metric) })
+      }
+    }
+    this.#decoded.push(...gathered(sensed, this.#project, this.#clock))
+    return isKnown
+  }
+
+  #reading(metric: Metric, payload: SparkplugPayload, born: Known | undefined, sensed: Sensed[]): void {
+    const name = metric.name ?? born?.name
+    if (name === undefined)
+      throw invalid('metrics', `the alias ${metric.alias ?? 'that is missing'} was named by no birth; the node is asked for one`)
+    if (isOurs(name) || metric.templateValue?.isDefinition === true) return
+    const value = valueIn(metric, metric.datatype ?? born?.type, name.slice(0, 100))
+    if (value === undefined) return
+    const place = { device: this.#device(this.#address.device), timeUs: timeIn(metric.timestamp ?? payload.timestamp, name.slice(0, 100)) }
+    const fields = fieldsOf(metric)
+    if (!isPlain(value)) this.#add({ ...place, ...whole(name, value, fields) }, shown(metric))
+    else
+      sensed.push({
+        ...place,
+        measure: { name, value, unit: unitOf(metric) ?? born?.unit },
+        fields,
+        element: metric.bytesValue ? shown(metric) : metric,
+      })
+  }
+}
+
+/** About the session, not about what was measured. */
+function isOurs(name: string | undefined): boolean {
+  return name !== undefined && (name === 'bdSeq' || name.startsWith('Node Control/'))
+}
+
+function isPlain(value: Value): value is Plain {
+  return typeof value !== 'object'
+}
+
+function isList(value: Value): value is readonly unknown[] {
+  return Array.isArray(value)
+}
+
+function whole(name: string, value: Exclude<Value, Plain>, fields: Sensed['fields']) {
+  const eventType = eventTypeOf(name)
+  return { eventType, data: { [eventType]: isList(value) ? { value, ...fields } : { ...value, ...fields } } }
+}
+
+const MAX_NAME_CHARS = 256
+
+/** What a birth says of its metrics. */
+function knownIn({ metrics = [] }: SparkplugPayload): (Known & { alias: string | undefined })[] {
+  return metrics.flatMap(metric => {
+    const { name, alias, datatype } = metric
+    if (name === undefined || isOurs(name)) return []
+    if (name.length > MAX_NAME_CHARS)
+      throw invalid('metrics', `a name of at most ${MAX_NAME_CHARS} characters expected, got ${name.slice(0, 50)}…`)
+    return [{ name, alias, type: datatype, unit: unitOf(metric) }]
+  })
+}
+
+/** As Ignition and others call it; the specification leaves the names of properties open. */
+function unitOf({ properties }: Metric): string | undefined {
+  const unit = properties && propertyIn(properties, 'engunit', 'engunits', 'engineering units', 'unit', 'units')
+  return typeof unit === 'string' && unit !== '' ? unit.slice(0, 64) : undefined
+}
+
+/** Sparkplug 3.0, 6.4.9.1. */
+const QUALITIES: Readonly<Record<string, string>> = { 0: 'BAD', 500: 'STALE' }
+
+function fieldsOf({ properties, isHistorical, isTransient, metadata }: Metric): Sensed['fields'] {
+  const quality = properties && QUALITIES[String(propertyIn(properties, 'quality'))]
+  const fields = {
+    ...(quality === undefined ? {} : { quality }),
+    ...(isHistorical === true ? { isBackfilled: true } : {}),
+    ...(isTransient === true ? { isTransient: true } : {}),
+    ...(metadata?.fileName === undefined ? {} : { fileName: metadata.fileName }),
+  }
+  return Object.keys(fields).length === 0 ? undefined : fields
+}
+
+function timeIn(ms: string | undefined, field: string): number | undefined {
+  if (ms === undefined || ms === '0') return undefined
+  const timeUs = Number(ms) * 1000
+  if (!Number.isSafeInteger(timeUs)) throw invalid(field, 'expected a time in milliseconds since 1970')
+  return timeUs
+}
+
+function seqIn({ seq }: SparkplugPayload): number | undefined {
+  if (seq === undefined) return undefined
+  if (Number(seq) >= SEQUENCE) throw invalid('seq', `expected 0 to 255, got ${seq}`)
+  return Number(seq)
+}
+
+function bdSeqIn({ metrics = [] }: SparkplugPayload): string | undefined {
+  const metric = metrics.find(({ name }) => name === 'bdSeq')
+  const value = metric && scalarIn(metric, metric.datatype, 'bdSeq')
+  return value === undefined ? undefined : String(value)
+}
+
+/** Without what may be large. */
+function shown(metric: Metric): string {
+  return textOf({ ...metric, bytesValue: undefined, datasetValue: undefined, templateValue: undefined })
+}

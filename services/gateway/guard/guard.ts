@@ -1,0 +1,387 @@
+// One connection before the broker: its bytes are cut into packets, each is checked against every rule of MQTT on its form, and only then
+// handed on. Publishes on ingest topics that nobody is subscribed to go straight from here to the log (docs/mqtt.md).
+import type { Duplex } from 'node:stream'
+import { Acks, type Done, type Publication } from './ack.ts'
+import type { Ticket } from './admission.ts'
+import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from './connect.ts'
+import { Frames } from './frame.ts'
+import { type From, Inside } from './inside.ts'
+import { Sent } from './outgoing.ts'
+import { bodyFault, DISCONNECT, headerFault, isAck, PUBLISH, PUBREL } from './packet.ts'
+import type { Cut, GuardPorts, Inner } from './port.ts'
+
+/** With its will. Most are of some 100 bytes. */
+const MAX_CONNECT_BYTES = 64 * 1024
+/** Of QoS 2, between PUBLISH and PUBREL (GHSA-5jvp-3p2v-5qgf). */
+const MAX_UNRELEASED = 1000
+/** Publishes of one connection that are under way; whoever has more of them sent is not read meanwhile. */
+const MAX_OPEN = 1000
+const MAX_OPEN_BYTES = 2 * 1024 * 1024
+/** What may come before the login is done. */
+const MAX_HELD_BYTES = 64 * 1024
+const READ_BYTES = 64 * 1024
+const WRITE_BYTES = 256 * 1024
+/** Who takes no acknowledgements for so long. */
+const UNREAD_MS = 10_000
+/** For the last words. */
+const LINGER_MS = 1000
+const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
+
+type Phase = 'new' | 'entering' | 'open' | 'over'
+
+export class Guard {
+  readonly #ports: GuardPorts
+  readonly #stream: Duplex
+  readonly #from: From
+  readonly #source: string
+  readonly #frames: Frames
+  readonly #acks: Acks
+  readonly #closed: () => void
+  readonly #retry = () => this.#go()
+  #phase: Phase = 'new'
+  #timer: NodeJS.Timeout | undefined
+  #unread: NodeJS.Timeout | undefined
+  #ticket: Ticket | undefined
+  #connect: Connect | undefined
+  #inside: Inside | undefined
+  #inner: Inner | undefined
+  /** Bytes that were checked and go to the broker: a run of the frames' buffer. */
+  #run: Buffer | undefined
+  #runFrom = 0
+  #runTo = 0
+  /** Publishes that the broker has not seen yet. While there are some, others go the same way after them. */
+  #before = 0
+  #unreleased: Set<number> | undefined
+  /** Of the broker's, what the client is to acknowledge. */
+  readonly #sent = new Sent()
+  #wants = true
+  #paused = false
+  #going = false
+  #leaves = false
+  #hasEnded = false
+
+  /** @param source what counts as one with others of its address. */
+  constructor(ports: GuardPorts, stream: Duplex, from: From, source: string, closed: () => void) {
+    this.#ports = ports
+    this.#stream = stream
+    this.#from = from
+    this.#source = source
+    this.#closed = closed
+    this.#frames = new Frames((first, length) => this.#judge(first, length))
+    this.#acks = new Acks({
+      acknowledge: ids => this.#acknowledge(ids),
+      failed: (publication, error) => this.#failed(publication, error),
+    })
+    this.#timer = setTimeout(() => this.#cut('no connect', '[MQTT-3.1.0-1] no CONNECT in time'), ports.limits.connectMs)
+    stream.on('data', (chunk: Buffer) => this.#read(chunk))
+    stream.on('end', () => this.#end())
+    stream.on('drain', () => this.#drained())
+    stream.on('error', () => stream.destroy())
+    stream.once('close', () => this.#close())
+  }
+
+  /** The broker ends what it knows of; others are ended here. */
+  destroy(): void {
+    if (this.#inside) this.#inside.destroy()
+    else this.#stream.destroy()
+  }
+
+  #judge(first: number, length: number): string | undefined {
+    if (this.#phase === 'new') return firstFault(first) ?? (length > MAX_CONNECT_BYTES ? tooLong(length, MAX_CONNECT_BYTES) : undefined)
+    return headerFault(first) ?? (length > this.#ports.limits.packetBytes ? tooLong(length, this.#ports.limits.packetBytes) : undefined)
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#phase === 'over') return
+    if (this.#phase === 'open') this.#timer?.refresh()
+    this.#frames.push(chunk)
+    this.#go()
+  }
+
+  /** As many packets as may go on now; the stream is read on when that were all. */
+  #go(): void {
+    if (this.#going) return
+    this.#going = true
+    while (this.#mayGo()) {
+      const found = this.#frames.next()
+      if (found === false) break
+      if (typeof found === 'string') {
+        this.#cut(found.startsWith('too long') ? 'too long' : 'malformed', found)
+        break
+      }
+      if (this.#phase === 'new') this.#first()
+      else this.#packet()
+    }
+    this.#forward()
+    this.#going = false
+    this.#pace()
+    if (this.#hasEnded) this.#end()
+  }
+
+  #mayGo(): boolean {
+    if (this.#phase === 'new') return true
+    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
+    const { size, bytes } = this.#acks
+    return size < MAX_OPEN && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+  }
+
+  #waits(): true {
+    this.#ports.flow.wait(this.#retry)
+    return true
+  }
+
+  /** What is not read is not lost: it waits at the client [MQTT-4.4]. */
+  #pace(): void {
+    if (this.#phase === 'over') return
+    const room = this.#phase === 'entering' ? this.#frames.held < MAX_HELD_BYTES : this.#mayGo()
+    if (room === !this.#paused) return
+    this.#paused = !room
+    if (room) this.#stream.resume()
+    else this.#stream.pause()
+  }
+
+  #first(): void {
+    const { bytes, start, body, end } = this.#frames
+    const read = readConnect(bytes, body, end)
+    if ('fault' in read) {
+      this.#refuse(read, read.fault.startsWith('MQTT 5') || read.fault.includes('3.1.2-2]') ? 'version' : 'malformed')
+      return
+    }
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#phase = 'entering'
+    this.#connect = read
+    const packet = Buffer.from(bytes.subarray(start, end))
+    // The keep alive is watched here, where all packets are seen; to the broker there is none.
+    packet.writeUInt16BE(0, read.keepAliveAt - start)
+    const refuse = () => this.#refuse({ fault: 'too many clients log in', answer: TOO_BUSY }, 'too many')
+    this.#ticket = this.#ports.admission.ask({ bytes: packet.length, enter: () => this.#enter(packet), refuse })
+    if (!this.#ticket) refuse()
+  }
+
+  #enter(connect: Buffer): void {
+    const outside = {
+      write: (chunks: readonly Buffer[], done: (error?: Error | null) => void) => this.#write(chunks, done),
+      wanted: () => this.#wanted(),
+      ended: () => this.#ended(),
+      turn: (bytes: number, done: Done) => this.#turn(bytes, done),
+    }
+    this.#inside = new Inside(this.#from, outside, READ_BYTES, WRITE_BYTES)
+    this.#inner = this.#ports.open(this.#inside)
+    this.#inside.push(connect)
+  }
+
+  /** The first that the broker says is CONNACK. */
+  #opened(): void {
+    this.#phase = 'open'
+    this.#ticket?.leave()
+    const { keepAliveS = 0 } = this.#connect ?? {}
+    if (keepAliveS > 0) this.#timer = setTimeout(() => this.#silent(), keepAliveS * 1500)
+    process.nextTick(() => this.#go())
+  }
+
+  /** [MQTT-3.1.2-24] One that we do not read has no way to be heard. */
+  #silent(): void {
+    if (this.#paused && !this.#unread) this.#timer?.refresh()
+    else this.#cut('silent', '[MQTT-3.1.2-24] nothing came for one and a half times the keep alive')
+  }
+
+  #packet(): void {
+    const { first, bytes, start, body, end } = this.#frames
+    const type = first >> 4
+    const fault = bodyFault(first, bytes, body, end)
+    if (fault !== undefined) this.#cut('malformed', fault)
+    else if (type === PUBLISH) this.#publish(first, bytes, start, body, end)
+    else if (type === DISCONNECT) this.#leave()
+    else if (isAck(type) && !this.#sent.expects(type, bytes.readUInt16BE(body)))
+      this.#cut('malformed', `[MQTT-4.8.0-1] an acknowledgement of type ${type} for what was not sent`)
+    else {
+      if (type === PUBREL) this.#unreleased?.delete(bytes.readUInt16BE(body))
+      this.#pass(bytes, start, end)
+    }
+  }
+
+  #publish(first: number, bytes: Buffer, start: number, body: number, end: number): void {
+    const qos = (first >> 1) & 3
+    const topicEnd = body + 2 + bytes.readUInt16BE(body)
+    if (qos === 2 && !this.#hold(bytes.readUInt16BE(topicEnd))) return
+    const isDirect = qos < 2 && (first & 1) === 0 && this.#before === 0 && this.#inner !== undefined
+    const topic = isDirect ? bytes.toString('utf8', body + 2, topicEnd) : ''
+    if (!isDirect || !this.#inner?.isDirect(topic)) {
+      this.#before++
+      this.#pass(bytes, start, end)
+      return
+    }
+    // What was to go on before it goes on before it.
+    this.#forward()
+    const messageId = qos === 0 ? undefined : bytes.readUInt16BE(topicEnd)
+    const payload = bytes.subarray(topicEnd + (qos === 0 ? 0 : 2), end)
+    const publication = this.#begin(messageId ?? 0, payload.length)
+    this.#inner.ingest({ topic, payload, qos: qos as 0 | 1, dup: (first & 8) !== 0, messageId }, error =>
+      this.#settle(publication, error ?? undefined),
+    )
+  }
+
+  #begin(packetId: number, bytes: number, done?: Done): Publication {
+    this.#ports.flow.add(bytes)
+    return this.#acks.begin(packetId, bytes, done)
+  }
+
+  #settle(publication: Publication, error: Error | undefined): void {
+    if (publication.isSettled) return
+    this.#ports.flow.remove(publication.bytes)
+    this.#acks.settle(publication, error)
+    const { size, bytes } = this.#acks
+    if (this.#paused && size <= MAX_OPEN / 2 && bytes <= MAX_OPEN_BYTES / 2) this.#go()
+    if (this.#leaves) this.#leave()
+    if (this.#hasEnded) this.#end()
+  }
+
+  #turn(bytes: number, done: Done): Done {
+    if (this.#before > 0) this.#before--
+    const publication = this.#begin(0, bytes, done)
+    return error => this.#settle(publication, error ?? undefined)
+  }
+
+  #hold(packetId: number): boolean {
+    this.#unreleased ??= new Set()
+    this.#unreleased.add(packetId)
+    if (this.#unreleased.size <= MAX_UNRELEASED) return true
+    this.#cut('too many', `more than ${MAX_UNRELEASED} publishes with QoS 2 that wait for their PUBREL`)
+    return false
+  }
+
+  #pass(bytes: Buffer, start: number, end: number): void {
+    if (this.#run !== bytes || this.#runTo !== start) {
+      this.#forward()
+      this.#run = bytes
+      this.#runFrom = start
+    }
+    this.#runTo = end
+  }
+
+  #forward(): void {
+    const run = this.#run
+    if (!run) return
+    this.#run = undefined
+    if (this.#phase === 'over') return
+    if (this.#inside?.push(run.subarray(this.#runFrom, this.#runTo)) === false) this.#wants = false
+  }
+
+  /** Acknowledgements of what came before go out before the connection ends: else it would be sent again. */
+  #leave(): void {
+    this.#forward()
+    this.#leaves = true
+    if (this.#acks.size > 0 || this.#before > 0) return
+    this.#acks.flush()
+    this.#inside?.push(DISCONNECT_PACKET)
+  }
+
+  #end(): void {
+    this.#hasEnded = true
+    if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
+    this.destroy()
+  }
+
+  /** Nothing of what came is under way, or waits for something. */
+  #isQuiet(): boolean {
+    return this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
+  }
+
+  #wanted(): void {
+    if (this.#wants) return
+    this.#wants = true
+    process.nextTick(() => this.#go())
+  }
+
+  #write(chunks: readonly Buffer[], done: (error?: Error | null) => void): void {
+    if (this.#phase === 'entering') this.#opened()
+    if (this.#stream.destroyed) {
+      done()
+      return
+    }
+    const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+    this.#sent.wrote(bytes)
+    this.#stream.write(bytes, done)
+  }
+
+  #acknowledge(packetIds: readonly number[]): void {
+    const inside = this.#inside
+    if (!inside || inside.destroyed || this.#phase === 'over') return
+    const bytes = Buffer.allocUnsafe(packetIds.length * 4)
+    for (const [i, id] of packetIds.entries()) bytes.writeUInt32BE(0x4002_0000 | id, i * 4)
+    // Nothing of the broker's is before them: one stream less to go through.
+    const hasRoom = inside.writableLength === 0 ? this.#stream.write(bytes) : inside.write(bytes)
+    if (!hasRoom) this.#unread ??= setTimeout(() => this.#cut('not reading', 'it does not read its acknowledgements'), UNREAD_MS)
+  }
+
+  #drained(): void {
+    clearTimeout(this.#unread)
+    this.#unread = undefined
+    this.#go()
+  }
+
+  #failed({ packetId }: Publication, error: Error): void {
+    const { address } = this.#from
+    const client = this.#inner?.name() ?? ''
+    if (packetId === 0 && this.#ports.isTransient(error)) this.#ports.shed({ address, client, reason: error.message })
+    // Without PUBACK, so that it is sent again [MQTT-4.4.0-1].
+    else this.#cut(this.#ports.isTransient(error) ? 'unavailable' : 'refused', error.message)
+  }
+
+  #refuse({ fault, answer }: Refusal, cut: Cut): void {
+    if (!answer) {
+      this.#cut(cut, fault)
+      return
+    }
+    this.#note(cut, fault)
+    this.#phase = 'over'
+    this.#finish(answer)
+  }
+
+  #cut(cut: Cut, reason: string): void {
+    if (this.#phase === 'over') return
+    this.#note(cut, reason)
+    this.#phase = 'over'
+    this.#stream.destroy()
+  }
+
+  #note(cut: Cut, reason: string): void {
+    const client = this.#inner?.name() ?? this.#connect?.clientId
+    this.#ports.cut(cut, { address: this.#from.address, ...(client === undefined ? {} : { client }), reason })
+  }
+
+  #ended(): void {
+    this.#phase = 'over'
+    this.#finish()
+  }
+
+  /** What was written goes out first, if it does so soon. */
+  #finish(last?: Buffer): void {
+    const stream = this.#stream
+    if (stream.destroyed || stream.writableEnded) return
+    this.#stopTimers()
+    this.#timer = setTimeout(() => stream.destroy(), LINGER_MS)
+    stream.resume()
+    stream.end(last, () => stream.destroy())
+  }
+
+  #close(): void {
+    this.#phase = 'over'
+    this.#stopTimers()
+    this.#ticket?.leave()
+    this.#ports.addresses.leave(this.#source)
+    this.#inside?.destroy()
+    this.#closed()
+  }
+
+  #stopTimers(): void {
+    clearTimeout(this.#timer)
+    clearTimeout(this.#unread)
+    this.#unread = undefined
+  }
+}
+
+function tooLong(length: number, limit: number): string {
+  return `too long: a packet of ${length} bytes, at most ${limit} are taken`
+}

@@ -1,0 +1,41 @@
+// What the broker has sent to one client and waits to have acknowledged, so that an acknowledgement of something else is known as such.
+import { Frames } from './frame.ts'
+import { PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL } from './packet.ts'
+
+export class Sent {
+  readonly #frames = new Frames(() => undefined)
+  /** By packet identifier the type of the packet that is to come. */
+  #open: Map<number, number> | undefined
+
+  wrote(bytes: Buffer): void {
+    const frames = this.#frames
+    frames.push(bytes)
+    while (frames.next() === true) {
+      const type = frames.first >> 4
+      const qos = (frames.first >> 1) & 3
+      if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
+      else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
+    }
+  }
+
+  /** Whether this is what is to come; it is waited for no longer. */
+  expects(type: number, packetId: number): boolean {
+    const expected = this.#open?.get(packetId)
+    if (type === PUBREC) {
+      if (expected !== PUBREC && expected !== PUBCOMP) return false
+      this.#note(packetId, PUBCOMP)
+      return true
+    }
+    return expected === type && this.#open?.delete(packetId) === true
+  }
+
+  #afterTopic(): number {
+    const { bytes, body } = this.#frames
+    return body + 2 + bytes.readUInt16BE(body)
+  }
+
+  #note(packetId: number, type: number): void {
+    this.#open ??= new Map()
+    this.#open.set(packetId, type)
+  }
+}
