@@ -10,7 +10,7 @@ import type { Clock, Decoded } from './event.ts'
 import type { Format, Payload } from './format.ts'
 import { isObject } from './json.ts'
 import { eventTypeOf } from './measure.ts'
-import { MessageReader } from './protomessage.ts'
+import { MessageReader } from './protobufmessage.ts'
 
 const MAX_SCHEMA_BYTES = 64 * 1024
 /** Reading a definition takes the square of them. */
