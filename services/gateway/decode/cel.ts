@@ -78,7 +78,7 @@ function decode({ bytes, topic, place, options }: Payload, clock: Clock): Decode
   const variables = { payload: jsonIn(text), text, topic }
   const elementOf = (all: object, share: number) => elementBy(parts, all, share)
   if (!each) return decodeElements(elementOf(variables, 1), 'the expressions', place, clock)
-  const items = valueOf(each(variables, 1), 'each')
+  const items = resultOf(each(variables, 1), 'each')
   if (!Array.isArray(items)) throw invalid('each', `expected a list, got ${jsonText(plainOf(items)).slice(0, 80)}`)
   if (items.length > MAX_ITEMS) throw new Failure('too_large', `each: at most ${MAX_ITEMS} items, got ${items.length}`)
   const share = Math.min(1, MAX_SHARES / items.length)
@@ -101,7 +101,7 @@ function decodedOf(decodeItem: () => Decoded[], item: unknown): Decoded[] {
 function elementBy(parts: ReadonlyMap<Part, Run>, variables: object, share: number): unknown {
   const element: Record<string, unknown> = {}
   for (const [part, run] of parts) {
-    const value = valueOf(run(variables, share), part)
+    const value = resultOf(run(variables, share), part)
     if (part === 'when') {
       if (typeof value !== 'boolean') throw invalid('when', 'the expression gives neither true nor false')
       if (!value) return null
@@ -113,7 +113,7 @@ function elementBy(parts: ReadonlyMap<Part, Run>, variables: object, share: numb
   return element
 }
 
-function valueOf(result: CelResult, part: string): unknown {
+function resultOf(result: CelResult, part: string): unknown {
   if ('why' in result) throw invalid(part, result.why)
   return result.value
 }
