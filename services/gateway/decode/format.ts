@@ -62,4 +62,6 @@ export type Format = {
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
    */
   decode(payload: Payload, clock: Clock): Output | Promise<Output>
+  /** An element that `decoded` refuses is a payload by itself: it is kept alone, and not with the whole payload. */
+  readonly separable?: true
 }
