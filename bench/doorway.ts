@@ -125,11 +125,12 @@ async function serve(): Promise<void> {
     '127.0.0.1',
     0,
   )
-  process.once('disconnect', async () => {
+  const end = async () => {
     await redis.close()
     await rm(dir, { recursive: true, force: true })
     process.exit()
-  })
+  }
+  process.once('disconnect', () => void end())
   process.on('message', () => {
     const { user, system } = process.cpuUsage()
     process.send?.((user + system) / 1e6)
