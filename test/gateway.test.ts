@@ -216,7 +216,7 @@ describe('a packed body', () => {
     ['identity', text => Buffer.from(text)],
   ]
   test.each(packers)('in %s is what it was', async (encoding, pack) => {
-    const device = `packed-${encoding}-${pack.name}`
+    const device = `packed-${encoding}-${packers.findIndex(([, one]) => one === pack)}`
     const headers = { 'content-encoding': encoding }
     expect((await post(pack(JSON.stringify([temperature(device, 1), temperature(device, 2)])), headers)).json).toMatchObject({
       accepted: 2,
