@@ -1,4 +1,7 @@
 // Payloads as systems publish them, by format: what is mutated and what is timed.
+import { FORMATS } from '../services/gateway/decode/formats.ts'
+import { completed } from '../services/gateway/option.ts'
+
 export type Sample = {
   readonly topic: readonly string[]
   readonly payload: Buffer
@@ -74,6 +77,61 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
       'my\\ Measurement,device=a\\,b fieldKey="string \\"value\\"",ok=true 1556813561098000000\n# a comment\nweather,location=us-midwest temperature=82',
     ),
   ],
+  // As the documentation of The Things Stack shows an uplink.
+  ttn: [
+    text(
+      '{"end_device_ids":{"device_id":"dev1","application_ids":{"application_id":"app1"}},"received_at":"2020-02-12T15:15:45.787Z",' +
+        '"uplink_message":{"f_port":1,"frm_payload":"gkHe","decoded_payload":{"temperature":1.0,"luminosity":0.64},' +
+        '"rx_metadata":[{"gateway_ids":{"gateway_id":"gtw1"},"rssi":-35,"snr":5}],"received_at":"2020-02-12T15:15:45.787Z"}}',
+      'v3/app1@tenant1/devices/dev1/up',
+    ),
+    text(
+      '{"end_device_ids":{"device_id":"dev2"},"uplink_message":{"f_port":1,"frm_payload":"AWcBEAJnAP8="}}',
+      'v3/app1@tenant1/devices/dev2/up',
+      { codec: 'cayenne' },
+    ),
+  ],
+  // As the documentation of ChirpStack shows an uplink.
+  chirpstack: [
+    text(
+      '{"time":"2022-07-18T09:34:15.775023242+00:00","deviceInfo":{"deviceName":"Test device","devEui":"0101010101010101"},' +
+        '"fPort":1,"data":"qg==","object":{"temperature":22.5,"humidity":50},"rxInfo":[{"gatewayId":"0016c001f153a14c","rssi":-36,"snr":10.5}]}',
+      'application/17c82e96/device/0101010101010101/event/up',
+    ),
+  ],
+  cayenne: [bytes('03670110056700ff'), bytes('018806765ff2960a0003e8')],
+  javascript: [
+    {
+      ...bytes('02c3'),
+      options: {
+        code: "function decode(input) { return { device: 'a', eventType: 'temperature', value: (input.bytes[0] * 256 + input.bytes[1]) / 10 } }",
+      },
+    },
+  ],
+  cel: [
+    text('{"at":1767225600,"sensors":[{"name":"a","t":215},{"name":"b","t":198}]}', 'farm/7/raw', {
+      each: 'payload.sensors',
+      device: "topic[1] + ':' + item.name",
+      eventType: "'temperature'",
+      data: 'item.t / 10.0',
+      timestamp: 'payload.at',
+    }),
+  ],
+  protobuf: [
+    {
+      ...bytes('0a027331120f0900000000008035401080f2d6ca06'),
+      options: {
+        schema:
+          'syntax = "proto3"; message Report { string id = 1; repeated Reading readings = 2; message Reading { double celsius = 1; int64 at = 2; } }',
+        message: 'Report',
+        each: 'readings',
+        device: 'id',
+        eventType: 'temperature',
+        value: 'celsius',
+        timestamp: 'at',
+      },
+    },
+  ],
   ndjson: [text('{"temperature":{"value":21.5}}\n{"device":"b","eventType":"door","data":{"door":{"state":"OPEN"}}}\n')],
   cbor: [bytes(CBOR_EVENT), bytes(`82${CBOR_EVENT}${CBOR_EVENT}`)],
   'cbor-seq': [bytes(CBOR_EVENT + CBOR_EVENT)],
@@ -94,5 +152,6 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
 export function samplesOf(name: string): readonly Sample[] {
   const samples = CORPUS[name]
   if (samples === undefined) throw new Error(`no payload to begin with for format ${name}: add one to bench/corpus.ts`)
-  return samples
+  const format = FORMATS.get(name)
+  return samples.map(one => ({ ...one, options: format ? completed(format, one.options) : one.options }))
 }

@@ -26,8 +26,8 @@ async function measure(name: string, runs: number): Promise<FormatReport> {
   const memory = memoryOf()
   const rates: number[] = []
   let [payloads, events] = [0, 0]
-  // One more than asked: the first one warms up.
-  for (let run = 0; run <= runs; run++) {
+  // Two more than asked: they warm up.
+  for (let run = -1; run <= runs; run++) {
     const [before, cpu, endMs] = [events, process.cpuUsage(), performance.now() + RUN_MS]
     while (performance.now() < endMs)
       for (const sample of samples) {
