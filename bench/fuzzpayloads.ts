@@ -37,14 +37,20 @@ async function decoded(
   memory: Memory,
 ): Promise<{ tookMs: number; broke: string | undefined }> {
   const startMs = performance.now()
+  const cpu = process.cpuUsage()
+  // What other programs took of the time is not the format's.
+  const tookMs = () => {
+    const { user, system } = process.cpuUsage(cpu)
+    return Math.min(performance.now() - startMs, (user + system) / 1000)
+  }
   const place = { project: 'default', elseDevice: 'fuzz' }
   try {
     const output = await FORMATS.get(name)?.decode({ bytes, topic, place, options, memory }, clock)
     for (const one of output?.decoded ?? []) if ('event' in one) JSON.parse(one.event.frame)
-    return { tookMs: performance.now() - startMs, broke: undefined }
+    return { tookMs: tookMs(), broke: undefined }
   } catch (error) {
     const broke = error instanceof Failure ? undefined : String((error as Error).stack)
-    return { tookMs: performance.now() - startMs, broke }
+    return { tookMs: tookMs(), broke }
   }
 }
 

@@ -66,7 +66,8 @@ export class Upload {
 
   /** Nobody is there any more who could be answered. */
   get isGone(): boolean {
-    return this.#request.raw.destroyed && !this.#request.raw.complete
+    const { destroyed, readableEnded } = this.#request.raw
+    return destroyed && !readableEnded
   }
 
   /** All of it has come. */
