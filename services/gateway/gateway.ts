@@ -242,7 +242,9 @@ function startBeat(
       accept.forget(removed.projects)
       newest = removed.newest
       accept.refusal = refusal()
-      for (const one of more) await one()
+      // Each by itself: what one of them cannot do keeps none of the others from it.
+      const done = await Promise.allSettled(more.map(one => one()))
+      for (const one of done) if (one.status === 'rejected') throw one.reason
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }
@@ -263,10 +265,14 @@ function startBeat(
 
 /** Writes whose clock is wrong, and learns what others have found. */
 async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void> {
-  for (const [project, changes] of watch.take())
-    await clocks.save(project, changes).catch((error: unknown) => {
-      watch.putBack(project, changes)
-      throw error
-    })
+  const untold = new Map(watch.take())
+  try {
+    for (const [project, changes] of untold) {
+      await clocks.save(project, changes)
+      untold.delete(project)
+    }
+  } finally {
+    for (const [project, changes] of untold) watch.putBack(project, changes)
+  }
   for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
 }
