@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { parser } from 'mqtt-packet'
 import type { Caller } from '../packages/identity/identity.ts'
+import { Guesses } from '../packages/runtime/guess.ts'
 import { openLogger } from '../packages/runtime/logger.ts'
 import { Accept } from '../services/gateway/accept.ts'
 import { UNLIMITED } from '../services/gateway/fixture.ts'
@@ -91,7 +92,8 @@ async function serve(): Promise<void> {
       quarantine: async () => {},
       rejected: () => {},
       ...UNLIMITED,
-      identity: { verify: async () => caller, renew: async () => caller, watch: () => () => {} },
+      identity: { login: async () => caller, certified: async () => undefined, renew: async () => caller, watch: () => () => {} },
+      guesses: new Guesses(undefined),
       clock: { nowUs: () => Date.now() * 1000, newId: () => 'id' },
       log: openLogger('warn'),
       follow: async () => () => {},

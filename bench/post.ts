@@ -5,7 +5,7 @@ import { answer } from './child.ts'
 import { Histogram, type Latency } from './histogram.ts'
 import { EventPacket, monotonicUs } from './wire.ts'
 
-export type Form = 'one' | 'array' | 'lines' | 'gzip' | 'endless' | 'influx'
+export type Form = 'one' | 'array' | 'lines' | 'gzip' | 'endless' | 'influx' | 'influx gzip'
 
 export type PostOptions = {
   readonly port: number
@@ -37,6 +37,7 @@ const TYPES: Readonly<Record<Form, string>> = {
   gzip: 'application/x-ndjson',
   endless: 'application/x-ndjson',
   influx: 'text/plain',
+  'influx gzip': 'text/plain',
 }
 
 /** Bodies, each of events that nobody has sent before. */
@@ -53,10 +54,9 @@ class Bodies {
   }
 
   next(): Buffer {
-    if (this.#form === 'influx') return this.#points()
     if (this.#form === 'array') return this.#joined(COMMA)
-    const lines = this.#joined(NEWLINE)
-    return this.#form === 'gzip' ? gzipSync(lines, { level: 1 }) : lines
+    const lines = this.#form.startsWith('influx') ? this.#points() : this.#joined(NEWLINE)
+    return this.#form.endsWith('gzip') ? gzipSync(lines, { level: 1 }) : lines
   }
 
   #joined(separator: number): Buffer {
@@ -130,7 +130,7 @@ class Poster {
     const { path, authorization, form } = this.#options
     const lines = [`POST ${path} HTTP/1.1`, 'host: localhost', `content-type: ${TYPES[form]}`, ...more]
     if (authorization !== undefined) lines.push(`authorization: ${authorization}`)
-    if (form === 'gzip') lines.push('content-encoding: gzip')
+    if (form.endsWith('gzip')) lines.push('content-encoding: gzip')
     return `${lines.join('\r\n')}\r\n\r\n`
   }
 

@@ -111,14 +111,49 @@ describe('a body', () => {
     expect(await send(withBody(device, deep))).toMatchObject({ status: 400, body: { code: 400 } })
   })
 
-  test.each(['gzip', 'br', 'deflate', 'x'])('that is packed (%s) is refused as such, a bomb too', async encoding => {
+  test.each(['gzip', 'br', 'deflate', 'zstd', 'x'])('that is packed (%s) is refused where it may not be, a bomb too', async encoding => {
     const bomb = gzipSync(Buffer.alloc(50 * 1024 * 1024))
-    for (const head of [events, device])
-      expect(await send(withBody(head, bomb, `content-encoding: ${encoding}`))).toMatchObject({
-        status: 415,
-        body: { code: 415, error: expect.stringContaining('header content-encoding: expected identity') },
-      })
+    expect(await send(withBody(device, bomb, `content-encoding: ${encoding}`))).toMatchObject({
+      status: 415,
+      body: { code: 415, error: expect.stringContaining('header content-encoding: expected identity') },
+    })
   })
+
+  test.each(['x', 'gzip, gzip', 'identity, gzip', 'compress'])(
+    'that is packed as nobody knows (%s) is refused with what is known',
+    async encoding => {
+      const said = await send(withBody(events, gzipSync(valued('1')), `content-encoding: ${encoding}`))
+      expect(said).toMatchObject({
+        status: 415,
+        body: { code: 415, error: expect.stringMatching(/expected one of gzip, deflate, br, zstd/) },
+      })
+    },
+  )
+
+  const BOMB = 200 * 1024 * 1024
+  test.each([
+    ['JSON', 'application/json', 413],
+    ['lines', 'application/x-ndjson', 400],
+  ])(
+    'of %s that unpacks to 200 MB holds nobody up',
+    async (_what, type, status) => {
+      const bomb = gzipSync(Buffer.alloc(BOMB, ' '))
+      const sent = send(withBody(events, bomb, 'content-encoding: gzip', `content-type: ${type}`), 20_000)
+      let done = false
+      void sent.finally(() => {
+        done = true
+      })
+      let slowestMs = 0
+      while (!done) {
+        const askedMs = performance.now()
+        expect((await telltale.http('/healthz')).status).toBe(200)
+        slowestMs = Math.max(slowestMs, performance.now() - askedMs)
+      }
+      expect((await sent).status).toBe(status)
+      expect(slowestMs).toBeLessThan(500)
+    },
+    30_000,
+  )
 
   test('that never comes is cut off when its time is over, and so are headers; a thousand of them are in nobody’s way', async () => {
     const slow = Array.from({ length: 1000 }, (_, i) => {

@@ -261,7 +261,10 @@ describe('what is refused', () => {
 
   test('a content type that nobody decodes is 415', async () => {
     const { status, json } = await telltale.http(EVENTS, { method: 'POST', body: 'GIF89a', headers: { 'content-type': 'image/gif' } })
-    expect([status, json['error']]).toEqual([415, 'content-type image/gif: expected application/json or application/x-ndjson'])
+    expect([status, json['error']]).toEqual([
+      415,
+      expect.stringContaining('content-type image/gif: expected one of application/json, application/x-ndjson'),
+    ])
   })
 
   test('over HTTP the quarantine keeps what was refused, with its reason, its source and its own bytes', async () => {

@@ -72,6 +72,8 @@ const MAIN_FIELDS: ReadonlyMap<string, string> = new Map([
   ['connectionStatus', 'connection'],
   ['ethernetStatus', 'ipAddress'],
   ['cellularStatus', 'signalStrength'],
+  ...['smoke', 'gas', 'carbonMonoxide', 'vibration', 'tamper', 'sound', 'overheat', 'problem'].map(type => [type, 'state'] as const),
+  ...['batteryLow', 'charging', 'switch', 'lock', 'availability'].map(type => [type, 'state'] as const),
 ])
 
 /**

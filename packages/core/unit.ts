@@ -48,6 +48,7 @@ const TABLE: { readonly [dimension: string]: readonly Row[] } = {
     ['MPa', 1e6, 'megapascal megapascals'],
     ['mbar', 1e2, 'mbar millibar millibars'],
     ['bar', 1e5, 'bar bars'],
+    ['cbar', 1e3, 'cbar centibar centibars'],
     ['psi', PSI, 'psi lbf/in2'],
     ['mmHg', 133.322_387_415, 'mmhg torr'],
     ['inHg', 3386.388_640_341, 'inhg'],
@@ -91,6 +92,8 @@ const TABLE: { readonly [dimension: string]: readonly Row[] } = {
     ['km/h', 1 / 3.6, 'km/h kmh kph km/hr'],
     ['mm/s', 1e-3, 'mm/s'],
     ['mm/h', 1e-3 / 3600, 'mm/h mm/hr'],
+    ['mm/d', 1e-3 / 86_400, 'mm/d mm/day'],
+    ['in/h', 0.0254 / 3600, 'in/h in/hr'],
     ['mph', 0.447_04, 'mph mi/h'],
     ['kn', 1852 / 3600, 'kn knot knots kt kts'],
     ['ft/s', FOOT, 'ft/s fps'],
@@ -130,6 +133,9 @@ const TABLE: { readonly [dimension: string]: readonly Row[] } = {
     ['kWh', 1e3, 'kwh kilowatthour kilowatthours'],
     ['MWh', 1e6, 'megawatthour megawatthours'],
     ['J', 1 / 3600, 'j joule joules'],
+    ['GWh', 1e9, 'gigawatthour gigawatthours'],
+    ['Wmin', 1 / 60, 'wmin wattminute wattminutes watt-minute watt-minutes'],
+    ['mWh', 1e-3, 'milliwatthour milliwatthours'],
     ['kJ', 1 / 3.6, 'kj kilojoule kilojoules'],
     ['MJ', 1e3 / 3.6, 'megajoule megajoules'],
     ['BTU', 1055.055_852_62 / 3600, 'btu'],
@@ -213,8 +219,41 @@ const FIELD_UNITS: ReadonlyMap<string, Unit> = new Map(
     'networkStatus.rssi': 'dBm',
     'cellularStatus.signalStrength': '%',
     'batteryStatus.percentage': '%',
+    ...ours(),
   }).map(([field, symbol]) => [field, unitOf(symbol)]),
 )
+
+/** Of types that this pipeline adds to the field's: the main field is `value` in all of them. */
+function ours(): Record<string, string> {
+  const types: Readonly<Record<string, string>> = {
+    '°C': 'deviceTemperature dewPoint',
+    '%': 'relativeHumidity soilMoisture position',
+    'g/m³': 'absoluteHumidity',
+    V: 'voltage batteryVoltage',
+    A: 'current',
+    W: 'power',
+    VA: 'apparentPower',
+    var: 'reactivePower',
+    kWh: 'energy energyReturned',
+    Hz: 'frequency',
+    lx: 'illuminance',
+    'W/m²': 'irradiance',
+    'µg/m³': 'pm1 pm25 pm4 pm10',
+    'Bq/m³': 'radon',
+    m: 'distance',
+    'm/s': 'speed windSpeed windGust',
+    '°': 'windDirection',
+    mm: 'precipitation',
+    'mm/h': 'precipitationRate',
+    'µS/cm': 'conductivity',
+    kg: 'mass',
+    'm³': 'volume gasVolume',
+    'm³/h': 'flow',
+    s: 'uptime',
+    dBm: 'rssi',
+  }
+  return Object.fromEntries(Object.entries(types).flatMap(([unit, names]) => names.split(' ').map(name => [`${name}.value`, unit])))
+}
 
 /** Of `temperature.value` and the like; undefined for a field that only its sender knows. */
 export function fieldUnit(field: string): Unit | undefined {

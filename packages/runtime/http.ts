@@ -17,7 +17,9 @@ import { GUESS_LIMITS, Guesses } from './guess.ts'
 import { newId } from './id.ts'
 import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
+import { CORS, CSP } from './policy.ts'
 import { checkOf, queryReader } from './schema.ts'
+import { continueLate, type Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
 
 export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
@@ -32,10 +34,13 @@ declare module 'fastify' {
   interface FastifyInstance {
     guesses: Guesses
     shapes: Shape[]
+    uploads: Uploads
   }
   interface FastifyContextConfig {
     /** Body as bytes; routes without it get parsed JSON. */
     raw?: boolean
+    /** Body as it comes; see upload.ts. */
+    streamed?: boolean
     /** No credentials needed. */
     open?: boolean
     /** Who the caller is, on routes of dialects whose clients show that in another way. Throws `unauthenticated`. */
@@ -93,6 +98,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
+  const uploads: Uploads = new WeakSet()
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -108,7 +114,9 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       connectionsCheckingInterval: LOOK_EVERY_MS,
       requireHostHeader: false,
     },
-    clientErrorHandler: refuseClient,
+    clientErrorHandler: (error, socket) => {
+      if (error.code !== LATE || !uploads.has(socket)) refuseClient(error, socket)
+    },
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
@@ -120,6 +128,7 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
     },
   })
     .decorate('shapes', [])
+    .decorate('uploads', uploads)
     .withTypeProvider<TypeBoxTypeProvider>()
 }
 
@@ -159,8 +168,9 @@ function isAnswering(socket: Socket): boolean {
   return answer != null && (answer.headersSent || answer.req.complete)
 }
 
+const LATE = 'ERR_HTTP_REQUEST_TIMEOUT'
 const CLIENT_ERRORS: Readonly<Record<string, readonly [status: string, message: string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request did not come in time'],
+  [LATE]: ['408 Request Timeout', 'the request did not come in time'],
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KiB'],
 }
 
@@ -172,17 +182,10 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   const { identity, log, version, limits, trustedProxies = [], requestTimeoutMs = REQUEST_TIMEOUT_MS } = settings
   const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
+  continueLate(app)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
-  await app.register(fastifyCors, {
-    origin: '*',
-    methods: [...CORS_METHODS],
-    allowedHeaders: CORS_HEADERS,
-    exposedHeaders: ['retry-after'],
-    maxAge: 86_400,
-    // OPTIONS that is no preflight is answered like one: the plugin would refuse it in plain text.
-    strictPreflight: false,
-  })
+  await app.register(fastifyCors, CORS)
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
     httpPart === 'querystring' ? queryReader(schema as TObject) : checkOf(schema, httpPart ?? 'body'),
@@ -204,9 +207,9 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   })
   app.addHook('preValidation', async request => {
     const { 'content-encoding': encoding = 'identity' } = request.headers
-    if (encoding !== 'identity' && request.body !== undefined)
+    if (encoding !== 'identity' && request.body !== undefined && !request.routeOptions.config.streamed)
       throw new Failure('unsupported', `header content-encoding: expected identity, got ${encoding.slice(0, 50)}: send the body as it is`)
-    if (!request.routeOptions.config.raw) request.body = parseBody(request.body)
+    if (!request.routeOptions.config.raw && !request.routeOptions.config.streamed) request.body = parseBody(request.body)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => sendFailure(toFailure(error, request), request, reply))
   await addOpenApi(app, version)
@@ -215,10 +218,6 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   )
   return app
 }
-
-/** Pages elsewhere may use the API with a token or a key of theirs; our cookie is never sent from there, nor may its header be. */
-const CORS_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const CORS_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'x-consumer-id', 'x-producer-id']
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */
 const ADDRESS_RATE: Rate = { requests: 600, windowMs: 60_000 }
@@ -242,19 +241,6 @@ function limiterOf(app: HttpApp, limits: HttpSettings['limits']): Limiter {
     if (!found || found.isAllowed || !found.isExceeded) return
     throw new Failure('too_many', `at most ${found.max} requests in ${found.timeWindow / 1000} s`, { retryAfterMs: found.ttl })
   }
-}
-
-/** The page has its scripts and styles in files of its own, and talks to nobody else. */
-const CSP = {
-  'default-src': ["'self'"],
-  'script-src': ["'self'"],
-  'style-src': ["'self'"],
-  'img-src': ["'self'", 'data:'],
-  'connect-src': ["'self'"],
-  'object-src': ["'none'"],
-  'base-uri': ["'none'"],
-  'form-action': ["'self'"],
-  'frame-ancestors': ["'none'"],
 }
 
 /** The path without the query, which may hold a token (hazard 20). */
@@ -330,7 +316,7 @@ function schemeFor({ headers }: FastifyRequest): 'Basic' | 'Session' {
 }
 
 /** Clients read `error` as an object on streams and as a text elsewhere (contracts.md 1.a.4, 1.a.11). */
-function failureBody(failure: Failure, status: number, stream: boolean): object {
+export function failureBody(failure: Failure, status: number, stream = false): object {
   const help = helpOn(status)
   if (!stream) return { error: failure.message, code: status, help, ...(failure.field === undefined ? {} : { field: failure.field }) }
   return { error: { code: status, message: failure.message, details: [] }, code: status, help }

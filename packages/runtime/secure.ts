@@ -109,7 +109,7 @@ function openHttp2(app: HttpApp): Door {
   const sessions = new Set<Session>()
   const unfinished = new Map<ServerHttp2Stream, number>()
   server.on('session', session => watchSession(session, sessions, unfinished))
-  const timer = setInterval(() => cutOff(sessions, unfinished, app.server.requestTimeout), LOOK_EVERY_MS).unref()
+  const timer = setInterval(() => cutOff(sessions, unfinished, app), LOOK_EVERY_MS).unref()
   return {
     take: socket => void server.emit('connection', socket),
     stop: async () => {
@@ -141,9 +141,9 @@ function watchSession(session: ServerHttp2Session, sessions: Set<Session>, unfin
 
 const END_STREAM = 0x1
 
-function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, requestMs: number): void {
+function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, { server, uploads }: HttpApp): void {
   const nowMs = performance.now()
-  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - requestMs) stream.close(CANCEL)
+  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - server.requestTimeout && !uploads.has(stream)) stream.close(CANCEL)
   for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < nowMs - IDLE_MS) session.close()
 }
 

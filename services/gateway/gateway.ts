@@ -21,17 +21,21 @@ import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { startAnnouncements } from './announce.ts'
+import { Unpackers } from './body.ts'
 import { Budget } from './budget.ts'
 import { addBudgetRoutes } from './budgetroute.ts'
+import { builtIn } from './chosen.ts'
 import { ClockWatch } from './clockwatch.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import type { Cut } from './guard/port.ts'
-import { addIngestRoutes } from './http.ts'
+import { addIngestRoutes, type HttpPorts } from './http.ts'
+import { addInflux } from './influx.ts'
 import type { IngestPorts } from './ingest.ts'
 import { type ListenerLimits, SOCKET_BYTES } from './listener.ts'
 import type { Follow } from './live.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { openWebSocket } from './websocket.ts'
+import { Zstd } from './zstd.ts'
 
 export type GatewayPorts = {
   /** A connection that fails at once while Redis is away, so that senders are told to wait. */
@@ -107,11 +111,23 @@ export async function startGateway(
     quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
     rejected: count => metrics.rejected.inc(count),
   }
-  addIngestRoutes(app, { ...ingest, clock, known: (project, device) => ports.devices.one(project, device) })
+  const zstd = new Zstd()
+  lifecycle.started('zstd', () => zstd.close())
+  const { identity } = ports
+  const http: HttpPorts = {
+    ...ingest,
+    clock,
+    decoding: builtIn,
+    unpackers: new Unpackers(zstd),
+    watch: (caller, ended, project) => identity.watch(caller, ended, project),
+    known: (project, device) => ports.devices.one(project, device),
+  }
+  addIngestRoutes(app, http)
+  addInflux(app, { ...http, identity })
   addBudgetRoutes(app, { budgets, budget, clock })
   const dropped = () => metrics.mqttDropped.inc()
   const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
-  const { identity, follow, mqttLimits: limits } = ports
+  const { follow, mqttLimits: limits } = ports
   const { guesses } = app
   const door = await openMqtt({ ...ingest, identity, guesses, follow, clock, log: logger, dropped, cut, limits }, host, mqttPort)
   const maxFrameBytes = limits.packetBytes + FRAME_HEAD_BYTES

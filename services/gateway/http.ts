@@ -1,24 +1,18 @@
-// The HTTP door: one event, an array or lines, answered when they are on disk.
-import type { FastifyReply, FastifyRequest } from 'fastify'
+// The HTTP door: one event, an array, or lines without end, answered when they are on disk.
 import { Type } from 'typebox'
 import { isEmulated } from '../../packages/core/device.ts'
 import { Failure } from '../../packages/core/failure.ts'
-import { contentKey } from '../../packages/core/id.ts'
-import type { Caller } from '../../packages/identity/identity.ts'
 import { type HttpApp, MAX_EVENTS_BYTES, publisherIn, verb } from '../../packages/runtime/http.ts'
 import { DeviceId, described, Empty, ProjectId } from '../../packages/runtime/schema.ts'
-import type { Clock, Decoded, Place } from './decode/event.ts'
-import { decodeJson, decodeLines } from './decode/json.ts'
-import { type IngestPorts, ingest, type Outcome, refusal, setAside } from './ingest.ts'
-import { ownOnly } from './own.ts'
+import { addStreamed } from '../../packages/runtime/upload.ts'
+import { type TakePorts, take } from './take.ts'
 
-export type HttpPorts = IngestPorts & {
-  readonly clock: Clock
+export type HttpPorts = TakePorts & {
   /** Fails with `not_found` when the device is not registered. */
   known(project: string, device: string): Promise<unknown>
 }
 
-const RAW = { config: { raw: true, limit: 'ingest', devices: true }, bodyLimit: MAX_EVENTS_BYTES } as const
+const STREAMED = { config: { streamed: true, limit: 'ingest', devices: true }, bodyLimit: MAX_EVENTS_BYTES } as const
 const project = ProjectId
 const EmulatedId = Type.String({ ...DeviceId, examples: ['emucr1tq0gd2kq0f5m3n780'] })
 const tags = ['events']
@@ -31,7 +25,8 @@ const EventBody = Type.Object(
     timestamp: Type.Optional(Type.String({ description: 'RFC 3339; now unless said' })),
   },
   {
-    description: 'one event, an array of them, or one per line with content type application/x-ndjson',
+    description:
+      'one event, an array of them, or one per line with content type application/x-ndjson, of any length; packed as header content-encoding says: gzip, deflate, br or zstd',
     examples: [{ targetName: 'projects/default/devices/freezer-1', eventType: 'temperature', data: { temperature: { value: -18.5 } } }],
   },
 )
@@ -44,29 +39,38 @@ const EventsAnswer = Type.Object({
   rejected: Type.Integer(),
   errors: Type.Array(
     Type.Object({ index: Type.Integer(), code: Type.String(), field: Type.Optional(Type.String()), message: Type.String() }),
+    { description: 'of the first 1,000 that were rejected' },
   ),
+  omitted: Type.Optional(Type.Integer({ description: 'how many were rejected besides' })),
 })
 
-const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)$/
-const JSON_TYPES: ReadonlySet<string> = new Set(['application/json', 'application/x-www-form-urlencoded', 'text/plain', ''])
-
 export function addIngestRoutes(app: HttpApp, ports: HttpPorts): void {
+  addStreamed(app, inner => addRoutes(inner, ports))
+}
+
+function addRoutes(app: HttpApp, ports: HttpPorts): void {
   app.post(
     '/v2/projects/:project/events',
     {
-      ...RAW,
+      ...STREAMED,
       schema: {
         operationId: 'createEvents',
         summary: 'Accepts events; answers when they are on disk',
         tags,
         params: Type.Object({ project }),
+        querystring: Type.Object({
+          decoder: Type.Optional(
+            Type.String({ maxLength: 100, description: 'what reads the body; without it the content type decides', examples: ['json'] }),
+          ),
+        }),
         body: described(EventBody),
         response: { 200: EventsAnswer, 207: EventsAnswer },
       },
     },
     async (request, reply) => {
-      await take(ports, request, reply, { project: request.params.project })
-      return reply
+      const { project } = request.params
+      const caller = publisherIn(request, project)
+      return take(ports, request, reply, { caller, place: { project }, decoder: request.query.decoder })
     },
   )
   addPublish(app, ports, '/v2', 'publish')
@@ -77,7 +81,7 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
   app.post(
     verb(`${base}/projects/:project/devices/:device`, 'publish'),
     {
-      ...RAW,
+      ...STREAMED,
       schema: {
         operationId,
         summary: base === '/v2' ? 'Accepts one event of a device' : 'Lets an emulated device send an event',
@@ -89,73 +93,12 @@ function addPublish(app: HttpApp, ports: HttpPorts, base: string, operationId: s
     },
     async (request, reply) => {
       const { project, device } = request.params
-      publisherIn(request, project, device)
+      const caller = publisherIn(request, project, device)
       // Devices that are there make themselves known; those of the emulator are made.
       if (isEmulated(device)) await ports.known(project, device)
       else if (base !== '/v2')
         throw new Failure('not_found', `emulated device ${device} does not exist in project ${project}`, { field: 'device' })
-      await take(ports, request, reply, { project, device })
-      return reply
+      return take(ports, request, reply, { caller, place: { project, device }, decoder: undefined })
     },
   )
-}
-
-async function take(ports: HttpPorts, request: FastifyRequest, reply: FastifyReply, place: Place): Promise<FastifyReply> {
-  const caller = publisherIn(request, place.project, place.device)
-  const payload = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-  const from = sourceOf(ports, request, caller, place)
-  const decoded = decode(ports, request, place, payload)
-  if (decoded instanceof Failure) {
-    const refused = [refusal(from, decoded, payload)]
-    await new Promise<void>((resolve, reject) =>
-      setAside(ports, place.project, refused, failure => (failure ? reject(failure) : resolve())),
-    )
-    throw decoded
-  }
-  const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
-    ingest(ports, ownOnly(caller, decoded), from, (failure, each) => (failure ? reject(failure) : resolve(each))),
-  )
-  return answer(reply, outcomes, place)
-}
-
-function sourceOf(ports: HttpPorts, request: FastifyRequest, caller: Caller, place: Place) {
-  const idempotencyKey = request.headers['idempotency-key']
-  const deliveryKey = (index: number) =>
-    idempotencyKey === undefined ? ports.clock.newId() : contentKey(`${caller.keyId}\t${String(idempotencyKey)}\t${index}`)
-  const source = `${request.method} ${request.originalUrl.split('?', 1)[0]}`
-  return { project: place.project, source, keyId: caller.keyId, deliveryKey, mayRepeat: () => idempotencyKey !== undefined }
-}
-
-function decode(ports: HttpPorts, request: FastifyRequest, place: Place, payload: Buffer): Decoded[] | Failure {
-  const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  if (payload.length === 0)
-    return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
-  try {
-    if (LINES.test(type)) return decodeLines(payload, place, ports.clock)
-    if (JSON_TYPES.has(type)) return decodeJson(payload, place, ports.clock)
-    return new Failure('unsupported', `content-type ${type}: expected application/json or application/x-ndjson`)
-  } catch (error) {
-    if (error instanceof Failure) return error
-    throw error
-  }
-}
-
-/** 200 when all were accepted, 207 when some were, 400 when none. */
-function answer(reply: FastifyReply, outcomes: readonly Outcome[], place: Place): FastifyReply {
-  const errors = outcomes.flatMap((failure, index) =>
-    failure ? [{ index, code: failure.code, field: failure.field, message: failure.message }] : [],
-  )
-  const accepted = outcomes.length - errors.length
-  if (errors.length === 0 && place.device !== undefined) return reply.send({})
-  if (accepted > 0 || errors.length === 0)
-    return reply.status(errors.length === 0 ? 200 : 207).send({ accepted, rejected: errors.length, errors })
-  const first = errors[0]
-  return reply.status(400).send({
-    error: first?.message,
-    code: 400,
-    help: 'https://www.rfc-editor.org/rfc/rfc9110#status.400',
-    accepted: 0,
-    rejected: errors.length,
-    errors,
-  })
 }

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import type { AppendBatch, AppendOutcome } from '../../packages/log/log.ts'
+import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
@@ -31,7 +32,8 @@ async function openDoor() {
     accept: new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} }),
     quarantine: async () => {},
     rejected: () => {},
-    identity: { verify: async () => caller, renew: async () => caller, watch: () => () => {} },
+    identity: { login: async () => caller, certified: async () => undefined, renew: async () => caller, watch: () => () => {} },
+    guesses: new Guesses(undefined),
     ...UNLIMITED,
     clock: { nowUs: () => Date.now() * 1000, newId: () => 'id' },
     log: openLogger('silent'),

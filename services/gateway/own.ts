@@ -5,10 +5,15 @@ import type { Decoded, Incoming } from './decode/event.ts'
 
 /** Events of other devices become refusals, each by itself; of developers, who may publish for all, nothing is looked at. */
 export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: Decoded[]): Decoded[] {
+  return caller.device ? decoded.map(allowed(caller)) : decoded
+}
+
+/** As `ownOnly`, of one at a time. */
+export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded) => Decoded {
   const { device } = caller
-  if (!device) return decoded
+  if (!device) return one => one
   const isOthers = (event: Incoming) => !mayActAs(caller, event.project, event.device)
-  return decoded.map(one => ('event' in one && isOthers(one.event) ? refused(device.id, one.event) : one))
+  return one => ('event' in one && isOthers(one.event) ? refused(device.id, one.event) : one)
 }
 
 function refused(id: string, { device, frame }: Incoming): Decoded {

@@ -2,6 +2,7 @@
 // A client of the dialect reads these fields unconditionally; one event without them ends its stream.
 import { invalid } from '../../../packages/core/failure.ts'
 import { checkTime, formatTime } from '../../../packages/core/time.ts'
+import { STATES } from './quantity.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type Completion = (fields: Fields, updateTime: string, at: string) => Fields
@@ -12,6 +13,8 @@ export function completed(eventType: string, fields: Fields, updateTime: string)
   const whole = completion ? completion(fields, updateTime, `data.${eventType}`) : fields
   return { ...whole, updateTime }
 }
+
+const DIALECT_STATES: ReadonlySet<string> = new Set(['motion', 'waterPresent', 'contact'])
 
 const COMPLETIONS: ReadonlyMap<string, Completion> = new Map<string, Completion>([
   ['temperature', temperature],
@@ -31,7 +34,13 @@ const COMPLETIONS: ReadonlyMap<string, Completion> = new Map<string, Completion>
   ['networkStatus', networkStatus],
   ['connectionStatus', connectionStatus],
   ['ethernetStatus', ethernetStatus],
+  ...STATES.filter(([eventType]) => !DIALECT_STATES.has(eventType)).map(([eventType, yes, no]) => [eventType, words(yes, no)] as const),
 ])
+
+/** As `choice`, for types that the dialect does not know: other words are the sender's own. */
+function words(yes: string, no: string): Completion {
+  return fields => (typeof fields['state'] === 'boolean' ? { ...fields, state: fields['state'] ? yes : no } : fields)
+}
 
 function both(first: Completion, second: Completion): Completion {
   return (fields, updateTime, at) => second(first(fields, updateTime, at), updateTime, at)

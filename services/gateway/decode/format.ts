@@ -30,6 +30,17 @@ export type Reply = { readonly topic: string; readonly payload: Buffer }
 /** Nothing decoded: the payload is none of this format's business (a log line, a command), or it only told something for later. */
 export type Output = { readonly decoded: readonly Decoded[]; readonly replies?: readonly Reply[] }
 
+/** Where the lines of a format end, of which each that is not empty is one event. */
+export type LineFormat = {
+  /**
+   * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet. The last line of all ends where the
+   * bytes do. @param looked before this there is none.
+   */
+  endOf(bytes: Buffer, from: number, looked: number, isLast: boolean): number
+  /** A line that says nothing. */
+  isEmpty(bytes: Buffer, from: number, to: number): boolean
+}
+
 export type Format = {
   readonly name: string
   /** Counted up when the same bytes become something else; stands in the quarantine beside what it refused. */
@@ -40,6 +51,10 @@ export type Format = {
   /** Topic filters it is switched on for in every project that says nothing else. */
   readonly topics: readonly string[]
   readonly contentTypes: readonly string[]
+  /** Whether a topic that no mapping is for is this format's all the same: earlier payloads said so. */
+  claims?(topic: string, memory: Memory): boolean
+  /** Of formats that have one event a line: a body of any length is taken part by part. */
+  readonly lines?: LineFormat
   /**
    * Called for the payloads of one connection in their order, the next when this one's promise is settled.
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.

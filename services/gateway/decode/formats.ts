@@ -1,11 +1,21 @@
 // Every format there is, by name.
+
 import { Type } from 'typebox'
+import { bthome } from './bthome.ts'
 import { cbor, cborSequence } from './cbor.ts'
 import { csv } from './csv.ts'
+import { esphome } from './esphome.ts'
 import type { Format } from './format.ts'
+import { homeassistant } from './homeassistant.ts'
+import { influx } from './influx.ts'
 import { decodeJson, decodeLines } from './json.ts'
+import { plainLines } from './line.ts'
+import { ruuvi } from './ruuvi.ts'
 import { senml } from './senml.ts'
+import { shelly } from './shelly.ts'
 import { sparkplug } from './sparkplug.ts'
+import { tasmota } from './tasmota.ts'
+import { zigbee2mqtt } from './zigbee2mqtt.ts'
 
 const json: Format = {
   name: 'json',
@@ -24,9 +34,26 @@ const ndjson: Format = {
   options: Type.Object({}),
   topics: [],
   contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/x-jsonlines'],
+  lines: plainLines,
   decode: ({ bytes, place }, clock) => ({ decoded: decodeLines(bytes, place, clock) }),
 }
 
-const ALL: readonly Format[] = [json, ndjson, cbor, cborSequence, csv, senml, sparkplug]
+const ALL: readonly Format[] = [
+  json,
+  ndjson,
+  cbor,
+  cborSequence,
+  csv,
+  senml,
+  sparkplug,
+  bthome,
+  esphome,
+  homeassistant,
+  ruuvi,
+  shelly,
+  tasmota,
+  zigbee2mqtt,
+  influx,
+]
 
 export const FORMATS: ReadonlyMap<string, Format> = new Map(ALL.map(format => [format.name, format]))

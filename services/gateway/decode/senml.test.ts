@@ -103,7 +103,7 @@ describe('a pack of RFC 8428', () => {
     expect(events(pack)).toEqual([
       [OW, 'temperature', { value: 23.1 }],
       [OW, 'label', { value: 'Machine Room' }],
-      [OW, 'open', { value: false }],
+      [OW, 'contact', { state: 'CLOSED' }],
       [OW, 'nfc-reader', { value: 'aGkgCg' }],
     ])
   })
@@ -182,7 +182,7 @@ describe('a record', () => {
     ).toEqual([
       ['d', 'level', { value: 1 }],
       ['d', 'temperature', { value: 3 }],
-      ['d', 'temperature', { value: 4 }],
+      ['d', 'temperature_2', { value: 4 }],
       ['d', 'level', { value: 2 }],
     ])
   })
@@ -198,7 +198,7 @@ describe('a record', () => {
     [{ v: 1 }, 'invalid 1.n: missing: expected a name'],
     [{ n: 'd/x', t: 1e300, v: 1 }, 'invalid 1.t: expected seconds'],
     [{ n: 'd/x', vb: 1 }, 'invalid 1.vb: expected true or false'],
-    [{ n: 'd/temp', u: 'kg', v: 1 }, 'invalid temp: expected a unit of temperature'],
+    [{ n: 'd/temperature', u: 'kg', v: 1 }, 'invalid temperature: expected a unit of temperature'],
     [7, 'invalid 1: expected a SenML record'],
   ])('%j is refused and its neighbour is not', (record, reason) => {
     expect(events([{ n: 'd/level', v: 1 }, record])).toEqual([['d', 'level', { value: 1 }], expect.stringContaining(reason)])

@@ -1,0 +1,141 @@
+// Bodies that their route reads as they come, of any length: they may take as long as they move. All others are whole before a route sees
+// them, and have to come in the time for a request.
+import type { FastifyRequest } from 'fastify'
+import { Failure } from '../core/failure.ts'
+import type { HttpApp } from './http.ts'
+
+/** Sockets of HTTP/1.1 and streams of HTTP/2 whose body has its own limit of time. */
+export type Uploads = Pick<WeakSet<object>, 'add' | 'delete' | 'has'>
+
+/** Routes whose `config` says `streamed`. */
+export function addStreamed(app: HttpApp, add: (app: HttpApp) => void): void {
+  app.register(async inner => {
+    inner.removeAllContentTypeParsers()
+    inner.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+    add(inner as unknown as HttpApp)
+  })
+}
+
+/** `Expect: 100-continue`: the body is asked for when nothing is known against it (RFC 9110 10.1.1). */
+export function continueLate(app: HttpApp): void {
+  const waiting = new WeakSet<object>()
+  app.server.on('checkContinue', (request, response) => {
+    waiting.add(request)
+    app.server.emit('request', request, response)
+  })
+  app.addHook('preParsing', async (request, reply) => {
+    if (!waiting.delete(request.raw)) return
+    const { streamed } = request.routeOptions.config
+    const bytes = Number(request.headers['content-length'] ?? 0)
+    if (!streamed && bytes > request.routeOptions.bodyLimit)
+      throw new Failure('too_large', `body: at most ${request.routeOptions.bodyLimit} bytes, got ${bytes}`, { field: 'body' })
+    reply.raw.writeContinue()
+  })
+}
+
+const LOOK_EVERY_MS = 1000
+/** What is refused before it has come whole is read so much longer: who still sends would not read the answer. */
+const LINGER_MS = 500
+
+export class Upload {
+  readonly #request: FastifyRequest
+  readonly #idleMs: number
+  #movedMs = performance.now()
+  #wake = () => {}
+  #failure: Failure | undefined
+  #error: Error | undefined
+
+  constructor(request: FastifyRequest) {
+    this.#request = request
+    this.#idleMs = request.server.server.requestTimeout
+  }
+
+  /** Whether nothing came in time. */
+  isLate = false
+
+  /** Something of use came: there is time for the next again. */
+  moved(): void {
+    this.#movedMs = performance.now()
+  }
+
+  /** Ends the reading with this. */
+  stop(failure: Failure): void {
+    this.#failure ??= failure
+    this.#wake()
+  }
+
+  /** Nobody is there any more who could be answered. */
+  get isGone(): boolean {
+    return this.#request.raw.destroyed && !this.#request.raw.complete
+  }
+
+  /** All of it has come. */
+  get isWhole(): boolean {
+    return this.#request.raw.readableEnded
+  }
+
+  /** What comes, once; read no faster than it is taken. @throws Failure of `stop`, or the error by which the connection ended. */
+  async *bytes({ asLongAsItMoves = false } = {}): AsyncGenerator<Buffer, void, undefined> {
+    const { raw } = this.#request
+    const end = this.#begin(asLongAsItMoves)
+    try {
+      for (;;) {
+        if (this.#failure) throw this.#failure
+        const chunk = raw.read() as Buffer | null
+        if (chunk) yield chunk
+        else if (raw.readableEnded) return
+        else if (this.#error ?? raw.destroyed) throw this.#error ?? new Error('the connection ended within the body')
+        else
+          await new Promise<void>(resolve => {
+            this.#wake = resolve
+          })
+      }
+    } finally {
+      end()
+    }
+  }
+
+  /** Before an answer to what has not come whole. */
+  async linger(): Promise<void> {
+    const { raw } = this.#request
+    if (raw.readableEnded || raw.destroyed) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, LINGER_MS)
+      const done = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      raw.once('end', done).once('close', done).resume()
+    })
+  }
+
+  /** @returns ends it. */
+  #begin(asLongAsItMoves: boolean): () => void {
+    const { raw, server } = this.#request
+    const socket = 'stream' in raw ? (raw.stream as object) : raw.socket
+    const wake = () => this.#wake()
+    const failed = (error: Error) => {
+      this.#error = error
+      wake()
+    }
+    raw.on('readable', wake).on('end', wake).on('close', wake).on('error', failed)
+    let timer: NodeJS.Timeout | undefined
+    if (asLongAsItMoves) {
+      server.uploads.add(socket)
+      this.moved()
+      timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
+    }
+    return () => {
+      clearInterval(timer)
+      server.uploads.delete(socket)
+      // What goes wrong with it later goes wrong for nobody: its listener for errors stays.
+      raw.off('readable', wake).off('end', wake).off('close', wake)
+    }
+  }
+
+  #look(): void {
+    if (this.#idleMs === 0 || performance.now() - this.#movedMs < this.#idleMs) return
+    this.isLate = true
+    this.stop(new Failure('invalid', `body: nothing whole came for ${this.#idleMs / 1000} s`, { field: 'body' }))
+  }
+}

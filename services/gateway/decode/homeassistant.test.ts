@@ -1,0 +1,208 @@
+// Home Assistant discovery, by announcements as Zigbee2MQTT, ESPHome, EMS-ESP and others publish them.
+import { describe, expect, it } from 'vitest'
+import { decodeShort, eventsOf, memoryOf, type Sample, survives } from './fixture.ts'
+import { homeassistant } from './homeassistant.ts'
+
+const DEVICE = { identifiers: ['zigbee2mqtt_0x00158d0004470a44'], manufacturer: 'Xiaomi', name: 'porte' }
+const AVAILABILITY = [{ topic: 'zb/bridge/state' }, { topic: 'zb/porte/availability' }]
+const BATTERY: Sample = [
+  'homeassistant/sensor/0x00158d0004470a44/battery/config',
+  JSON.stringify({
+    availability: AVAILABILITY,
+    device: DEVICE,
+    device_class: 'battery',
+    entity_category: 'diagnostic',
+    name: 'porte battery',
+    state_topic: 'zb/porte',
+    unit_of_measurement: '%',
+    value_template: '{{ value_json.battery }}',
+  }),
+]
+const CONTACT: Sample = [
+  'homeassistant/binary_sensor/0x00158d0004470a44/contact/config',
+  JSON.stringify({
+    availability: AVAILABILITY,
+    device: DEVICE,
+    device_class: 'door',
+    payload_off: true,
+    payload_on: false,
+    state_topic: 'zb/porte',
+    value_template: '{{ value_json.contact }}',
+  }),
+]
+const ESPHOME: Sample = [
+  'homeassistant/sensor/c3-debug-7b55e0/pressure_voltage/config',
+  '{"dev_cla":"voltage","unit_of_meas":"mV","stat_cla":"measurement","name":"Pressure voltage","stat_t":"c3/sensor/pressure_voltage/state",' +
+    '"avty_t":"c3/status","uniq_id":"ESPsensorpressure_voltage","dev":{"ids":"6055f97b55e0","name":"c3-debug-7b55e0"}}',
+]
+const WHOLE: Sample = [
+  'homeassistant/device/0AFFD2/config',
+  JSON.stringify({
+    dev: { ids: 'ea334450945afc', name: 'Kitchen' },
+    o: { name: 'bla2mqtt' },
+    cmps: {
+      t1: {
+        p: 'sensor',
+        device_class: 'temperature',
+        unit_of_measurement: '°F',
+        value_template: '{{ value_json.temperature}}',
+        unique_id: 'a',
+      },
+      h1: { p: 'sensor', device_class: 'humidity', unit_of_measurement: '%', value_template: "{{ value_json['humidity'] | float(0) }}" },
+      odd: { p: 'sensor', value_template: '{% if value_json.x %}1{% endif %}' },
+      go: { p: 'button', command_topic: 'x/y' },
+    },
+    state_topic: 'sensorBedroom/state',
+  }),
+]
+const TILDE: Sample = [
+  'homeassistant/sensor/watermeter/value/config',
+  JSON.stringify({
+    '~': 'watermeter',
+    name: 'Counter',
+    unit_of_meas: 'm³',
+    dev_cla: 'water',
+    state_topic: '~/main/json',
+    value_template: '{{ value_json.value}}',
+    availability_topic: '~/connection',
+    payload_available: 'connected',
+    payload_not_available: 'connection lost',
+    device: { identifiers: ['12345678'], name: 'Total water meter' },
+  }),
+]
+
+async function remembered(samples: readonly Sample[]) {
+  const memory = memoryOf()
+  for (const sample of samples) await decodeShort(homeassistant, sample, { memory })
+  return memory
+}
+
+describe('homeassistant', () => {
+  it('decodes what comes on announced topics, whatever they are called', async () => {
+    const memory = await remembered([BATTERY, CONTACT])
+    expect(homeassistant.claims?.('zb/porte', memory)).toBe(true)
+    expect(homeassistant.claims?.('zb/other', memory)).toBe(false)
+    expect(await eventsOf(homeassistant, ['zb/porte', '{"battery":91,"contact":false,"linkquality":3}'], { memory })).toEqual([
+      ['zigbee2mqtt_0x00158d0004470a44', 'batteryStatus', { percentage: 91 }],
+      ['zigbee2mqtt_0x00158d0004470a44', 'contact', { state: 'OPEN' }],
+    ])
+    expect(await eventsOf(homeassistant, ['zb/porte/availability', 'offline'], { memory })).toEqual([
+      ['zigbee2mqtt_0x00158d0004470a44', 'availability', { state: 'OFFLINE' }],
+    ])
+    expect(await eventsOf(homeassistant, ['zb/bridge/state', 'offline'], { memory })).toEqual([])
+  })
+
+  it('reads short names, and units where the value stands alone', async () => {
+    const memory = await remembered([ESPHOME])
+    expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', '1650.5'], { memory })).toEqual([
+      ['6055f97b55e0', 'voltage', { value: 1.6505, original: { value: 1650.5, unit: 'mV' } }],
+    ])
+    expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', 'nan'], { memory })).toEqual([])
+    expect(await eventsOf(homeassistant, ['c3/status', 'online'], { memory })).toEqual([
+      ['6055f97b55e0', 'availability', { state: 'ONLINE' }],
+    ])
+  })
+
+  it('reads whole devices, and refuses of them what it does not understand', async () => {
+    const memory = memoryOf()
+    const { events, failures } = await decodeShort(homeassistant, WHOLE, { memory })
+    expect(events).toEqual([])
+    expect(failures).toEqual([expect.stringMatching(/^odd: value_template: expected one such as/)])
+    expect(await eventsOf(homeassistant, ['sensorBedroom/state', '{"temperature":70.7,"humidity":"40.5"}'], { memory })).toEqual([
+      ['ea334450945afc', 'temperature', { value: 21.5, original: { value: 70.7, unit: '°F' } }],
+      ['ea334450945afc', 'humidity', { relativeHumidity: 40.5, temperature: 21.5 }],
+    ])
+  })
+
+  it('reads base topics and names of its own for who is there', async () => {
+    const memory = await remembered([TILDE])
+    expect(await eventsOf(homeassistant, ['watermeter/main/json', '{"value":"12.5"}'], { memory })).toEqual([
+      ['12345678', 'volume', { value: 12.5 }],
+    ])
+    expect(await eventsOf(homeassistant, ['watermeter/connection', 'connection lost'], { memory })).toEqual([
+      ['12345678', 'availability', { state: 'OFFLINE' }],
+    ])
+  })
+
+  it('tells two probes of one device apart, also when they are announced again', async () => {
+    const probe = (id: string, name: string): Sample => [
+      `homeassistant/sensor/heater/${id}/config`,
+      JSON.stringify({ name, dev_cla: 'temperature', unit_of_meas: '°C', stat_t: `heater/${id}`, dev: { ids: ['aa'] } }),
+    ]
+    const memory = await remembered([probe('flow', 'Flow'), probe('return', 'Return'), probe('flow', 'Vorlauf'), probe('return', 'R')])
+    expect(await eventsOf(homeassistant, ['heater/flow', '60'], { memory })).toEqual([['aa', 'temperature', { value: 60 }]])
+    expect(await eventsOf(homeassistant, ['heater/return', '40'], { memory })).toEqual([['aa:return', 'temperature', { value: 40 }]])
+  })
+
+  it('forgets what an empty announcement removes, without a rest', async () => {
+    const samples = [BATTERY, CONTACT, ESPHOME, WHOLE, TILDE]
+    const memory = await remembered(samples)
+    for (const [topic] of samples) await eventsOf(homeassistant, [topic, ''], { memory })
+    expect(homeassistant.claims?.('zb/porte', memory)).toBe(false)
+    expect(memory.keys()).toEqual(['count'])
+    expect(memory.get('count')).toBe(0)
+  })
+
+  it('writes nothing for what is announced again unchanged', async () => {
+    const memory = await remembered([BATTERY])
+    let writes = 0
+    const counted = { get: memory.get, set: () => void writes++ }
+    await decodeShort(homeassistant, BATTERY, { memory: counted })
+    expect(writes).toBe(0)
+  })
+
+  it('calls devices by their names where it was told so', async () => {
+    const memory = memoryOf()
+    const options = { deviceBy: 'name' }
+    await decodeShort(homeassistant, BATTERY, { memory, options })
+    expect(await eventsOf(homeassistant, ['zb/porte', '{"battery":9}'], { memory, options })).toEqual([
+      ['porte', 'batteryStatus', { percentage: 9 }],
+    ])
+  })
+
+  it.each<[string, object, RegExp]>([
+    ['a wildcard', { state_topic: 'a/#' }, /^x: state_topic: expected a topic of the project/],
+    ['a topic of events', { state_topic: 'projects/other/events' }, /^x: state_topic: expected a topic of the project/],
+    ['a topic that is none', { state_topic: {} }, /^x: state_topic/],
+    ['a program', { state_topic: 'a', value_template: '{{ value_json.a.__class__.__mro__() }}' }, /^x: value_template/],
+    ['a long unit', { state_topic: 'a', unit_of_measurement: 'm'.repeat(300) }, /^x: unit_of_measurement/],
+  ])('refuses %s', async (_, config, reason) => {
+    const { failures } = await decodeShort(homeassistant, ['homeassistant/sensor/x/config', JSON.stringify(config)])
+    expect(failures).toEqual([expect.stringMatching(reason)])
+  })
+
+  it('remembers only so many', async () => {
+    const cmps = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`c${i}`, { p: 'sensor', stat_t: `s/${i}` }]))
+    const announce = (id: number, components: object): Sample => [
+      `homeassistant/device/d${id}/config`,
+      JSON.stringify({ dev: { ids: [`d${id}`] }, cmps: components }),
+    ]
+    const memory = memoryOf()
+    for (let i = 0; i < 15; i++) await decodeShort(homeassistant, announce(i, cmps), { memory })
+    await expect(decodeShort(homeassistant, announce(15, { one: { p: 'sensor', stat_t: 's' } }), { memory })).rejects.toThrow(
+      /^entities: at most 3000/,
+    )
+    const many = { ...cmps, one: { p: 'sensor', stat_t: 's' } }
+    await expect(decodeShort(homeassistant, announce(0, many), { memory })).rejects.toThrow(/^components: at most 200/)
+  })
+
+  it('leaves alone what announces nothing', async () => {
+    expect(await eventsOf(homeassistant, ['homeassistant/status', 'online'])).toEqual([])
+    expect(await eventsOf(homeassistant, ['homeassistant/device_automation/0x1/action_single/config', '{"topic":"a/b"}'])).toEqual([])
+    await expect(decodeShort(homeassistant, ['homeassistant/sensor/x/config', '{'])).rejects.toThrow(/^payload: not JSON/)
+  })
+
+  it('survives damage', async () => {
+    const memory = await remembered([BATTERY, CONTACT, ESPHOME, WHOLE, TILDE])
+    const samples: Sample[] = [
+      BATTERY,
+      CONTACT,
+      ESPHOME,
+      WHOLE,
+      TILDE,
+      ['zb/porte', '{"battery":91,"contact":false}'],
+      ['watermeter/main/json', '{"value":"12.5"}'],
+    ]
+    await survives(homeassistant, samples, 2000, { memory })
+  })
+})

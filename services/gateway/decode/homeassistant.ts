@@ -1,0 +1,174 @@
+// Home Assistant MQTT discovery: announcements on `homeassistant/…/config` are remembered, and what comes on the topics that they name is
+// decoded, whatever these are called. Where a mapping of its own is for such a topic, that one decodes it.
+import { Type } from 'typebox'
+import { Failure } from '../../../packages/core/failure.ts'
+import { contentKey } from '../../../packages/core/id.ts'
+import type { Clock } from './event.ts'
+import type { Format, Memory, Output, Payload } from './format.ts'
+import { announced, type Entity } from './homeassistantconfig.ts'
+import { availability, channelOf, deviceOf, isKnown } from './measure.ts'
+import { Parts } from './part.ts'
+import { NUMBER_NAMES, plainName, STATE_NAMES } from './quantity.ts'
+import { Rendering } from './template.ts'
+import { isScalar, objectOf, scalarOf, textOf } from './text.ts'
+
+const NOTHING: Output = { decoded: [] }
+
+/** Entities of a project, and on one topic: a bridge says much of one device on one, and one word of all its devices on another. */
+const MAX_ENTITIES = 3000
+const MAX_ON_TOPIC = 500
+const MAX_PATH_CHARS = 400
+
+export const homeassistant: Format = {
+  name: 'homeassistant',
+  version: 1,
+  title: 'Home Assistant MQTT discovery: whatever announces itself',
+  options: Type.Object({
+    discoveryPrefix: Type.String({ default: 'homeassistant', description: 'As in the settings of Home Assistant.' }),
+    deviceBy: Type.Union([Type.Literal('identifier'), Type.Literal('name')], {
+      default: 'identifier',
+      description: 'What becomes the id of a device: its first identifier, or its name, which two devices may share.',
+    }),
+  }),
+  topics: ['homeassistant/#'],
+  contentTypes: [],
+  claims: (topic, memory) => memory.get(`topic/${topic}`) !== undefined,
+  decode(payload, clock) {
+    const { topic, options } = payload
+    const prefix = (options['discoveryPrefix'] as string).split('/')
+    const isConfig = topic.length >= prefix.length + 3 && topic.at(-1) === 'config' && prefix.every((level, i) => topic[i] === level)
+    return isConfig ? learn(payload, topic.slice(prefix.length, -1)) : states(payload, clock)
+  },
+}
+
+/** Kept of an announcement: what it was, by which it is known again, and where its entities are. */
+type Announcement = { readonly hash: string; readonly topics: readonly string[]; readonly count: number; readonly types: readonly string[] }
+type Kept = Entity & { readonly config: string }
+
+function learn({ bytes, memory, options }: Payload, path: readonly string[]): Output {
+  const config = path.join('/')
+  const before = memory.get(`config/${config}`) as Announcement | undefined
+  if (bytes.length === 0) {
+    if (before) forget(config, before, memory)
+    return NOTHING
+  }
+  if (config.length > MAX_PATH_CHARS) throw new Failure('too_large', `topic: at most ${MAX_PATH_CHARS} characters, got ${config.length}`)
+  const text = textOf(bytes)
+  const hash = contentKey(`${options['deviceBy'] as string}\t${text}`)
+  if (before?.hash === hash) return NOTHING
+  const { entities, failures } = announced(path, objectOf(text), options['deviceBy'] as 'identifier' | 'name')
+  if (before) forget(config, before, memory)
+  const count = (memory.get('count') as number | undefined) ?? 0
+  if (count + entities.length > MAX_ENTITIES)
+    throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
+  checkRoom(entities, memory)
+  const owned = entities.map(entity => ({ ...entity, config, device: ownDevice(entity, config, memory) }))
+  const topics = [...new Set(owned.map(({ topic }) => topic))]
+  const kept = topics.flatMap(topic =>
+    place(
+      topic,
+      owned.filter(one => one.topic === topic),
+      memory,
+    ),
+  )
+  const types = kept.flatMap(entity => ownedType(entity, config, memory))
+  if (kept.length > 0) {
+    memory.set(`config/${config}`, { hash, topics, count: kept.length, types })
+    memory.set('count', count + kept.length)
+  }
+  return { decoded: failures.map(failure => ({ failure, element: text })) }
+}
+
+/**
+ * Two entities of one type in one device are two series: the first announced has the device, the others are devices beside it. What is
+ * announced anew finds its place again.
+ */
+function ownDevice(entity: Entity, config: string, memory: Memory): string {
+  const device = deviceOf(entity.device)
+  if (entity.kind === 'availability') return device
+  const key = ownerKey(device, entity)
+  const owner = memory.get(key)
+  const own = `${config}\t${entity.key}`
+  if (owner === undefined) memory.set(key, own)
+  return owner === undefined || owner === own ? device : channelOf(device, entity.key)
+}
+
+function ownerKey(device: string, { name, kind }: Entity): string {
+  const table = kind === 'state' ? STATE_NAMES : NUMBER_NAMES
+  return `owner/${device}/${table.get(plainName(name))?.eventType ?? name}`
+}
+
+function ownedType(entity: Kept, config: string, memory: Memory): string[] {
+  const key = ownerKey(entity.device, entity)
+  return memory.get(key) === `${config}\t${entity.key}` ? [key] : []
+}
+
+function checkRoom(entities: readonly Entity[], memory: Memory): void {
+  for (const topic of new Set(entities.map(one => one.topic)))
+    if (entitiesOn(topic, memory).length + entities.filter(one => one.topic === topic).length > MAX_ON_TOPIC)
+      throw new Failure('too_large', `state_topic: at most ${MAX_ON_TOPIC} entities on one topic, ${topic.slice(0, 100)}`)
+}
+
+/** @returns those that are new. Every entity of a device repeats where its availability stands. */
+function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
+  const there = entitiesOn(topic, memory)
+  const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
+  const placed = entities.filter(({ kind, device }) => {
+    if (kind !== 'availability') return true
+    const isNew = !devices.has(device)
+    devices.add(device)
+    return isNew
+  })
+  if (placed.length > 0) memory.set(`topic/${topic}`, [...there, ...placed])
+  return placed
+}
+
+function entitiesOn(topic: string, memory: Memory): readonly Kept[] {
+  return (memory.get(`topic/${topic}`) as readonly Kept[] | undefined) ?? []
+}
+
+function forget(config: string, { topics, count, types }: Announcement, memory: Memory): void {
+  for (const topic of topics) {
+    const others = entitiesOn(topic, memory).filter(one => one.config !== config)
+    memory.set(`topic/${topic}`, others.length === 0 ? undefined : others)
+  }
+  for (const type of types) memory.set(type, undefined)
+  memory.set(`config/${config}`, undefined)
+  memory.set('count', Math.max(0, ((memory.get('count') as number | undefined) ?? 0) - count))
+}
+
+function states({ topic, bytes, memory, place: { project } }: Payload, clock: Clock): Output {
+  const entities = entitiesOn(topic.join('/'), memory)
+  if (entities.length === 0 || bytes.length === 0) return NOTHING
+  const text = textOf(bytes)
+  const rendering = new Rendering(text)
+  const parts = new Parts()
+  for (const entity of entities) found(parts, entity, rendering, text)
+  return { decoded: parts.reported(undefined, project, clock, text) }
+}
+
+/** As the states of Home Assistant itself. */
+const MAX_TEXT = 255
+
+/** What a sensor says while it has nothing to say. */
+const ABSENT: ReadonlySet<string> = new Set(['unknown', 'unavailable', 'none', 'null', 'nan', ''])
+
+function found(parts: Parts, entity: Kept, rendering: Rendering, text: string): void {
+  const { device, kind, name, unit, template } = entity
+  const rendered = template ? rendering.render(template) : scalarOf(text)
+  const value = typeof rendered === 'string' ? scalarOf(rendered) : rendered
+  if (!isScalar(value) || (typeof value === 'string' && (value.length > MAX_TEXT || ABSENT.has(value.toLowerCase())))) return
+  if (kind === 'value') {
+    parts.measure(device, { name, value, unit: typeof value === 'number' ? unit : undefined })
+    return
+  }
+  const isYes = truth(entity, value)
+  if (isYes === undefined) return
+  if (kind === 'availability') parts.event(device, availability(isYes))
+  else parts.measure(device, isKnown({ name, value: isYes }) ? { name, value: isYes } : { name, value: isYes ? 'ON' : 'OFF' })
+}
+
+function truth({ yes, no }: Entity, value: string | number | boolean): boolean | undefined {
+  const word = String(value).toLowerCase()
+  return word === yes?.toLowerCase() ? true : word === no?.toLowerCase() ? false : undefined
+}

@@ -1,0 +1,179 @@
+// Tasmota: `tele/{topic}/SENSOR`, `STATE` and `LWT`, and what changes in between on `stat/{topic}/…`; the prefix may stand anywhere in the
+// topic (tasmota.github.io/docs: MQTT, JSON status responses, the pages of the peripherals).
+import { Type } from 'typebox'
+import type { Format, Output } from './format.ts'
+import { availability, channelOf, deviceOf, isKnown, reported } from './measure.ts'
+import { Parts } from './part.ts'
+import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
+import { eventTime } from './time.ts'
+
+const NOTHING: Output = { decoded: [] }
+
+export const tasmota: Format = {
+  name: 'tasmota',
+  version: 1,
+  title: 'Tasmota: telemetry, switches and buttons',
+  options: Type.Object({
+    utcOffsetMinutes: Type.Optional(
+      Type.Integer({
+        minimum: -840,
+        maximum: 840,
+        description: 'East of UTC, of the `Time` that devices send without a zone. Without it the time of arrival counts.',
+      }),
+    ),
+  }),
+  topics: ['tele/#', 'stat/#'],
+  contentTypes: [],
+  decode({ topic, bytes, options, place }, clock) {
+    const at = topic.findIndex(level => level === 'tele' || level === 'stat')
+    const name = topic.filter((_, i) => i !== at && i !== topic.length - 1).join('/')
+    if (at < 0 || at === topic.length - 1 || name === '' || bytes.length === 0) return NOTHING
+    const [device, kind, text] = [deviceOf(name), topic.at(-1) as string, textOf(bytes)]
+    if (kind === 'LWT' && /^(Online|Offline)$/i.test(text)) {
+      const more = [availability(text.toLowerCase() === 'online')]
+      return { decoded: reported({ device, measures: [], more }, place.project, clock, text) }
+    }
+    const found = new Found(device, options['utcOffsetMinutes'] as number | undefined)
+    if (topic[at] === 'tele') found.telemetry(kind, text)
+    else found.status(kind, text)
+    return { decoded: found.parts.reported(found.timeUs, place.project, clock, text) }
+  },
+}
+
+const POWER = /^POWER(\d{0,2})$/
+const ACTION = /^(?:Button|Switch)\d{1,2}$/
+const CONTEXT: ReadonlySet<string> = new Set(['Time', 'Epoch', 'TempUnit', 'PressureUnit', 'SpeedUnit', 'ZbReceived'])
+const MAX_CHANNELS = 16
+/** More than these is no device. */
+const MAX_COMPARED = 256
+
+/** What one payload says of one device and those behind it. */
+class Found {
+  readonly parts = new Parts()
+  timeUs: number | undefined
+  readonly #device: string
+  readonly #offset: number | undefined
+  /** By what a field ends in: where they are not those of the vocabulary (docs of SR04 and SGP30). */
+  readonly #units = new Map([
+    ['Pressure', 'hPa'],
+    ['Distance', 'cm'],
+    ['TVOC', 'ppb'],
+  ])
+
+  constructor(device: string, offset: number | undefined) {
+    this.#device = device
+    this.#offset = offset
+  }
+
+  telemetry(kind: string, text: string): void {
+    if ((kind === 'SENSOR' || kind === 'STATE') && text.startsWith('{')) this.#sensors(objectOf(text))
+  }
+
+  /** `POWER` says plainly what `RESULT` repeats; of that, buttons and switches count that have nothing else. */
+  status(kind: string, text: string): void {
+    if (POWER.test(kind) && /^O(N|FF)$/.test(text)) this.#single(kind, text)
+    if (!text.startsWith('{')) return
+    if (kind === 'STATUS8' || kind === 'STATUS10') this.#inside(objectOf(text)['StatusSNS'])
+    else if (kind === 'STATUS11') this.#inside(objectOf(text)['StatusSTS'])
+    else if (kind === 'RESULT') this.#actions(objectOf(text))
+  }
+
+  #inside(fields: unknown): void {
+    if (isObject(fields)) this.#sensors(fields)
+  }
+
+  #actions(fields: Fields): void {
+    for (const [key, value] of Object.entries(fields)) {
+      const action = ACTION.test(key) && isObject(value) ? value['Action'] : undefined
+      if (typeof action === 'string' && action !== '') this.#act(key, action)
+    }
+  }
+
+  #act(key: string, action: string): void {
+    this.parts.measure(channelOf(this.#device, key.toLowerCase()), { name: 'action', value: action.toLowerCase() })
+  }
+
+  #sensors(fields: Fields): void {
+    this.timeUs = timeOf(fields, this.#offset)
+    const { TempUnit: degrees, PressureUnit: pressure, SpeedUnit: speed, ZbReceived: zigbee } = fields
+    if (typeof degrees === 'string') for (const name of ['Temperature', 'DewPoint', 'DeviceTemperature']) this.#units.set(name, degrees)
+    if (typeof pressure === 'string') this.#units.set('Pressure', pressure)
+    if (typeof speed === 'string') this.#units.set('Speed', speed)
+    for (const [key, value] of Object.entries(fields)) {
+      if (CONTEXT.has(key)) continue
+      if (isObject(value)) this.#block(key, value)
+      else this.#single(key, value)
+    }
+    if (isObject(zigbee)) this.#zigbee(zigbee)
+  }
+
+  #single(key: string, value: unknown): void {
+    const power = POWER.exec(key)
+    if (power) this.parts.put(power[1] ? channelOf(this.#device, power[1]) : this.#device, 'switch', value)
+    else if (ACTION.test(key)) this.parts.put(channelOf(this.#device, key.toLowerCase()), 'switch', value)
+    else this.#put(this.#device, key, value)
+  }
+
+  /** `{"Temperature":21.7,…}` of one sensor. Probes have an id, doubles an index or address; both are devices of their own. */
+  #block(key: string, fields: Fields): void {
+    const device = this.#deviceOf(key, fields)
+    const rest: [string, unknown][] = []
+    for (const [name, value] of Object.entries(fields)) {
+      const own = named(key, name)
+      if (name === 'Id' || name === 'TotalStartTime' || value === null) continue
+      if (Array.isArray(value)) this.#eachOf(own, value)
+      else if (isScalar(value) && isKnown({ name: own, value, unit: this.#unitOf(own, value) })) this.#put(device, own, value)
+      else rest.push([own, value])
+    }
+    if (rest.length > 0) this.parts.rest(device, key, Object.fromEntries(rest))
+  }
+
+  /** `"Power":[1,2,3]`: a channel or phase each, counted from 1 as relays are. */
+  #eachOf(name: string, values: readonly unknown[]): void {
+    for (const [i, value] of values.slice(0, MAX_CHANNELS).entries()) this.#put(channelOf(this.#device, i + 1), name, value)
+  }
+
+  /** Of two sensors of a kind the first is the device, and the second has its own name. */
+  #deviceOf(key: string, fields: Fields): string {
+    const { Id: id } = fields
+    if (/[-_]\w{1,4}$/.test(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
+    const measures = this.parts.measuresOf(this.#device).slice(0, MAX_COMPARED)
+    const isTaken = Object.keys(fields).some(field => measures.some(({ name }) => name === named(key, field)))
+    return isTaken ? channelOf(this.#device, key) : this.#device
+  }
+
+  /** Devices of a Zigbee bridge by the name that they were given, else by their address. */
+  #zigbee(devices: Fields): void {
+    for (const [address, fields] of Object.entries(devices)) {
+      if (!isObject(fields)) continue
+      const { Device: _, Name: name, Power: power, ...others } = fields
+      const device = channelOf(this.#device, typeof name === 'string' && name !== '' ? name : address)
+      if (power !== undefined) this.parts.put(device, 'switch', power)
+      for (const [key, value] of Object.entries(others)) this.#put(device, key, value)
+    }
+  }
+
+  #put(device: string, name: string, value: unknown): void {
+    this.parts.put(device, name, value, this.#unitOf(name, value))
+  }
+
+  #unitOf(name: string, value: unknown): string | undefined {
+    return typeof value === 'number' ? this.#units.get(name) : undefined
+  }
+}
+
+/** A local time without its zone may be hours away: without being told, the time of arrival is nearer. */
+function timeOf({ Time: time, Epoch: epoch }: Fields, offset: number | undefined): number | undefined {
+  if (typeof epoch === 'number') return eventTime(epoch, 'Epoch')
+  if (typeof time !== 'string') return undefined
+  if (/(Z|[+-]\d\d:\d\d)$/.test(time)) return eventTime(time, 'Time')
+  return offset === undefined ? undefined : eventTime(time.replace(/^(\d{4})\.(\d\d)\.(\d\d)/, '$1-$2-$3'), 'Time', offset)
+}
+
+/** Some names mean something else in some blocks. */
+function named(block: string, name: string): string {
+  if (block === 'ESP32' && name === 'Temperature') return 'DeviceTemperature'
+  if (block === 'Wifi') return name === 'Signal' ? 'rssi' : name === 'RSSI' ? 'Quality' : name
+  if (block === 'ENERGY') return name === 'Total' ? 'energy' : name === 'Factor' ? 'powerFactor' : name
+  return name
+}

@@ -1,0 +1,50 @@
+// The templates that announcements use, and those that are no business of a decoder.
+import { describe, expect, it } from 'vitest'
+import { parseTemplate, Rendering } from './template.ts'
+
+const JSON_PAYLOAD = '{"a":{"b":[1.5,2]},"s":"12.5","n":null,"on":"ON","x y":3}'
+
+describe('a template', () => {
+  it.each<[string, unknown]>([
+    ['{{ value_json.a.b[0] }}', 1.5],
+    ["{{value_json['x y']}}", 3],
+    ['{{ value_json.s | float }}', 12.5],
+    ['{{ value_json.s | float | round(0) }}', 13],
+    ['{{ (value_json.s | float) / 10 + 1 }}', 2.25],
+    ['{{ value_json.a.b[1] * 0.1 }}', 0.2],
+    ['{{ value_json.missing }}', undefined],
+    ['{{ value_json.n }}', undefined],
+    ['{{ value_json.on.b.c }}', undefined],
+    ['{{ value_json.missing | default(7) }}', 7],
+    ['{{ value_json.on | float(-1) }}', -1],
+    ['{{ value_json.on | lower }}', 'on'],
+    ['{{ value_json.on | float }}', undefined],
+    ['{{ value_json.s | float / 0 }}', undefined],
+    ['{{ value_json.on | is_defined }}', 'ON'],
+    ['{{ value_json.constructor }}', undefined],
+    ['{{ value_json.a.b | int }}', undefined],
+    ['{{- value_json.s | int -}}', 12],
+  ])('%s is %s', (text, expected) => expect(new Rendering(JSON_PAYLOAD).render(parseTemplate(text))).toBe(expected))
+
+  it('may be about a payload that is no JSON', () => {
+    expect(new Rendering('21.46').render(parseTemplate('{{ value | float | round(1) }}'))).toBe(21.5)
+    expect(() => new Rendering('21.46x').render(parseTemplate('{{ value_json.a }}'))).toThrow(/^payload: not JSON/)
+  })
+
+  it.each([
+    '',
+    'value_json.a',
+    '{% if value %}1{% endif %}',
+    '{{ 1 if value_json.a else 2 }}',
+    '{{ states("sensor.x") }}',
+    '{{ value_json.a }} {{ value_json.b }}',
+    '{{ value_json.a | regex_replace("(a+)+$") }}',
+    '{{ value_json[ }}',
+    '{{ }}',
+    `{{ ${'('.repeat(500)} }}`,
+    `{{ value${' | float'.repeat(100)} }}`,
+    `{{ value${' + 1'.repeat(100)} }}`,
+    `{{ value_json.${'a'.repeat(2000)} }}`,
+    '{{ value_json.a ; 1 }}',
+  ])('is refused: %s', text => expect(() => parseTemplate(text)).toThrow(/^value_template: expected one such as/))
+})
