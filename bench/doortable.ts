@@ -22,7 +22,16 @@ export function renderDoors({ cpu, cores, node }: Report['machine'], report: Doo
 
 function table(title: string, peer: string, ways: readonly Way[]): string[] {
   if (ways.length === 0) return []
-  const head = [title, 'a second', 'a CPU second', 'µs of CPU each', 'p50 / p99 ms', `${peer}: a second`, 'a CPU second', 'p50 / p99 ms']
+  const head = [
+    title,
+    'a second',
+    'a CPU second',
+    'µs each; of the first thread',
+    'p50 / p99 ms',
+    `${peer}: a second`,
+    'a CPU second',
+    'p50 / p99 ms',
+  ]
   return markdown([...head, 'ratio, a CPU second'], ways.map(row))
 }
 
@@ -46,11 +55,12 @@ function times({ latency: { count, p50Ms, p99Ms } }: Rate): string {
   return count === 0 ? '' : `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)}`
 }
 
-function programs({ cpuUs }: Rate): string {
-  return Object.entries(cpuUs)
+function programs({ cpuUs, doorUs }: Rate): string {
+  const by = Object.entries(cpuUs)
     .filter(([, us]) => us >= 0.05)
     .map(([name, us]) => `${name} ${us.toFixed(us < 10 ? 1 : 0)}`)
     .join(', ')
+  return `${by}; ${doorUs.toFixed(doorUs < 10 ? 1 : 0)}`
 }
 
 function connections(idle: readonly Idle[]): string[] {

@@ -1,6 +1,6 @@
 // One of two servers under the same load, and what the load cost it: by turns, so that a busy machine is one for both.
 import type { Latency } from './histogram.ts'
-import { busySeconds, spent, usageOf } from './process.ts'
+import { busySeconds, firstThreadSeconds, spent, usageOf } from './process.ts'
 import type { Login } from './wire.ts'
 
 export type DoorSize = {
@@ -26,6 +26,8 @@ export type Rate = {
   readonly perCpuSecond: number
   /** Microseconds by program. */
   readonly cpuUs: Readonly<Record<string, number>>
+  /** Of these, the door's own: the first thread of the server. */
+  readonly doorUs: number
   readonly latency: Latency
   /** Of what was sent; the rest was dropped. */
   readonly share: number
@@ -49,12 +51,14 @@ type Ran = { readonly count: number; readonly seconds: number; readonly latency:
 /** One run and what it cost, until everything that comes of it is done. */
 export async function accounted(side: Pick<Side, 'pid' | 'settle'>, run: () => Promise<Ran>): Promise<Rate> {
   const before = usageOf(side.pid)
+  const door = firstThreadSeconds(side.pid)
   const { count, seconds, latency, share } = await run()
   await side.settle()
   const used = spent(before, usageOf(side.pid))
   const cpu = Object.values(used).reduce((sum, one) => sum + one, 0)
   const cpuUs = Object.fromEntries(Object.entries(used).map(([name, one]) => [name, (one / count) * 1e6]))
-  return { perSecond: count / seconds, perCpuSecond: count / cpu, cpuUs, latency, share }
+  const doorUs = ((firstThreadSeconds(side.pid) - door) / count) * 1e6
+  return { perSecond: count / seconds, perCpuSecond: count / cpu, cpuUs, doorUs, latency, share }
 }
 
 function middle(rates: readonly Rate[]): Rate {

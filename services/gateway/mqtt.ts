@@ -149,8 +149,9 @@ function nameOf({ id }: { readonly id: string }): { readonly client: string } {
 /** MQTT 3.1.1 has no words for a refusal (SUBACK 0x80, or the end of the connection): they go to the log. */
 function refusals(log: Logger): Refused {
   const warned = new Set<string>()
+  const said = new Sample((facts, message) => log.info(facts, message), 'keyId')
   return (client, { caller: { keyId } }, topic, reason) => {
-    log.info({ ...nameOf(client), keyId, reason }, 'mqtt topic refused')
+    said.add(keyId, { ...nameOf(client), keyId, reason }, 'mqtt topic refused')
     // Whoever runs all of this has to know: this was granted to admins of any project once. Once a key, which may ask again and again.
     if (!isShared(topic) || warned.has(keyId)) return
     if (warned.size >= MAX_WARNED) warned.clear()
@@ -189,11 +190,13 @@ async function subscribe(live: Live, client: Client, session: Session, { topic, 
 
 function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void): void {
   const noted = new WeakSet<Client>()
+  const said = new Sample((facts, message) => log.info(facts, message))
   broker.on('clientError', (client, error) => {
     // A login that was refused has its line already.
     if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
-    log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off')
+    const { address } = fromOf(client.conn)
+    said.add(address, { address, ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {
