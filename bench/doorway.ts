@@ -8,7 +8,7 @@ import type { Caller } from '../packages/identity/identity.ts'
 import { Guesses } from '../packages/runtime/guess.ts'
 import { openLogger } from '../packages/runtime/logger.ts'
 import { Accept } from '../services/gateway/accept.ts'
-import { UNLIMITED } from '../services/gateway/fixture.ts'
+import { UNLIMITED, undecoded } from '../services/gateway/fixture.ts'
 import { Frames } from '../services/gateway/guard/frame.ts'
 import { bodyFault, headerFault } from '../services/gateway/guard/packet.ts'
 import { openMqtt } from '../services/gateway/mqtt.ts'
@@ -92,6 +92,7 @@ async function serve(): Promise<void> {
       quarantine: async () => {},
       rejected: () => {},
       ...UNLIMITED,
+      ...undecoded(),
       identity: { login: async () => caller, certified: async () => undefined, renew: async () => caller, watch: () => () => {} },
       guesses: new Guesses(undefined),
       clock: { nowUs: () => Date.now() * 1000, newId: () => 'id' },

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Failure } from '../packages/core/failure.ts'
 import { Identity, newSecret } from '../packages/identity/identity.ts'
+import type { Schemas } from '../packages/log/durable/checking.ts'
 import { Dispatch } from '../packages/log/durable/dispatch.ts'
 import type { DurableStreams } from '../packages/log/durable/stream.ts'
 import type { Subscriptions } from '../packages/log/durable/subscription.ts'
@@ -190,14 +191,19 @@ type Parts = {
 }
 
 /** Durable streams, and who consumes them here. */
-type Durable = { readonly streams: DurableStreams; readonly subscriptions: Subscriptions; readonly dispatch: Dispatch }
+type Durable = {
+  readonly streams: DurableStreams
+  readonly subscriptions: Subscriptions
+  readonly dispatch: Dispatch
+  readonly schemas: Schemas
+}
 
 function openDurable(config: Config, quick: Redis, connect: Connect, room: Room, logger: Logger, lifecycle: Lifecycle): Durable {
-  const { streams, subscriptions } = openDurableStreams(quick, config, room)
+  const { streams, subscriptions, schemas } = openDurableStreams(quick, config, room)
   const troubled = (error: Error) => logger.warn({ reason: error.message }, 'durable streams not reachable')
   const dispatch = new Dispatch({ streams, subscriptions, connect: name => connect(name, 'worker'), troubled })
   lifecycle.started('dispatch', () => dispatch.stop())
-  return { streams, subscriptions, dispatch }
+  return { streams, subscriptions, dispatch, schemas }
 }
 
 type Doors = {
@@ -218,7 +224,7 @@ async function startRoles(parts: Parts, app: HttpApp, lifecycle: Lifecycle): Pro
     wake: (project, consumer) => wakes.wake(project, consumer),
   })
   const alarms = new Alarms(quick)
-  const quarantine = new Quarantine(quick)
+  const quarantine = new Quarantine(quick, config.quarantine.maxBytes)
   const audit = new Audit(quick)
   recordChanges(app, audit)
   const streams = await openStreams(parts, devices)

@@ -18,6 +18,7 @@ import {
   port,
   projectName,
   publicUrl,
+  quarantine,
   rate,
   truth,
   wait,
@@ -72,6 +73,7 @@ export type Config = {
   /** Of what happened to alarms. */
   readonly alarmHistoryMs: number
   readonly logMaxBytes: number
+  readonly quarantine: { readonly maxBytes: number; readonly retentionMs: number }
   readonly streamMaxAgeMs: number
   readonly streamPatienceMs: number
   readonly streamLimit: number
@@ -204,6 +206,8 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'TELLTALE_LOG_RETENTION', fallback: '24h', meaning: 'how long the log is kept for readers that resume' },
   { name: 'TELLTALE_LOG_MAX_SIZE', fallback: '256mb', meaning: 'memory of one project’s log, beyond which its consumed part is trimmed' },
+  { name: 'TELLTALE_QUARANTINE_MAX_SIZE', fallback: '64mb', meaning: 'memory of one project’s refused input; the oldest goes' },
+  { name: 'TELLTALE_QUARANTINE_RETENTION', fallback: '30d', meaning: 'how long refused input is kept; 0s: until there is no room' },
   { name: 'TELLTALE_STREAM_MAX_AGE', fallback: '1h', meaning: 'streams end after this and are resumed by their clients; 0s: never' },
   { name: 'TELLTALE_STREAM_PATIENCE', fallback: '10s', meaning: 'a stream is cut off when its reader takes nothing for this long' },
   { name: 'TELLTALE_STREAM_LIMIT', fallback: '5000', meaning: 'open streams of one key in one process' },
@@ -323,6 +327,7 @@ function build(read: Read, roles: ReadonlySet<Role>): Config {
     logRetentionMs: read('TELLTALE_LOG_RETENTION', duration),
     alarmHistoryMs: read('TELLTALE_ALARM_HISTORY', duration),
     logMaxBytes: read('TELLTALE_LOG_MAX_SIZE', bytes),
+    quarantine: quarantine(read),
     streamMaxAgeMs: read('TELLTALE_STREAM_MAX_AGE', duration),
     streamPatienceMs: read('TELLTALE_STREAM_PATIENCE', wait),
     streamLimit: read('TELLTALE_STREAM_LIMIT', text => whole(text, 1, 1_000_000)),

@@ -70,6 +70,8 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
       alarmHistoryMs,
       logMaxBytes,
       connectorGiveUpMs: config.connectorGiveUpMs,
+      quarantineMaxBytes: config.quarantine.maxBytes,
+      quarantineRetentionMs: config.quarantine.retentionMs,
     },
     lifecycle,
   )
@@ -77,14 +79,18 @@ export async function openWorker({ config, target, secretKey }: WorkerSettings, 
 }
 
 /** Durable streams as every role has them. */
-export function openDurableStreams(redis: Redis, config: Config, room: Room): { streams: DurableStreams; subscriptions: Subscriptions } {
+export function openDurableStreams(
+  redis: Redis,
+  config: Config,
+  room: Room,
+): { streams: DurableStreams; subscriptions: Subscriptions; schemas: Schemas } {
   // A copy of the log is kept no longer than the log.
   const devices = { maxAgeMs: config.logRetentionMs, maxBytes: config.logMaxBytes, untilAcked: true }
   const schemas = new Schemas()
   const streams = new DurableStreams(redis, { refusal: () => room.refusal(), check: schemas.check.bind(schemas), devices })
   const connectors = new Connectors(redis)
   const feeds = new Feeds(redis, project => connectors.touch(project))
-  return { streams, subscriptions: new Subscriptions(redis, streams, (project, start) => feeds.need(project, start)) }
+  return { streams, subscriptions: new Subscriptions(redis, streams, (project, start) => feeds.need(project, start)), schemas }
 }
 
 /** Data connectors push over TLS, but for hosts that the operator has named (contracts.md 1.a.9). */

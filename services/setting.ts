@@ -57,6 +57,21 @@ export function bytes(text: string): number {
   return Number(match[1]) * (UNITS[match[2] as string] as number)
 }
 
+/** Of one project's refused input. */
+export function quarantine(read: <T>(name: string, parse: (text: string) => T) => T): { maxBytes: number; retentionMs: number } {
+  return {
+    maxBytes: read('TELLTALE_QUARANTINE_MAX_SIZE', quarantineBytes),
+    retentionMs: read('TELLTALE_QUARANTINE_RETENTION', duration),
+  }
+}
+
+/** Room for the largest body, and some more. */
+function quarantineBytes(text: string): number {
+  const value = bytes(text)
+  if (value < 20 * 1024 ** 2) throw expected('20mb or more', text)
+  return value
+}
+
 export function oneOf<T extends string>(text: string, values: readonly T[]): T {
   const found = values.find(value => value === text)
   if (found === undefined) throw expected(values.join(', '), text)

@@ -47,6 +47,7 @@ const SILENCE = 'cr3mq0gd2kq0f5m3n7c0'
 const ALERTING = 'cr22v0p8d2kq0f5m3n7a'
 const EMULATED = `emu${ACCOUNT}`
 const MESSAGE = 'CAEQBCAABTkwAAAB'
+const RECORD = '1772433669104-0'
 const CONNECTOR = 'cr20v0p8d2kq0f5m3n7a'
 /** What the line before it has made, for lines that end something. */
 const MADE = 'made'
@@ -161,7 +162,22 @@ const LINES: readonly [operationId: string, line?: Line][] = [
   // Who pulled is a consumer until the last lease ends.
   ['deleteSubscription', { status: 409 }],
   ['deleteStream', { before: () => done(telltale.http(PULLED_BY, { method: 'DELETE' })) }],
+  ['listFormats'],
+  ['createDecoder'],
+  ['putDecoder'],
+  ['getDecoder'],
+  ['listDecoders'],
+  ['testDecoders'],
+  ['testDecoder'],
+  ['putEventSchema'],
+  ['getEventSchema'],
+  ['listEventSchemas'],
+  ['deleteEventSchema'],
   ['listQuarantine'],
+  ['getQuarantineRecord', { before: () => refused() }],
+  ['replayQuarantine'],
+  ['deleteQuarantineRecord'],
+  ['deleteDecoder'],
   ['previewBudget'],
   ['updateBudget'],
   ['getBudget'],
@@ -301,6 +317,13 @@ function reported(device = ''): Promise<unknown> {
     const { reported } = await done(telltale.http(`/v2/projects/default/devices/${device}`))
     expect(reported).toHaveProperty('temperature')
   })
+}
+
+/** A record of the quarantine. */
+async function refused(): Promise<void> {
+  await telltale.send('POST', EVENTS, { targetName: 'projects/default/devices/freezer-1' })
+  const { quarantine } = await done(telltale.http('/v2/projects/default/quarantine'))
+  real.set(RECORD, (quarantine as { id: string }[])[0]?.id ?? '')
 }
 
 /** Two events of the time that the examples ask for. */

@@ -361,7 +361,7 @@ describe('who may', () => {
     const own = await telltale.mqtt()
     const heard: string[] = []
     own.on('message', (topic, payload) => void heard.push(`${topic} ${payload.toString()}`))
-    await own.subscribeAsync('projects/default/devices/heard/#', { qos: 1 })
+    await own.subscribeAsync('projects/default/devices/heard/events/#', { qos: 1 })
     await client.publishAsync('d/heard/temperature', 'not json {', { qos: 1 })
     await client.publishAsync('d/heard/temperature', '1', { qos: 1 })
     await client.publishAsync(`${target('heard')}/events/temperature`, '2', { qos: 1 })

@@ -17,6 +17,7 @@ export function openMetrics() {
     accepted: counter('events_accepted_total', 'Events on disk in the log'),
     duplicates: counter('events_duplicate_total', 'Redelivered events, recognised and not stored again'),
     rejected: counter('events_rejected_total', 'Refused input, kept in the quarantine'),
+    quarantineLost: counter('quarantine_records_lost_total', 'Refused input that was let go of before its time, for there was no room'),
     streamed: counter('stream_frames_total', 'Frames handed to stream subscribers'),
     streams: gauge('streams_open', 'Open streams'),
     connections: gauge('mqtt_connections', 'Connected MQTT clients'),

@@ -1,8 +1,9 @@
-// From which projects devices were removed: who remembers that a device exists looks here, and forgets those of that project alone.
+// In which projects something changed that gateways remember, such as removed devices: who remembers it looks here, and forgets what is
+// of that project alone.
 import type { Redis } from 'ioredis'
 
-/** Projects, each with the number of the newest removal in it. */
-const KEY = 't:devices:removed'
+/** Projects, each with the number of the newest removal of a device in it. */
+const DEVICES = 't:devices:removed'
 /** Whoever has not looked for more projects than these forgets all. */
 const KEPT = 1000
 
@@ -22,21 +23,23 @@ export type Removed = {
 export class Removals {
   readonly #redis: Redis & Defined
   readonly #kept: number
+  readonly #key: string
 
-  constructor(redis: Redis, kept = KEPT) {
+  constructor(redis: Redis, kept = KEPT, key = DEVICES) {
     redis.defineCommand('telltaleAddRemoval', { lua: ADD })
     this.#redis = redis as Redis & Defined
     this.#kept = kept
+    this.#key = key
   }
 
   async add(project: string): Promise<void> {
-    await this.#redis.telltaleAddRemoval(1, KEY, project, this.#kept)
+    await this.#redis.telltaleAddRemoval(1, this.#key, project, this.#kept)
   }
 
   /** Since the removal `known`, which the caller was told of before. */
   async since(known: number): Promise<Removed> {
     // With the known one itself: where not even that is found, this is another Redis than before, or an older state of it.
-    const flat = await this.#redis.zrange(KEY, known, '+inf', 'BYSCORE', 'WITHSCORES')
+    const flat = await this.#redis.zrange(this.#key, known, '+inf', 'BYSCORE', 'WITHSCORES')
     const numbers = flat.filter((_, i) => i % 2 === 1).map(Number)
     const projects = flat.filter((_, i) => i % 2 === 0)
     const newest = numbers.at(-1) ?? 0

@@ -1,18 +1,25 @@
 // The quarantine on a real Redis: what is kept of refused input, and that it cannot fill the memory.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { Quarantine } from './quarantine.ts'
+import { Quarantine, type Refused } from './quarantine.ts'
 
 describe.skipIf(installed === undefined)('the quarantine', () => {
   let server: TestRedis
   let quarantine: Quarantine
   beforeAll(async () => {
     server = await openTestRedis()
-    quarantine = new Quarantine(server.redis)
+    quarantine = new Quarantine(server.redis, 1024 * 1024)
   })
   afterAll(() => server.stop())
 
-  const refused = (payload: Buffer) => ({ source: 'd/a/temperature', keyId: 'key', field: 'data', reason: 'no', payload })
+  const refused = (payload: Buffer, more: Partial<Refused> = {}): Refused => ({
+    source: 'd/a/temperature',
+    keyId: 'key',
+    field: 'data',
+    reason: 'no',
+    payload,
+    ...more,
+  })
 
   it('shows text as text and other bytes as base64, the newest first', async () => {
     const project = freshProject()
@@ -21,30 +28,64 @@ describe.skipIf(installed === undefined)('the quarantine', () => {
     expect([text?.encoding, text?.payload, bytes?.encoding, bytes?.payload]).toEqual(['utf8', 'æ{', 'base64', '/wA='])
   })
 
-  it('lets go of the oldest beyond its share of memory, and of nothing below it', async () => {
+  it('keeps the whole payload, and lists the beginning of it', async () => {
     const project = freshProject()
-    const payloads = Array.from({ length: 400 }, (_, i) => Buffer.from(`${i} ${'x'.repeat(16_000)}`))
-    await quarantine.add(project, payloads.map(refused))
-    await quarantine.trim(project, 64 * 1024 * 1024)
-    expect(await quarantine.list(project, '', 1000)).toHaveLength(400)
-    await quarantine.trim(project, 1024 * 1024)
-    const left = await quarantine.list(project, '', 1000)
-    expect(left.length).toBeGreaterThan(20)
-    expect(left.length).toBeLessThan(100)
-    expect(left[0]?.payload.startsWith('399 ')).toBe(true)
+    const whole = Buffer.from(`${'x'.repeat(1023)}æ${'y'.repeat(5000)}`)
+    const again = { place: { device: 'a' }, topic: 'my/a', delivery: 'k' }
+    const decoder = { name: 'mine', format: 'csv', version: 3 }
+    await quarantine.add(project, [refused(whole, { clientId: 'c', contentType: 't', device: 'a', decoder, again, accepted: ['one'] })])
+    const [listed] = await quarantine.list(project, '', 10)
+    expect(listed).toMatchObject({
+      payload: 'x'.repeat(1023),
+      encoding: 'utf8',
+      size: 6025,
+      clientId: 'c',
+      device: 'a',
+      decoder,
+      code: 'invalid',
+    })
+    const found = await quarantine.find(project, listed?.id ?? '')
+    expect(found).toMatchObject({ record: { payload: whole.toString() }, bytes: whole, again, accepted: ['one'] })
+    expect(await quarantine.find(project, '1-1')).toBeUndefined()
   })
 
-  it('knows what it takes also when what is refused has become much larger', async () => {
+  it('lets go of the oldest beyond its share of memory, at once, says so, and keeps the newest however large it is', async () => {
+    const project = freshProject()
+    const lost = await quarantine.add(
+      project,
+      Array.from({ length: 200 }, (_, i) => refused(Buffer.from(`${i} ${'x'.repeat(16_000)}`))),
+    )
+    const left = await quarantine.list(project, '', 1000)
+    expect(left.length).toBeGreaterThan(50)
+    expect(left.length + lost).toBe(200)
+    expect(left[0]?.payload.startsWith('199 ')).toBe(true)
+    expect(await quarantine.add(project, [refused(Buffer.alloc(2 * 1024 * 1024))])).toBe(left.length)
+    expect((await quarantine.list(project, '', 10)).map(({ size }) => size)).toEqual([2 * 1024 * 1024])
+    expect(await server.redis.hlen(`t:{${project}}:quarantine:payloads`)).toBe(1)
+  })
+
+  it('knows what it takes also when the limit has become smaller, and forgets by age', async () => {
     const project = freshProject()
     await quarantine.add(
       project,
-      Array.from({ length: 2000 }, () => refused(Buffer.from('x'.repeat(100)))),
+      Array.from({ length: 50 }, () => refused(Buffer.from('x'.repeat(2000)))),
     )
-    await quarantine.add(
-      project,
-      Array.from({ length: 400 }, () => refused(Buffer.from('x'.repeat(16_000)))),
-    )
-    await quarantine.trim(project, 1024 * 1024)
-    expect((await quarantine.list(project, '', 5000)).length).toBeLessThan(500)
+    expect(await new Quarantine(server.redis, 50_000).trim(project)).toBeGreaterThan(20)
+    expect((await quarantine.list(project, '', 100)).length).toBeLessThan(25)
+    await quarantine.trim(project, Date.now() - 60_000)
+    expect((await quarantine.list(project, '', 100)).length).toBeGreaterThan(10)
+    await quarantine.trim(project, Date.now() + 60_000)
+    expect(await quarantine.list(project, '', 100)).toEqual([])
+    expect(await server.redis.get(`t:{${project}}:quarantine:bytes`)).toBe('0')
+    expect(await server.redis.exists(`t:{${project}}:quarantine:payloads`)).toBe(0)
+  })
+
+  it('gives what is removed back once', async () => {
+    const project = freshProject()
+    await quarantine.add(project, [refused(Buffer.from('a')), refused(Buffer.from('b'))])
+    const [newest] = await quarantine.list(project, '', 1)
+    expect(await quarantine.remove(project, [newest?.id ?? ''])).toBe(1)
+    expect(await quarantine.remove(project, [newest?.id ?? ''])).toBe(0)
+    expect((await quarantine.after(project, '', 10)).map(({ payload }) => payload)).toEqual(['a'])
   })
 })

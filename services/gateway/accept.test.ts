@@ -31,6 +31,7 @@ const event = (device: string, frame = '{}', project = 'p'): Incoming => ({
   eventType: 'temperature',
   timeUs: 1,
   frame,
+  sent: {},
   key: undefined,
   sentUs: undefined,
   arrivedUs: 1,

@@ -12,7 +12,7 @@ import { Log } from '../../packages/log/log.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { COPIER } from '../../packages/state/connector.ts'
 import { Devices } from '../../packages/state/device.ts'
-import { Quarantine } from '../../packages/state/quarantine.ts'
+import { Quarantine, type Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { Decoding } from './decoding.ts'
 import { UNLIMITED } from './fixture.ts'
@@ -50,7 +50,12 @@ describe.skipIf(installed === undefined)('streams that have a decoder', () => {
         counted: () => undefined,
         failed: () => undefined,
       })
-      const ingest = { accept, ...UNLIMITED, quarantine: quarantine.add.bind(quarantine), rejected: () => undefined }
+      const ingest = {
+        accept,
+        ...UNLIMITED,
+        quarantine: async (of: string, refused: readonly Refused[]) => void (await quarantine.add(of, refused)),
+        rejected: () => undefined,
+      }
       const decoding = new Decoding({ ingest, streams, subscriptions, dispatch, logger: openLogger('silent') })
       decoding.start()
       const stop = async () => {

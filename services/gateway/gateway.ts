@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import type { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
+import type { Schemas } from '../../packages/log/durable/checking.ts'
 import type { Log } from '../../packages/log/log.ts'
 import type { Wakes } from '../../packages/queue/queue.ts'
 import { translate } from '../../packages/redis/index.ts'
@@ -13,6 +14,8 @@ import type { Metrics } from '../../packages/runtime/metric.ts'
 import type { Upgrades } from '../../packages/runtime/upgrade.ts'
 import type { Alarms } from '../../packages/state/alarm.ts'
 import { Budgets } from '../../packages/state/budget.ts'
+import { Decoders } from '../../packages/state/decoder.ts'
+import { DecoderMemory } from '../../packages/state/decodermemory.ts'
 import type { Devices } from '../../packages/state/device.ts'
 import { DeviceClocks } from '../../packages/state/deviceclock.ts'
 import { Removals } from '../../packages/state/deviceremoval.ts'
@@ -24,17 +27,28 @@ import { startAnnouncements } from './announce.ts'
 import { Unpackers } from './body.ts'
 import { Budget } from './budget.ts'
 import { addBudgetRoutes } from './budgetroute.ts'
-import { builtIn } from './chosen.ts'
+import { Catalog } from './catalog.ts'
 import { ClockWatch } from './clockwatch.ts'
+import type { Decoded } from './decode/event.ts'
+import { FORMATS } from './decode/formats.ts'
+import { addDecoderRoutes } from './decoderroute.ts'
+import { addDecoderTests } from './decodertest.ts'
+import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
+import { screen } from './eventschema.ts'
 import type { Cut } from './guard/port.ts'
 import { Sample } from './guard/sample.ts'
 import { addIngestRoutes, type HttpPorts } from './http.ts'
 import { addInflux } from './influx.ts'
 import type { IngestPorts } from './ingest.ts'
+import { checked } from './ingest.ts'
 import { type ListenerLimits, SOCKET_BYTES } from './listener.ts'
 import type { Follow } from './live.ts'
+import { Memories } from './memory.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
+import { rejectionsOf } from './rejection.ts'
+import { addReplayRoute } from './replayroute.ts'
+import { addSchemaRoutes } from './schemaroute.ts'
 import { openWebSocket } from './websocket.ts'
 import { Zstd } from './zstd.ts'
 
@@ -53,7 +67,7 @@ export type GatewayPorts = {
   readonly upgrades: Upgrades
   /** Streams, for those who follow them by MQTT. */
   readonly follow: Follow
-  readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'>
+  readonly durable: Pick<DecodingPorts, 'streams' | 'subscriptions' | 'dispatch'> & { readonly schemas: Schemas }
   /** Told of every batch: the project's device stream is alive. */
   produced(project: string): void
   /** Why nothing more is taken now: Redis is nearly full. */
@@ -76,6 +90,8 @@ export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
 const BEAT_MS = 1000
 /** What a packet is longer than its limit says, which counts without the header: so that a frame may hold the longest one. */
 const FRAME_HEAD_BYTES = 16
+/** Of decoders that break, by name. */
+const MAX_COMPLAINTS = 100
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -107,6 +123,17 @@ export async function startGateway(
       failed.add(reason, { reason }, 'batch not accepted')
     },
   })
+  const decoders = new Decoders(ports.redis)
+  const catalog = new Catalog({
+    formats: FORMATS,
+    decoders: project => decoders.decoders.list(project).catch(rethrow),
+    schemas: project => decoders.schemas.list(project).catch(rethrow),
+    changes: since => decoders.changes.since(since),
+  })
+  const run = runPorts(ports)
+  const { schemas } = ports.durable
+  const check: Schemas['check'] = (project, schema, payloads) => schemas.check(project, schema, payloads)
+  let sender: Pick<MqttDoor, 'send'> | undefined
   const budgets = new Budgets(ports.redis)
   const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
   const clocks = new ClockWatch()
@@ -114,7 +141,12 @@ export async function startGateway(
     accept,
     budget,
     clocks,
-    quarantine: (project, refused) => ports.quarantine.add(project, refused).catch(rethrow),
+    screen: (project, decoded) => screen({ catalog, check }, project, decoded),
+    quarantine: async (project, refused) => {
+      const lost = await ports.quarantine.add(project, refused).catch(rethrow)
+      metrics.quarantineLost.inc(lost)
+      for (const { device, payload } of rejectionsOf(refused, Date.now())) sender?.send(project, `devices/${device}/rejected`, payload)
+    },
     rejected: count => metrics.rejected.inc(count),
   }
   const zstd = new Zstd()
@@ -123,7 +155,9 @@ export async function startGateway(
   const http: HttpPorts = {
     ...ingest,
     clock,
-    decoding: builtIn,
+    catalog,
+    run,
+    send: (...what) => sender?.send(...what),
     unpackers: new Unpackers(zstd),
     watch: (caller, ended, project) => identity.watch(caller, ended, project),
     known: (project, device) => ports.devices.one(project, device),
@@ -131,13 +165,25 @@ export async function startGateway(
   addIngestRoutes(app, http)
   addInflux(app, { ...http, identity })
   addBudgetRoutes(app, { budgets, budget, clock })
+  const resource = { formats: FORMATS, decoders, catalog, memory: new DecoderMemory(ports.redis) }
+  addDecoderRoutes(app, resource)
+  addDecoderTests(app, { ...resource, run, screen: ingest.screen, clock })
+  addSchemaRoutes(app, { decoders, catalog, check })
+  const { quarantine } = ports
+  const decoded = (project: string, all: readonly Decoded[]) => checked(ingest, project, all)
+  addReplayRoute(app, { quarantine, formats: FORMATS, catalog, run, accept, checked: decoded, screen: ingest.screen })
   const dropped = () => metrics.mqttDropped.inc()
   const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
   const { follow, mqttLimits: limits } = ports
   const { guesses } = app
-  const door = await openMqtt({ ...ingest, identity, guesses, follow, clock, log: logger, dropped, cut, limits }, host, mqttPort)
+  const door = await openMqtt(
+    { ...ingest, catalog, run, identity, guesses, follow, clock, log: logger, dropped, cut, limits },
+    host,
+    mqttPort,
+  )
   const maxFrameBytes = limits.packetBytes + FRAME_HEAD_BYTES
   const sockets = openWebSocket(app, ports.upgrades, { maxFrameBytes }, (stream, from) => door.take(stream, from))
+  sender = door
   lifecycle.started('mqtt', async () => {
     await accept.drain()
     await door.close()
@@ -147,10 +193,36 @@ export async function startGateway(
   lifecycle.started('decoding', () => decoding.stop())
   const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
   lifecycle.started('alarm announcements', () => announcing.stop())
-  const beat = startBeat(ports, accept, door, [() => budget.refresh(), () => tellClocks(clocks, new DeviceClocks(ports.redis))])
+  const beat = startBeat(ports, accept, door, [
+    () => catalog.refresh(),
+    () => budget.refresh(),
+    () => tellClocks(clocks, new DeviceClocks(ports.redis)),
+  ])
   lifecycle.started('beat', beat.stop)
   const { port, take, connections } = door
   return { port, take, connections, socketBytes: SOCKET_BYTES, drain: () => accept.drain(), endSockets: () => sockets.close() }
+}
+
+function runPorts({ redis, logger }: GatewayPorts): RunPorts {
+  const disk = new DecoderMemory(redis)
+  const complained = new Set<string>()
+  return {
+    memories: new Memories({
+      disk: {
+        revision: id => disk.revision(id).catch(rethrow),
+        load: id => disk.load(id).catch(rethrow),
+        save: (id, changes) => disk.save(id, changes).catch(rethrow),
+      },
+      nowMs: () => performance.now(),
+      troubled: error => logger.warn({ reason: error.message }, 'what decoders remember was not looked at'),
+    }),
+    broke: ({ mapping, format }, error) => {
+      // It is as likely to break on the next payload; the quarantine has them all.
+      if (complained.has(mapping.name) || complained.size >= MAX_COMPLAINTS) return
+      complained.add(mapping.name)
+      logger.error({ decoder: mapping.name, format: format.name, err: error }, 'decoder broke on a payload')
+    },
+  }
 }
 
 function rethrow(error: unknown): never {

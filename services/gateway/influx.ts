@@ -5,7 +5,6 @@ import { Failure, invalid } from '../../packages/core/failure.ts'
 import { type Caller, type Identity, ownProject, requireRole, roleIn } from '../../packages/identity/identity.ts'
 import { guarded, type HttpApp, shapeErrors } from '../../packages/runtime/http.ts'
 import { addStreamed } from '../../packages/runtime/upload.ts'
-import { FORMATS } from './decode/formats.ts'
 import { PRECISIONS } from './decode/influx.ts'
 import { partialWrite, refuseV1, refuseV2 } from './influxshape.ts'
 import { type TakePorts, takeBody } from './take.ts'
@@ -61,11 +60,11 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   requireRole(caller, project, 'developer')
   const precision = one(request, 'precision') || 'ns'
   if (!(PRECISIONS as readonly string[]).includes(precision)) throw invalid('precision', `expected one of ${PRECISIONS.join(', ')}`)
-  const chosen = { ...(await ports.decoding.forHttp(project, LINE_PROTOCOL, undefined)) }
+  const known = await ports.catalog.of(project)
   // Whatever else a project reads this content type with, these routes take lines.
-  const format = chosen.format.name === 'influx' ? chosen.format : FORMATS.get('influx')
-  if (!format) throw new Error('no format influx')
-  const sent = { caller, place: { project }, decoder: undefined, chosen: { ...chosen, format, options: { ...chosen.options, precision } } }
+  const { mapping, format } = known.mappings.ofFormat('influx')
+  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, precision } } }
+  const sent = { caller, place: { project }, decoder: undefined, chosen }
   const taken = await takeBody(ports, request, reply, sent)
   if (!taken) return reply.hijack()
   const { accepted, rejected, errors } = taken.tally
@@ -73,8 +72,6 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   if (rejected > 0) throw new Failure('invalid', partialWrite(errors[0]?.message ?? '', rejected))
   return reply.status(204).send()
 }
-
-const LINE_PROTOCOL = 'application/vnd.influx-line-protocol'
 
 function told({ code, message, field, retryAfterMs }: Failure, accepted: number): Failure {
   const detail = { ...(field === undefined ? {} : { field }), ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }

@@ -8,7 +8,7 @@ import { UNLIMITED } from './fixture.ts'
 import { type IngestPorts, ingest, type Outcome } from './ingest.ts'
 
 const good = (device: string, key?: string): Decoded => ({
-  event: { project: 'p', device, eventType: 't', timeUs: 1, frame: '{}', key, sentUs: undefined, arrivedUs: 0, shape: 't' },
+  event: { project: 'p', device, eventType: 't', timeUs: 1, frame: '{}', sent: {}, key, sentUs: undefined, arrivedUs: 0, shape: 't' },
 })
 const bad = (field: string): Decoded => ({ failure: new Failure('invalid', `${field}: no`, { field }), element: `"${field}"` })
 const from = { project: 'p', source: 'POST /x', keyId: 'k', deliveryKey: (index: number) => `delivery ${index}`, mayRepeat: () => false }

@@ -1,13 +1,16 @@
 // Between the doors and accept: what is valid goes to the log, what is not goes to the quarantine with its reason.
 import { Failure } from '../../packages/core/failure.ts'
-import type { Refused } from '../../packages/state/quarantine.ts'
+import { contentKey } from '../../packages/core/id.ts'
+import type { Again, DecodedBy, Problem, Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
 import type { Budget } from './budget.ts'
 import type { ClockWatch } from './clockwatch.ts'
-import type { Decoded, Incoming } from './decode/event.ts'
+import type { Decoded, Incoming, Unfit } from './decode/event.ts'
 
 export type IngestPorts = {
   readonly accept: Accept
+  /** What does not fit the schema of its event type is a failure in what this returns. A promise only where there is such a schema. */
+  screen(project: string, decoded: readonly Decoded[]): readonly Decoded[] | Promise<readonly Decoded[]>
   /** Resolves when the refusals are on disk. */
   quarantine(project: string, refused: readonly Refused[]): Promise<void>
   rejected(count: number): void
@@ -22,59 +25,92 @@ export type Source = {
   readonly project: string
   readonly source: string
   readonly keyId: string
-  /** Key for events that carry neither id nor time of their own, by their place in the payload. */
+  /** Key for events that carry neither id nor time of their own, by their place in the payload: `{identity of the delivery}.{index}`. */
   deliveryKey(index: number): string
+  /** Identity of the delivery, where its keys are asked for in their order. */
+  readonly delivery?: string
   /** Whether the delivery may be a repeat, so that what of it was seen before is dropped. */
   mayRepeat(): boolean
+  readonly clientId?: string
+  readonly contentType?: string
+  readonly decoder?: DecodedBy
+  /** How it is decoded again; nothing: only its elements tell. */
+  readonly again?: Omit<Again, 'delivery' | 'index'>
+  /** As it came. Kept where it holds one element, or where its elements are nothing without the rest of it. */
+  readonly payload?: Buffer
+  /** Its elements are payloads by themselves. */
+  readonly separable?: boolean
 }
+
+type Done = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
 
 /**
  * Settles once, when every element is on disk: in the log or in the quarantine. The failure is set when nothing can be
  * promised and the whole delivery must be sent again (harmless: what was accepted is recognised).
  */
-export function ingest(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Told): void {
-  if (decoded.every(one => !('event' in one) || ports.budget.admits(one.event))) {
-    settle(ports, decoded, from, settled)
-    return
+export function ingest(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): void {
+  void ingestInTurn(ports, decoded, from, settled)
+}
+
+/** As `ingest`. Returns a promise when it is not handed over yet: what the same sender sent after it waits for that. */
+export function ingestInTurn(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): Promise<void> | undefined {
+  const all = checked(ports, from.project, decoded)
+  if (!(all instanceof Promise)) {
+    append(ports, all, from, settled)
+    return undefined
   }
-  Promise.all(decoded.map(one => withinBudget(ports, one))).then(
-    asked => settle(ports, asked, from, settled),
-    (error: unknown) => settled(unavailable(error, 'the budget of the project cannot be read'), []),
+  return all.then(
+    one => append(ports, one, from, settled),
+    (error: unknown) => settled(unavailable(error, 'the event cannot be checked now'), []),
   )
+}
+
+/** With failures in the place of events that do not fit their schema, or the budget. A promise where something must be asked. */
+export function checked(
+  ports: IngestPorts,
+  project: string,
+  decoded: readonly Decoded[],
+): readonly Decoded[] | Promise<readonly Decoded[]> {
+  const screened = ports.screen(project, decoded)
+  return screened instanceof Promise ? screened.then(all => budgeted(ports, all)) : budgeted(ports, screened)
+}
+
+function budgeted(ports: IngestPorts, decoded: readonly Decoded[]): readonly Decoded[] | Promise<readonly Decoded[]> {
+  if (decoded.every(one => !('event' in one) || ports.budget.admits(one.event))) return decoded
+  return Promise.all(decoded.map(one => withinBudget(ports, one)))
 }
 
 async function withinBudget({ budget }: IngestPorts, one: Decoded): Promise<Decoded> {
   const failure = 'event' in one ? await budget.ask(one.event) : undefined
-  return failure && 'event' in one ? { failure, element: one.event.frame } : one
+  return failure && 'event' in one ? { failure, element: asSent(one.event), device: one.event.device } : one
 }
 
-type Told = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
+/** As a whole event, with the identity that it has got. */
+export function asSent({ frame, sent }: Incoming): string {
+  return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
+}
 
-function settle(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Told): void {
+/** As `ingest`, of what is checked. */
+export function append(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): void {
   const [only] = decoded
   if (only && decoded.length === 1 && 'event' in only) {
     take(ports, only.event, 0, from, failure => settled(failure, ACCEPTED))
     return
   }
-  const outcomes: Outcome[] = new Array<Outcome>(decoded.length).fill(undefined)
-  const refused: Refused[] = []
-  let open = decoded.length
+  if (!only) {
+    settled(undefined, [])
+    return
+  }
+  const outcomes: Outcome[] = decoded.map(one => ('event' in one ? undefined : one.failure))
+  const refused = refusalsOf(decoded, from)
+  let open = decoded.filter(one => 'event' in one).length + Number(refused.length > 0)
   let unsafe: Failure | undefined
   const done: Settled = failure => {
     unsafe ??= failure
     if (--open === 0) settled(unsafe, outcomes)
   }
-  for (const [i, one] of decoded.entries()) {
-    if ('event' in one) {
-      take(ports, one.event, i, from, done)
-    } else {
-      outcomes[i] = one.failure
-      refused.push(refusal(from, one.failure, Buffer.from(one.element)))
-    }
-  }
-  if (refused.length === 0) return
-  open -= refused.length - 1
-  setAside(ports, from.project, refused, done)
+  for (const [i, one] of decoded.entries()) if ('event' in one) take(ports, one.event, i, from, done)
+  if (refused.length > 0) setAside(ports, from.project, refused, done)
 }
 
 /** The usual case, one good event. */
@@ -91,8 +127,67 @@ function take({ accept, clocks }: IngestPorts, event: Incoming, index: number, f
   accept.add(event, key, from.mayRepeat(), done)
 }
 
-export function refusal(from: Pick<Source, 'source' | 'keyId'>, failure: Failure, payload: Buffer): Refused {
-  return { source: from.source, keyId: from.keyId, field: failure.field ?? '', reason: failure.message, payload }
+function refusalsOf(decoded: readonly Decoded[], from: Source): Refused[] {
+  const { payload } = from
+  if (payload && (decoded.length === 1 || !from.separable)) {
+    const unfit = decoded.flatMap(one => ('event' in one ? [] : [one]))
+    return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, acceptedIn(decoded))]
+  }
+  return decoded.flatMap((one, index) => ('event' in one ? [] : [refusal(from, one.failure, Buffer.from(one.element), { index, ...one })]))
+}
+
+/** @param of which element of the payload, and whose it is. */
+export function refusal(
+  from: Source,
+  failure: Failure,
+  payload: Buffer,
+  of: { readonly index?: number; readonly device?: string | undefined } = {},
+): Refused {
+  const { source, keyId, clientId, contentType, decoder, again } = from
+  const { index, device = again?.place.device } = of
+  return {
+    source,
+    keyId,
+    field: failure.field ?? '',
+    reason: failure.message,
+    code: failure.code,
+    payload,
+    device,
+    ...(clientId === undefined ? {} : { clientId }),
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(decoder === undefined ? {} : { decoder }),
+    ...(again === undefined ? {} : { again: { ...again, delivery: identityOf(from), ...(index === undefined ? {} : { index }) } }),
+  }
+}
+
+const MAX_PROBLEMS = 20
+
+/** One record for all that is wrong with it. */
+function wholeRefusal(from: Source, unfit: readonly Unfit[], payload: Buffer, accepted: readonly string[]): Refused {
+  const [first] = unfit as [Unfit]
+  const problems: Problem[] = unfit.slice(0, MAX_PROBLEMS).map(({ failure, device }) => ({
+    code: failure.code,
+    field: failure.field ?? '',
+    message: failure.message,
+    device,
+  }))
+  const more = unfit.length > MAX_PROBLEMS ? `; and ${unfit.length - MAX_PROBLEMS} more` : ''
+  const reason = [...new Set(problems.map(({ message }) => message))].join('; ') + more
+  return { ...refusal(from, first.failure, payload, first), reason, problems, accepted }
+}
+
+export function acceptedIn(decoded: readonly Decoded[]): string[] {
+  return decoded.flatMap(one => ('event' in one ? [contentOf(one.event)] : []))
+}
+
+/** By which an event is known that was accepted when others of its payload were not. */
+export function contentOf({ device, eventType, timeUs, key, sent }: Incoming): string {
+  return contentKey(`${device}\t${eventType}\t${key === undefined ? '' : timeUs}\t${JSON.stringify(sent)}`)
+}
+
+/** Of the delivery as a whole. */
+function identityOf(from: Source): string {
+  return from.delivery ?? from.deliveryKey(0).replace(/\.0$/, '')
 }
 
 /** Puts refusals on disk, then settles. */

@@ -10,7 +10,7 @@ import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
-import { UNLIMITED } from './fixture.ts'
+import { UNLIMITED, undecoded } from './fixture.ts'
 import { openMqtt } from './mqtt.ts'
 
 const caller: Caller = { keyId: 'k', account: 'a', roles: { p: 'developer' } }
@@ -35,6 +35,7 @@ async function openDoor() {
     identity: { login: async () => caller, certified: async () => undefined, renew: async () => caller, watch: () => () => {} },
     guesses: new Guesses(undefined),
     ...UNLIMITED,
+    ...undecoded(),
     clock: { nowUs: () => Date.now() * 1000, newId: () => 'id' },
     log: openLogger('silent'),
     follow: async () => () => {},

@@ -9,7 +9,7 @@ import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
 import { until } from '../../test/eventually.ts'
 import { Accept } from './accept.ts'
-import { UNLIMITED } from './fixture.ts'
+import { UNLIMITED, undecoded } from './fixture.ts'
 import type { Lines } from './live.ts'
 import { openMqtt } from './mqtt.ts'
 import type { StreamTopic } from './topic.ts'
@@ -24,6 +24,7 @@ async function openDoor() {
   const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
   const ports = {
     accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
+    ...undecoded(),
     quarantine: down,
     rejected: () => {},
     identity: {

@@ -24,12 +24,14 @@ export type MqttDoor = {
   take(stream: Duplex, from: From): void
   /** Publishes as the broker itself, to this process' subscribers, retained. */
   announce(topic: string, payload: string): Promise<void>
+  /** The same under `projects/{project}/`, not retained. */
+  send(project: string, topic: string, payload: Buffer): void
   connections(): number
   /** Takes no more, then closes every connection. */
   close(): Promise<void>
 }
 
-export type MqttPorts = PublishPorts & {
+export type MqttPorts = Omit<PublishPorts, 'send'> & {
   readonly identity: Pick<Identity, 'login' | 'certified' | 'renew' | 'watch'>
   readonly guesses: LoginPorts['guesses']
   readonly log: Logger
@@ -59,7 +61,9 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const redeliveries = new Redeliveries(Date.now)
   const refused = refusals(ports.log)
   let inside: Inside | undefined
-  const broker = await Aedes.createBroker({
+  const send = (project: string, topic: string, payload: Buffer) => sendBy(broker, ports.log, `projects/${project}/${topic}`, payload)
+  const publishing = { ...ports, send }
+  const broker: Aedes = await Aedes.createBroker({
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
     drainTimeout: DRAIN_TIMEOUT_MS,
@@ -88,7 +92,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     authorizePublish: (client, packet, done) => {
       const session = client && sessions.get(client)
       const turned = client ? turnOf(client.conn, packet.payload.length, done) : done
-      if (session) publish(ports, refused, client, session, packet, turned)
+      if (session) publish(publishing, refused, client, session, packet, turned)
       else turned(new Error('publish without a session'))
     },
     authorizeSubscribe: (client, subscription, done) => {
@@ -115,13 +119,14 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     say: (level, facts, message) => ports.log[level](facts, message),
     counted: ports.cut,
     isTransient: error => error instanceof Failure && error.code === 'unavailable',
-    open: guarded => inner(ports, refused, interest, broker, guarded, client => sessions.get(client)),
+    open: guarded => inner(publishing, refused, interest, broker, guarded, client => sessions.get(client)),
   })
   const bound = await listener.listen(host, port)
   return {
     port: bound,
     take: (stream, from) => listener.take(stream, from),
     announce: (topic, payload) => announce(broker, topic, payload),
+    send,
     connections: () => broker.connectedClients,
     close: () => {
       kept.stop()
@@ -214,6 +219,14 @@ function announce(broker: Aedes, topic: string, payload: string): Promise<void> 
   })
 }
 
+/** Nobody waits for it: what it tells is told again, or stands in the quarantine. */
+function sendBy(broker: Aedes, log: Logger, topic: string, payload: Buffer): void {
+  const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
+  broker.publish(packet, error => {
+    if (error) log.debug({ topic, reason: error.message }, 'not published')
+  })
+}
+
 async function close(listener: Listener, broker: Aedes): Promise<void> {
   const stopped = listener.stop()
   await new Promise<void>(resolve => broker.close(() => resolve()))
@@ -224,7 +237,7 @@ async function close(listener: Listener, broker: Aedes): Promise<void> {
 
 /** What the guard may do without the broker: publish events that nobody is subscribed to, which nobody can tell from the long way. */
 function inner(
-  ports: MqttPorts,
+  ports: PublishPorts,
   refused: Refused,
   interest: Interest,
   broker: Aedes,

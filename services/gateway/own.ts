@@ -3,9 +3,11 @@ import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, mayActAs } from '../../packages/identity/identity.ts'
 import type { Decoded, Incoming } from './decode/event.ts'
 
-/** Events of other devices become refusals, each by itself; of developers, who may publish for all, nothing is looked at. */
-export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: Decoded[]): Decoded[] {
-  return caller.device ? decoded.map(allowed(caller)) : decoded
+/** Events of other devices become refusals, each by itself; the same list where there are none. Developers may publish for all. */
+export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): readonly Decoded[] {
+  if (!caller.device) return decoded
+  const own = decoded.map(allowed(caller))
+  return own.every((one, i) => one === decoded[i]) ? decoded : own
 }
 
 /** As `ownOnly`, of one at a time. */
@@ -20,5 +22,5 @@ function refused(id: string, { device, frame }: Incoming): Decoded {
   const failure = new Failure('forbidden', `device ${id} publishes its own events, and none of device ${device.slice(0, 100)}`, {
     field: 'device',
   })
-  return { failure, element: frame }
+  return { failure, element: frame, device: id }
 }

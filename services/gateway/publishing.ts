@@ -1,16 +1,26 @@
-// What becomes of one MQTT publish: an event that is accepted or quarantined before its PUBACK, or ordinary broker traffic under the rights
-// of its sender. Called by whoever has read the packet, in the order of the connection.
+// What becomes of one MQTT publish: an event that is accepted or quarantined before its PUBACK, a payload for a decoder, or ordinary broker
+// traffic under the rights of its sender. Called by whoever has read the packet, in the order of the connection; answered in that order.
 import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
-import { mayActAs, requireActAs } from '../../packages/identity/identity.ts'
+import { type Caller, mayActAs, requireActAs } from '../../packages/identity/identity.ts'
+import type { Catalog, Known } from './catalog.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson } from './decode/json.ts'
-import { type IngestPorts, ingest, refusal, setAside } from './ingest.ts'
+import { claimant, type Made, type RunPorts, runDecoder } from './decoderun.ts'
+import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
+import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
 import { ownOnly } from './own.ts'
-import type { Session } from './session.ts'
+import type { Done } from './sequence.ts'
+import { clientIdOf, type Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf } from './topic.ts'
 
-export type PublishPorts = IngestPorts & { readonly clock: Clock }
+export type PublishPorts = IngestPorts & {
+  readonly clock: Clock
+  readonly catalog: Pick<Catalog, 'of'>
+  readonly run: RunPorts
+  /** Publishes under `projects/{project}/`, as the broker itself. */
+  send(project: string, topic: string, payload: Buffer): void
+}
 
 /** A client by what the broker knows it as. */
 export type Sender = { readonly id: string }
@@ -29,62 +39,181 @@ export type Refused = (client: Sender, session: Session, topic: string, reason: 
 
 /** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
 const NOWHERE = '$telltale/refused'
+const TOO_MANY = new Failure('unavailable', 'too many publishes of this connection wait for their decoders', { retryAfterMs: 1000 })
 
-function maySend({ caller }: Session, place: Place | undefined, topic: string): boolean {
-  return place ? mayActAs(caller, place.project, place.device ?? '') : mayPublish(caller, topic)
+/** One of them, with all it needs. */
+type Job = {
+  readonly ports: PublishPorts
+  readonly refused: Refused
+  readonly client: Sender
+  readonly session: Session
+  readonly packet: Publish
+  readonly done: Done
 }
-
-type Done = (error?: Error | null) => void
 
 /** Done without an error: it may be acknowledged. */
 export function publish(ports: PublishPorts, refused: Refused, client: Sender, session: Session, packet: Publish, done: Done): void {
-  const { topic } = packet
-  const place = session.placeOf(topic)
-  if (maySend(session, place, topic)) {
-    if (place) acceptFrom(ports, client, session, packet, place, done)
-    else done(null)
-    return
-  }
-  const renewed = () => {
-    const now = session.placeOf(topic)
-    // What is meant as an event is acknowledged, and set aside with the reason.
-    if (now) acceptFrom(ports, client, session, packet, now, done)
-    else if (mayPublish(session.caller, topic)) done(null)
-    else {
-      refused(client, session, topic, refusalOf(topic))
-      done(new Error(refusalOf(topic)))
-    }
-  }
-  session.renew().then(renewed).catch(done)
+  const answer = session.sequence.answer(done)
+  const job = { ports, refused, client, session, packet, done: answer }
+  if (!session.sequence.work(() => begin(job))) answer(TOO_MANY)
 }
 
-function acceptFrom(ports: PublishPorts, client: Sender, session: Session, packet: Publish, place: Place, done: Done): void {
+function begin(job: Job): Promise<void> | undefined {
+  const { session, packet } = job
   const { topic } = packet
-  const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
+  const place = session.placeOf(topic)
+  if (place && mayActAs(session.caller, place.project, place.device ?? '')) return acceptFrom(job, place)
+  const mount = place ? undefined : mounted(topic, session.project)
+  if (mount && mayActIn(session.caller, mount.project)) return look(job, mount)
+  if (!place && mayPublish(session.caller, topic)) {
+    job.done(null)
+    return undefined
+  }
+  return session.renew().then(() => renewed(job), job.done)
+}
+
+function renewed(job: Job): Promise<void> | undefined {
+  const { session, packet } = job
+  const place = session.placeOf(packet.topic)
+  // What is meant as an event is acknowledged, and set aside with the reason.
+  if (place) return acceptFrom(job, place)
+  const mount = mounted(packet.topic, session.project)
+  if (mount && mayActIn(session.caller, mount.project)) return look(job, mount)
+  pass(job)
+  return undefined
+}
+
+/** Ordinary broker traffic. */
+function pass({ refused, client, session, packet: { topic }, done }: Job): void {
+  if (mayPublish(session.caller, topic)) {
+    done(null)
+    return
+  }
+  refused(client, session, topic, refusalOf(topic))
+  done(new Error(refusalOf(topic)))
+}
+
+/** Whether decoders take what the caller sends; a device's own elements are looked at one by one. */
+function mayActIn(caller: Caller, project: string): boolean {
+  return caller.device ? caller.device.project === project : mayActAs(caller, project, '')
+}
+
+/** Whether a decoder takes the topic. */
+function look(job: Job, mount: Mounted): Promise<void> | undefined {
+  const known = job.ports.catalog.of(mount.project)
+  if (known instanceof Promise) return known.then(now => choose(job, mount, now)).catch(job.done)
+  return choose(job, mount, known)
+}
+
+function choose(job: Job, mount: Mounted, { mappings }: Known): Promise<void> | undefined {
+  const decoder = mappings.ofTopic(mount.topic)
+  if (decoder) return decode(job, mount, decoder)
+  if (mappings.claiming.length === 0) {
+    pass(job)
+    return undefined
+  }
+  const claimed = claimant(job.ports.run, mappings.claiming, mount.project, mount.topic)
+  const go = (one: Decoder | undefined) => (one ? decode(job, mount, one) : pass(job))
+  if (claimed instanceof Promise) return claimed.then(go).catch(job.done)
+  return go(claimed) ?? undefined
+}
+
+function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | undefined {
+  const { ports, packet } = job
+  const payload = bytesOf(packet)
+  const { mapping, format } = decoder
+  const from: Source = {
+    ...sourceOf(job, mount.project, payload),
+    decoder: { name: mapping.name, format: format.name, version: format.version },
+    again: { place: {}, topic: mount.topic },
+    separable: format.separable === true,
+  }
+  // Subscribers get the bytes as published, whatever the decoder makes of them.
+  packet.topic = mountedTopic(mount)
+  const take = (made: Made) => settle(job, mount, from, made)
+  const refuse = (error: unknown) => refuseWhole(job, from, payload, error)
+  const given = { project: mount.project, bytes: payload, topic: mount.topic.split('/'), place: {} }
+  try {
+    const made = runDecoder(ports.run, decoder, given, ports.clock)
+    return made instanceof Promise ? made.then(take, refuse) : take(made)
+  } catch (error) {
+    refuse(error)
+    return undefined
+  }
+}
+
+/** What it told for later is on disk when its events are. */
+function settle(job: Job, mount: Mounted, from: Source, { decoded, replies, draft }: Made): Promise<void> | undefined {
+  const { ports, session, packet, done } = job
+  const own = ownOnly(session.caller, decoded)
+  const isForeign = own !== decoded
+  // What a device sends on topics of all devices reaches others only when all of it is the device's own.
+  if (session.caller.device && (isForeign || decoded.length === 0)) packet.topic = NOWHERE
+  const saved = isForeign ? undefined : ports.run.memories.commit(draft)
+  for (const { topic, payload } of replies) ports.send(mount.project, `topics/${topic}`, payload)
+  const settled = (failure: Failure | undefined) => {
+    if (!saved) done(failure ?? null)
+    else saved.then(() => done(failure ?? null), done)
+  }
+  return ingestInTurn(ports, own, from, settled)
+}
+
+function refuseWhole({ ports, done }: Job, from: Source, payload: Buffer, error: unknown): void {
+  if (!(error instanceof Failure) || error.code === 'unavailable') done(error as Error)
+  else setAside(ports, from.project, [refusal(from, error, payload)], failure => done(failure ?? null))
+}
+
+function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
+  const { ports, session, packet, done } = job
+  const payload = bytesOf(packet)
+  const { project, device, eventType } = place
+  const from: Source = {
+    ...sourceOf(job, project, payload),
+    decoder: JSON_DECODER,
+    again: { place: { device, eventType } },
+    separable: true,
+  }
+  const decoded = decodeAt(ports, session, place, payload)
+  if (decoded instanceof Failure) {
+    packet.topic = NOWHERE
+    // A project that is not the caller's own holds no quarantine of theirs.
+    const { again: _here, ...elsewhere } = from
+    const isForeign = decoded.code === 'not_found'
+    const refused = refusal(isForeign ? elsewhere : from, decoded, payload)
+    setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
+    return undefined
+  }
+  packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
+  return ingestInTurn(ports, decoded, from, (failure, outcomes) => {
+    if (outcomes.some(one => one !== undefined)) packet.topic = NOWHERE
+    done(failure ?? null)
+  })
+}
+
+/** Of ingest topics. */
+const JSON_DECODER = { name: 'json', format: 'json', version: 1 }
+
+function bytesOf({ payload }: Publish): Buffer {
+  return Buffer.isBuffer(payload) ? payload : Buffer.from(payload)
+}
+
+function sourceOf({ ports, client, session, packet }: Job, project: string, payload: Buffer): Source {
+  const { topic } = packet
   // Once per packet and only when asked for: a payload may hold thousands of events.
   let delivery: Delivery | undefined
   const ofDelivery = () => {
     delivery ??= deliveryOf(ports, client, session, packet, topic, payload)
     return delivery
   }
-  const from = {
-    project: place.project,
+  return {
+    project,
     source: topic,
     keyId: session.caller.keyId,
-    deliveryKey: (index: number) => `${ofDelivery().key}.${index}`,
+    clientId: clientIdOf(client.id),
+    payload,
+    deliveryKey: index => `${ofDelivery().key}.${index}`,
     mayRepeat: () => ofDelivery().mayRepeat,
   }
-  const settled = (failure: Failure | undefined) => done(failure ?? null)
-  const decoded = decode(ports, session, place, payload)
-  if (decoded instanceof Failure) {
-    packet.topic = NOWHERE
-    // A project that is not the caller's own holds no quarantine of theirs.
-    const project = decoded.code === 'not_found' ? session.project : place.project
-    setAside(ports, project, [refusal(from, decoded, payload)], settled)
-    return
-  }
-  packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
-  ingest(ports, decoded, from, settled)
 }
 
 type Delivery = { readonly key: string; readonly mayRepeat: boolean }
@@ -94,10 +223,10 @@ function deliveryOf(ports: PublishPorts, client: Sender, session: Session, packe
   return { key, mayRepeat: packet.qos > 0 && session.deliveries.mayRepeat(key, packet.dup) }
 }
 
-function decode(ports: PublishPorts, session: Session, place: Place, payload: Buffer): Decoded[] | Failure {
+function decodeAt(ports: PublishPorts, { caller }: Session, place: Place, payload: Buffer): readonly Decoded[] | Failure {
   try {
-    requireActAs(session.caller, place.project, place.device)
-    return ownOnly(session.caller, decodeJson(payload, place, ports.clock))
+    requireActAs(caller, place.project, place.device)
+    return ownOnly(caller, decodeJson(payload, place, ports.clock))
   } catch (error) {
     if (error instanceof Failure) return error
     throw error

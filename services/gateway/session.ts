@@ -2,6 +2,7 @@
 import { type Caller, covers, type Identity, ownProject, type Role, roleIn } from '../../packages/identity/identity.ts'
 import type { Place } from './decode/event.ts'
 import type { Deliveries } from './redelivery.ts'
+import { Sequence } from './sequence.ts'
 import { ingestPlace } from './topic.ts'
 
 /** A client publishes to the same few topics again and again. */
@@ -35,6 +36,7 @@ export type SessionPorts = {
 
 export class Session {
   readonly deliveries: Deliveries
+  readonly sequence = new Sequence()
   readonly #ports: SessionPorts
   readonly #places = new Map<string, Place | undefined>()
   #caller: Caller

@@ -6,16 +6,18 @@ import { MAX_EVENTS_BYTES } from '../../packages/runtime/http.ts'
 import { Upload } from '../../packages/runtime/upload.ts'
 import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
-import { type Chosen, type HttpDecoding, mediaTypeOf } from './chosen.ts'
-import type { Decoded, Place } from './decode/event.ts'
+import type { Catalog } from './catalog.ts'
+import type { Place } from './decode/event.ts'
 import { DeliveryKeys, idempotencyKeyOf } from './delivery.ts'
+import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
 import { ingest, type Outcome, refusal, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
+import type { Decoder } from './mapping.ts'
 import { allowed } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
 export type TakePorts = UploadPorts & {
-  readonly decoding: HttpDecoding
+  readonly catalog: Pick<Catalog, 'of'>
   readonly unpackers: Unpackers
   /** Says when the caller's rights in the project have ended. */
   watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
@@ -28,7 +30,7 @@ export type Taken = { readonly tally: Tally; readonly failure?: Failure | undefi
 
 /** Answers in JSON, or line by line as the body comes, where the sender accepts that. */
 export async function take(ports: TakePorts, request: FastifyRequest, reply: FastifyReply, sent: Sent): Promise<FastifyReply> {
-  const chosen = await ports.decoding.forHttp(sent.place.project, mediaTypeOf(request.headers['content-type']), sent.decoder)
+  const chosen = await forHttp(ports, sent.place.project, mediaTypeOf(request.headers['content-type']), sent.decoder)
   const progress = acceptsLines(request) ? new Progress(reply) : undefined
   const taken = await takeBody(ports, request, reply, { ...sent, chosen }, part => progress?.told(part))
   if (!taken) return reply.hijack()
@@ -56,15 +58,17 @@ export async function takeBody(
   ports: TakePorts,
   request: FastifyRequest,
   reply: FastifyReply,
-  sent: Sent & { readonly chosen: Chosen },
+  sent: Sent & { readonly chosen: Decoder },
   told: (part: Tally) => void = () => {},
 ): Promise<Taken | undefined> {
   const upload = new Upload(request)
   try {
     const key = idempotencyKeyOf(request.headers['idempotency-key'])
-    const from = { project: sent.place.project, source: sourceOf(request), keyId: sent.caller.keyId }
+    const { place, decoder: asked, chosen } = sent
+    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked }
+    const from = { project: place.project, source: sourceOf(request), keyId: sent.caller.keyId, ...sourceOfBody(chosen, body) }
     const keys = key === undefined ? undefined : new DeliveryKeys(from.keyId, from.source, key)
-    const job = { ...sent, from, keys, allow: allowed(sent.caller) }
+    const job = { ...sent, body, from, keys, allow: allowed(sent.caller) }
     const taken = sent.chosen.format.lines
       ? await takeLines(ports, request, upload, job, told)
       : { tally: await takeWhole(ports, request, upload, job) }
@@ -124,23 +128,28 @@ async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Uplo
   const unpack = ports.unpackers.of(request.headers['content-encoding'])
   const bytes = upload.bytes()
   const payload = await wholeOf(unpack ? unpack(bytes) : bytes, MAX_EVENTS_BYTES)
-  const decoded = await decode(ports, job, payload)
-  if (decoded instanceof Failure) {
-    await new Promise<void>((resolve, reject) =>
-      setAside(ports, job.place.project, [refusal(job.from, decoded, payload)], failure => (failure ? reject(failure) : resolve())),
-    )
-    throw decoded
-  }
   let keyOf: ((index: number) => string) | undefined
   const deliveryKey = (index: number) => {
-    keyOf ??= job.keys?.ofWhole(payload) ?? ports.clock.newId
+    keyOf ??= job.keys?.ofWhole(payload) ?? keysOf(ports.clock.newId())
     return keyOf(index)
   }
-  const source = { ...job.from, deliveryKey, mayRepeat: () => job.keys !== undefined }
+  const source = { ...job.from, payload, deliveryKey, mayRepeat: () => job.keys !== undefined }
+  const made = await decode(ports, job, payload)
+  if (made instanceof Failure) {
+    await new Promise<void>((resolve, reject) =>
+      setAside(ports, job.place.project, [refusal(source, made, payload)], failure => (failure ? reject(failure) : resolve())),
+    )
+    throw made
+  }
   const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
-    ingest(ports, decoded.map(job.allow), source, (failure, each) => (failure ? reject(failure) : resolve(each))),
+    ingest(ports, made.decoded.map(job.allow), source, (failure, each) => (failure ? reject(failure) : resolve(each))),
   )
+  await made.saved
   return tallyOf(outcomes)
+}
+
+function keysOf(delivery: string): (index: number) => string {
+  return index => `${delivery}.${index}`
 }
 
 /** Without the query: it may hold a token or a password. */
@@ -148,14 +157,15 @@ function sourceOf({ method, originalUrl }: FastifyRequest): string {
   return `${method} ${originalUrl.split('?', 1)[0]}`
 }
 
-async function decode({ clock }: TakePorts, { chosen, place }: Job, bytes: Buffer): Promise<readonly Decoded[] | Failure> {
-  const { format, options, memory } = chosen
+type Decodable = Awaited<ReturnType<typeof decodeBody>>
+
+async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Decodable | Failure> {
   if (bytes.length === 0)
     return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
   try {
-    return (await format.decode({ bytes, topic: [], place, options, memory }, clock)).decoded
+    return await decodeBody(ports, chosen, { ...body, bytes })
   } catch (error) {
-    if (error instanceof Failure) return error
+    if (error instanceof Failure && error.code !== 'unavailable') return error
     throw error
   }
 }

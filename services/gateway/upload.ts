@@ -1,11 +1,12 @@
 // A body of lines on its way to the log: part by part, the next decoded while one is being written. Every part is on disk, in the log or in
 // the quarantine, before the one behind it is begun: what was accepted is always the beginning of the body.
 import { Failure } from '../../packages/core/failure.ts'
-import type { Chosen } from './chosen.ts'
-import type { Clock, Decoded, Place } from './decode/event.ts'
+import type { Decoded } from './decode/event.ts'
 import type { DeliveryKeys } from './delivery.ts'
+import { type Body, type BodyPorts, decodeBody } from './forhttp.ts'
 import { type IngestPorts, ingest, type Source } from './ingest.ts'
 import type { Part } from './line.ts'
+import type { Decoder } from './mapping.ts'
 
 export type Problem = {
   readonly index: number
@@ -22,12 +23,12 @@ export type Tally = {
   readonly errors: Problem[]
 }
 
-export type UploadPorts = IngestPorts & { readonly clock: Clock }
+export type UploadPorts = IngestPorts & BodyPorts
 
 export type Uploading = {
-  readonly chosen: Chosen
-  readonly place: Place
-  readonly from: Pick<Source, 'project' | 'source' | 'keyId'>
+  readonly chosen: Decoder
+  readonly body: Omit<Body, 'bytes'>
+  readonly from: Omit<Source, 'deliveryKey' | 'mayRepeat'>
   /** Undefined: nothing of it is a repeat. */
   readonly keys: DeliveryKeys | undefined
   /** What of it this sender may not send is none of its events. */
@@ -108,7 +109,9 @@ function settled(
   { from, keys }: Uploading,
 ): Promise<readonly (Failure | undefined)[]> {
   const own = keys?.ofPart(part)
-  const source = { ...from, deliveryKey: own?.keyOf ?? ports.clock.newId, mayRepeat: () => own !== undefined }
+  const delivery = ports.clock.newId()
+  const deliveryKey = own?.keyOf ?? ((index: number) => `${delivery}.${index}`)
+  const source = { ...from, delivery, deliveryKey, mayRepeat: () => own !== undefined }
   const bytes = decoded.reduce((sum, one) => sum + ('event' in one ? one.event.frame.length : 0), 0)
   ports.accept.begin(from.project, decoded.length, bytes)
   return new Promise((resolve, reject) =>
@@ -145,12 +148,13 @@ async function decodeLines(ports: UploadPorts, part: Part, uploading: Uploading)
   return decoded
 }
 
-async function decodeBytes({ clock }: UploadPorts, bytes: Buffer, { chosen, place }: Uploading): Promise<readonly Decoded[] | Failure> {
-  const { format, options, memory } = chosen
+async function decodeBytes(ports: UploadPorts, bytes: Buffer, { chosen, body }: Uploading): Promise<readonly Decoded[] | Failure> {
   try {
-    return (await format.decode({ bytes, topic: [], place, options, memory }, clock)).decoded
+    const { decoded, saved } = await decodeBody(ports, chosen, { ...body, bytes })
+    await saved
+    return decoded
   } catch (error) {
-    if (error instanceof Failure) return error
+    if (error instanceof Failure && error.code !== 'unavailable') return error
     throw error
   }
 }

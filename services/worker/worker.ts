@@ -76,13 +76,14 @@ export type WorkerPorts = {
   readonly alarmHistoryMs: number
   readonly logMaxBytes: number
   readonly connectorGiveUpMs: number
+  readonly quarantineMaxBytes: number
+  /** 0: for ever. */
+  readonly quarantineRetentionMs: number
 }
 
 /** The lease under which a partition's connectors are pushed to; no queue stands behind it. */
 const PUSH = 'push'
 const SWEEP_MS = 1000
-/** Of one project: a fraction of what the embedded Redis has. */
-const MAX_QUARANTINE_BYTES = 64 * 1024 * 1024
 
 export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Promise<void> {
   const { redis, log, wakes, logger } = ports
@@ -111,7 +112,7 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
   const attentions = new Attentions(redis)
   const history = new History(redis)
   const alarms = new Alarms(redis)
-  const quarantine = new Quarantine(redis)
+  const quarantine = new Quarantine(redis, ports.quarantineMaxBytes)
   const sweep = new Sweep({
     log,
     projects: () => ports.projects.list(),
@@ -132,7 +133,11 @@ export async function startWorker(ports: WorkerPorts, lifecycle: Lifecycle): Pro
       await alarms.dropCleared(project, beforeUs)
     },
     troubled: (project, error) => logger.error({ project, err: error }, 'project not swept'),
-    trimQuarantine: project => quarantine.trim(project, MAX_QUARANTINE_BYTES),
+    trimQuarantine: async project => {
+      const { quarantineRetentionMs } = ports
+      const lost = await quarantine.trim(project, quarantineRetentionMs === 0 ? 0 : Date.now() - quarantineRetentionMs)
+      if (lost > 0) logger.warn({ project, records: lost }, 'quarantine is full: its oldest records went')
+    },
     purge: (project, beforeUs) => ports.store.purge(project, beforeUs),
     consumers: CONSUMERS,
     retentionMs: ports.retentionMs,
@@ -168,11 +173,11 @@ function drainsOf(ports: WorkerPorts, notify: NotifyPorts): Map<string, (project
   return drains
 }
 
-function drainPortsOf({ redis, log, wakes, logger, metrics }: WorkerPorts): DrainPorts {
-  const quarantine = new Quarantine(redis)
+function drainPortsOf({ redis, log, wakes, logger, metrics, quarantineMaxBytes }: WorkerPorts): DrainPorts {
+  const quarantine = new Quarantine(redis, quarantineMaxBytes)
   return {
     log,
-    quarantine: (project, refused) => quarantine.add(project, refused),
+    quarantine: async (project, refused) => void (await quarantine.add(project, refused)),
     again: (project, consumer) => wakes.again(project, consumer),
     committed: (consumer, events) => metrics.consumed.inc({ consumer }, events),
     poisoned: (consumer, event, error) => {

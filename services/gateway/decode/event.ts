@@ -38,6 +38,8 @@ export type Incoming = {
   readonly eventType: string
   readonly timeUs: number
   readonly frame: string
+  /** Its data before Telltale completed it. */
+  readonly sent: EventData
   /** By which a redelivery is known; undefined when the sender gave neither id nor a time that can be right. */
   readonly key: string | undefined
   /** By the sender's clock, also where that is wrong; undefined when it gave no time. */
@@ -48,7 +50,10 @@ export type Incoming = {
 }
 
 /** One element of a payload: an event, or why it is none and what it was. */
-export type Decoded = { readonly event: Incoming } | { readonly failure: Failure; readonly element: string | Buffer }
+export type Decoded = { readonly event: Incoming } | Unfit
+
+/** `device`: whose it is, as far as that can be read. */
+export type Unfit = { readonly failure: Failure; readonly element: string | Buffer; readonly device?: string | undefined }
 
 /** Of arrival. */
 export type Clock = { nowUs(): number; newId(): string }
@@ -80,7 +85,7 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project, device, eventType, timeUs, frame, key, sentUs: found.timeUs, arrivedUs, shape: shapeOf(eventType, sent) }
+  return { project, device, eventType, timeUs, frame, sent, key, sentUs: found.timeUs, arrivedUs, shape: shapeOf(eventType, sent) }
 }
 
 /** As `toEvent`, with what it was where it is none. `element`: as it was sent. */

@@ -48,6 +48,8 @@ export type Format = {
   /** One line for people. */
   readonly title: string
   readonly options: TObject
+  /** What a schema cannot say of the options, asked when a mapping is saved. @throws Failure `invalid` that names the option and the place in it. */
+  check?(options: Readonly<Record<string, unknown>>): void | Promise<void>
   /** Topic filters it is switched on for in every project that says nothing else. */
   readonly topics: readonly string[]
   readonly contentTypes: readonly string[]
@@ -60,4 +62,6 @@ export type Format = {
    * @throws Failure `invalid`, `too_large` or `unsupported` when nothing in it can be read; what is wrong with single elements stands in `decoded`.
    */
   decode(payload: Payload, clock: Clock): Output | Promise<Output>
+  /** An element that `decoded` refuses is a payload by itself: it is kept alone, and not with the whole payload. */
+  readonly separable?: true
 }

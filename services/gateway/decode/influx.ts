@@ -53,6 +53,7 @@ export const influx: Format = {
   topics: [],
   contentTypes: ['application/vnd.influx-line-protocol', 'text/x-influx-line-protocol'],
   lines: influxLines,
+  separable: true,
   decode: (payload, clock) => ({ decoded: decodeInflux(payload, clock) }),
 }
 

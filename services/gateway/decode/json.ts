@@ -108,7 +108,7 @@ export function decodeOne(value: unknown, place: Place, clock: Clock, element?: 
   try {
     return { event: eventOf(value, place, clock) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value) }
+    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value), device: saidDevice(value) ?? place.device }
     throw error
   }
 }
@@ -129,6 +129,14 @@ function eventOf(value: unknown, given: Place, clock: Clock): Incoming {
     throw invalid('device', `missing: set ${place.saidBy}`)
   const found = isObject(value) && isWhole(value, place) ? wholeEvent(value, place) : eventData(value, withType(value, place))
   return toEvent(found, place.project, clock)
+}
+
+/** Whatever it is worth otherwise. */
+function saidDevice(value: unknown): string | undefined {
+  if (!isObject(value)) return undefined
+  const { targetName, device } = value
+  const said = typeof targetName === 'string' ? TARGET.exec(targetName)?.[2] : device
+  return typeof said === 'string' ? said : undefined
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

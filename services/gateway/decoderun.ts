@@ -1,0 +1,102 @@
+// Runs a decoder over one payload, with what it remembers. What it does at once is done at once; it is run again where what it remembers had
+// to be fetched first.
+import { Failure } from '../../packages/core/failure.ts'
+import type { Clock, Decoded, Place } from './decode/event.ts'
+import type { Output, Payload, Reply } from './decode/format.ts'
+import { type Decoder, filledIn } from './mapping.ts'
+import { Draft, Kept, type Memories } from './memory.ts'
+
+export type Given = {
+  readonly project: string
+  readonly bytes: Buffer
+  /** Levels, in the project's own space. */
+  readonly topic: readonly string[]
+  readonly place: Omit<Place, 'project'>
+}
+
+/** `draft`: what the payload told for later; nothing of it holds until it is committed. */
+export type Made = { readonly decoded: readonly Decoded[]; readonly replies: readonly Reply[]; readonly draft: Draft }
+
+export type RunPorts = {
+  readonly memories: Memories
+  /** Told of a decoder that broke on a payload, which is a mistake in it. */
+  broke(decoder: Decoder, error: unknown): void
+}
+
+type Attempt = { readonly output: Output } | { readonly failure: Failure }
+
+/** @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection. */
+export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock): Made | Promise<Made> {
+  const id = { project: given.project, decoder: decoder.mapping.name, format: decoder.format.name }
+  const kept = ports.memories.find(id)
+  if (kept) return run(ports, decoder, given, clock, new Draft(kept), true)
+  // Most decoders remember nothing, and need nothing loaded.
+  const blank = new Draft(new Kept(id, 0))
+  const loaded = () => ports.memories.load(id).then(now => run(ports, decoder, given, clock, new Draft(now), true))
+  const first = attempt(ports, decoder, given, clock, blank)
+  if (first instanceof Promise) return first.then(one => (blank.touched ? loaded() : madeOf(one, blank)))
+  return blank.touched ? loaded() : madeOf(first, blank)
+}
+
+/** @param mayLook whether it is run once more when others have learnt something that it misses. */
+function run(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock, draft: Draft, mayLook: boolean): Made | Promise<Made> {
+  const finished = (one: Attempt): Made | Promise<Made> => {
+    const looking = mayLook && draft.touched ? ports.memories.look(draft.kept, draft.missed) : undefined
+    if (!looking) return madeOf(one, draft)
+    const again = () => run(ports, decoder, given, clock, new Draft(draft.kept), false)
+    return looking.then(isMore => (isMore ? again() : madeOf(one, draft)))
+  }
+  const first = attempt(ports, decoder, given, clock, draft)
+  return first instanceof Promise ? first.then(finished) : finished(first)
+}
+
+function attempt(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock, draft: Draft): Attempt | Promise<Attempt> {
+  const { format, mapping } = decoder
+  const { project, bytes, topic } = given
+  const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
+  try {
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: draft }
+    const output = format.decode(payload, clock)
+    return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
+  } catch (error) {
+    return refused(error)
+  }
+}
+
+/** What the mapping says of the topic, before what else is known. */
+function placeOf({ mapping }: Decoder, { place, topic }: Given, project: string): Place {
+  const device = mapping.device === undefined ? undefined : filledIn(mapping.device, topic)
+  const eventType = mapping.eventType === undefined ? undefined : filledIn(mapping.eventType, topic)
+  return { project, ...place, ...(device === undefined ? {} : { device }), ...(eventType === undefined ? {} : { eventType }) }
+}
+
+/** One payload that a decoder breaks on holds up none of the others. */
+function broken(ports: RunPorts, decoder: Decoder, error: unknown): Failure {
+  ports.broke(decoder, error)
+  const message = `payload: decoder ${decoder.mapping.name} broke on it: ${error instanceof Error ? error.message : String(error)}`
+  return new Failure('invalid', message, { field: 'payload', cause: error })
+}
+
+function madeOf(attempt: Attempt, draft: Draft): Made {
+  if ('failure' in attempt) throw attempt.failure
+  return { decoded: attempt.output.decoded, replies: attempt.output.replies ?? [], draft }
+}
+
+/** Of the decoders that learn topics from what is announced, the one that knows this; undefined where none does. */
+export function claimant(
+  ports: Pick<RunPorts, 'memories'>,
+  decoders: readonly Decoder[],
+  project: string,
+  topic: string,
+): Decoder | undefined | Promise<Decoder | undefined> {
+  const { memories } = ports
+  for (const [i, decoder] of decoders.entries()) {
+    const id = { project, decoder: decoder.mapping.name, format: decoder.format.name }
+    const kept = memories.find(id)
+    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic))
+    // Nobody waits for it: what is announced elsewhere at this moment may be missed as well.
+    void memories.look(kept, false)
+    if (!kept.isEmpty && decoder.format.claims?.(topic, new Draft(kept)) === true) return decoder
+  }
+  return undefined
+}
