@@ -2,10 +2,16 @@
 // it costs is compared with bare parsing of the same bytes by the parser that the broker uses.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Redis } from 'ioredis'
 import { parser } from 'mqtt-packet'
 import type { Caller } from '../packages/identity/identity.ts'
+import { connectRedis, openRedis } from '../packages/redis/index.ts'
 import { Guesses } from '../packages/runtime/guess.ts'
+import { newId } from '../packages/runtime/id.ts'
 import { openLogger } from '../packages/runtime/logger.ts'
 import { Accept } from '../services/gateway/accept.ts'
 import { UNLIMITED, undecoded } from '../services/gateway/fixture.ts'
@@ -42,7 +48,7 @@ export async function measureDoor(total: number): Promise<{ perSecond: number; p
     const seconds = (await spent()) - before
     return { perSecond: (total / (result.ackedUs - result.startedUs)) * 1e6, perCpuSecond: total / seconds }
   } finally {
-    child.kill()
+    child.disconnect()
   }
 }
 
@@ -86,6 +92,18 @@ export function parserOnly(): number {
 async function serve(): Promise<void> {
   const caller: Caller = { keyId: 'bench', account: 'bench', roles: { default: 'developer' } }
   const append = async () => ({ duplicates: 0, wake: [] }) as never
+  const log = openLogger('warn')
+  const dir = await mkdtemp(join(tmpdir(), 'telltale-door-'))
+  const redis = await openRedis({
+    url: undefined,
+    dir,
+    binary: undefined,
+    fsync: 'always',
+    maxMemoryBytes: 1024 ** 3,
+    log,
+    progress: text => process.stderr.write(text),
+  })
+  const open = async (name: string, patience: 'producer' | 'worker') => (await connectRedis(redis.target, { name, patience, log })) as Redis
   const door = await openMqtt(
     {
       accept: new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} }),
@@ -95,8 +113,10 @@ async function serve(): Promise<void> {
       ...undecoded(),
       identity: { login: async () => caller, certified: async () => undefined, renew: async () => caller, watch: () => () => {} },
       guesses: new Guesses(undefined),
-      clock: { nowUs: () => Date.now() * 1000, newId: () => 'id' },
-      log: openLogger('warn'),
+      clock: { nowUs: () => Date.now() * 1000, newId: () => newId() },
+      log,
+      redis: await open('door', 'producer'),
+      subscriber: await open('subscriber', 'worker'),
       follow: async () => () => {},
       dropped: () => {},
       limits: { packetBytes: 1024 * 1024, perAddress: 0 },
@@ -105,6 +125,12 @@ async function serve(): Promise<void> {
     '127.0.0.1',
     0,
   )
+  const end = async () => {
+    await redis.close()
+    await rm(dir, { recursive: true, force: true })
+    process.exit()
+  }
+  process.once('disconnect', () => void end())
   process.on('message', () => {
     const { user, system } = process.cpuUsage()
     process.send?.((user + system) / 1e6)

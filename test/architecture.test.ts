@@ -78,9 +78,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
 
 /** Third-party libraries stand where they can be exchanged. */
 const LIBRARIES: Readonly<Record<string, RegExp>> = {
-  aedes: /^services\/gateway\/(mqtt|live|kept|login)\.ts$/,
-  'aedes-persistence-redis': /^services\/gateway\//,
-  'mqemitter-redis': /^services\/gateway\//,
+  aedes: /^services\/gateway\/(mqtt|connect|live|login|short|subscribing|broker\/forward)\.ts$/,
   'quickjs-emscripten-core': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   '@jitl/quickjs-wasmfile-release-sync': /^services\/gateway\/decode\/sandbox[a-z]*\.ts$/,
   fzstd: /^services\/gateway\/[a-z]+\.ts$/,
@@ -107,8 +105,8 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   typebox: /^packages\/runtime\/(schema|http|operation)\.ts$|^services\/(console|gateway|stream)\//,
   ioredis: /^packages\/redis\//,
   ajv: /^packages\/log\/durable\/jsonschema\.ts$/,
-  '@marcbachmann/cel-js': /^packages\/core\/condition\/cel\.ts$/,
-  re2js: /^packages\/core\/condition\/cel\.ts$/,
+  '@marcbachmann/cel-js': /^packages\/core\/condition\/cel(meter)?\.ts$/,
+  re2js: /^packages\/core\/condition\/cel(meter)?\.ts$/,
   luxon: /^packages\/core\/schedule\.ts$/,
   yaml: /^packages\/core\/document\.ts$/,
   protobufjs: /^packages\/log\/durable\/protobuf\.ts$|^services\/gateway\/decode\/(protobuf|sparkplug)[a-z]*\.ts$/,
@@ -132,7 +130,7 @@ const ONE_PER_PROCESS: ReadonlySet<string> = new Set(['packages/runtime/id.ts', 
 describe('imports', () => {
   it('are found', () => {
     expect(read('services/gateway/mqtt.ts').imports.map(({ to }) => to)).toEqual(
-      expect.arrayContaining(['aedes', 'packages/core/failure.ts', 'services/gateway/topic.ts']),
+      expect.arrayContaining(['aedes', 'packages/core/id.ts', 'services/gateway/topic.ts']),
     )
     expect(shipped.length).toBeGreaterThan(80)
   })

@@ -188,3 +188,30 @@ describe('the schema of an event type', () => {
     await answer('GET', `${PROJECT}/schemas/nothing`, undefined, 404)
   })
 })
+
+describe('code of a project', () => {
+  const code = "function decode(input) { return { device: input.topic[1], eventType: 'temperature', value: input.bytes[0] / 10 } }"
+  const script = (text: string, topic: string) => ({ format: 'javascript', topic, options: { code: text } })
+
+  test('is refused with its place where it cannot be read, and decodes what it can', async () => {
+    const { field, error } = await answer('POST', DECODERS, { name: 'bad', ...script('function decode( {', 'x/+') }, 400)
+    expect([field, error]).toEqual(['options.code', expect.stringMatching(/SyntaxError: .*\(line 1, column \d+\)/)])
+    await answer('POST', DECODERS, { name: 'script', ...script(code, 'script/+/raw') })
+    await publish('script/scripted-1/raw', Buffer.from([215]))
+    await eventually(async () => expect(await valuesOf('scripted-1')).toEqual([21.5]))
+  })
+
+  test('that never ends is quarantined, and others are decoded meanwhile', async () => {
+    await answer('POST', DECODERS, { name: 'endless', ...script('function decode() { for (;;) {} }', 'endless/+') })
+    await Promise.all([publish('endless/a', 'x'), publish('script/scripted-2/raw', Buffer.from([200]))])
+    await eventually(async () => expect(await valuesOf('scripted-2')).toEqual([20]))
+    const [record] = await quarantined('endless/a')
+    expect(record?.['reason']).toBe('code: took longer than 50 ms')
+  })
+
+  test('decodes what The Things Stack forwards, whose topics need no mapping', async () => {
+    const uplink = { f_port: 1, frm_payload: 'AQID', decoded_payload: { temperature: 7.5 }, received_at: '2026-01-31T12:00:00Z' }
+    await publish('v3/app1@ttn/devices/lora-1/up', JSON.stringify({ end_device_ids: { device_id: 'lora-1' }, uplink_message: uplink }))
+    await eventually(async () => expect(await valuesOf('lora-1')).toEqual([7.5]))
+  })
+})

@@ -1,12 +1,14 @@
 // MQTT packet by packet, for what no client library does on purpose: sending again, with and without DUP, and just going away.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { generate, type Packet, parser } from 'mqtt-packet'
+import { generate, type IConnectPacket, type Packet, parser } from 'mqtt-packet'
 import { until } from './eventually.ts'
 import type { Key } from './world.ts'
 
 export type Wire = {
   send(packet: Packet): void
+  /** Bytes that no client library would send. */
+  write(bytes: Buffer): void
   /** Packets that have come, in order. */
   readonly received: readonly Packet[]
   /** Publishes with QoS 1 and resolves with the PUBACK of this packet id. */
@@ -18,8 +20,8 @@ export type Wire = {
   cut(): Promise<void>
 }
 
-/** Resolves when the server has answered CONNECT with 0. */
-export async function openWire(port: number, { keyId, secret }: Key, clientId: string, clean: boolean): Promise<Wire> {
+/** A connection, and nothing said yet. */
+export async function openRaw(port: number): Promise<Wire> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
   // A connection that the server cuts off has ended: `hasEnded` says so.
@@ -29,20 +31,10 @@ export async function openWire(port: number, { keyId, secret }: Key, clientId: s
   reading.on('packet', (packet: Packet) => void received.push(packet))
   socket.on('data', part => void reading.parse(part))
   const send = (packet: Packet) => void socket.write(generate(packet))
-  send({
-    cmd: 'connect',
-    protocolId: 'MQTT',
-    protocolVersion: 4,
-    clientId,
-    clean,
-    keepalive: 60,
-    username: keyId,
-    password: Buffer.from(secret),
-  })
-  await until('CONNACK', () => received.some(packet => packet.cmd === 'connack' && packet.returnCode === 0))
   const acks = (id: number) => received.filter(packet => packet.cmd === 'puback' && packet.messageId === id).length
   return {
     send,
+    write: bytes => void socket.write(bytes),
     received,
     publish: async (messageId, topic, payload, dup = false) => {
       const before = acks(messageId)
@@ -59,6 +51,31 @@ export async function openWire(port: number, { keyId, secret }: Key, clientId: s
       await closed(socket)
     },
   }
+}
+
+/** As a client with this key says it. */
+export function connectPacket(
+  { keyId, secret }: Key,
+  clientId: string,
+  clean: boolean,
+  more: Partial<IConnectPacket> = {},
+): IConnectPacket {
+  const login = { username: keyId, password: Buffer.from(secret) }
+  return { cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId, clean, keepalive: 60, ...login, ...more }
+}
+
+/** Resolves when the server has answered CONNECT with 0. */
+export async function openWire(
+  port: number,
+  key: Key,
+  clientId: string,
+  clean: boolean,
+  more: Partial<IConnectPacket> = {},
+): Promise<Wire> {
+  const wire = await openRaw(port)
+  wire.send(connectPacket(key, clientId, clean, more))
+  await until('CONNACK', () => wire.received.some(packet => packet.cmd === 'connack' && packet.returnCode === 0))
+  return wire
 }
 
 async function closed(socket: Socket): Promise<void> {

@@ -174,10 +174,11 @@ export async function startGateway(
   addReplayRoute(app, { quarantine, formats: FORMATS, catalog, run, accept, checked: decoded, screen: ingest.screen })
   const dropped = () => metrics.mqttDropped.inc()
   const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
-  const { follow, mqttLimits: limits } = ports
+  const { follow, mqttLimits: limits, redis } = ports
   const { guesses } = app
+  const subscriber = await ports.connect('mqtt')
   const door = await openMqtt(
-    { ...ingest, catalog, run, identity, guesses, follow, clock, log: logger, dropped, cut, limits },
+    { ...ingest, catalog, run, identity, guesses, follow, clock, log: logger, redis, subscriber, dropped, cut, limits },
     host,
     mqttPort,
   )

@@ -2,9 +2,10 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { generate, type Packet, parser } from 'mqtt-packet'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
+import { installed, openTestRedis, type TestRedis } from '../../packages/log/fixture.ts'
 import type { AppendBatch, AppendOutcome } from '../../packages/log/log.ts'
 import { Guesses } from '../../packages/runtime/guess.ts'
 import { openLogger } from '../../packages/runtime/logger.ts'
@@ -15,6 +16,12 @@ import { openMqtt } from './mqtt.ts'
 
 const caller: Caller = { keyId: 'k', account: 'a', roles: { p: 'developer' } }
 const TOPIC = 'd/pump/temperature'
+
+let server: TestRedis
+beforeAll(async () => {
+  if (installed) server = await openTestRedis()
+})
+afterAll(() => server?.stop())
 
 /** A door before a log that the test holds, releases or takes away. */
 async function openDoor() {
@@ -40,6 +47,8 @@ async function openDoor() {
     log: openLogger('silent'),
     follow: async () => () => {},
     dropped: () => {},
+    redis: server.redis,
+    subscriber: await server.connect(),
     limits: { packetBytes: 1024 * 1024, perAddress: 3 },
     cut: (why: string) => void counted.push(why),
   }
@@ -81,7 +90,7 @@ const publish = (qos: 0 | 1, messageId: number, payload = '21', topic = TOPIC) =
   generate({ cmd: 'publish', qos, dup: false, retain: false, topic, payload, ...(qos > 0 ? { messageId } : {}) })
 const acks = (received: readonly Packet[]) => received.filter(({ cmd }) => cmd === 'puback').map(({ messageId }) => messageId)
 
-describe('a client whose log is slow', () => {
+describe.skipIf(!installed)('a client whose log is slow', () => {
   it('is read no further than the limit, is not cut off for silence meanwhile, and has all acknowledged in order', async () => {
     const door = await openDoor()
     const { socket, received } = await enter(door.port, 1)
@@ -105,7 +114,7 @@ describe('a client whose log is slow', () => {
   })
 })
 
-describe('a client whose log is away', () => {
+describe.skipIf(!installed)('a client whose log is away', () => {
   it('keeps its connection when it publishes with QoS 0, and what is dropped is counted; with QoS 1 it is cut off without PUBACK', async () => {
     const door = await openDoor()
     const { socket, received } = await enter(door.port)
@@ -120,7 +129,7 @@ describe('a client whose log is away', () => {
   })
 })
 
-describe('an event', () => {
+describe.skipIf(!installed)('an event', () => {
   it('reaches who is subscribed to it, and only for as long as they are', async () => {
     const door = await openDoor()
     const [one, two] = [await enter(door.port), await enter(door.port)]
@@ -139,7 +148,7 @@ describe('an event', () => {
   })
 })
 
-describe('an address', () => {
+describe.skipIf(!installed)('an address', () => {
   it('that holds its connections gets no more of them, until one ends', async () => {
     const door = await openDoor()
     const held = [await enter(door.port), await enter(door.port), await enter(door.port)]

@@ -1,31 +1,41 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
 import type { Duplex } from 'node:stream'
-import { Aedes, type Client, type Subscription } from 'aedes'
+import { Aedes, type Client, type PublishPacket } from 'aedes'
+import type { Redis } from 'ioredis'
 import { Failure } from '../../packages/core/failure.ts'
-import type { Caller, Identity } from '../../packages/identity/identity.ts'
+import { contentKey } from '../../packages/core/id.ts'
+import type { Identity } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
+import { catchUp, type Forwarded, forward } from './broker/forward.ts'
+import type { Author, Message } from './broker/message.ts'
+import { Persistence } from './broker/persistence.ts'
+import { projectOf } from './broker/retained.ts'
+import { Storage } from './broker/storage.ts'
+import { type Connected, type Connecting, connectClient, mayLeave } from './connect.ts'
 import { type From, fromOf, type Inside as Guarded, turnOf } from './guard/inside.ts'
 import type { Cut, Ingest, Inner } from './guard/port.ts'
 import { Sample } from './guard/sample.ts'
-import { type Interest, watchInterest } from './interest.ts'
-import { Kept } from './kept.ts'
 import { Listener, type ListenerLimits } from './listener.ts'
 import { type Follow, Live } from './live.ts'
-import { type LoginPorts, login, loginRefusal } from './login.ts'
+import { type LoginPorts, loginRefusal } from './login.ts'
 import { type PublishPorts, publish, type Refused } from './publishing.ts'
-import { type Deliveries, Redeliveries } from './redelivery.ts'
-import { clientIdOf, Session, sessionId } from './session.ts'
-import { fullTopic, isShared, mayReceive, maySubscribe, refusalOf, streamTopic } from './topic.ts'
+import { Redeliveries } from './redelivery.ts'
+import { clientIdOf, Session } from './session.ts'
+import { rewrite } from './short.ts'
+import { type Subscribing, subscribe } from './subscribing.ts'
+import { fullTopic, mounted } from './topic.ts'
 
 export type MqttDoor = {
   readonly port: number
   /** A connection that came in another way. */
   take(stream: Duplex, from: From): void
-  /** Publishes as the broker itself, to this process' subscribers, retained. */
+  /** Publishes as Telltale itself and retains it, if it is not what stands there already. */
   announce(topic: string, payload: string): Promise<void>
-  /** The same under `projects/{project}/`, not retained. */
+  /** Publishes as Telltale itself under `projects/{project}/`, with QoS 1, to whoever may see the project. */
   send(project: string, topic: string, payload: Buffer): void
+  /** Whether anybody wants what is published on this topic, in its long form: connected to any gateway, or away. */
+  hasSubscribers(topic: string): boolean
   connections(): number
   /** Takes no more, then closes every connection. */
   close(): Promise<void>
@@ -36,6 +46,10 @@ export type MqttPorts = Omit<PublishPorts, 'send'> & {
   readonly guesses: LoginPorts['guesses']
   readonly log: Logger
   readonly follow: Follow
+  /** Fails at once while Redis is away. */
+  readonly redis: Redis
+  /** A connection of its own, for SUBSCRIBE. */
+  readonly subscriber: Redis
   /** Told of each message that waited for a client which was away, and was dropped. */
   dropped(): void
   readonly limits: ListenerLimits
@@ -47,39 +61,115 @@ export type MqttPorts = Omit<PublishPorts, 'send'> & {
 const QUEUE_LIMIT = 1000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
-
+/** After three of them without a word a gateway is taken for gone, and its clients' wills are published. */
+const HEARTBEAT_MS = 15_000
+/** What a retained message's author may is looked up once in this time. */
+const RIGHTS_MS = 2000
 /** MQTT 3.1 asks for at most 23 characters; its clients have more, and get in everywhere. */
 const MAX_CLIENT_ID = 65_535
-
-const TOO_MANY = 'too many stream topics of one connection, or it is gone'
 /** Keys that were warned of once; beyond it some are again. */
 const MAX_WARNED = 10_000
 
+/** One broker, and what its hooks share. */
+type Door = {
+  readonly ports: MqttPorts
+  readonly publishing: PublishPorts
+  readonly storage: Storage
+  readonly sessions: WeakMap<Client, Session>
+  readonly refused: Refused
+  /** Publishes with QoS 2 that came before. */
+  readonly repeats: WeakSet<object>
+}
+
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
-  const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
-  const redeliveries = new Redeliveries(Date.now)
-  const refused = refusals(ports.log)
-  let inside: Inside | undefined
-  const send = (project: string, topic: string, payload: Buffer) => sendBy(broker, ports.log, `projects/${project}/${topic}`, payload)
+  const node = ports.clock.newId()
+  const lost = () => catchUpAll(broker, sessions, ports.log)
+  const storage = await Storage.open({ ...ports, node, newId: () => ports.clock.newId() }, lost)
+  const send = (project: string, topic: string, payload: Buffer) => {
+    // Nobody waits for it: what it tells is told again, or stands in the quarantine.
+    publishAs(door, broker, `projects/${project}/${topic}`, payload).catch((error: Error) =>
+      ports.log.debug({ project, topic, reason: error.message }, 'not published'),
+    )
+  }
   const publishing = { ...ports, send }
+  const door: Door = { ports, publishing, storage, sessions, refused: refusals(ports.log), repeats: new WeakSet() }
+  const broker = await openBroker(door, node)
+  const listener = new Listener({
+    limits: ports.limits,
+    say: (level, facts, message) => ports.log[level](facts, message),
+    counted: ports.cut,
+    isTransient: error => error instanceof Failure && error.code === 'unavailable',
+    open: guarded => inner(door, broker, guarded),
+  })
+  const bound = await listener.listen(host, port)
+  return {
+    port: bound,
+    take: (stream, from) => listener.take(stream, from),
+    announce: (topic, payload) => announce(door, broker, topic, Buffer.from(payload)),
+    send,
+    hasSubscribers: topic => storage.hasSubscribers(topic),
+    connections: () => broker.connectedClients,
+    close: async () => {
+      await close(listener, broker)
+      await storage.stop()
+    },
+  }
+}
+
+/** What the guard may do without the broker: publish events that nobody is subscribed to, which nobody can tell from the long way. */
+function inner({ publishing, refused, storage, sessions }: Door, broker: Aedes, guarded: Guarded): Inner {
+  const client = broker.handle(guarded)
+  rewrite(client, one => sessions.get(one)?.project ?? '')
+  return {
+    name: () => clientIdOf(client.id ?? ''),
+    isDirect: topic => {
+      const place = sessions.get(client)?.placeOf(topic)
+      return place !== undefined && !storage.hasSubscribers(fullTopic(place))
+    },
+    ingest: (packet: Ingest, done) => {
+      const session = sessions.get(client)
+      if (session) publish(publishing, refused, client, session, packet, done)
+      else done(new Error('publish without a session'))
+    },
+  }
+}
+
+async function openBroker(door: Door, node: string): Promise<Aedes> {
+  const { ports, storage, sessions, refused } = door
+  const redeliveries = new Redeliveries(Date.now)
+  const opened = new Map<string, Connected['lasting']>()
+  const unnamed = new WeakSet<Client>()
+  const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
+  let subscribing: Subscribing | undefined
   const broker: Aedes = await Aedes.createBroker({
+    id: node,
+    mq: storage.bus,
+    persistence: new Persistence({
+      sessions: storage.sessions,
+      retained: storage.retained,
+      wills: storage.wills,
+      lastingOf: client => sessions.get(client as Client)?.lasting,
+      opened: id => opened.get(id),
+      authorOf: client => authorOf(sessions.get(client as Client)),
+      mayStay: mayStay(ports.identity),
+      isRepeat: packet => door.repeats.has(packet),
+      released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
+    }),
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
     drainTimeout: DRAIN_TIMEOUT_MS,
+    heartbeatInterval: HEARTBEAT_MS,
+    preConnect: (client, { clientId, clean }, done) => {
+      if (clientId === '' && !clean) unnamed.add(client)
+      done(null, true)
+    },
     authenticate: (client, username, password, done) => {
+      const connecting = { ...ports, sessions: storage.sessions, connected: (id: string) => clientsOf(broker)[id] }
       const from = fromOf(client.conn)
-      login(ports, from, { clientId: client.id, username, password }).then(
-        caller => {
-          // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
-          if (client.conn.destroyed) return
-          client.id = sessionId(caller.keyId, client.id)
-          const deliveries = redeliveries.connect(client.id, !client.clean)
-          sessions.set(
-            client,
-            openSession(ports, client, caller, deliveries, () => sessions.delete(client)),
-          )
-          done(null, true)
+      connectClient(connecting, client as Connecting, from, unnamed.has(client), username, password).then(
+        connected => {
+          if (connected && begin(door, opened, redeliveries, client, connected)) done(null, true)
         },
         (error: unknown) => {
           const { address } = from
@@ -90,61 +180,136 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
       )
     },
     authorizePublish: (client, packet, done) => {
-      const session = client && sessions.get(client)
+      const session = client ? sessions.get(client) : undefined
       const turned = client ? turnOf(client.conn, packet.payload.length, done) : done
-      if (session) publish(publishing, refused, client, session, packet, turned)
-      else turned(new Error('publish without a session'))
+      if (client && session) take(door, client, session, packet, turned)
+      else if (client) turned(new Error('publish without a session'))
+      else takeLast(door, redeliveries, packet, done)
     },
     authorizeSubscribe: (client, subscription, done) => {
-      const session = client && sessions.get(client)
-      if (!session || !inside) return done(null, null)
-      grant(inside, client, session, subscription).then(
-        granted => done(null, granted ? subscription : null),
+      const session = sessions.get(client)
+      if (!session || !subscribing) return done(null, null)
+      subscribe(subscribing, client, session, subscription).then(
+        granted => done(null, granted),
         (error: Error) => done(error, null),
       )
     },
-    // What is live ends with the rights; only what waited is older than them.
     authorizeForward: (client, packet) => {
-      if (client.connected) return packet
       const session = sessions.get(client)
-      return session && mayReceive(session.caller, packet.topic, packet.payload as Buffer) ? packet : null
+      return session ? (forward(client, session, packet as unknown as Forwarded, ports.log) as typeof packet | null) : null
     },
   })
-  const interest = watchInterest(broker)
-  const kept = new Kept(broker, { log: ports.log, dropped: ports.dropped, nowMs: Date.now })
-  inside = { live: new Live(broker, ports.follow), kept, refused }
-  watch(broker, ports.log, client => sessions.get(client)?.deliveries.endedCleanly())
-  const listener = new Listener({
-    limits: ports.limits,
-    say: (level, facts, message) => ports.log[level](facts, message),
-    counted: ports.cut,
-    isTransient: error => error instanceof Failure && error.code === 'unavailable',
-    open: guarded => inner(publishing, refused, interest, broker, guarded, client => sessions.get(client)),
-  })
-  const bound = await listener.listen(host, port)
-  return {
-    port: bound,
-    take: (stream, from) => listener.take(stream, from),
-    announce: (topic, payload) => announce(broker, topic, payload),
-    send,
-    connections: () => broker.connectedClients,
-    close: () => {
-      kept.stop()
-      return close(listener, broker)
-    },
-  }
+  subscribing = { live: new Live(broker, ports.follow), sessions: storage.sessions, refused }
+  watch(broker, door)
+  return broker
+}
+
+function clientsOf(broker: Aedes): Readonly<Record<string, Client>> {
+  return (broker as Aedes & { readonly clients: Readonly<Record<string, Client>> }).clients
 }
 
 /** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
-function openSession({ identity, log }: MqttPorts, client: Client, caller: Caller, deliveries: Deliveries, forget: () => void): Session {
+function begin(
+  { ports: { identity, log }, sessions, storage }: Door,
+  opened: Map<string, Connected['lasting']>,
+  redeliveries: Redeliveries,
+  client: Client,
+  { caller, lasting }: Connected,
+): boolean {
+  const left = () => {
+    if (!lasting) return
+    if (opened.get(client.id) === lasting) opened.delete(client.id)
+    storage.sessions.leave(lasting).catch((error: Error) => log.debug({ reason: error.message }, 'mqtt session not left'))
+  }
+  // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
+  if (client.conn.destroyed) {
+    left()
+    return false
+  }
   const ended = (reason: string) => {
     log.info({ ...nameOf(client), reason }, 'mqtt client lost its rights')
-    forget()
+    sessions.delete(client)
     client.close()
   }
-  const session = new Session({ identity, ended }, caller, deliveries)
-  client.conn.once('close', () => session.close())
-  return session
+  const session = new Session({ identity, ended }, caller, redeliveries.connect(client.id, !client.clean))
+  session.lasting = lasting
+  sessions.set(client, session)
+  if (lasting) opened.set(client.id, lasting)
+  client.conn.once('close', () => {
+    session.close()
+    left()
+  })
+  return true
+}
+
+type Done = (error?: Error | null) => void
+
+/** Done without an error, it is acknowledged: what it says is in the log, or kept for those who wait for it, or nobody's. */
+function take(door: Door, client: Client, session: Session, packet: PublishPacket, done: Done): void {
+  const { messageId, qos } = packet
+  packet.topic = mounted(packet.topic, session.project)
+  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId)) {
+    door.repeats.add(packet)
+    done(null)
+    return
+  }
+  publish(door.publishing, door.refused, client, session, packet as PublishPacket & { payload: Buffer }, error => {
+    if (error) return done(error)
+    const from = session.lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
+    const kept = door.storage.keep(packet as PublishPacket & { payload: Buffer }, authorOf(session) as Author, from)
+    if (!kept) return done(null)
+    kept.then(isNew => {
+      if (!isNew) door.repeats.add(packet)
+      done(null)
+    }, done)
+  })
+}
+
+/** The will of a client whose gateway is gone: as far as its rights still go. */
+function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket, done: Done): void {
+  const { author } = packet as PublishPacket & { readonly author?: Author }
+  const nowhere = () => {
+    packet.topic = NOWHERE
+    packet.retain = false
+    done(null)
+  }
+  const { identity } = door.ports
+  const taken = async () => {
+    const caller = author && (await identity.renew({ ...author, roles: {} }))
+    if (!caller || !mayLeave(caller, packet.topic)) return nowhere()
+    const client = { id: (packet as { readonly clientId?: string }).clientId ?? '' } as Client
+    const session = new Session({ identity, ended: () => {} }, caller, redeliveries.connect(client.id, false))
+    session.close()
+    take(door, client, session, packet, done)
+  }
+  taken().catch(done)
+}
+
+/** Where a will goes that nobody may leave any more: nobody may subscribe to `$` topics. */
+const NOWHERE = '$telltale/refused'
+
+function authorOf(session: Session | undefined): Author | undefined {
+  if (!session) return undefined
+  const { keyId, account, device } = session.caller
+  return { keyId, account, ...(device ? { device } : {}) }
+}
+
+/** Whether who retained a message may still do so; looked up once in a while, however many messages a filter finds. */
+function mayStay(identity: MqttPorts['identity']): (message: Message) => Promise<boolean> {
+  const known = new Map<string, { readonly caller: ReturnType<Identity['renew']>; readonly untilMs: number }>()
+  return async ({ author, topic }) => {
+    if (!author) return true
+    const nowMs = Date.now()
+    let found = known.get(author.keyId)
+    if (!found || found.untilMs < nowMs) {
+      if (known.size >= MAX_WARNED) known.clear()
+      found = { caller: identity.renew({ ...author, roles: {} }), untilMs: nowMs + RIGHTS_MS }
+      known.set(author.keyId, found)
+    }
+    const caller = await found.caller
+    // A device retains by a mapping; that it still is one is all that can be said here.
+    return caller?.device ? caller.device.project === projectOf(topic) : caller !== undefined && mayLeave(caller, topic)
+  }
 }
 
 function nameOf({ id }: { readonly id: string }): { readonly client: string } {
@@ -156,75 +321,74 @@ function refusals(log: Logger): Refused {
   const warned = new Set<string>()
   const said = new Sample((facts, message) => log.info(facts, message), 'keyId')
   return (client, { caller: { keyId } }, topic, reason) => {
-    said.add(keyId, { ...nameOf(client), keyId, reason }, 'mqtt topic refused')
-    // Whoever runs all of this has to know: this was granted to admins of any project once. Once a key, which may ask again and again.
-    if (!isShared(topic) || warned.has(keyId)) return
+    said.add(keyId, { ...nameOf(client), keyId, topic: topic.slice(0, 100), reason }, 'mqtt topic refused')
+    // Whoever runs all of this has to know of a key that is asked for what it may not. Once a key, which may ask again and again.
+    if (warned.has(keyId)) return
     if (warned.size >= MAX_WARNED) warned.clear()
     warned.add(keyId)
-    log.warn({ ...nameOf(client), keyId, reason }, 'a topic outside of projects/{project}/ was refused')
+    log.warn({ ...nameOf(client), keyId, reason }, 'a topic was refused')
   }
 }
 
-/** What stands around the broker. */
-type Inside = { readonly live: Live; readonly kept: Kept; readonly refused: Refused }
-
-async function grant({ live, kept, refused }: Inside, client: Client, session: Session, subscription: Subscription): Promise<boolean> {
-  const refusal = await subscribe(live, client, session, subscription)
-  if (refusal === undefined) {
-    kept.granted(subscription)
-    return true
-  }
-  refused(client, session, subscription.topic, refusal)
-  // A stream is had another time, and nothing is queued for it meanwhile.
-  if (!streamTopic(subscription.topic)) await kept.refused(client, subscription)
-  return false
-}
-
-/** @returns why not, or nothing. */
-async function subscribe(live: Live, client: Client, session: Session, { topic, qos }: Subscription): Promise<string | undefined> {
-  const wanted = streamTopic(topic)
-  const caller = maySubscribe(session.caller, topic) ? session.caller : await session.renew()
-  if (!wanted) return maySubscribe(caller, topic) ? undefined : refusalOf(topic)
-  try {
-    return (await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)) ? undefined : TOO_MANY
-  } catch (error) {
-    if (error instanceof Failure) return error.message
-    throw error
-  }
-}
-
-function watch(broker: Aedes, log: Logger, saidGoodbye: (client: Client) => void): void {
+function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
   const noted = new WeakSet<Client>()
-  const said = new Sample((facts, message) => log.info(facts, message))
+  const cutOff = new Sample((facts, message) => log.info(facts, message))
   broker.on('clientError', (client, error) => {
     // A login that was refused has its line already.
     if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
-    const { address } = fromOf(client.conn)
-    said.add(address, { address, ...nameOf(client), reason: error.message }, 'mqtt client cut off')
+    cutOff.add(fromOf(client.conn).address, { ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {
     // aedes tells us of every end alike; `disconnected` is set only by a DISCONNECT packet.
-    if ((client as Client & { _disconnected?: boolean })._disconnected) saidGoodbye(client)
+    if ((client as Client & { _disconnected?: boolean })._disconnected) sessions.get(client)?.deliveries.endedCleanly()
   })
-  // Not in aedes' types: persistence failing while a message is queued for an offline client.
+  broker.on('unsubscribe', (filters, client) => {
+    if (client.closed) return
+    for (const filter of filters) sessions.get(client)?.grants.delete(filter)
+  })
+  broker.on('clientReady', client => caughtUp(client, sessions, log))
+  // Not in aedes' types: what its persistence could not do.
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
 }
 
-function announce(broker: Aedes, topic: string, payload: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const packet = { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain: true, dup: false } as const
-    broker.publish(packet, error => (error ? reject(error) : resolve()))
+function caughtUp(client: Client, sessions: WeakMap<Client, Session>, log: Logger): void {
+  const lasting = sessions.get(client)?.lasting
+  if (!lasting) return
+  catchUp(client, lasting).catch((error: Error) => {
+    log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off: what waits for it cannot be read')
+    client.close()
   })
 }
 
-/** Nobody waits for it: what it tells is told again, or stands in the quarantine. */
-function sendBy(broker: Aedes, log: Logger, topic: string, payload: Buffer): void {
-  const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
-  broker.publish(packet, error => {
-    if (error) log.debug({ topic, reason: error.message }, 'not published')
-  })
+/** Of messages that a gateway kept, and was gone before it said so. */
+function catchUpAll(broker: Aedes, sessions: WeakMap<Client, Session>, log: Logger): void {
+  for (const client of Object.values(clientsOf(broker))) {
+    sessions.get(client)?.lasting?.rewind()
+    if (client.connected) caughtUp(client, sessions, log)
+  }
+}
+
+async function announce(door: Door, broker: Aedes, topic: string, payload: Buffer): Promise<void> {
+  const { retained, sessions } = door.storage
+  const project = projectOf(topic)
+  if (project === undefined || (await retained.get(topic))?.payload.equals(payload)) return
+  const message = { id: contentKey(`${topic}\t${payload.toString('utf8')}`), topic, qos: 1 as const, payload }
+  await sessions.queue(message)
+  // Each gateway announces; the one that changed something publishes.
+  if (await retained.store(project, message)) await emit(broker, message, true)
+}
+
+async function publishAs({ storage, ports }: Door, broker: Aedes, topic: string, payload: Buffer): Promise<void> {
+  const message = { id: ports.clock.newId(), topic, qos: 1 as const, payload }
+  await storage.sessions.queue(message)
+  await emit(broker, message, false)
+}
+
+function emit(broker: Aedes, { id, ...message }: Message, retain: boolean): Promise<void> {
+  const packet = { cmd: 'publish' as const, ...message, retain, dup: false, properties: { id } }
+  return new Promise((resolve, reject) => broker.publish(packet as unknown as PublishPacket, error => (error ? reject(error) : resolve())))
 }
 
 async function close(listener: Listener, broker: Aedes): Promise<void> {
@@ -233,28 +397,4 @@ async function close(listener: Listener, broker: Aedes): Promise<void> {
   // Those that never sent a CONNECT are not the broker's clients.
   listener.destroy()
   await stopped
-}
-
-/** What the guard may do without the broker: publish events that nobody is subscribed to, which nobody can tell from the long way. */
-function inner(
-  ports: PublishPorts,
-  refused: Refused,
-  interest: Interest,
-  broker: Aedes,
-  guarded: Guarded,
-  sessionOf: (client: Client) => Session | undefined,
-): Inner {
-  const client = broker.handle(guarded)
-  return {
-    name: () => clientIdOf(client.id ?? ''),
-    isDirect: topic => {
-      const place = sessionOf(client)?.placeOf(topic)
-      return place !== undefined && !interest.has(place.project, fullTopic(place))
-    },
-    ingest: (packet: Ingest, done) => {
-      const session = sessionOf(client)
-      if (session) publish(ports, refused, client, session, packet, done)
-      else done(new Error('publish without a session'))
-    },
-  }
 }

@@ -12,7 +12,7 @@ import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
 import { ownOnly } from './own.ts'
 import type { Done } from './sequence.ts'
 import { clientIdOf, type Session } from './session.ts'
-import { fullTopic, mayPublish, refusalOf } from './topic.ts'
+import { fullTopic, mayPublish, refusalOf, unmounted } from './topic.ts'
 
 export type PublishPorts = IngestPorts & {
   readonly clock: Clock
@@ -207,7 +207,8 @@ function sourceOf({ ports, client, session, packet }: Job, project: string, payl
   }
   return {
     project,
-    source: topic,
+    // As it was most probably written: other projects only have the long form.
+    source: project === session.project ? unmounted(topic) : topic,
     keyId: session.caller.keyId,
     clientId: clientIdOf(client.id),
     payload,

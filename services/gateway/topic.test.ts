@@ -1,14 +1,14 @@
 // Topics: which are ingest, and what a key may publish and subscribe to (hazards 5-8, 11).
 import { describe, expect, it } from 'vitest'
 import type { Caller } from '../../packages/identity/identity.ts'
-import { fullTopic, ingestPlace, isShared, mayPublish, mayReceive, maySubscribe, refusalOf } from './topic.ts'
+import { fullTopic, ingestPlace, isShort, mayPublish, mayReceive, maySubscribe, mounted, refusalOf, unmounted } from './topic.ts'
 
 const caller = (roles: Caller['roles']): Caller => ({ keyId: 'k', account: 'a', roles })
 const user = caller({ home: 'user' })
 const developer = caller({ home: 'developer' })
 const admin = caller({ home: 'admin' })
 const operator: Caller = { ...admin, organizations: ['default'] }
-const elsewhere: Caller = { ...admin, organizations: ['other'] }
+const device: Caller = { ...caller({}), device: { project: 'home', id: 'door' } }
 
 describe('an ingest topic', () => {
   it.each([
@@ -65,12 +65,21 @@ describe('publishing', () => {
   })
 
   it.each(['sensors/door', '/sensors', 'Projects/home/x', ''])(
-    'to %j, which all tenants would share, is for who runs all of this',
+    'to %j, which is of no project, is for nobody: it has to be mounted',
     topic => {
-      expect([admin, elsewhere, operator].map(one => mayPublish(one, topic))).toEqual([false, false, true])
-      expect(refusalOf(topic)).toContain('is of no project, so all tenants would share it')
+      expect([admin, operator, device].map(one => mayPublish(one, topic))).toEqual([false, false, false])
     },
   )
+
+  it('to a short topic without a project of one’s own says what is missing', () => {
+    expect(refusalOf('sensors/door')).toContain("short for one in the key's own project")
+    expect(refusalOf('projects/other/x')).toBe('topic "projects/other/x" is not this key\'s')
+  })
+
+  it('as a device is for ingest alone', () => {
+    expect(mayPublish(device, 'projects/home/devices/door/state')).toBe(false)
+    expect(mayPublish(device, 'projects/home/x')).toBe(false)
+  })
 
   it('inside of projects is for developers', () => {
     expect([user, developer].map(one => mayPublish(one, 'projects/home/x'))).toEqual([false, true])
@@ -110,19 +119,20 @@ describe('subscribing', () => {
     expect(maySubscribe(operator, filter)).toBe(false)
   })
 
-  it.each(['sensors/#', 'sensors/+/x'])('to %s, which all tenants would share, is for who runs all of this', filter => {
-    expect([admin, elsewhere, operator].map(one => maySubscribe(one, filter))).toEqual([false, false, true])
-  })
-
   it.each([
-    ['sensors/x', true],
-    ['projectsx/y', true],
-    ['projects/p', false],
-    ['projects', false],
-    ['d/x/y', false],
-    ['$SYS/x', false],
-  ])('to %s is shared between tenants: %s', (topic, shared) => {
-    expect(isShared(topic)).toBe(shared)
+    ['projects/home/devices/door/#', true],
+    ['projects/home/devices/door', true],
+    ['projects/home/devices/door/rejected', true],
+    ['projects/home/devices/door/events/+', true],
+    ['projects/home/devices/+/events', false],
+    ['projects/home/devices/doors/#', false],
+    ['projects/home/devices/#', false],
+    ['projects/home/#', false],
+    ['projects/home/alarms/door', false],
+    ['projects/other/devices/door/#', false],
+    ['projects/home/topics/x', false],
+  ])('to %s is granted to the device itself: %s', (filter, may) => {
+    expect(maySubscribe(device, filter)).toBe(may)
   })
 
   it('needs some role in the project', () => {
@@ -148,5 +158,27 @@ describe('what waited for a client', () => {
     ['sensors/door', nothing, false],
   ])('on %s is for who may have it now', (topic, payload, may) => {
     expect(mayReceive(user, topic, payload)).toBe(may)
+  })
+})
+
+describe('a short topic', () => {
+  it.each([
+    ['zigbee2mqtt/lamp', 'projects/home/topics/zigbee2mqtt/lamp'],
+    ['tele/+/SENSOR', 'projects/home/topics/tele/+/SENSOR'],
+    ['/leading', 'projects/home/topics//leading'],
+    ['d', 'projects/home/topics/d'],
+    ['projectsx/y', 'projects/home/topics/projectsx/y'],
+  ])('%s stands in the space of the project, and is shown as it was written', (topic, long) => {
+    expect(mounted(topic, 'home')).toBe(long)
+    expect(unmounted(long)).toBe(topic)
+  })
+
+  it.each(['projects/p/x', 'd/door/contact', '$SYS/x', '#', '+/x', ''])('is not %j', topic => {
+    expect(isShort(topic)).toBe(false)
+    expect(mounted(topic, 'home')).toBe(topic)
+  })
+
+  it('without a project of one’s own stays as it is', () => {
+    expect(mounted('sensors/x', '')).toBe('sensors/x')
   })
 })

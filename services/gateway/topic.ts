@@ -1,10 +1,27 @@
-// MQTT topics: which are ingest, and which a key may publish or subscribe to.
+// MQTT topics: where short ones belong, which are ingest, and which a key or a device may publish or subscribe to.
 import type { Caller } from '../../packages/identity/identity.ts'
-import { FIRST_ORGANIZATION } from '../../packages/state/organization.ts'
 import type { Place } from './decode/event.ts'
 
 /** In a stream topic: every project that the caller may see. */
 const ALL = '-'
+
+/**
+ * Each project has a space of its own for topics that name none, so that what people run already (`zigbee2mqtt/…`, `tele/…`) works with
+ * any key and meets nobody else's (docs/decisions/0023). A filter that begins with a wildcard is not short: it could mean all projects.
+ */
+export function isShort(topic: string): boolean {
+  return !/^(projects\/|d\/|\$|\+|#)|^$/.test(topic)
+}
+
+/** The long form of a short topic or filter; as it is: one that is long, or short without a project to belong to. */
+export function mounted(topic: string, project: string): string {
+  return project !== '' && isShort(topic) ? `projects/${project}/topics/${topic}` : topic
+}
+
+/** What a client that used the short form gets to see. */
+export function unmounted(topic: string): string {
+  return /^projects\/[^/]+\/topics\/(.+)$/s.exec(topic)?.[1] ?? topic
+}
 
 /**
  * `projects/{project}/devices/{device}/events[/{eventType}]`, or `d/{device}/{eventType}` in the key's own project;
@@ -37,24 +54,19 @@ export function streamTopic(topic: string): StreamTopic | undefined {
   return { project, subject: list === 'alarms' ? 'alarm' : 'event', device, query }
 }
 
-/** Ordinary broker traffic: not the broker's own `$` topics, not what Telltale announces, not another project. */
+/** Ordinary broker traffic: not the broker's own `$` topics, not what Telltale announces, not another project; nothing for a device. */
 export function mayPublish(caller: Caller, topic: string): boolean {
   const [root, project, kind] = topic.split('/')
-  if (root === 'd' || root?.startsWith('$') || streamTopic(topic)) return false
-  if (root !== 'projects') return administersInstallation(caller)
+  if (root !== 'projects' || streamTopic(topic)) return false
   return kind !== 'alarms' && roleIn(caller, project) !== undefined && roleIn(caller, project) !== 'user'
 }
 
 /** Why `mayPublish` or `maySubscribe` said no. */
 export function refusalOf(topic: string): string {
   const shown = JSON.stringify(topic.slice(0, 100))
-  if (isShared(topic)) return `topic ${shown} is of no project, so all tenants would share it: it is for admins of the installation`
+  if (isShort(topic))
+    return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/…`
   return `topic ${shown} is not this key's`
-}
-
-/** Of no project: neither ingest, nor the broker's own. */
-export function isShared(topic: string): boolean {
-  return !/^(projects|d)(\/|$)|^\$/.test(topic)
 }
 
 /** The short form means another project for each key; this is where subscribers find the event, whoever sent it. */
@@ -65,10 +77,10 @@ export function fullTopic({ project, device, eventType }: Place): string {
 
 /** A filter is granted only when everything it can match is: a wildcard in place of the project would be wider. */
 export function maySubscribe(caller: Caller, filter: string): boolean {
-  const [root, project] = filter.split('/')
-  if (root === undefined || root === '' || root === 'd' || root.startsWith('$') || root.includes('#') || root.includes('+')) return false
-  if (root === 'projects') return roleIn(caller, project) !== undefined
-  return administersInstallation(caller)
+  const [root, project, kind, device] = filter.split('/')
+  if (root !== 'projects') return false
+  if (caller.device) return project === caller.device.project && kind === 'devices' && device === caller.device.id
+  return roleIn(caller, project) !== undefined
 }
 
 /** For what waited while its client was away, whose rights may be others now. */
@@ -82,11 +94,6 @@ export function mayReceive(caller: Caller, topic: string, payload: Buffer): bool
 function projectOfFrame(payload: Buffer): string | undefined {
   const { result } = JSON.parse(payload.toString('utf8')) as { result?: { event?: { targetName: string }; alarm?: { name: string } } }
   return (result?.event?.targetName ?? result?.alarm?.name)?.split('/')[1]
-}
-
-/** Tenants are apart, but for who runs all of this: the admins of the organisation that was there first. */
-function administersInstallation({ organizations }: Caller): boolean {
-  return organizations?.includes(FIRST_ORGANIZATION) === true
 }
 
 function roleIn(caller: Caller, project: string | undefined): string | undefined {

@@ -1,8 +1,9 @@
-// CEL, the language of expressions: checked when it is saved, bounded when it runs. The only file that knows the libraries for it.
-import { type ASTNode, Environment, EvaluationError, ParseError, TypeError as TypeMistake } from '@marcbachmann/cel-js'
+// CEL, the language of expressions: checked when it is saved, bounded when it runs. With celmeter.ts the only file that knows the libraries for it.
+import { Environment, EvaluationError, ParseError, TypeError as TypeMistake } from '@marcbachmann/cel-js'
 import { RE2JS } from 're2js'
 import type { Device } from '../device.ts'
 import { Failure, invalid } from '../failure.ts'
+import { isTree, Meter, nodesOf, TOO_MUCH, type Tree } from './celmeter.ts'
 import { nearest } from './input.ts'
 import { leastSize } from './pattern.ts'
 
@@ -58,28 +59,10 @@ export type Cel = {
   readonly patternSteps: number
 }
 
-type Evaluate = (evaluator: unknown, self: unknown, context: unknown) => unknown
-
-/** What is known of a node of the library's tree. */
-type Tree = Omit<ASTNode, 'op' | 'args'> & {
-  readonly op: string
-  readonly args: unknown
-  readonly pos: number
-  readonly end: number
-  readonly meta: {
-    readonly evaluate: Evaluate
-    readonly alternate?: Tree
-    readonly macro?: { readonly evaluate: (evaluator: unknown, macro: unknown, context: unknown) => unknown }
-  }
-  evaluate: Evaluate
-  handle?: (...given: unknown[]) => unknown
-}
-
 const MAX_CHARS = 2000
 const LIMITS = { maxAstNodes: 400, maxDepth: 24, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 8 }
 /** Of about 50 ns: one millisecond. */
 const MAX_COST = 20_000
-const ERROR_COST = 400
 /** Of all expressions of a rule together, as MAX_COST is. */
 export const MAX_PARTS = LIMITS.maxAstNodes
 export const MAX_PATTERN_STEPS = 300
@@ -97,7 +80,10 @@ const METHODS = (
   'split join getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes getSeconds getMilliseconds'
 ).split(' ')
 
-const environment = openEnvironment()
+/** What an expression can name. */
+type Scope = { readonly environment: Environment; readonly variables: readonly string[] }
+
+const RULE: Scope = { environment: openEnvironment(), variables: VARIABLES }
 
 function openEnvironment(): Environment {
   const event = { eventType: 'string', data: 'dyn', timestamp: 'google.protobuf.Timestamp', eventId: 'string' }
@@ -110,6 +96,17 @@ function openEnvironment(): Environment {
     .registerVariable('reading', 'double')
     // Null for the first one.
     .registerVariable('previous', 'dyn')
+  return withArithmetic(made)
+}
+
+function openScope(types: Readonly<Record<string, string>>): Scope {
+  const environment = new Environment({ limits: LIMITS, homogeneousAggregateLiterals: false })
+  for (const [name, type] of Object.entries(types)) environment.registerVariable(name, type)
+  return { environment: withArithmetic(environment), variables: Object.keys(types) }
+}
+
+function withArithmetic(made: Environment): Environment {
+  made
     .registerFunction('abs(double): double', { handler: (value: number) => Math.abs(value), async: false })
     .registerFunction('abs(int): int', { handler: (value: bigint) => (value < 0n ? -value : value), async: false })
   // Readings are doubles, and nobody writes `reading * 2.0`. CEL's own whole numbers stay whole among themselves.
@@ -125,182 +122,122 @@ function openEnvironment(): Environment {
   return made
 }
 
+type Compiled = {
+  readonly parsed: (variables: object) => unknown
+  readonly type: string
+  readonly meter: Meter
+  readonly root: Tree
+  readonly nodes: readonly Tree[]
+  readonly patterns: ReadonlyMap<Tree, RE2JS>
+}
+
 /** Fails with the place in the text and the nearest valid name. */
 export function compileCel(text: string, path: string): Cel {
+  const { parsed, meter, root, nodes, patterns } = compile(text, path, RULE, ['bool', 'dyn'])
+  const patternSteps = [...patterns.values()].reduce((sum, pattern) => sum + pattern.programSize(), 0)
+  return {
+    run: (variables, share) => {
+      const found = run(parsed, meter, variables, share)
+      if ('why' in found) return found.why
+      return typeof found.value === 'boolean' ? found.value : 'the expression gives neither true nor false'
+    },
+    paths: pathsOf(nodes),
+    eventTypes: eventTypesFor(root),
+    parts: nodes.length,
+    patternSteps,
+  }
+}
+
+/** What came of an expression, as CEL has it: int is bigint. Or in words why nothing did. */
+export type CelResult = { readonly value: unknown } | { readonly why: string }
+
+const DECODER = openScope({ payload: 'dyn', text: 'string', topic: 'list<string>' })
+const DECODER_EACH = openScope({ payload: 'dyn', text: 'string', topic: 'list<string>', item: 'dyn' })
+
+/**
+ * Of a decoder: over the payload, and `item` where it is asked of each of a list. Fails as `compileCel` does.
+ * @param types that it may give.
+ */
+export function compileDecoderCel(
+  text: string,
+  path: string,
+  types: readonly string[],
+  hasItem: boolean,
+): (variables: object, share: number) => CelResult {
+  const { parsed, meter } = compile(text, path, hasItem ? DECODER_EACH : DECODER, [...types, 'dyn'])
+  return (variables, share) => run(parsed, meter, variables, share)
+}
+
+const MAX_PLAIN_DEPTH = 32
+
+/** As JSON has it: whole numbers are numbers, times and durations text and seconds. Throws `invalid` for what is nested too deeply. */
+export function plainOf(value: unknown, depth = 0): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth > MAX_PLAIN_DEPTH) throw invalid('result', `nested deeper than ${MAX_PLAIN_DEPTH} levels`)
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString()
+  if (value instanceof Uint8Array) return btoa(String.fromCharCode(...value))
+  if (Array.isArray(value)) return value.map(one => plainOf(one, depth + 1))
+  const own: unknown = value.valueOf()
+  if (typeof own === 'bigint') return plainOf(own)
+  if (isDuration(value)) return Number(value.seconds) + value.nanos / 1e9
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plainOf(inner, depth + 1)]))
+}
+
+function isDuration(value: object): value is { seconds: bigint; nanos: number } {
+  return 'seconds' in value && 'nanos' in value && typeof value.seconds === 'bigint'
+}
+
+function compile(text: string, path: string, scope: Scope, types: readonly string[]): Compiled {
   if (text.trim() === '' || text.length > MAX_CHARS) throw invalid(path, `expected an expression of 1 to ${MAX_CHARS} characters`)
   try {
-    const parsed = environment.parse(text)
+    const parsed = scope.environment.parse(text)
     const root = parsed.ast as unknown as Tree
     const nodes = nodesOf(root)
     const patterns = new Map<Tree, RE2JS>()
-    for (const node of nodes) checkNode(node, patterns)
-    const { valid, type, error } = parsed.check()
+    for (const node of nodes) checkNode(node, patterns, scope)
+    const { valid, type = 'dyn', error } = parsed.check()
     if (!valid) throw error ?? new ParseError('cannot be understood')
-    if (type !== 'bool' && type !== 'dyn') throw mistake(`gives a ${type}; expected true or false`, root)
+    if (!types.some(one => type === one || type.startsWith(`${one}<`)))
+      throw mistake(`gives a ${type}; expected ${expectedOf(types)}`, root)
     const meter = new Meter(patterns)
     for (const node of nodes) meter.attach(node)
-    const patternSteps = [...patterns.values()].reduce((sum, pattern) => sum + pattern.programSize(), 0)
-    return {
-      run: (variables, share) => run(parsed, meter, variables, share),
-      paths: pathsOf(nodes),
-      eventTypes: eventTypesFor(root),
-      parts: nodes.length,
-      patternSteps,
-    }
+    return { parsed, type, meter, root, nodes, patterns }
   } catch (error) {
-    throw translated(error, text, path)
+    throw translated(error, text, path, scope)
   }
 }
 
-function run(parsed: (variables: CelVariables) => unknown, meter: Meter, variables: CelVariables, share: number): boolean | string {
+function expectedOf(types: readonly string[]): string {
+  const words = types.filter(type => type !== 'dyn')
+  return words.join() === 'bool' ? 'true or false' : words.join(' or ')
+}
+
+function run(parsed: (variables: object) => unknown, meter: Meter, variables: object, share: number): CelResult {
   meter.left = MAX_COST * share
   try {
-    const found = parsed(variables)
-    if (meter.left < 0) return TOO_MUCH
-    return typeof found === 'boolean' ? found : 'the expression gives neither true nor false'
+    const value = parsed(variables)
+    return meter.left < 0 ? { why: TOO_MUCH } : { value }
   } catch (error) {
-    if (meter.left < 0) return TOO_MUCH
+    if (meter.left < 0) return { why: TOO_MUCH }
     // Whatever an event brings must not end the judging of others; what the library throws is an answer to this event.
-    if (error instanceof EvaluationError || error instanceof TypeMistake) return error.summary
-    return error instanceof Error ? error.message : String(error)
+    if (error instanceof EvaluationError || error instanceof TypeMistake) return { why: error.summary }
+    return { why: error instanceof Error ? error.message : String(error) }
   }
-}
-
-/** Also what `run` gives then. */
-export const TOO_MUCH = 'the expression would take too long for this event'
-const SPENT = new Error(TOO_MUCH)
-
-/** Counts what work costs before it is done, so that no event can make an expression take longer than about a millisecond. */
-class Meter {
-  left = 0
-  private readonly patterns: ReadonlyMap<Tree, RE2JS>
-
-  constructor(patterns: ReadonlyMap<Tree, RE2JS>) {
-    this.patterns = patterns
-  }
-
-  charge(cost: number): void {
-    this.left -= cost
-    if (this.left < 0) throw SPENT
-  }
-
-  /** Only what may cost more than a step: loops, and whatever goes through texts and lists. */
-  attach(node: Tree): void {
-    const { handle: inner, op } = node
-    if (op === '||' || op === '&&') this.guard((node.args as readonly [Tree])[0])
-    if (inner === undefined) return
-    if (op === 'comprehension') this.attachLoop(node, inner)
-    else if (op === '+' || op === '==' || op === '!=' || op === 'in') {
-      node.handle = (left, right, ...more) => {
-        if (typeof left !== 'number' || typeof right !== 'number') this.charge(this.weigh(left) + this.weigh(right))
-        return inner(left, right, ...more)
-      }
-    } else if (op === 'rcall') this.attachMethod(node, inner)
-    else if (op === 'call') {
-      node.handle = (given, ...more) => {
-        this.charge(this.weigh(given))
-        return inner(given, ...more)
-      }
-    }
-  }
-
-  private attachLoop(node: Tree, inner: NonNullable<Tree['handle']>): void {
-    const args = node.args as { readonly step: Tree; condition?: (found: unknown) => boolean }
-    const { condition } = args
-    const nodes = nodesOf(args.step).length + 2
-    node.handle = (items, ...more) => {
-      this.charge((Array.isArray(items) ? items.length : Object.keys(items ?? {}).length) * nodes)
-      return inner(items, ...more)
-    }
-    args.condition = found => this.left >= 0 && (condition === undefined || condition(found))
-    this.guard(args.step)
-  }
-
-  /** all(), exists(), || and && go on after an error, and to make one costs more than most that is not one. */
-  private guard(node: Tree): void {
-    const { alternate, macro, evaluate } = node.meta
-    const inner: Evaluate =
-      alternate !== undefined
-        ? (evaluator, _, context) => alternate.evaluate(evaluator, alternate, context)
-        : macro !== undefined
-          ? (evaluator, _, context) => macro.evaluate(evaluator, macro, context)
-          : evaluate
-    node.evaluate = (evaluator, self, context) => {
-      try {
-        return inner(evaluator, self, context)
-      } catch (error) {
-        this.left -= ERROR_COST
-        throw error
-      }
-    }
-  }
-
-  private attachMethod(node: Tree, inner: NonNullable<Tree['handle']>): void {
-    const [name, , given] = node.args as readonly [string, Tree, readonly Tree[]]
-    const pattern = given[0] && this.patterns.get(given[0])
-    if (pattern) {
-      const program = pattern.programSize()
-      node.handle = found => {
-        const [text] = found as [unknown]
-        if (typeof text !== 'string') throw new EvaluationError('matches() needs a text')
-        this.charge(2 * text.length * program)
-        return pattern.matcher(text).find()
-      }
-      return
-    }
-    node.handle = (found, ...more) => {
-      const [text, needle] = found as readonly [unknown, unknown]
-      // To look for a text in another may compare each place of one with all of the other.
-      const product = typeof text === 'string' && typeof needle === 'string' ? (text.length * needle.length) / 64 : 0
-      const pieces = name === 'split' && typeof text === 'string' ? text.length / 4 : 0
-      this.charge(product + pieces + this.weigh(found))
-      return inner(found, ...more)
-    }
-  }
-
-  /** What going through a value costs; stops when there is no more to spend. */
-  private weigh(value: unknown): number {
-    if (typeof value === 'string') return value.length / 16
-    if (typeof value !== 'object' || value === null) return 0
-    let sum = 1
-    for (const inner of Object.values(value)) {
-      sum += 1 + this.weigh(inner)
-      if (sum > this.left) break
-    }
-    return sum
-  }
-}
-
-/** Every node that may be evaluated, the outer before the inner. */
-function nodesOf(root: Tree): Tree[] {
-  const found: Tree[] = []
-  const open: unknown[] = [root]
-  while (open.length > 0) {
-    const next = open.pop()
-    if (Array.isArray(next)) open.push(...next)
-    else if (isTree(next)) {
-      found.push(next)
-      open.push(next.meta.alternate ?? next.args)
-    } else if (typeof next === 'object' && next !== null && 'iterable' in next && 'step' in next) open.push(next.iterable, next.step)
-  }
-  return found
-}
-
-function isTree(value: unknown): value is Tree {
-  return typeof value === 'object' && value !== null && 'op' in value && 'meta' in value
 }
 
 /** What the library would take, but with worse words, or at a price. */
-function checkNode(node: Tree, patterns: Map<Tree, RE2JS>): void {
+function checkNode(node: Tree, patterns: Map<Tree, RE2JS>, { variables, environment }: Scope): void {
   const { op, args } = node
   if (op === 'call') checkCall(node, args as [string, readonly Tree[]])
   if (op === 'rcall') checkMethod(node, args as [string, Tree, readonly Tree[]], patterns)
   if (op === 'comprehension') {
     const { iterVarName } = args as { iterVarName: string }
-    if (VARIABLES.includes(iterVarName)) throw mistake(`"${iterVarName}" is taken; expected another name for each element`, node)
+    if (variables.includes(iterVarName)) throw mistake(`"${iterVarName}" is taken; expected another name for each element`, node)
   }
   const [left, key] = Array.isArray(args) ? (args as unknown[]) : []
-  const valid = op === '.' && isTree(left) && left.op === 'id' ? FIELDS.get(String(left.args)) : undefined
+  const valid =
+    environment === RULE.environment && op === '.' && isTree(left) && left.op === 'id' ? FIELDS.get(String(left.args)) : undefined
   if (valid !== undefined && !valid.includes(String(key))) throw mistake(unknownName(String(key), valid), node)
 }
 
@@ -374,13 +311,13 @@ function textsOf(op: '==' | 'in', right: Tree): string[] | undefined {
   return texts.length === named.length && texts.length > 0 ? texts : undefined
 }
 
-function translated(error: unknown, text: string, path: string): Error {
+function translated(error: unknown, text: string, path: string, { variables }: Scope): Error {
   if (!(error instanceof ParseError || error instanceof TypeMistake)) return error instanceof Error ? error : new Error(String(error))
   const offset = Math.min(error.range?.start ?? 0, text.length)
   const lines = text.slice(0, offset).split('\n')
   const place = `${lines.length > 1 ? `line ${lines.length}, ` : ''}column ${(lines.at(-1) as string).length + 1}`
   const near = text.slice(offset, offset + 20).split('\n')[0]
   const unknown = /^Unknown variable: (\w+)/.exec(error.summary)?.[1]
-  const words = unknown === undefined ? error.summary : unknownName(unknown, VARIABLES)
+  const words = unknown === undefined ? error.summary : unknownName(unknown, variables)
   return new Failure('invalid', `${path}: ${words} (${place}${near === '' ? '' : `, at \`${near}\``})`, { field: path, cause: error })
 }

@@ -32,7 +32,7 @@ const WIRE_TYPES: Readonly<Record<string, number>> = {
 
 /** @param text of a `.proto` file. @param message which of its messages, with its package. */
 export function openProtobufSchema(text: string, message: string): (payload: Buffer) => Verdict {
-  const type = typeIn(text, message)
+  const type = openProtobufType(text, message, { definition: 'schema.definition', message: 'schema.message' })
   const shapes: Shapes = new Map()
   return payload => {
     const walk = new Walk(payload, shapes)
@@ -45,30 +45,32 @@ export function openProtobufSchema(text: string, message: string): (payload: Buf
   }
 }
 
-function typeIn(text: string, message: string): Type {
+/** @param fields what the two are called where they come from. @throws Failure `invalid` with one of them. */
+export function openProtobufType(text: string, message: string, fields: { readonly definition: string; readonly message: string }): Type {
   const refused = (field: string, cause: unknown) =>
-    new Failure('invalid', `schema.${field}: ${(cause as Error).message.slice(0, 300)}`, { field: `schema.${field}`, cause })
+    new Failure('invalid', `${field}: ${(cause as Error).message.slice(0, 300)}`, { field, cause })
   const root = new protobuf.Root()
   let parsed: protobuf.IParserResult
   try {
     parsed = protobuf.parse(text, root, { keepCase: true })
   } catch (cause) {
-    throw refused('definition', cause)
+    throw refused(fields.definition, cause)
   }
-  for (const name of [...(parsed.imports ?? []), ...(parsed.weakImports ?? [])]) {
-    const common = protobuf.common.get(name)?.nested
-    if (!common) throw invalid('schema.definition', `import ${JSON.stringify(name.slice(0, 100))}: expected everything in one file`)
-    root.addJSON(common)
-  }
+  const common = [...new Set([...(parsed.imports ?? []), ...(parsed.weakImports ?? [])])].map(name => {
+    const { nested } = protobuf.common.get(name) ?? {}
+    if (!nested) throw invalid(fields.definition, `import ${JSON.stringify(name.slice(0, 100))}: expected everything in one file`)
+    return nested
+  })
   try {
+    for (const nested of common) root.addJSON(nested)
     root.resolveAll()
   } catch (cause) {
-    throw refused('definition', cause)
+    throw refused(fields.definition, cause)
   }
   try {
     return root.lookupType(message)
   } catch (cause) {
-    throw refused('message', cause)
+    throw refused(fields.message, cause)
   }
 }
 

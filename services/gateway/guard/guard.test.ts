@@ -1,6 +1,5 @@
 // What stands around the checks: the order of acknowledgements, who is let in when, who counts as one, what is said, who is subscribed.
 import { describe, expect, it } from 'vitest'
-import { Interest } from '../interest.ts'
 import { Acks } from './ack.ts'
 import { Addresses, neighbourhood } from './address.ts'
 import { Admission } from './admission.ts'
@@ -154,33 +153,5 @@ describe('what is said of a flood', () => {
     for (let i = 0; i < 500; i++) sample.add(`c${i}`, { i }, 'cut off')
     sample.flush()
     expect(lines.length).toBeLessThan(130)
-  })
-})
-
-describe('interest', () => {
-  const topic = 'projects/p/devices/d1/events/temperature'
-  it.each([
-    ['projects/p/devices/d1/events/temperature', true],
-    ['projects/p/devices/+/events/#', true],
-    ['projects/p/#', true],
-    ['projects/p/+/d1/+/+', true],
-    ['projects/p/devices/d1/events/temperature/#', true],
-    ['projects/p/devices/d1/events/+/x', false],
-    ['projects/p/devices/d2/#', false],
-    ['projects/p/devices/d1/events', false],
-    ['projects/p/devices:stream?eventTypes=x', false],
-    ['projects/q/#', false],
-    ['projects/p/alarms/#', false],
-    ['sensors/#', false],
-    ['#', true],
-    ['projects/+/devices/#', true],
-  ])('of a subscription to %s is %s', (filter, expected) => {
-    const interest = new Interest()
-    interest.add(filter)
-    interest.add(filter)
-    interest.remove(filter)
-    expect(interest.has('p', topic)).toBe(expected)
-    interest.remove(filter)
-    expect(interest.has('p', topic)).toBe(false)
   })
 })

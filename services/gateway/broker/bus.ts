@@ -1,0 +1,220 @@
+// Messages on their way to subscribers: to those of this gateway directly, to those of other gateways over Redis, and to nobody else.
+// A gateway tells the others which filters its clients have, so that a publish that nobody elsewhere wants costs no message.
+import type { Redis } from 'ioredis'
+import type { Logger } from '../../../packages/runtime/logger.ts'
+import { FilterTree } from './filter.ts'
+import { CHANNEL, PREFIX } from './script.ts'
+
+/** A packet as aedes makes it. What is in `properties` stays with it however often it is wrapped, and is sent to no client. */
+export type Packet = {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: 0 | 1 | 2
+  retain: boolean
+  dup?: boolean
+  brokerId?: string | undefined
+  brokerCounter?: number | undefined
+  properties?: Marks
+}
+
+/** Which message it is; `queued`: read from what waits for a session. */
+export type Marks = { readonly id?: string; readonly queued?: true }
+
+type Deliver = (packet: Packet, done: () => void) => void
+
+export type BusPorts = {
+  /** Fails at once while Redis is away. */
+  readonly redis: Redis
+  /** A connection of its own, for SUBSCRIBE. */
+  readonly subscriber: Redis
+  readonly node: string
+  readonly log: Logger
+  /** Told of what comes on the common channel and is not about filters. */
+  heard(message: Buffer): void
+  /** Messages may have been missed. */
+  reconnected(): void
+  /** A gateway is gone that had not said so. */
+  lost(): void
+}
+
+type Told = {
+  readonly kind: 'filters'
+  readonly node: string
+  /** All that it has, not what changed. */
+  readonly all?: boolean
+  readonly add?: readonly string[]
+  readonly remove?: readonly string[]
+}
+type Beat = { readonly kind: 'beat' | 'bye'; readonly node: string }
+
+type Node = { readonly filters: Set<string>; seenMs: number }
+
+const BEAT_MS = 5000
+const LOST_MS = 20_000
+/** In one message to the other gateways. */
+const FILTERS_AT_ONCE = 500
+
+/** What aedes takes as its `mq`. */
+export class Bus {
+  readonly #ports: BusPorts
+  readonly #local = new FilterTree<Deliver>()
+  readonly #filters = new Set<string>()
+  readonly #remote = new FilterTree<string>()
+  readonly #nodes = new Map<string, Node>()
+  readonly #timer: NodeJS.Timeout
+  closed = false
+
+  private constructor(ports: BusPorts) {
+    this.#ports = ports
+    this.#timer = setInterval(() => this.#beat(), BEAT_MS).unref()
+  }
+
+  static async open(ports: BusPorts): Promise<Bus> {
+    const bus = new Bus(ports)
+    const own = `${PREFIX}to:${ports.node}`
+    ports.subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) => {
+      if (channel.toString() === own) bus.#arrived(message)
+      else if (message[0] === 0x7b) bus.#told(message)
+      else ports.heard(message)
+    })
+    await ports.subscriber.subscribe(CHANNEL, own)
+    // What was said while this connection was away was said to nobody.
+    ports.subscriber.on('ready', () => ports.reconnected())
+    bus.#beat()
+    return bus
+  }
+
+  /** Whether anybody who is connected to any gateway has asked for it. */
+  has(topic: string): boolean {
+    return this.#local.has(topic) || this.#remote.has(topic)
+  }
+
+  on(filter: string, deliver: Deliver, done?: () => void): this {
+    if (this.#local.add(filter, deliver)) this.#changed(filter, true)
+    if (done) setImmediate(done)
+    return this
+  }
+
+  removeListener(filter: string, deliver: Deliver, done?: () => void): this {
+    if (this.#local.delete(filter, deliver)) this.#changed(filter, false)
+    if (done) setImmediate(done)
+    return this
+  }
+
+  emit(packet: Packet, done: (error?: Error) => void): void {
+    // aedes drops what is numbered lower than what came before; two publishes overtake each other between being numbered and being here.
+    packet.brokerId = undefined
+    packet.brokerCounter = undefined
+    packet.properties ??= {}
+    // Of its sender [MQTT-3.3.1-3].
+    packet.dup = false
+    const sent = this.#nodes.size > 0 ? this.#send(packet) : undefined
+    this.#deliver(packet, () => {
+      if (sent) sent.then(() => done(), done)
+      else done()
+    })
+  }
+
+  close(done: () => void): void {
+    this.closed = true
+    clearInterval(this.#timer)
+    this.#publish({ kind: 'bye', node: this.#ports.node })
+    setImmediate(done)
+  }
+
+  #deliver(packet: Packet, done: () => void): void {
+    const all: Deliver[] = []
+    this.#local.each(packet.topic, one => all.push(one))
+    let waiting = all.length
+    if (waiting === 0) {
+      done()
+      return
+    }
+    const one = () => {
+      if (--waiting === 0) done()
+    }
+    for (const deliver of all) deliver(packet, one)
+  }
+
+  /** Undefined when no other gateway wants it. */
+  #send({ payload, topic, qos, retain, properties }: Packet): Promise<unknown> | undefined {
+    const to = new Set<string>()
+    this.#remote.each(topic, node => to.add(node))
+    if (to.size === 0) return undefined
+    const head = JSON.stringify({ topic, qos, retain, properties })
+    const message = Buffer.concat([Buffer.from(`${head}\n`), Buffer.isBuffer(payload) ? payload : Buffer.from(payload)])
+    return Promise.all([...to].map(node => this.#ports.redis.publish(`${PREFIX}to:${node}`, message)))
+  }
+
+  #arrived(message: Buffer): void {
+    const end = message.indexOf(0x0a)
+    const head = JSON.parse(message.toString('utf8', 0, end)) as Omit<Packet, 'payload'>
+    this.#deliver({ ...head, payload: message.subarray(end + 1) }, () => {})
+  }
+
+  #told(message: Buffer): void {
+    const told = JSON.parse(message.toString('utf8')) as Told | Beat | { readonly kind: 'other'; readonly node?: undefined }
+    if (told.node === undefined) this.#ports.heard(message)
+    else if (told.kind === 'bye') this.#forget(told.node)
+    else if (told.node !== this.#ports.node) this.#toldBy(told)
+  }
+
+  #toldBy(told: Told | Beat): void {
+    const node = this.#nodes.get(told.node) ?? this.#met(told.node)
+    node.seenMs = Date.now()
+    if (told.kind !== 'filters') return
+    if (told.all) for (const filter of node.filters) this.#unwant(told.node, node, filter)
+    for (const filter of told.add ?? []) {
+      node.filters.add(filter)
+      this.#remote.add(filter, told.node)
+    }
+    for (const filter of told.remove ?? []) this.#unwant(told.node, node, filter)
+  }
+
+  #unwant(name: string, node: Node, filter: string): void {
+    node.filters.delete(filter)
+    this.#remote.delete(filter, name)
+  }
+
+  /** Whoever is met for the first time knows nothing of this one either. */
+  #met(name: string): Node {
+    const node = { filters: new Set<string>(), seenMs: Date.now() }
+    this.#nodes.set(name, node)
+    this.#tellAll()
+    return node
+  }
+
+  #tellAll(): void {
+    const filters = [...this.#filters]
+    const { node } = this.#ports
+    this.#publish({ kind: 'filters', node, all: true, add: filters.slice(0, FILTERS_AT_ONCE) })
+    for (let at = FILTERS_AT_ONCE; at < filters.length; at += FILTERS_AT_ONCE)
+      this.#publish({ kind: 'filters', node, add: filters.slice(at, at + FILTERS_AT_ONCE) })
+  }
+
+  #changed(filter: string, isNew: boolean): void {
+    if (isNew) this.#filters.add(filter)
+    else this.#filters.delete(filter)
+    if (this.#nodes.size > 0) this.#publish({ kind: 'filters', node: this.#ports.node, [isNew ? 'add' : 'remove']: [filter] })
+  }
+
+  #beat(): void {
+    this.#publish({ kind: 'beat', node: this.#ports.node })
+    for (const [name, { seenMs }] of this.#nodes)
+      if (Date.now() - seenMs > LOST_MS) {
+        this.#forget(name)
+        this.#ports.lost()
+      }
+  }
+
+  #forget(name: string): void {
+    const node = this.#nodes.get(name)
+    this.#nodes.delete(name)
+    for (const filter of node?.filters ?? []) this.#remote.delete(filter, name)
+  }
+
+  #publish(told: Told | Beat): void {
+    const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'other gateways not told')
+    this.#ports.redis.publish(CHANNEL, JSON.stringify(told)).catch(failed)
+  }
+}

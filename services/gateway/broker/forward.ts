@@ -1,0 +1,70 @@
+// What a connected client is sent of what its filters match: once, with the lower of both QoS, in the form of topic it asked for; and in the
+// order in which it came, behind what waited for it.
+import type { Client } from 'aedes'
+import type { Logger } from '../../../packages/runtime/logger.ts'
+import type { Session } from '../session.ts'
+import { mayReceive, streamTopic, unmounted } from '../topic.ts'
+import type { Marks, Packet } from './bus.ts'
+import type { Lasting } from './lasting.ts'
+import type { Qos } from './message.ts'
+import { waitingPacket } from './persistence.ts'
+
+export type Forwarded = Packet & { topic: string; qos: Qos }
+
+/** Changes the packet, which is this client's alone. @returns nothing when it is not to be sent. */
+export function forward(client: Client, session: Session, packet: Forwarded, log: Logger): Forwarded | null {
+  const { topic, properties } = packet
+  if (!properties && !packet.retain) return streamFrame(client, session, packet)
+  // aedes brings a message for each filter that it matches; all of them at once.
+  if (properties && !properties.queued) {
+    if (session.forwarded === properties) return null
+    session.forwarded = properties
+  }
+  const grant = session.grants.of(topic)
+  // What had been started is completed, whatever was unsubscribed since [MQTT-3.10.4-3]; but not when it may not be had any more (hazard 9).
+  const isOurs = (grant !== undefined || packet.dup) && (client.connected || mayReceive(session.caller, topic, packet.payload))
+  if (!isOurs) return discarded(session, packet, log)
+  const qos = grant && grant.qos < packet.qos ? grant.qos : packet.qos
+  const { lasting } = session
+  if (lasting && qos > 0 && !packet.retain && !isInTurn(lasting, properties)) return null
+  if (qos === 0 && properties?.queued) discarded(session, packet, log)
+  packet.qos = qos
+  if (grant ? grant.short : topic.startsWith(`projects/${session.project}/topics/`)) packet.topic = unmounted(topic)
+  return packet
+}
+
+function isInTurn(lasting: Lasting, { id, queued }: Marks = {}): boolean {
+  if (id === undefined) return true
+  if (queued) lasting.early(id)
+  else if (lasting.wasEarly(id)) return false
+  else if (!lasting.isCurrent) lasting.isBehind = true
+  return queued === true || lasting.isCurrent
+}
+
+/** What is live ends with the rights; only what waited is older than them. */
+function streamFrame(client: Client, { caller }: Session, packet: Forwarded): Forwarded | null {
+  return client.connected || (streamTopic(packet.topic) && mayReceive(caller, packet.topic, packet.payload)) ? packet : null
+}
+
+function discarded({ lasting }: Session, { properties }: Forwarded, log: Logger): null {
+  if (lasting && properties?.queued && properties.id !== undefined)
+    lasting.discard(properties.id).catch((error: Error) => log.debug({ reason: error.message }, 'message not discarded'))
+  return null
+}
+
+type Sending = Client & { deliverQoS(packet: object, done: () => void): void }
+
+/** Sends what came while what waited was sent, until nothing is left: from then on messages go to the client as they come. */
+export async function catchUp(client: Client, lasting: Lasting): Promise<void> {
+  lasting.isCurrent = false
+  do {
+    lasting.isBehind = false
+    for await (const { id, message, packetId } of lasting.waiting()) {
+      if (client.closed) return
+      if (!message || packetId !== undefined) continue
+      const packet = { ...message, ...waitingPacket(id), retain: false, dup: false }
+      await new Promise<void>(resolve => (client as Sending).deliverQoS(packet, resolve))
+    }
+  } while (lasting.isBehind && !client.closed)
+  lasting.isCurrent = true
+}

@@ -1,0 +1,43 @@
+// The filters that one connection was granted, and what they say of a topic: with which QoS it is sent, and in which form.
+import { matches } from './filter.ts'
+import type { Grant } from './lasting.ts'
+
+/** Beyond it SUBSCRIBE is refused. */
+export const MAX_FILTERS = 1000
+/** A client hears the same few topics again and again. */
+const MAX_TOPICS = 100
+
+export class Grants {
+  readonly #filters = new Map<string, Grant>()
+  readonly #topics = new Map<string, Grant | undefined>()
+
+  get isFull(): boolean {
+    return this.#filters.size >= MAX_FILTERS
+  }
+
+  has(filter: string): boolean {
+    return this.#filters.has(filter)
+  }
+
+  set(filter: string, grant: Grant): void {
+    this.#filters.set(filter, grant)
+    this.#topics.clear()
+  }
+
+  delete(filter: string): void {
+    if (this.#filters.delete(filter)) this.#topics.clear()
+  }
+
+  /** Of overlapping filters the highest QoS counts, once [MQTT-3.3.5-1]; the short form, if one of them has it. */
+  of(topic: string): Grant | undefined {
+    if (this.#topics.has(topic)) return this.#topics.get(topic)
+    let found: Grant | undefined
+    for (const [filter, { qos, short }] of this.#filters) {
+      if (!matches(filter, topic)) continue
+      found = found ? { qos: Math.max(found.qos, qos) as Grant['qos'], short: found.short || short } : { qos, short }
+    }
+    if (this.#topics.size >= MAX_TOPICS) this.#topics.clear()
+    this.#topics.set(topic, found)
+    return found
+  }
+}

@@ -1,0 +1,165 @@
+// What aedes asks of its persistence. Most of it has been done when it asks: messages are queued and retained before they are
+// acknowledged, subscriptions are stored when they are granted.
+import { Readable } from 'node:stream'
+import type { Lasting } from './lasting.ts'
+import type { Author, Message, Qos } from './message.ts'
+import type { Retained } from './retained.ts'
+import type { Sessions } from './sessions.ts'
+import type { Will, Wills } from './will.ts'
+
+type Named = { readonly id: string }
+
+type Outgoing = {
+  readonly cmd: string
+  readonly topic?: string
+  readonly qos?: Qos
+  messageId?: number
+  readonly properties?: { readonly id?: string }
+}
+
+export type PersistencePorts = {
+  readonly sessions: Sessions
+  readonly retained: Retained
+  readonly wills: Wills
+  /** By the connection itself: a session may have been taken over. */
+  lastingOf(client: object): Lasting | undefined
+  /** By name, for a client that is about to be connected. */
+  opened(id: string): Lasting | undefined
+  authorOf(client: object): Author | undefined
+  /** Who retained it may still publish there (hazard 9). */
+  mayStay(message: Message): Promise<boolean>
+  /** A publish with QoS 2 that came before. */
+  isRepeat(packet: object): boolean
+  /** PUBREL of a message that came with QoS 2. */
+  released(client: object, packetId: number): Promise<void>
+}
+
+/** Restored for a session without subscriptions: aedes takes it for absent otherwise [MQTT-3.2.2-2]. It is granted to nobody. */
+export const NO_FILTER = '$telltale/session'
+
+export class Persistence {
+  readonly #ports: PersistencePorts
+
+  constructor(ports: PersistencePorts) {
+    this.#ports = ports
+  }
+
+  async setup(): Promise<void> {}
+
+  async storeRetained(): Promise<void> {}
+
+  /** Distinct, whatever the filters have in common [MQTT-3.3.1-6]. */
+  createRetainedStreamCombi(filters: readonly string[]): Readable {
+    const { retained, mayStay } = this.#ports
+    async function* found() {
+      for await (const message of retained.match(filters)) if (await mayStay(message)) yield { ...message, cmd: 'publish' }
+    }
+    return Readable.from(found())
+  }
+
+  createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter])
+  }
+
+  async addSubscriptions(): Promise<void> {}
+
+  async removeSubscriptions({ id }: Named, filters: readonly string[]): Promise<void> {
+    await this.#ports.sessions.subscribe(
+      id,
+      filters.map(filter => [filter, undefined]),
+    )
+  }
+
+  async subscriptionsByClient({ id }: Named): Promise<object[]> {
+    const lasting = this.#ports.opened(id)
+    if (!lasting?.existed) return []
+    const filters = [...lasting.restored].map(([topic, { qos, short }]) => ({ topic, qos, short, restored: true }))
+    return filters.length > 0 ? filters : [{ topic: NO_FILTER, qos: 0, restored: true }]
+  }
+
+  async subscriptionsByTopic(): Promise<never[]> {
+    return []
+  }
+
+  async cleanSubscriptions({ id }: Named): Promise<void> {
+    await this.#ports.sessions.forget(id)
+  }
+
+  async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
+    return { subsCount: 0, clientsCount: 0 }
+  }
+
+  async outgoingEnqueue(): Promise<void> {}
+
+  async outgoingEnqueueCombi(): Promise<void> {}
+
+  /** A message is about to be sent, and may be given another packet id here; or PUBREL follows its PUBREC. */
+  async outgoingUpdate(client: Named, packet: Outgoing): Promise<void> {
+    const lasting = this.#ports.lastingOf(client)
+    if (!lasting || packet.messageId === undefined) return
+    if (packet.cmd === 'pubrel') return lasting.received(packet.messageId)
+    if (packet.qos === 0) return
+    const id = packet.properties?.id
+    const known = id === undefined ? undefined : lasting.packetIdOf(id)
+    packet.messageId = known ?? lasting.freePacketId(packet.messageId)
+    if (id === undefined) lasting.passes(packet.messageId, packet.topic ?? '')
+    else if (known === undefined) await lasting.sentAs(packet.messageId, id)
+  }
+
+  async outgoingClearMessageId(client: Named, { messageId }: Outgoing): Promise<{ topic: string } | undefined> {
+    const lasting = this.#ports.lastingOf(client)
+    if (!lasting || messageId === undefined) return undefined
+    return { topic: (await lasting.done(messageId)) ?? '' }
+  }
+
+  /** What waits when the client comes back; under its old packet id and as a repeat, where it was sent before [MQTT-4.4.0-1]. */
+  outgoingStream(client: Named): Readable {
+    const lasting = this.#ports.lastingOf(client)
+    async function* packets() {
+      if (!lasting) return
+      for await (const { id, message, packetId } of lasting.waiting()) {
+        if (message) yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
+        else if (packetId !== undefined) yield { cmd: 'pubrel', messageId: packetId }
+        else await lasting.discard(id)
+      }
+    }
+    return Readable.from(packets(), { highWaterMark: 1 })
+  }
+
+  async incomingStorePacket(): Promise<void> {}
+
+  async incomingGetPacket(_client: Named, packet: { readonly cmd: string }): Promise<object> {
+    if (packet.cmd === 'pubrel' || this.#ports.isRepeat(packet)) return packet
+    throw new Error('no such packet')
+  }
+
+  async incomingDelPacket(client: Named, { messageId }: { readonly messageId: number }): Promise<void> {
+    await this.#ports.released(client, messageId)
+  }
+
+  async cleanIncoming(): Promise<void> {}
+
+  async putWill(client: Named, will: Will): Promise<void> {
+    const author = this.#ports.authorOf(client)
+    if (author) await this.#ports.wills.put(client.id, will, author)
+  }
+
+  async getWill({ id }: Named): Promise<Will | undefined> {
+    return this.#ports.wills.get(id)
+  }
+
+  async delWill({ id }: Named): Promise<Will | undefined> {
+    return this.#ports.wills.remove(id)
+  }
+
+  streamWill(alive: Readonly<Record<string, unknown>> = {}): Readable {
+    return Readable.from(this.#ports.wills.orphans(node => alive[node] !== undefined))
+  }
+
+  async destroy(): Promise<void> {}
+}
+
+/** What marks a packet as read from what waits. */
+export function waitingPacket(id: string): { cmd: 'publish'; properties: { id: string; queued: true } } {
+  return { cmd: 'publish', properties: { id, queued: true } }
+}

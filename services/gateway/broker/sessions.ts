@@ -1,0 +1,231 @@
+// All sessions that outlive their connections, of every gateway: in Redis, with an index in memory of who waits for which topics. Nobody
+// who stays away may keep the memory of all: sessions are forgotten after a day, and too much that waits loses its oldest.
+import type { Redis } from 'ioredis'
+import type { Logger } from '../../../packages/runtime/logger.ts'
+import { clientIdOf, keyIdOf } from '../session.ts'
+import { FilterTree } from './filter.ts'
+import { type Grant, Lasting } from './lasting.ts'
+import { encodeMessage, type Message } from './message.ts'
+import { defineScripts, PREFIX, type Scripts } from './script.ts'
+
+export type SessionLimits = {
+  readonly awayMs: number
+  readonly sessionsOfKey: number
+  readonly sessions: number
+  readonly messages: number
+  readonly sessionBytes: number
+  readonly keyBytes: number
+  readonly allBytes: number
+}
+
+export type SessionsPorts = {
+  readonly redis: Redis
+  readonly log: Logger
+  /** Told of each message that was dropped. */
+  dropped(): void
+  nowMs(): number
+}
+
+const MIB = 1024 * 1024
+const LIMITS: SessionLimits = {
+  awayMs: 24 * 3_600_000,
+  sessionsOfKey: 10_000,
+  sessions: 50_000,
+  messages: 10_000,
+  sessionBytes: 8 * MIB,
+  keyBytes: 64 * MIB,
+  allBytes: 256 * MIB,
+}
+const LOOK_MS = 60_000
+const AT_ONCE = 500
+const FILTER = 'f:'
+/** Sessions that were warned of; beyond it some are again. */
+const MAX_WARNED = 10_000
+
+export class Sessions {
+  readonly #redis: Redis & Scripts
+  readonly #ports: SessionsPorts
+  readonly #limits: SessionLimits
+  /** Of filters with QoS 1 and 2: for others nothing waits. */
+  readonly #tree = new FilterTree<string>()
+  readonly #filters = new Map<string, Set<string>>()
+  readonly #connected = new Set<Lasting>()
+  readonly #warned = new Set<string>()
+  readonly #timer: NodeJS.Timeout
+  #looking: Promise<void> | undefined
+
+  constructor(ports: SessionsPorts, limits: Partial<SessionLimits> = {}) {
+    this.#redis = defineScripts(ports.redis)
+    this.#ports = ports
+    this.#limits = { ...LIMITS, ...limits }
+    this.#timer = setInterval(() => this.#look(), LOOK_MS).unref()
+  }
+
+  /** Whether a session, connected or not, waits for it. */
+  has(topic: string): boolean {
+    return this.#tree.has(topic)
+  }
+
+  /** A client connects to it; it begins here if there is none. */
+  async open(id: string): Promise<Lasting> {
+    const { sessionsOfKey, sessions } = this.#limits
+    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, id, this.#ports.nowMs(), sessionsOfKey, sessions)
+    for (const one of gone) this.#forgotten(one, 'too many sessions are away')
+    const lasting = new Lasting(this.#redis, id, {
+      existed: there === 1,
+      filters: filtersOf(fields),
+      sent: new Map(pairs(sent).map(([packetId, message]) => [Number(packetId), message])),
+      got: got.map(Number),
+    })
+    this.#connected.add(lasting)
+    return lasting
+  }
+
+  /** The connection ended, the session did not. */
+  async leave(lasting: Lasting): Promise<void> {
+    this.#connected.delete(lasting)
+    await this.#seen([lasting.id])
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.#redis.mqttForget(1, PREFIX, id)
+    this.#drop(id)
+  }
+
+  /** Undefined ends what was granted. */
+  async subscribe(id: string, granted: readonly (readonly [filter: string, grant: Grant | undefined])[]): Promise<void> {
+    if (granted.length === 0) return
+    const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
+    if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
+    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+  }
+
+  /**
+   * On disk when this resolves, for everyone who waits for its topic; `from`: it came with QoS 2 to this session, under this packet id.
+   * @returns whether it came the first time.
+   */
+  async queue(message: Message, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
+    const to = new Set<string>()
+    if (message.qos > 0) this.#tree.each(message.topic, id => to.add(id))
+    if (to.size === 0 && !from) return true
+    const { messages, sessionBytes, keyBytes, allBytes } = this.#limits
+    const ids = [...to]
+    const bytes = encodeMessage(message)
+    for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
+      const some = ids.slice(at, at + AT_ONCE)
+      const origin = at === 0 && from ? [from.id, from.packetId] : ['', '']
+      const limits = [messages, sessionBytes, keyBytes, allBytes]
+      const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
+      if (lost[0] === -1) return false
+      for (const [index, id] of some.entries()) this.#lost(id, lost[index] ?? 0)
+    }
+    return true
+  }
+
+  /** Forgets the sessions that nobody came back to; done every minute, by every gateway. */
+  async expire(): Promise<void> {
+    const beforeMs = this.#ports.nowMs() - this.#limits.awayMs
+    for (;;) {
+      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, AT_ONCE)
+      for (const id of gone) this.#forgotten(id, 'nobody came back')
+      if (gone.length < AT_ONCE) return
+    }
+  }
+
+  /** A gateway changed something. */
+  heard(message: Buffer): void {
+    const change = JSON.parse(message.toString('utf8')) as Change
+    if (change.kind === 'forgotten') this.#drop(change.id)
+    else if (change.kind === 'subscribed')
+      for (const [filter, grant] of change.filters) this.#index(change.id, filter, grant === '' ? undefined : (JSON.parse(grant) as Grant))
+  }
+
+  /** All that there are, again: changes may have been missed. */
+  async read(): Promise<void> {
+    const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
+    const there = new Set(ids)
+    for (const id of this.#filters.keys()) if (!there.has(id)) this.#drop(id)
+    for (let at = 0; at < ids.length; at += AT_ONCE) {
+      const some = ids.slice(at, at + AT_ONCE)
+      const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
+      for (const [index, fields] of found.entries()) {
+        const id = some[index] as string
+        const filters = filtersOf(Object.entries(fields).flat())
+        for (const filter of this.#filters.get(id) ?? []) if (!filters.has(filter)) this.#index(id, filter, undefined)
+        for (const [filter, grant] of filters) this.#index(id, filter, grant)
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#looking
+  }
+
+  #look(): void {
+    const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'mqtt sessions not looked after')
+    this.#looking ??= this.#seen([...this.#connected].map(({ id }) => id))
+      .then(() => this.expire())
+      .catch(failed)
+      .finally(() => {
+        this.#looking = undefined
+      })
+  }
+
+  /** One that was forgotten meanwhile stays so. */
+  async #seen(ids: readonly string[]): Promise<void> {
+    const nowMs = this.#ports.nowMs()
+    for (let at = 0; at < ids.length; at += AT_ONCE) {
+      const some = ids.slice(at, at + AT_ONCE)
+      const scores = some.flatMap(id => [String(nowMs), id])
+      await this.#redis.zadd(`${PREFIX}sessions`, 'XX', ...scores)
+      await Promise.all(some.map(id => this.#redis.zadd(`${PREFIX}of:${keyIdOf(id)}`, 'XX', String(nowMs), id)))
+    }
+  }
+
+  #index(id: string, filter: string, grant: Grant | undefined): void {
+    const filters = this.#filters.get(id) ?? new Set<string>()
+    if (grant && grant.qos > 0) {
+      this.#filters.set(id, filters.add(filter))
+      this.#tree.add(filter, id)
+    } else if (filters.delete(filter)) {
+      this.#tree.delete(filter, id)
+      if (filters.size === 0) this.#filters.delete(id)
+    }
+  }
+
+  #drop(id: string): void {
+    for (const filter of this.#filters.get(id) ?? []) this.#tree.delete(filter, id)
+    this.#filters.delete(id)
+    this.#warned.delete(id)
+  }
+
+  #forgotten(id: string, reason: string): void {
+    this.#drop(id)
+    this.#ports.log.info({ client: clientIdOf(id), keyId: keyIdOf(id), reason }, 'mqtt session forgotten')
+  }
+
+  #lost(id: string, count: number): void {
+    for (let n = 0; n < count; n++) this.#ports.dropped()
+    if (count === 0 || this.#warned.has(id)) return
+    if (this.#warned.size >= MAX_WARNED) this.#warned.clear()
+    this.#warned.add(id)
+    this.#ports.log.warn(
+      { client: clientIdOf(id), keyId: keyIdOf(id) },
+      'too many messages wait for an mqtt session: its oldest are dropped',
+    )
+  }
+}
+
+type Change =
+  | { readonly kind: 'forgotten'; readonly id: string }
+  | { readonly kind: 'subscribed'; readonly id: string; readonly filters: readonly (readonly [string, string])[] }
+
+function filtersOf(fields: readonly string[]): Map<string, Grant> {
+  const found = pairs(fields).filter(([name]) => name.startsWith(FILTER))
+  return new Map(found.map(([name, grant]) => [name.slice(FILTER.length), JSON.parse(grant) as Grant]))
+}
+
+function pairs(flat: readonly string[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string])
+}

@@ -1,0 +1,164 @@
+// What the broker keeps, on a real Redis: how much of it, for how long, and what is dropped.
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
+import { openLogger } from '../../../packages/runtime/logger.ts'
+import { sessionId } from '../session.ts'
+import type { Qos } from './message.ts'
+import { Retained } from './retained.ts'
+import { PREFIX } from './script.ts'
+import { Storage } from './storage.ts'
+
+const DAY_MS = 24 * 3_600_000
+const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, keyBytes: 4000, allBytes: 6000 }
+const AUTHOR = { keyId: 'k', account: 'a' }
+
+describe.skipIf(!installed)('what the broker keeps', () => {
+  let server: TestRedis
+  let storage: Storage
+  let nowMs = 0
+  let dropped = 0
+  let ids = 0
+
+  beforeAll(async () => {
+    server = await openTestRedis()
+  })
+  afterAll(() => server.stop())
+  beforeEach(async () => {
+    await storage?.stop()
+    await server.redis.flushall()
+    ;[nowMs, dropped] = [0, 0]
+    storage = await open('one')
+  })
+
+  async function open(node: string): Promise<Storage> {
+    const ports = { redis: server.redis, subscriber: await server.connect(), node, log: openLogger('silent') }
+    const counting = { newId: () => `id${++ids}`, dropped: () => void dropped++, nowMs: () => nowMs }
+    return Storage.open({ ...ports, ...counting }, () => {}, LIMITS)
+  }
+
+  const keep = async (topic: string, text: string, qos: Qos = 1, retain = false) =>
+    storage.keep({ topic, payload: Buffer.from(text), qos, retain }, AUTHOR)
+
+  async function comeAndGo(keyId: string, clientId: string, filter = 'a'): Promise<string> {
+    const id = sessionId(keyId, clientId)
+    const lasting = await storage.sessions.open(id)
+    await storage.sessions.subscribe(id, [[filter, { qos: 1, short: false }]])
+    await storage.sessions.leave(lasting)
+    return id
+  }
+
+  async function waiting(id: string): Promise<(string | undefined)[]> {
+    const found: (string | undefined)[] = []
+    for await (const { message } of (await storage.sessions.open(id)).waiting()) found.push(message?.payload.toString())
+    return found
+  }
+
+  it('is nothing for a topic that nobody waits for, and nothing with QoS 0', async () => {
+    await comeAndGo('k', 'c', 'a/#')
+    expect(storage.keep({ topic: 'b', payload: '', qos: 1, retain: false }, AUTHOR)).toBeUndefined()
+    expect(storage.keep({ topic: 'a/b', payload: '', qos: 0, retain: false }, AUTHOR)).toBeUndefined()
+    expect([storage.hasSubscribers('a/b'), storage.hasSubscribers('b')]).toEqual([true, false])
+  })
+
+  it('waits once for a session that several of its filters match, the oldest dropped beyond a number', async () => {
+    const id = await comeAndGo('k', 'c', 'a/#')
+    await storage.sessions.subscribe(id, [['a/+', { qos: 2, short: false }]])
+    for (const text of ['1', '2', '3', '4']) await keep('a/b', text)
+    expect(await waiting(id)).toEqual(['2', '3', '4'])
+    expect(dropped).toBe(1)
+  })
+
+  it('is bounded in bytes: of a session, of a key, and of all', async () => {
+    const [one, two, other] = [await comeAndGo('k', '1', 'one'), await comeAndGo('k', '2', 'two'), await comeAndGo('o', '3', 'other')]
+    await keep('one', 'x'.repeat(2000))
+    await keep('one', 'y'.repeat(2000))
+    expect(await waiting(one)).toEqual(['y'.repeat(2000)])
+    await keep('two', 'z'.repeat(2000))
+    expect(await waiting(two)).toEqual([])
+    await keep('other', 'w'.repeat(2500))
+    expect(await waiting(other)).toEqual(['w'.repeat(2500)])
+    await keep('other', 'v'.repeat(4000))
+    expect(await waiting(other)).toEqual([])
+    for (const id of [one, two, other]) await storage.sessions.forget(id)
+    // Nothing is left of them, not a count either.
+    expect(await server.redis.hgetall(`${PREFIX}bytes`)).toEqual({ '': '0' })
+    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}bytes`])
+  })
+
+  it('is forgotten with a session that nobody came back to for a day', async () => {
+    const old = await comeAndGo('k', 'old')
+    nowMs = DAY_MS - 1
+    const recent = await comeAndGo('k', 'recent')
+    await keep('a', '1')
+    nowMs = DAY_MS
+    await storage.sessions.expire()
+    expect([(await storage.sessions.open(recent)).existed, (await storage.sessions.open(old)).existed]).toEqual([true, false])
+    expect([await waiting(recent), await waiting(old)]).toEqual([['1'], []])
+  })
+
+  it('is forgotten, the longest away first, when a key keeps too many sessions, or all keys do', async () => {
+    const kept = []
+    for (const [keyId, clientId] of [
+      ['k', '1'],
+      ['k', '2'],
+      ['k', '3'],
+      ['o', '1'],
+      ['o', '2'],
+    ] as const) {
+      nowMs++
+      kept.push(await comeAndGo(keyId, clientId))
+    }
+    expect(await server.redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual(kept.slice(2))
+  })
+
+  it('is known to another gateway at once, and to one that comes later', async () => {
+    const other = await open('two')
+    const id = await comeAndGo('k', 'c', 'a/+')
+    await until('the other knows', () => other.hasSubscribers('a/b'))
+    const late = await open('three')
+    expect(late.hasSubscribers('a/b')).toBe(true)
+    await storage.sessions.forget(id)
+    await until('both know', () => !other.hasSubscribers('a/b') && !late.hasSubscribers('a/b'))
+    for (const one of [other, late]) await one.stop()
+  })
+
+  it('of retained messages is bounded for each project; an empty one makes room', async () => {
+    const project = freshProject()
+    const topic = (name: string) => `projects/${project}/${name}`
+    const retained = new Retained(server.redis, openLogger('silent'), { messages: 2, bytes: 1000 })
+    const store = (name: string, text: string) =>
+      retained.store(project, { id: 'x', topic: topic(name), qos: 1, payload: Buffer.from(text), author: AUTHOR })
+    expect([await store('a', '1'), await store('b', '2'), await store('c', '3'), await store('b', '4')]).toEqual([true, true, false, true])
+    expect([await store('b', 'x'.repeat(1000)), await store('a', ''), await store('c', '3')]).toEqual([false, true, true])
+    const found: string[] = []
+    for await (const { payload } of retained.match([topic('#'), topic('+')])) found.push(payload.toString())
+    expect(found.sort()).toEqual(['3', '4'])
+  })
+
+  it('of retained messages is the same for all gateways', async () => {
+    const project = freshProject()
+    const topic = `projects/${project}/r`
+    const other = await open('two')
+    expect(await other.retained.get(topic)).toBeUndefined()
+    await keep(topic, 'now', 0, true)
+    await until('the other knows', async () => (await other.retained.get(topic))?.payload.toString() === 'now')
+    await keep(topic, '', 0, true)
+    await until('the other knows', async () => (await other.retained.get(topic)) === undefined)
+    await other.stop()
+  })
+
+  it('of wills is published by one other gateway, and by none while theirs lives', async () => {
+    const will = { topic: 'projects/p/w', payload: 'gone', qos: 1 as const, retain: true }
+    await storage.wills.put('k\nc', will, AUTHOR)
+    const other = await open('two')
+    const orphans = async (isAlive: boolean) => {
+      const found = []
+      for await (const one of other.wills.orphans(() => isAlive)) found.push(one)
+      return found
+    }
+    expect(await orphans(true)).toEqual([])
+    expect(await orphans(false)).toMatchObject([{ topic: will.topic, retain: true, clientId: 'k\nc', brokerId: 'one', author: AUTHOR }])
+    expect(await orphans(false)).toEqual([])
+    await other.stop()
+  })
+})
