@@ -1,3 +1,4 @@
+// What connections may have under way, beside each other.
 import { describe, expect, it } from 'vitest'
 import { Flow } from './flow.ts'
 
