@@ -37,6 +37,7 @@ import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import { screen } from './eventschema.ts'
 import type { Cut } from './guard/port.ts'
+import { Sample } from './guard/sample.ts'
 import { addIngestRoutes, type HttpPorts } from './http.ts'
 import { addInflux } from './influx.ts'
 import type { IngestPorts } from './ingest.ts'
@@ -101,6 +102,8 @@ export async function startGateway(
   lifecycle: Lifecycle,
 ): Promise<GatewayDoor> {
   const { metrics, logger } = ports
+  // While Redis takes nothing, each batch fails, and there may be one every millisecond.
+  const failed = new Sample((facts, message) => logger.warn(facts, message), 'reason')
   const accept = new Accept({
     append: async (project, batch) => {
       const outcome = await ports.log.append(project, batch).catch(rethrow)
@@ -115,7 +118,10 @@ export async function startGateway(
       metrics.accepted.inc(accepted)
       metrics.duplicates.inc(duplicates)
     },
-    failed: error => logger.warn({ reason: (error as Error).message }, 'batch not accepted'),
+    failed: error => {
+      const reason = (error as Error).message
+      failed.add(reason, { reason }, 'batch not accepted')
+    },
   })
   const decoders = new Decoders(ports.redis)
   const catalog = new Catalog({
