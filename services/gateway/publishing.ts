@@ -6,7 +6,7 @@ import { type Caller, mayActAs, requireActAs } from '../../packages/identity/ide
 import type { Catalog, Known } from './catalog.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson } from './decode/json.ts'
-import { claimant, type Made, type RunPorts, runDecoder } from './decoderun.ts'
+import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from './decoderun.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
 import { ownOnly } from './own.ts'
@@ -143,19 +143,14 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
 }
 
 /** What it told for later is on disk when its events are. */
-function settle(job: Job, mount: Mounted, from: Source, { decoded, replies, draft }: Made): Promise<void> | undefined {
-  const { ports, session, packet, done } = job
-  const own = ownOnly(session.caller, decoded)
-  const isForeign = own !== decoded
+function settle({ ports, session, packet, done }: Job, mount: Mounted, from: Source, made: Made): Promise<void> | undefined {
+  const { caller } = session
+  const { decoded } = made
+  const own = ownOnly(caller, decoded)
   // What a device sends on topics of all devices reaches others only when all of it is the device's own.
-  if (session.caller.device && (isForeign || decoded.length === 0)) packet.topic = NOWHERE
-  const saved = isForeign ? undefined : ports.run.memories.commit(draft)
-  for (const { topic, payload } of replies) ports.send(mount.project, `topics/${topic}`, payload)
-  const settled = (failure: Failure | undefined) => {
-    if (!saved) done(failure ?? null)
-    else saved.then(() => done(failure ?? null), done)
-  }
-  return ingestInTurn(ports, own, from, settled)
+  if (caller.device && (own !== decoded || decoded.length === 0)) packet.topic = NOWHERE
+  const hold = tell(ports, mount.project, made, own === decoded)
+  return ingestTold(ports, hold, own, from, failure => done(failure ?? null))
 }
 
 function refuseWhole({ ports, done }: Job, from: Source, payload: Buffer, error: unknown): void {
