@@ -18,6 +18,14 @@ export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded
   return one => ('event' in one && isOthers(one.event) ? refused(device.id, one.event) : one)
 }
 
+/** Whether what a payload told for later is its sender's to tell: a device tells of itself only, in payloads that show that they are its own. */
+export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): boolean {
+  const { device } = caller
+  if (!device) return true
+  const isOwn = (one: Decoded) => ('event' in one ? mayActAs(caller, one.event.project, one.event.device) : one.device === device.id)
+  return decoded.some(one => 'event' in one) && decoded.every(isOwn)
+}
+
 function refused(id: string, { device, frame }: Incoming): Decoded {
   const failure = new Failure('forbidden', `device ${id} publishes its own events, and none of device ${device.slice(0, 100)}`, {
     field: 'device',

@@ -9,7 +9,7 @@ import { decodeJson } from './decode/json.ts'
 import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from './decoderun.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
-import { ownOnly } from './own.ts'
+import { mayTell, ownOnly } from './own.ts'
 import type { Done } from './sequence.ts'
 import { clientIdOf, type Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf, unmounted } from './topic.ts'
@@ -149,7 +149,7 @@ function settle({ ports, session, packet, done }: Job, mount: Mounted, from: Sou
   const own = ownOnly(caller, decoded)
   // What a device sends on topics of all devices reaches others only when all of it is the device's own.
   if (caller.device && (own !== decoded || decoded.length === 0)) packet.topic = NOWHERE
-  const hold = tell(ports, mount.project, made, own === decoded)
+  const hold = tell(ports, mount.project, made, mayTell(caller, decoded))
   return ingestTold(ports, hold, own, from, failure => done(failure ?? null))
 }
 

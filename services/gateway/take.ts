@@ -14,7 +14,7 @@ import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from '
 import { type Done, type Outcome, refusal, type Source, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
 import type { Decoder } from './mapping.ts'
-import { allowed } from './own.ts'
+import { allowed, mayTell } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
 export type TakePorts = UploadPorts &
@@ -149,9 +149,9 @@ async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Uplo
   return tallyOf(outcomes)
 }
 
-function ingestMade(ports: TakePorts, { place, allow }: Job, made: Made, source: Source, settled: Done): void {
+function ingestMade(ports: TakePorts, { caller, place, allow }: Job, made: Made, source: Source, settled: Done): void {
   const { decoded } = made
-  const hold = tell(ports, place.project, made, true)
+  const hold = tell(ports, place.project, made, mayTell(caller, decoded))
   void ingestTold(ports, hold, decoded.map(allow), source, settled)
 }
 
