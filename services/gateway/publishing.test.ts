@@ -4,6 +4,7 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import { DEVELOPER, openTaking } from './fixture.ts'
 import { publish } from './publishing.ts'
 import { Redeliveries } from './redelivery.ts'
+import { rejectionsOf } from './rejection.ts'
 import { Session } from './session.ts'
 
 /** A door of which the log and the disk can be away. */
@@ -71,5 +72,37 @@ describe('a decoder that remembers', () => {
       ]),
     ])
     expect(values()).toEqual(['b=1', 'a=1', 'a=2'])
+  })
+})
+
+describe('a refusal', () => {
+  /** Devices that hear of it. */
+  const heardOf = ({ state }: ReturnType<typeof openDoor>) =>
+    state.refused.flatMap(([, one]) => rejectionsOf([one], 0).map(({ device }) => device))
+
+  it.each<[by: string, caller: Caller, topic: string, payload: string, told: string[]]>([
+    ['a developer', DEVELOPER, 'd/b/t', '{"value":"x"', ['b']],
+    ['the device', DEVICE, 'd/a/t', '{"value":"x"', ['a']],
+    ['another device, which hears of it', DEVICE, 'd/b/t', '{"value":1}', ['a']],
+    [
+      'another device in what it sends, which hears of it',
+      DEVICE,
+      'd/a/t',
+      '{"eventType":"t","data":1,"targetName":"projects/p/devices/b"}',
+      ['a'],
+    ],
+    ['another device by a decoder, which hears of it', DEVICE, 'once', 'b=x', ['a']],
+    ['who may only look, and nobody hears of it', { keyId: 'u', account: 'u', roles: { p: 'user' } }, 'd/b/t', '{"value":1}', []],
+    [
+      'a stranger, and nobody hears of it',
+      { keyId: 's', account: 's', roles: { q: 'developer' } },
+      'projects/p/devices/b/events/t',
+      '1',
+      [],
+    ],
+  ])('of what was sent by %s', async (_, caller, topic, payload, told) => {
+    const door = openDoor()
+    expect(await door.connect(caller).send(topic, payload)).toBeUndefined()
+    expect([door.state.refused.length > 0, heardOf(door)]).toEqual([true, told])
   })
 })

@@ -174,7 +174,9 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
     // A project that is not the caller's own holds no quarantine of theirs.
     const { again: _here, ...elsewhere } = from
     const isForeign = decoded.code === 'not_found'
-    const refused = refusal(isForeign ? elsewhere : from, decoded, payload)
+    // Nobody else's device hears what it has not sent.
+    const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
+    const refused = { ...refusal(isForeign ? elsewhere : from, decoded, payload), device: toldTo }
     setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
     return undefined
   }
