@@ -4,6 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { MAX_EVENTS_BYTES } from '../../packages/runtime/http.ts'
 import { Upload } from '../../packages/runtime/upload.ts'
+import type { Again } from '../../packages/state/quarantine.ts'
 import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
 import type { Catalog } from './catalog.ts'
@@ -13,7 +14,7 @@ import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from '
 import { ingest, type Outcome, refusal, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
 import type { Decoder } from './mapping.ts'
-import { allowed } from './own.ts'
+import { allowed, senderOf } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
 export type TakePorts = UploadPorts & {
@@ -23,7 +24,12 @@ export type TakePorts = UploadPorts & {
   watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
 }
 
-export type Sent = { readonly caller: Caller; readonly place: Place; readonly decoder: string | undefined }
+export type Sent = {
+  readonly caller: Caller
+  readonly place: Place
+  readonly decoder: string | undefined
+  readonly again?: Pick<Again, 'format' | 'options'>
+}
 
 /** A body as the answer to it needs it. */
 export type Taken = { readonly tally: Tally; readonly failure?: Failure | undefined; readonly isLate: boolean }
@@ -65,7 +71,8 @@ export async function takeBody(
   try {
     const key = idempotencyKeyOf(request.headers['idempotency-key'])
     const { place, decoder: asked, chosen } = sent
-    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked }
+    const again = { ...sent.again, ...senderOf(sent.caller) }
+    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked, again }
     const from = { project: place.project, source: sourceOf(request), keyId: sent.caller.keyId, ...sourceOfBody(chosen, body) }
     const keys = key === undefined ? undefined : new DeliveryKeys(from.keyId, from.source, key)
     const job = { ...sent, body, from, keys, allow: allowed(sent.caller) }
