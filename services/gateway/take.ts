@@ -107,7 +107,7 @@ async function takeLines(
 ): Promise<Omit<Taken, 'isLate'>> {
   const { lines } = job.chosen.format
   if (!lines) throw new Error('a format without lines')
-  const unpack = ports.unpackers.of(request.headers['content-encoding'])
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
   let unwatch: (() => void) | undefined
   const uploading: Uploading = {
     ...job,
@@ -132,7 +132,7 @@ async function takeLines(
 async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Upload, job: Job): Promise<Tally> {
   const length = Number(request.headers['content-length'] ?? 0)
   if (length > MAX_EVENTS_BYTES) throw new Failure('too_large', `body: at most ${MAX_EVENTS_BYTES} bytes, got ${length}`, { field: 'body' })
-  const unpack = ports.unpackers.of(request.headers['content-encoding'])
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
   const bytes = upload.bytes()
   const payload = await wholeOf(unpack ? unpack(bytes) : bytes, MAX_EVENTS_BYTES)
   let keyOf: ((index: number) => string) | undefined
