@@ -125,7 +125,7 @@ type How = { readonly isDry: boolean; readonly isNamed: boolean }
 /** What is to be done about one record. */
 type Attempt = {
   readonly record: QuarantineRecord
-  /** What it told for later. */
+  /** What it told for later, and saw of what others did. */
   readonly draft?: Draft | undefined
   readonly events: readonly { readonly event: Incoming; readonly key: string }[]
   readonly failures: readonly Failure[]
@@ -155,7 +155,7 @@ async function takeAll(
     const attempt = await attemptOf(ports, project, known, kept, how)
     open.push(attempt)
     // The next one may need what this one told.
-    if (attempt.draft || open.reduce((sum, { events }) => sum + events.length, 0) >= MAX_WAITING) await settle()
+    if ((attempt.draft && attempt.draft.changes.size > 0) || open.reduce((sum, { events }) => sum + events.length, 0) >= MAX_WAITING) await settle()
   }
   await settle()
 }
@@ -236,7 +236,7 @@ async function decodeAgain(
   const own = sender ? ownOnly({ roles: {}, device: sender }, made.decoded) : made.decoded
   if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
   // What it told of others is not a device's to tell.
-  const isTold = made.draft.changes.size > 0 && (!sender || (own === made.decoded && own.length > 0))
+  const isTold = made.draft.touched && (!sender || (own === made.decoded && own.length > 0))
   return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
 }
 
