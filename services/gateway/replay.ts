@@ -155,7 +155,8 @@ async function takeAll(
     const attempt = await attemptOf(ports, project, known, kept, how)
     open.push(attempt)
     // The next one may need what this one told.
-    if ((attempt.draft && attempt.draft.changes.size > 0) || open.reduce((sum, { events }) => sum + events.length, 0) >= MAX_WAITING) await settle()
+    if ((attempt.draft && attempt.draft.changes.size > 0) || open.reduce((sum, { events }) => sum + events.length, 0) >= MAX_WAITING)
+      await settle()
   }
   await settle()
 }
