@@ -33,6 +33,13 @@ function read(pid: number): Row | undefined {
   return { pid, name, parent: field(4), cpuSeconds: (field(14) + field(15)) / TICKS_PER_SECOND, rssMb: field(24) * PAGE_MB }
 }
 
+/** CPU seconds of its first thread alone: of a server of ours, everything but judging and storing. */
+export function firstThreadSeconds(pid: number): number {
+  const stat = readIfThere(`/proc/${pid}/task/${pid}/stat`)
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return stat === '' ? 0 : (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+}
+
 /** CPU seconds that this machine has spent on anything since it started. */
 export function busySeconds(): number {
   const [, ...fields] = readIfThere('/proc/stat').split('\n', 1)[0]?.trim().split(/\s+/) ?? []

@@ -1,10 +1,12 @@
 // MQTT 3.1.1 as bytes, for load that must cost less than what it measures: packets encoded once and patched, acks scanned in place.
 
 const HEX = Buffer.from('0123456789abcdef')
-const CLEAN_WITH_LOGIN = 0xc2
+const WITH_LOGIN = 0xc0
 const CLEAN = 0x02
 const KEEP_ALIVE_S = 600
-const PUBLISH_QOS1 = 0x32
+const PUBLISH = 0x30
+
+export type Qos = 0 | 1 | 2
 
 export type Login = { readonly user: string; readonly password: string }
 
@@ -14,15 +16,21 @@ export function monotonicUs(): number {
   return seconds * 1e6 + Math.floor(nanos / 1000)
 }
 
-export function connectPacket(clientId: string, login: Login | undefined): Buffer {
+export function connectPacket(clientId: string, login: Login | undefined, clean = true): Buffer {
   const words = [clientId, ...(login ? [login.user, login.password] : [])].map(lengthPrefixed)
-  const header = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, login ? CLEAN_WITH_LOGIN : CLEAN, KEEP_ALIVE_S >> 8, KEEP_ALIVE_S & 255])
+  const flags = (login ? WITH_LOGIN : 0) | (clean ? CLEAN : 0)
+  const header = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, flags, KEEP_ALIVE_S >> 8, KEEP_ALIVE_S & 255])
   return packet(0x10, Buffer.concat([header, ...words]))
 }
 
-/** QoS 1; the packet id stands right after the topic. */
-export function publishPacket(topic: string, packetId: number, payload: Buffer): Buffer {
-  return packet(PUBLISH_QOS1, Buffer.concat([lengthPrefixed(topic), Buffer.from([packetId >> 8, packetId & 255]), payload]))
+/** The packet id stands right after the topic; with QoS 0 there is none. */
+export function publishPacket(topic: string, packetId: number, payload: Buffer, qos: Qos = 1): Buffer {
+  const id = Buffer.from(qos === 0 ? [] : [packetId >> 8, packetId & 255])
+  return packet(PUBLISH | (qos << 1), Buffer.concat([lengthPrefixed(topic), id, payload]))
+}
+
+export function subscribePacket(filter: string, qos: Qos): Buffer {
+  return packet(0x82, Buffer.concat([Buffer.from([0, 1]), lengthPrefixed(filter), Buffer.from([qos])]))
 }
 
 function lengthPrefixed(text: string): Buffer {
@@ -74,26 +82,56 @@ export class AckScanner {
   }
 }
 
+/** Reads whole packets of any kind: the first byte, and where what follows the length begins and ends. Keep the instance per connection. */
+export class PacketScanner {
+  readonly #found: (first: number, bytes: Buffer, start: number, end: number) => void
+  #rest: Buffer = Buffer.alloc(0)
+
+  constructor(found: (first: number, bytes: Buffer, start: number, end: number) => void) {
+    this.#found = found
+  }
+
+  push(chunk: Buffer): void {
+    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    let at = 0
+    while (at < bytes.length) {
+      let start = at + 1
+      let length = 0
+      let digit = 128
+      for (let shift = 0; digit >= 128 && start < bytes.length; shift += 7) {
+        digit = bytes[start++] as number
+        length |= (digit & 127) << shift
+      }
+      if (digit >= 128 || start + length > bytes.length) break
+      this.#found(bytes[at] as number, bytes, start, start + length)
+      at = start + length
+    }
+    this.#rest = bytes.subarray(at)
+  }
+}
+
 /** A whole event of 230 bytes as the publish packet of one of 100,000 devices; every field has a fixed place and is patched there. */
 export class EventPacket {
   readonly #bytes: Buffer
-  readonly #at: { device: number; packetId: number; event: number; target: number; value: number; times: readonly number[] }
+  readonly #hasId: boolean
+  readonly #at: { device: number; body: number; event: number; target: number; value: number; times: readonly number[] }
   #ms = 0
   readonly #time = Buffer.alloc(24)
 
-  constructor(project: string) {
-    const topic = `projects/${project}/devices/d00000/events`
+  /** @param topic of ordinary traffic: `d00000` in it is the device's place. */
+  constructor(project: string, { qos = 1, topic = `projects/${project}/devices/d00000/events` }: { qos?: Qos; topic?: string } = {}) {
     const time = '2026-01-01T00:00:00.000Z'
     const data = { temperature: { value: 12.34, updateTime: time } }
     const target = `projects/${project}/devices/d00000`
     const event = { eventId: `${'0'.repeat(16)}-${'0'.repeat(8)}`, targetName: target, eventType: 'temperature', data, timestamp: time }
-    this.#bytes = publishPacket(topic, 1, Buffer.from(JSON.stringify(event)))
+    this.#bytes = publishPacket(topic, 1, Buffer.from(JSON.stringify(event)), qos)
+    this.#hasId = qos > 0
     const find = (text: string, from = 0) => this.#bytes.indexOf(text, from)
     const body = find('{"eventId"')
     const first = find(time)
     this.#at = {
       device: find('d00000') + 1,
-      packetId: body - 2,
+      body,
       event: find('0'.repeat(16), body),
       target: find('d00000', body) + 1,
       value: find('12.34'),
@@ -107,15 +145,14 @@ export class EventPacket {
 
   /** Where the event itself begins; it goes on to the end. */
   get bodyAt(): number {
-    return this.#at.packetId + 2
+    return this.#at.body
   }
 
   /** Writes one packet; `sentUs` becomes the first 16 characters of the event's id, so that each later stage can tell its age. */
   write(into: Buffer, offset: number, packetId: number, device: number, sequence: number, sentUs: number): void {
     const at = this.#at
     this.#bytes.copy(into, offset)
-    into[offset + at.packetId] = packetId >> 8
-    into[offset + at.packetId + 1] = packetId & 255
+    if (this.#hasId) into.writeUInt16BE(packetId, offset + at.body - 2)
     digits(into, offset + at.device, device, 5)
     digits(into, offset + at.target, device, 5)
     hex(into, offset + at.event, Math.floor(sentUs / 2 ** 32), 8)
@@ -156,7 +193,8 @@ export function sentTimes(chunk: Buffer, found: (sentUs: number) => void): void 
   }
 }
 
-function sentTime(chunk: Buffer, start: number): number {
+/** Of the event whose id begins there. */
+export function sentTime(chunk: Buffer, start: number): number {
   let value = 0
   for (let i = start; i < start + 16; i++) {
     const code = chunk[i] as number

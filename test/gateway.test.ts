@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { HttpError, InfluxDB, Point } from '@influxdata/influxdb-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { newAccount } from './tenant.ts'
 import {
   type Answer,
   EVENTS,
@@ -275,6 +276,8 @@ describe('a packed body', () => {
     const header = Buffer.alloc(3)
     header.writeUIntLE((block.length << 3) | (2 << 1) | 1, 0, 3)
     const bomb = Buffer.concat([Buffer.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x50), header, block])
+    const wide = Buffer.concat([Buffer.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70), header, block])
+    expect((await post(wide, { 'content-encoding': 'zstd' })).json['error']).toContain('RFC 9659')
     const sent = post(bomb, { 'content-encoding': 'zstd' })
     let done = false
     void sent.finally(() => {
@@ -288,9 +291,13 @@ describe('a packed body', () => {
     }
     expect((await sent).json).toMatchObject({ code: 400, error: expect.stringContaining('a block takes too long') })
     expect(slowestMs).toBeLessThan(500)
-    const wide = Buffer.concat([Buffer.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70), header, block])
-    expect((await post(wide, { 'content-encoding': 'zstd' })).json['error']).toContain('RFC 9659')
-    expect((await post(zstdOf(JSON.stringify(temperature('after-bomb', 1))), { 'content-encoding': 'zstd' })).status).toBe(200)
+    const plain = JSON.stringify(temperature('after-bomb', 1))
+    const again = await post(zstdOf(plain), { 'content-encoding': 'zstd' })
+    expect([again.status, Number(again.headers.get('retry-after'))]).toEqual([429, expect.any(Number)])
+    expect((await post(Buffer.from(plain), {})).status).toBe(200)
+    const other = await newAccount(telltale, 'default', { 'projects/default': 'project.developer' })
+    const authorization = `Bearer ${await other.token()}`
+    expect((await post(zstdOf(plain), { 'content-encoding': 'zstd', authorization })).status).toBe(200)
   }, 20_000)
 
   test('is asked for only when nothing is known against it', async () => {
@@ -473,6 +480,9 @@ describe('InfluxDB clients', () => {
     expect([made.status, await made.json()]).toEqual([200, { results: [{ statement_id: 0 }] }])
     const other = await query('SELECT * FROM cpu')
     expect([other.status, await other.json()]).toEqual([400, { error: expect.stringContaining('CREATE DATABASE') }])
+    const startMs = performance.now()
+    expect((await query(`CREATE DATABASE a${' '.repeat(500_000)}x`)).status).toBe(400)
+    expect(performance.now() - startMs).toBeLessThan(2000)
     expect((await fetch(`${telltale.url()}/query?q=CREATE+DATABASE+x`, { method: 'POST' })).status).toBe(401)
   })
 })

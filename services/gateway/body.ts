@@ -6,6 +6,7 @@ import type { Zstd } from './zstd.ts'
 
 type Bytes = AsyncIterable<Buffer>
 type Unpack = (packed: Bytes) => Bytes
+type Unpacker = (packed: Bytes, sender: string) => Bytes
 
 const PIECE_BYTES = 64 * 1024
 /** Beyond this, what is packed may be so many times longer than it was: gzip reaches 1,032, others thousands of times as much. */
@@ -16,25 +17,25 @@ export const KNOWN_ENCODINGS = 'gzip, deflate, br, zstd'
 
 /** What undoes the encodings that a request may have. */
 export class Unpackers {
-  readonly #byName: ReadonlyMap<string, Unpack>
+  readonly #byName: ReadonlyMap<string, Unpacker>
 
   constructor(zstd: Pick<Zstd, 'unpack'>) {
     const gunzip = through('gzip', () => createGunzip({ chunkSize: PIECE_BYTES }))
-    this.#byName = new Map<string, Unpack>([
+    this.#byName = new Map<string, Unpacker>([
       ['gzip', gunzip],
       ['x-gzip', gunzip],
       ['deflate', inflated],
       ['br', through('br', () => createBrotliDecompress({ chunkSize: PIECE_BYTES }))],
-      ['zstd', packed => zstd.unpack(packed)],
+      ['zstd', (packed, sender) => zstd.unpack(packed, sender)],
     ])
   }
 
   /** Undefined for what is not packed. @throws Failure `unsupported` for an encoding that is not known, and for several. */
-  of(header: string | undefined): Unpack | undefined {
+  of(header: string | undefined, sender: string): Unpack | undefined {
     const encoding = (header ?? '').trim().toLowerCase()
     if (encoding === '' || encoding === 'identity') return undefined
     const unpack = this.#byName.get(encoding)
-    if (unpack) return packed => bounded(packed, unpack)
+    if (unpack) return packed => bounded(packed, all => unpack(all, sender))
     const got = encoding.includes(',') ? 'several' : encoding.slice(0, 50)
     throw new Failure('unsupported', `header content-encoding: expected one of ${KNOWN_ENCODINGS}, got ${got}`, {
       field: 'header content-encoding',

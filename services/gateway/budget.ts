@@ -23,11 +23,16 @@ type Account = {
   readonly shapes: Set<string>
   readonly unsaved: Set<string>
   readonly readMs: number
+  /** Looked at since it was read. */
+  isUsed: boolean
 }
 
 /** Shapes that are known by heart; beyond it all are looked through again. */
 const MAX_SHAPES = 10_000
 const READ_EVERY_MS = 1000
+const IDLE_MS = 60_000
+/** Questions to Redis that are on their way together. */
+const AT_ONCE = 50
 
 export class Budget {
   readonly #ports: BudgetPorts
@@ -42,6 +47,7 @@ export class Budget {
   admits(event: Wanted): boolean {
     const account = this.#accounts.get(event.project)
     if (!account) return false
+    account.isUsed = true
     if (!account.shapes.has(event.shape) && !this.#takeShape(account, event.shape)) return false
     return this.#takeDevice(account, event)
   }
@@ -82,9 +88,18 @@ export class Budget {
     for (const name of names) account.unsaved.delete(name)
   }
 
-  /** Reads again what is in use: others let in devices and names too, and limits are changed. Done every second. */
+  /**
+   * Reads again what is in use: others let in devices and names too, and limits are changed. Done every second. What nobody asked for since
+   * it was read is let go of once all of it is written.
+   */
   async refresh(): Promise<void> {
-    for (const [project, { readMs }] of this.#accounts) if (performance.now() - readMs >= READ_EVERY_MS) await this.#read(project, true)
+    const nowMs = performance.now()
+    const due: string[] = []
+    for (const [project, { readMs, isUsed, unsaved }] of this.#accounts) {
+      if (isUsed && nowMs - readMs >= READ_EVERY_MS) due.push(project)
+      else if (!isUsed && unsaved.size === 0 && nowMs - readMs >= IDLE_MS) this.#accounts.delete(project)
+    }
+    for (let i = 0; i < due.length; i += AT_ONCE) await Promise.all(due.slice(i, i + AT_ONCE).map(project => this.#read(project, true)))
   }
 
   #takeDevice({ limits, devices, fresh }: Account, { project, device }: Wanted): boolean {
@@ -130,7 +145,7 @@ export class Budget {
     const fresh = new Set([...(before?.fresh ?? [])].filter(device => !this.#ports.isKnown(project, device)))
     const fields = [...all].filter(name => !isType(name)).length
     const shapes = before?.names === all ? before.shapes : new Set<string>()
-    const account = { limits, devices, fresh, names: all, fields, shapes, unsaved, readMs: performance.now() }
+    const account = { limits, devices, fresh, names: all, fields, shapes, unsaved, readMs: performance.now(), isUsed: false }
     this.#accounts.set(project, account)
     return account
   }

@@ -11,6 +11,8 @@ const RUN = { events: 10, us: 60_000_000, spreadUs: 30_000_000 }
 const RIGHT = 3
 const MAX_WATCHED = 100_000
 const ASK_EVERY_MS = 30_000
+/** Projects that are remembered as having sent something; beyond it all are met anew. */
+const MAX_PROJECTS = 10_000
 
 type Watch = { clock: DeviceClock | undefined; right: number; count: number; firstUs: number; leastUs: number; mostUs: number }
 type Changes = Map<string, DeviceClock | undefined>
@@ -24,7 +26,7 @@ export class ClockWatch {
 
   /** @param aheadUs how far an event's own time is ahead of its arrival. */
   observe(project: string, device: string, aheadUs: number, arrivedUs: number): void {
-    if (!this.#asked.has(project)) this.#asked.set(project, Number.NEGATIVE_INFINITY)
+    if (!this.#asked.has(project)) this.#meet(project)
     const watches = this.#watched.get(project)
     const isRight = aheadUs <= TOLERANCE_US && aheadUs >= -TOLERANCE_US
     const known = watches?.get(device)
@@ -39,6 +41,11 @@ export class ClockWatch {
     if (state === undefined || state === watch.clock?.state) return
     watch.clock = { state, offsetSeconds: Math.round(aheadUs / 1e6), since: formatTime(arrivedUs) }
     this.#changed(project, device, watch.clock)
+  }
+
+  #meet(project: string): void {
+    if (this.#asked.size >= MAX_PROJECTS) this.#asked.clear()
+    this.#asked.set(project, Number.NEGATIVE_INFINITY)
   }
 
   /** Of which projects it is time to ask again. */

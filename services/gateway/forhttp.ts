@@ -1,5 +1,6 @@
 // Which decoder takes the body of a request: the one that is asked for by name, else that of its content type, own ones before built-in ones.
 import { Failure } from '../../packages/core/failure.ts'
+import type { Again } from '../../packages/state/quarantine.ts'
 import type { Catalog } from './catalog.ts'
 import type { Clock, Place } from './decode/event.ts'
 import { type Made, type RunPorts, runDecoder } from './decoderun.ts'
@@ -44,17 +45,19 @@ export type Body = {
   readonly contentType: string
   /** Decoder that was asked for by name. */
   readonly asked: string | undefined
+  /** What else it takes to decode it again. */
+  readonly again: Pick<Again, 'format' | 'options' | 'sender'>
 }
 
 /** What the quarantine keeps beside a body that is refused, so that it can be decoded again. */
 export function sourceOfBody(
   { mapping, format }: Decoder,
-  { place: { device, eventType }, contentType, asked }: Omit<Body, 'bytes'>,
+  { place: { device, eventType }, contentType, asked, again }: Omit<Body, 'bytes'>,
 ): Pick<Source, 'decoder' | 'contentType' | 'again' | 'separable'> {
   return {
     decoder: { name: mapping.name, format: format.name, version: format.version },
     contentType,
-    again: { place: { device, eventType }, ...(asked === undefined ? {} : { asked }) },
+    again: { place: { device, eventType }, ...(asked === undefined ? {} : { asked }), ...again },
     separable: format.separable === true,
   }
 }

@@ -37,6 +37,7 @@ import type { RunPorts } from './decoderun.ts'
 import { Decoding, type DecodingPorts } from './decoding.ts'
 import { screen } from './eventschema.ts'
 import type { Cut } from './guard/port.ts'
+import { Sample } from './guard/sample.ts'
 import { addIngestRoutes, type HttpPorts } from './http.ts'
 import { addInflux } from './influx.ts'
 import type { IngestPorts } from './ingest.ts'
@@ -101,6 +102,8 @@ export async function startGateway(
   lifecycle: Lifecycle,
 ): Promise<GatewayDoor> {
   const { metrics, logger } = ports
+  // While Redis takes nothing, each batch fails, and there may be one every millisecond.
+  const failed = new Sample((facts, message) => logger.warn(facts, message), 'reason')
   const accept = new Accept({
     append: async (project, batch) => {
       const outcome = await ports.log.append(project, batch).catch(rethrow)
@@ -115,7 +118,10 @@ export async function startGateway(
       metrics.accepted.inc(accepted)
       metrics.duplicates.inc(duplicates)
     },
-    failed: error => logger.warn({ reason: (error as Error).message }, 'batch not accepted'),
+    failed: error => {
+      const reason = (error as Error).message
+      failed.add(reason, { reason }, 'batch not accepted')
+    },
   })
   const decoders = new Decoders(ports.redis)
   const catalog = new Catalog({
@@ -242,7 +248,9 @@ function startBeat(
       accept.forget(removed.projects)
       newest = removed.newest
       accept.refusal = refusal()
-      for (const one of more) await one()
+      // Each by itself: what one of them cannot do keeps none of the others from it.
+      const done = await Promise.allSettled(more.map(one => one()))
+      for (const one of done) if (one.status === 'rejected') throw one.reason
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
     }
@@ -263,10 +271,14 @@ function startBeat(
 
 /** Writes whose clock is wrong, and learns what others have found. */
 async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void> {
-  for (const [project, changes] of watch.take())
-    await clocks.save(project, changes).catch((error: unknown) => {
-      watch.putBack(project, changes)
-      throw error
-    })
+  const untold = new Map(watch.take())
+  try {
+    for (const [project, changes] of untold) {
+      await clocks.save(project, changes)
+      untold.delete(project)
+    }
+  } finally {
+    for (const [project, changes] of untold) watch.putBack(project, changes)
+  }
   for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
 }

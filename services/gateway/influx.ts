@@ -63,8 +63,9 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   const known = await ports.catalog.of(project)
   // Whatever else a project reads this content type with, these routes take lines.
   const { mapping, format } = known.mappings.ofFormat('influx')
-  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, precision } } }
-  const sent = { caller, place: { project }, decoder: undefined, chosen }
+  const options = { precision }
+  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, ...options } } }
+  const sent = { caller, place: { project }, decoder: undefined, chosen, again: { format: format.name, options } }
   const taken = await takeBody(ports, request, reply, sent)
   if (!taken) return reply.hijack()
   const { accepted, rejected, errors } = taken.tally
@@ -111,14 +112,16 @@ function one({ query }: FastifyRequest, name: string): string | undefined {
   return value
 }
 
-const CREATE = /^\s*CREATE\s+DATABASE\s+(?:"(?:[^"\\]|\\.){1,300}"|\w{1,300})(?:\s+WITH\s[\w\s"]{1,300})?\s*;?\s*$/i
+/** Of what is trimmed, and so long at most: behind it are only parts that cannot stand for each other. */
+const CREATE = /^CREATE\s+DATABASE\s+(?:"(?:[^"\\]|\\.)*"|\w+)(?:\s+WITH\s[\w\s"]*)?;?$/i
+const MAX_QUERY_CHARS = 1000
 
 /** Only what clients send before they write. A database is there as soon as it is written to. */
 async function answerQuery(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const text = Buffer.isBuffer(request.body) ? request.body.toString('utf8') : ''
   const q = one(request, 'q') ?? new URLSearchParams(text).get('q') ?? ''
   if (q === '') throw invalid('q', 'missing required parameter "q"')
-  if (!CREATE.test(q))
+  if (q.length > MAX_QUERY_CHARS || !CREATE.test(q.trim()))
     throw invalid(
       'q',
       'only CREATE DATABASE is answered here: what was written is read by GET /v2/projects/{project}/devices/{device}/events',

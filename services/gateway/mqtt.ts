@@ -319,8 +319,9 @@ function nameOf({ id }: { readonly id: string }): { readonly client: string } {
 /** MQTT 3.1.1 has no words for a refusal (SUBACK 0x80, or the end of the connection): they go to the log. */
 function refusals(log: Logger): Refused {
   const warned = new Set<string>()
+  const said = new Sample((facts, message) => log.info(facts, message), 'keyId')
   return (client, { caller: { keyId } }, topic, reason) => {
-    log.info({ ...nameOf(client), keyId, topic: topic.slice(0, 100), reason }, 'mqtt topic refused')
+    said.add(keyId, { ...nameOf(client), keyId, topic: topic.slice(0, 100), reason }, 'mqtt topic refused')
     // Whoever runs all of this has to know of a key that is asked for what it may not. Once a key, which may ask again and again.
     if (warned.has(keyId)) return
     if (warned.size >= MAX_WARNED) warned.clear()

@@ -1,13 +1,18 @@
 // What a payload may hold that a device has sent: events of its own. Whoever decodes for a caller passes the result through here.
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, mayActAs } from '../../packages/identity/identity.ts'
-import type { Decoded, Incoming, Unfit } from './decode/event.ts'
+import { type Decoded, elementOf, type Fit, type Incoming, type Unfit } from './decode/event.ts'
 
 /** Events of other devices become refusals, each by itself; the same list where there are none. Developers may publish for all. */
 export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): readonly Decoded[] {
   if (!caller.device) return decoded
   const own = decoded.map(allowed(caller))
   return own.every((one, i) => one === decoded[i]) ? decoded : own
+}
+
+/** What the quarantine keeps of it, so that what it may not send is not accepted later either. */
+export function senderOf({ device }: Pick<Caller, 'device'>): { readonly sender?: string } {
+  return device ? { sender: device.id } : {}
 }
 
 /** As `ownOnly`, of one at a time. */
@@ -19,7 +24,7 @@ export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded
   const unfit = (one: Unfit) => (one.device === undefined || one.device === device.id ? one : { ...one, device: device.id })
   return one => {
     if (!('event' in one)) return unfit(one)
-    return isOthers(one.event) ? refused(device.id, one.event) : one
+    return isOthers(one.event) ? refused(device.id, one) : one
   }
 }
 
@@ -31,9 +36,10 @@ export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: reado
   return decoded.some(one => 'event' in one) && decoded.every(isOwn)
 }
 
-function refused(id: string, { device, frame }: Incoming): Decoded {
+function refused(id: string, fit: Fit): Decoded {
+  const { device } = fit.event
   const failure = new Failure('forbidden', `device ${id} publishes its own events, and none of device ${device.slice(0, 100)}`, {
     field: 'device',
   })
-  return { failure, element: frame, device: id }
+  return { failure, element: elementOf(fit), device: id }
 }

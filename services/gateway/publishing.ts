@@ -9,7 +9,7 @@ import { decodeJson } from './decode/json.ts'
 import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from './decoderun.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
-import { mayTell, ownOnly } from './own.ts'
+import { mayTell, ownOnly, senderOf } from './own.ts'
 import type { Done } from './sequence.ts'
 import { clientIdOf, type Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf, unmounted } from './topic.ts'
@@ -125,7 +125,7 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
   const from: Source = {
     ...sourceOf(job, mount.project, payload),
     decoder: { name: mapping.name, format: format.name, version: format.version },
-    again: { place: {}, topic: mount.topic },
+    again: { place: {}, topic: mount.topic, ...senderOf(job.session.caller) },
     separable: format.separable === true,
   }
   // Subscribers get the bytes as published, whatever the decoder makes of them.
@@ -165,7 +165,7 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
   const from: Source = {
     ...sourceOf(job, project, payload),
     decoder: JSON_DECODER,
-    again: { place: { device, eventType } },
+    again: { place: { device, eventType }, ...senderOf(session.caller) },
     separable: true,
   }
   const decoded = decodeAt(ports, session, place, payload)

@@ -4,6 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { MAX_EVENTS_BYTES } from '../../packages/runtime/http.ts'
 import { Upload } from '../../packages/runtime/upload.ts'
+import type { Again } from '../../packages/state/quarantine.ts'
 import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
 import type { Catalog } from './catalog.ts'
@@ -14,7 +15,7 @@ import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from '
 import { type Done, type Outcome, refusal, type Source, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
 import type { Decoder } from './mapping.ts'
-import { allowed, mayTell } from './own.ts'
+import { allowed, mayTell, senderOf } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
 export type TakePorts = UploadPorts &
@@ -25,7 +26,12 @@ export type TakePorts = UploadPorts &
     watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
   }
 
-export type Sent = { readonly caller: Caller; readonly place: Place; readonly decoder: string | undefined }
+export type Sent = {
+  readonly caller: Caller
+  readonly place: Place
+  readonly decoder: string | undefined
+  readonly again?: Pick<Again, 'format' | 'options'>
+}
 
 /** A body as the answer to it needs it. */
 export type Taken = { readonly tally: Tally; readonly failure?: Failure | undefined; readonly isLate: boolean }
@@ -67,7 +73,8 @@ export async function takeBody(
   try {
     const key = idempotencyKeyOf(request.headers['idempotency-key'])
     const { place, decoder: asked, chosen } = sent
-    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked }
+    const again = { ...sent.again, ...senderOf(sent.caller) }
+    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked, again }
     const from = { project: place.project, source: sourceOf(request), keyId: sent.caller.keyId, ...sourceOfBody(chosen, body) }
     const keys = key === undefined ? undefined : new DeliveryKeys(from.keyId, from.source, key)
     const job = { ...sent, body, from, keys, allow: allowed(sent.caller) }
@@ -102,7 +109,7 @@ async function takeLines(
 ): Promise<Omit<Taken, 'isLate'>> {
   const { lines } = job.chosen.format
   if (!lines) throw new Error('a format without lines')
-  const unpack = ports.unpackers.of(request.headers['content-encoding'])
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
   let unwatch: (() => void) | undefined
   const uploading: Uploading = {
     ...job,
@@ -127,7 +134,7 @@ async function takeLines(
 async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Upload, job: Job): Promise<Tally> {
   const length = Number(request.headers['content-length'] ?? 0)
   if (length > MAX_EVENTS_BYTES) throw new Failure('too_large', `body: at most ${MAX_EVENTS_BYTES} bytes, got ${length}`, { field: 'body' })
-  const unpack = ports.unpackers.of(request.headers['content-encoding'])
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
   const bytes = upload.bytes()
   const payload = await wholeOf(unpack ? unpack(bytes) : bytes, MAX_EVENTS_BYTES)
   let keyOf: ((index: number) => string) | undefined

@@ -8,7 +8,7 @@ type Bytes = AsyncIterable<Buffer>
 /** One block, before the first of a frame its header, behind the last its checksum. */
 type Block = { readonly bytes: Buffer; readonly isFirst: boolean; readonly isLast: boolean }
 type Job = { readonly frame: number; readonly bytes: Uint8Array; readonly isFirst: boolean; readonly isLast: boolean }
-type Answer = { readonly pieces: readonly Uint8Array[]; readonly error?: string; readonly isLost?: boolean }
+type Answer = { readonly pieces: readonly Uint8Array[]; readonly error?: string; readonly isLost?: boolean; readonly isLate?: boolean }
 
 const MAGIC = 0xfd2fb528
 const SKIPPABLE = 0x184d2a50
@@ -17,6 +17,11 @@ const MAX_WINDOW_BYTES = 8 * 1024 * 1024
 const MAX_BLOCK_BYTES = 128 * 1024
 /** Each holds a window. */
 const MAX_FRAMES = 16
+/** Of one sender: nobody keeps the others out. */
+const MAX_FRAMES_EACH = 4
+/** Whose block was ended sends no other for so long: each ends the frames of all. */
+const BANNED_MS = 60_000
+const MAX_BANNED = 1000
 /** An ordinary block takes a millisecond or two. */
 const BLOCK_MS = 2000
 const MARK = 'telltale zstd'
@@ -30,30 +35,58 @@ export class Zstd {
   #isBusy = false
   #frames = 0
   #open = 0
+  readonly #openBy = new Map<string, number>()
+  readonly #banned = new Map<string, number>()
 
   /** @param program this file, as something that Node runs. */
   constructor(program = new URL(import.meta.url)) {
     this.#program = program
   }
 
-  /** @throws Failure `invalid` for what is not zstd or not all of it, `unavailable` when the thread ended over something. */
-  async *unpack(packed: Bytes): AsyncGenerator<Buffer, void, undefined> {
-    if (this.#open === MAX_FRAMES)
-      throw new Failure('unavailable', `at most ${MAX_FRAMES} bodies in zstd at a time`, { retryAfterMs: 1000 })
-    this.#open++
+  /**
+   * @param sender whose body it is.
+   * @throws Failure `invalid` for what is not zstd or not all of it, `unavailable` when the thread ended over something, or is all in use.
+   */
+  async *unpack(packed: Bytes, sender: string): AsyncGenerator<Buffer, void, undefined> {
+    this.#enter(sender)
     let frame = 0
     try {
       for await (const { bytes, isFirst, isLast } of blocksOf(packed)) {
         if (isFirst) frame = ++this.#frames
-        const { pieces, error, isLost } = await this.#run({ frame, bytes, isFirst, isLast })
+        const { pieces, error, isLost, isLate } = await this.#run({ frame, bytes, isFirst, isLast })
+        if (isLate) this.#ban(sender)
         if (isLost) throw new Failure('unavailable', 'the zstd decoder was ended', { retryAfterMs: 1000 })
         if (error !== undefined) throw broken(error)
         for (const piece of pieces) yield Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
       }
     } finally {
-      this.#open--
+      this.#leave(sender)
       this.#worker?.postMessage({ frame, bytes: new Uint8Array(0), isFirst: false, isLast: true } satisfies Job)
     }
+  }
+
+  #enter(sender: string): void {
+    const waitMs = (this.#banned.get(sender) ?? 0) - performance.now()
+    if (waitMs > 0) throw new Failure('too_many', 'a block in zstd took too long: send it otherwise, or later', { retryAfterMs: waitMs })
+    const own = this.#openBy.get(sender) ?? 0
+    if (this.#open >= MAX_FRAMES || own >= MAX_FRAMES_EACH)
+      throw new Failure('unavailable', `at most ${MAX_FRAMES_EACH} bodies in zstd of one key at a time, and ${MAX_FRAMES} in all`, {
+        retryAfterMs: 1000,
+      })
+    this.#open++
+    this.#openBy.set(sender, own + 1)
+  }
+
+  #leave(sender: string): void {
+    this.#open--
+    const left = (this.#openBy.get(sender) ?? 1) - 1
+    if (left > 0) this.#openBy.set(sender, left)
+    else this.#openBy.delete(sender)
+  }
+
+  #ban(sender: string): void {
+    if (this.#banned.size >= MAX_BANNED) this.#banned.clear()
+    this.#banned.set(sender, performance.now() + BANNED_MS)
   }
 
   async close(): Promise<void> {
@@ -86,7 +119,7 @@ export class Zstd {
         worker.off('message', settled).off('exit', ended)
         resolve(answer)
       }
-      const ended = () => settled(late ? { pieces: [], error: 'a block takes too long' } : { pieces: [], isLost: true })
+      const ended = () => settled(late ? { pieces: [], error: 'a block takes too long', isLate: true } : { pieces: [], isLost: true })
       worker.on('message', settled).once('exit', ended)
       worker.postMessage(job)
     })

@@ -51,6 +51,7 @@ export class Guard {
   #runTo = 0
   /** Publishes that the broker has not seen yet. While there are some, others go the same way after them. */
   #before = 0
+  #underWay = 0
   #unreleased: Set<number> | undefined
   /** Of the broker's, what the client is to acknowledge. */
   readonly #sent = new Sent()
@@ -122,7 +123,11 @@ export class Guard {
     if (this.#phase === 'new') return true
     if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
     const { size, bytes } = this.#acks
-    return size < MAX_OPEN && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+    return size < this.#share && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+  }
+
+  get #share(): number {
+    return Math.min(MAX_OPEN, this.#ports.flow.share)
   }
 
   #waits(): true {
@@ -224,15 +229,17 @@ export class Guard {
 
   #begin(packetId: number, bytes: number, done?: Done): Publication {
     this.#ports.flow.add(bytes)
+    if (this.#underWay++ === 0) this.#ports.flow.enter()
     return this.#acks.begin(packetId, bytes, done)
   }
 
   #settle(publication: Publication, error: Error | undefined): void {
     if (publication.isSettled) return
     this.#ports.flow.remove(publication.bytes)
+    if (--this.#underWay === 0) this.#ports.flow.leave()
     this.#acks.settle(publication, error)
     const { size, bytes } = this.#acks
-    if (this.#paused && size <= MAX_OPEN / 2 && bytes <= MAX_OPEN_BYTES / 2) this.#go()
+    if (this.#paused && size <= this.#share / 2 && bytes <= MAX_OPEN_BYTES / 2) this.#go()
     if (this.#leaves) this.#leave()
     if (this.#hasEnded) this.#end()
   }

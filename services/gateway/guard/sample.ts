@@ -1,4 +1,4 @@
-// What is said of connections that are cut off, so seldom that whoever sends nonsense does not write our log: a few lines a second of
+// What is said of what goes wrong again and again, of connections that are cut off first of all: so seldom that whoever sends nonsense does not write our log: a few lines a second of
 // each source, and one that says how many more there were.
 
 const MAX_LINES = 8
@@ -11,11 +11,14 @@ type Counted = { lines: number; more: number }
 
 export class Sample {
   readonly #say: (facts: object, message: string) => void
+  readonly #name: string
   readonly #sources = new Map<string, Counted>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor(say: (facts: object, message: string) => void) {
+  /** @param name of the fact that is the source. */
+  constructor(say: (facts: object, message: string) => void, name = 'address') {
     this.#say = say
+    this.#name = name
   }
 
   add(source: string, facts: object, message: string): void {
@@ -33,7 +36,7 @@ export class Sample {
   flush(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    for (const [address, { more }] of this.#sources) if (more > 0) this.#say({ address, more }, 'mqtt: more of the same')
+    for (const [source, { more }] of this.#sources) if (more > 0) this.#say({ [this.#name]: source, more }, 'more of the same')
     this.#sources.clear()
   }
 
