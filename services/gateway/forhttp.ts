@@ -2,8 +2,8 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Again } from '../../packages/state/quarantine.ts'
 import type { Catalog } from './catalog.ts'
-import type { Clock, Decoded, Place } from './decode/event.ts'
-import { type RunPorts, runDecoder } from './decoderun.ts'
+import type { Clock, Place } from './decode/event.ts'
+import { type Made, type RunPorts, runDecoder } from './decoderun.ts'
 import type { Source } from './ingest.ts'
 import type { Decoder, Mappings } from './mapping.ts'
 
@@ -65,17 +65,9 @@ export function sourceOfBody(
 export type BodyPorts = {
   readonly run: RunPorts
   readonly clock: Clock
-  /** Publishes under `projects/{project}/`. */
-  send(project: string, topic: string, payload: Buffer): void
 }
 
-/** `saved` must be awaited before the answer. @throws Failure when nothing in it can be read. */
-export async function decodeBody(
-  { run, clock, send }: BodyPorts,
-  decoder: Decoder,
-  { project, bytes, place }: Body,
-): Promise<{ readonly decoded: readonly Decoded[]; readonly saved: Promise<void> | undefined }> {
-  const { decoded, replies, draft } = await runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
-  for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
-  return { decoded, saved: run.memories.commit(draft) }
+/** Nothing of it holds yet. @throws Failure when nothing in it can be read. */
+export async function decodeBody({ run, clock }: BodyPorts, decoder: Decoder, { project, bytes, place }: Body): Promise<Made> {
+  return runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
 }

@@ -40,7 +40,7 @@ export type Source = {
   readonly separable?: boolean
 }
 
-type Done = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
+export type Done = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
 
 /**
  * Settles once, when every element is on disk: in the log or in the quarantine. The failure is set when nothing can be

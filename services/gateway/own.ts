@@ -1,7 +1,7 @@
 // What a payload may hold that a device has sent: events of its own. Whoever decodes for a caller passes the result through here.
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, mayActAs } from '../../packages/identity/identity.ts'
-import { type Decoded, elementOf, type Fit, type Incoming } from './decode/event.ts'
+import { type Decoded, elementOf, type Fit, type Incoming, type Unfit } from './decode/event.ts'
 
 /** Events of other devices become refusals, each by itself; the same list where there are none. Developers may publish for all. */
 export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): readonly Decoded[] {
@@ -20,7 +20,20 @@ export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded
   const { device } = caller
   if (!device) return one => one
   const isOthers = (event: Incoming) => !mayActAs(caller, event.project, event.device)
-  return one => ('event' in one && isOthers(one.event) ? refused(device.id, one) : one)
+  // Nor does another device hear of what is wrong with it.
+  const unfit = (one: Unfit) => (one.device === undefined || one.device === device.id ? one : { ...one, device: device.id })
+  return one => {
+    if (!('event' in one)) return unfit(one)
+    return isOthers(one.event) ? refused(device.id, one) : one
+  }
+}
+
+/** Whether what a payload told for later is its sender's to tell: a device tells of itself only, in payloads that show that they are its own. */
+export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): boolean {
+  const { device } = caller
+  if (!device) return true
+  const isOwn = (one: Decoded) => ('event' in one ? mayActAs(caller, one.event.project, one.event.device) : one.device === device.id)
+  return decoded.some(one => 'event' in one) && decoded.every(isOwn)
 }
 
 function refused(id: string, fit: Fit): Decoded {

@@ -6,10 +6,10 @@ import { type Caller, mayActAs, requireActAs } from '../../packages/identity/ide
 import type { Catalog, Known } from './catalog.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson } from './decode/json.ts'
-import { claimant, type Made, type RunPorts, runDecoder } from './decoderun.ts'
+import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from './decoderun.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
-import { ownOnly, senderOf } from './own.ts'
+import { mayTell, ownOnly, senderOf } from './own.ts'
 import type { Done } from './sequence.ts'
 import { clientIdOf, type Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf, unmounted } from './topic.ts'
@@ -143,19 +143,14 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
 }
 
 /** What it told for later is on disk when its events are. */
-function settle(job: Job, mount: Mounted, from: Source, { decoded, replies, draft }: Made): Promise<void> | undefined {
-  const { ports, session, packet, done } = job
-  const own = ownOnly(session.caller, decoded)
-  const isForeign = own !== decoded
+function settle({ ports, session, packet, done }: Job, mount: Mounted, from: Source, made: Made): Promise<void> | undefined {
+  const { caller } = session
+  const { decoded } = made
+  const own = ownOnly(caller, decoded)
   // What a device sends on topics of all devices reaches others only when all of it is the device's own.
-  if (session.caller.device && (isForeign || decoded.length === 0)) packet.topic = NOWHERE
-  const saved = isForeign ? undefined : ports.run.memories.commit(draft)
-  for (const { topic, payload } of replies) ports.send(mount.project, `topics/${topic}`, payload)
-  const settled = (failure: Failure | undefined) => {
-    if (!saved) done(failure ?? null)
-    else saved.then(() => done(failure ?? null), done)
-  }
-  return ingestInTurn(ports, own, from, settled)
+  if (caller.device && (own !== decoded || decoded.length === 0)) packet.topic = NOWHERE
+  const hold = tell(ports, mount.project, made, mayTell(caller, decoded))
+  return ingestTold(ports, hold, own, from, failure => done(failure ?? null))
 }
 
 function refuseWhole({ ports, done }: Job, from: Source, payload: Buffer, error: unknown): void {
@@ -179,7 +174,9 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
     // A project that is not the caller's own holds no quarantine of theirs.
     const { again: _here, ...elsewhere } = from
     const isForeign = decoded.code === 'not_found'
-    const refused = refusal(isForeign ? elsewhere : from, decoded, payload)
+    // Nobody else's device hears what it has not sent.
+    const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
+    const refused = { ...refusal(isForeign ? elsewhere : from, decoded, payload), device: toldTo }
     setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
     return undefined
   }

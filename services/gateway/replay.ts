@@ -11,7 +11,7 @@ import { claimant, type RunPorts, runDecoder } from './decoderun.ts'
 import { contentOf, type IngestPorts } from './ingest.ts'
 import { builtInMapping, type Decoder } from './mapping.ts'
 import type { Draft } from './memory.ts'
-import { ownOnly } from './own.ts'
+import { mayTell, ownOnly } from './own.ts'
 
 export type ReplayPorts = {
   readonly quarantine: Pick<Quarantine, 'after' | 'find' | 'remove' | 'accepted'>
@@ -233,11 +233,10 @@ async function decodeAgain(
   const topic = again.topic?.split('/') ?? []
   const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
   const { sender: id } = again
-  const sender = id === undefined || isNamed ? undefined : { project, id }
-  const own = sender ? ownOnly({ roles: {}, device: sender }, made.decoded) : made.decoded
+  const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
+  const own = ownOnly(sender, made.decoded)
   if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
-  // What it told of others is not a device's to tell.
-  const isTold = made.draft.touched && (!sender || (own === made.decoded && own.length > 0))
+  const isTold = made.draft.touched && mayTell(sender, made.decoded)
   return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
 }
 

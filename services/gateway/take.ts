@@ -9,20 +9,22 @@ import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
 import type { Catalog } from './catalog.ts'
 import type { Place } from './decode/event.ts'
+import { ingestTold, type Made, type TellPorts, tell } from './decoderun.ts'
 import { DeliveryKeys, idempotencyKeyOf } from './delivery.ts'
 import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
-import { ingest, type Outcome, refusal, setAside } from './ingest.ts'
+import { type Done, type Outcome, refusal, type Source, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
 import type { Decoder } from './mapping.ts'
-import { allowed, senderOf } from './own.ts'
+import { allowed, mayTell, senderOf } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
-export type TakePorts = UploadPorts & {
-  readonly catalog: Pick<Catalog, 'of'>
-  readonly unpackers: Unpackers
-  /** Says when the caller's rights in the project have ended. */
-  watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
-}
+export type TakePorts = UploadPorts &
+  TellPorts & {
+    readonly catalog: Pick<Catalog, 'of'>
+    readonly unpackers: Unpackers
+    /** Says when the caller's rights in the project have ended. */
+    watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
+  }
 
 export type Sent = {
   readonly caller: Caller
@@ -149,10 +151,15 @@ async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Uplo
     throw made
   }
   const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
-    ingest(ports, made.decoded.map(job.allow), source, (failure, each) => (failure ? reject(failure) : resolve(each))),
+    ingestMade(ports, job, made, source, (failure, each) => (failure ? reject(failure) : resolve(each))),
   )
-  await made.saved
   return tallyOf(outcomes)
+}
+
+function ingestMade(ports: TakePorts, { caller, place, allow }: Job, made: Made, source: Source, settled: Done): void {
+  const { decoded } = made
+  const hold = tell(ports, place.project, made, mayTell(caller, decoded))
+  void ingestTold(ports, hold, decoded.map(allow), source, settled)
 }
 
 function keysOf(delivery: string): (index: number) => string {
@@ -164,9 +171,7 @@ function sourceOf({ method, originalUrl }: FastifyRequest): string {
   return `${method} ${originalUrl.split('?', 1)[0]}`
 }
 
-type Decodable = Awaited<ReturnType<typeof decodeBody>>
-
-async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Decodable | Failure> {
+async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Made | Failure> {
   if (bytes.length === 0)
     return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
   try {

@@ -153,8 +153,8 @@ async function decodeLines(ports: UploadPorts, part: Part, uploading: Uploading)
 
 async function decodeBytes(ports: UploadPorts, bytes: Buffer, { chosen, body }: Uploading): Promise<readonly Decoded[] | Failure> {
   try {
-    const { decoded, saved } = await decodeBody(ports, chosen, { ...body, bytes })
-    await saved
+    const { decoded, replies, draft } = await decodeBody(ports, chosen, { ...body, bytes })
+    if (draft.touched || replies.length > 0) throw new Error(`format ${chosen.format.name} has lines, and remembers or asks`)
     return decoded
   } catch (error) {
     if (error instanceof Failure && error.code !== 'unavailable') return error
