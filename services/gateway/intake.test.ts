@@ -71,7 +71,7 @@ describe('messages on their way to the log', () => {
       await new Promise(resolve => setImmediate(resolve))
       return undefined
     }
-    const { intake, seen, acked, done } = intakeOf(append => append === 1, { budget: { admits, ask } })
+    const { intake, seen, acked, done } = intakeOf(undefined, { budget: { admits, ask } })
     intake.receive(Array.from({ length: 20 }, (_, i) => delivery(i + 1, lines(i, 1))))
     await done(20)
     expect(seen.values).toEqual(Array.from({ length: 20 }, (_, i) => i))
