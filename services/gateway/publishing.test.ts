@@ -75,6 +75,21 @@ describe('a decoder that remembers', () => {
   })
 })
 
+describe('a key of several projects, of which none is its own', () => {
+  const caller: Caller = { keyId: 'k', account: 'a', roles: { p: 'developer', q: 'developer' } }
+
+  it.each([
+    ['of another project', 'projects/z/devices/b/events/t', /is not this key's/],
+    ['that is short', 'd/b/t', /this key has several: expected projects/],
+  ])('is refused a topic %s: nobody would ever see what was acknowledged', async (_, topic, reason) => {
+    const { state, connect } = openDoor()
+    const { send, told } = connect(caller)
+    expect(await send(topic, '1')).toMatchObject({ message: expect.stringMatching(reason) })
+    expect([state.refused, told]).toEqual([[], [expect.stringMatching(reason)]])
+    expect(await send('projects/q/devices/b/events/t', '{"value":1}')).toBeUndefined()
+  })
+})
+
 describe('a refusal', () => {
   /** Devices that hear of it. */
   const heardOf = ({ state }: ReturnType<typeof openDoor>) =>

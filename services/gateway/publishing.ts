@@ -171,13 +171,7 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
   const decoded = decodeAt(ports, session, place, payload)
   if (decoded instanceof Failure) {
     packet.topic = NOWHERE
-    // A project that is not the caller's own holds no quarantine of theirs.
-    const { again: _here, ...elsewhere } = from
-    const isForeign = decoded.code === 'not_found'
-    // Nobody else's device hears what it has not sent.
-    const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
-    const refused = { ...refusal(isForeign ? elsewhere : from, decoded, payload), device: toldTo }
-    setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
+    refuseAt(job, place, from, decoded, payload)
     return undefined
   }
   packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
@@ -185,6 +179,29 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
     if (outcomes.some(one => one !== undefined)) packet.topic = NOWHERE
     done(failure ?? null)
   })
+}
+
+function refuseAt({ ports, refused, client, session, done }: Job, place: Place, from: Source, failure: Failure, payload: Buffer): void {
+  const { project, device } = place
+  // A project that is not the caller's own holds no quarantine of theirs.
+  const isForeign = failure.code === 'not_found'
+  if (isForeign && session.project === '') {
+    // Of several, none is the one to keep it: it is no event that is acknowledged, and the sender is cut off as for any topic of others.
+    const reason = project === '' ? homeless(from.source) : refusalOf(from.source)
+    refused(client, session, from.source, reason)
+    done(new Error(reason))
+    return
+  }
+  const { again: _here, ...elsewhere } = from
+  // Nobody else's device hears what it has not sent.
+  const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
+  const kept = { ...refusal(isForeign ? elsewhere : from, failure, payload), device: toldTo }
+  setAside(ports, isForeign ? session.project : project, [kept], unsafe => done(unsafe ?? null))
+}
+
+function homeless(topic: string): string {
+  const shown = JSON.stringify(topic.slice(0, 100))
+  return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/devices/{device}/events`
 }
 
 /** Of ingest topics. */
