@@ -7,6 +7,8 @@ import { DEFAULT_RETENTION } from '../../packages/log/durable/stream.ts'
 import type { AppendBatch } from '../../packages/log/log.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
+import type { Fit } from './decode/event.ts'
+import { decodeJson } from './decode/json.ts'
 import { UNLIMITED } from './fixture.ts'
 import type { IngestPorts } from './ingest.ts'
 import { Intake, Turns } from './intake.ts'
@@ -71,7 +73,7 @@ describe('messages on their way to the log', () => {
       await new Promise(resolve => setImmediate(resolve))
       return undefined
     }
-    const { intake, seen, acked, done } = intakeOf(append => append === 1, { budget: { admits, ask } })
+    const { intake, seen, acked, done } = intakeOf(undefined, { budget: { admits, ask } })
     intake.receive(Array.from({ length: 20 }, (_, i) => delivery(i + 1, lines(i, 1))))
     await done(20)
     expect(seen.values).toEqual(Array.from({ length: 20 }, (_, i) => i))
@@ -135,6 +137,23 @@ describe('messages on their way to the log', () => {
     intake.receive([{ ...broken, message: { ...broken.message, payload: Buffer.from([0xff, 0xfe]) } }, delivery(2, lines(5, 1))])
     await done(2)
     expect(seen).toMatchObject({ values: [5], refused: [{ reason: 'payload: not UTF-8 text', payload: Buffer.from([0xff, 0xfe]) }] })
+  })
+})
+
+describe('the event time of a message', () => {
+  const arrivedUs = 1_800_000_000_000_000
+  it.each([
+    ['is that of what gives none', 1_741_000_000_000_000, '2025-03-03T11:06:40.000000Z', undefined],
+    ['gives way to the time of its publishing where it cannot be right', arrivedUs * 2, '2027-01-15T08:00:00.000000Z', 'ahead'],
+  ])('%s', (_, sentUs, timestamp, state) => {
+    const [decoded] = decodeJson(
+      Buffer.from('1'),
+      { project: 'p', device: 'd', eventType: 'temperature' },
+      { nowUs: () => arrivedUs, newId: () => 'id', sentUs },
+    )
+    const { event } = decoded as Fit
+    expect(JSON.parse(event.frame)).toMatchObject({ timestamp, data: { temperature: state ? { deviceClock: { state } } : { value: 1 } } })
+    expect([event.key, event.arrivedUs]).toEqual([undefined, arrivedUs])
   })
 })
 

@@ -233,11 +233,10 @@ async function decodeAgain(
   const topic = again.topic?.split('/') ?? []
   const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
   const { sender: id } = again
-  const sender = id === undefined || isNamed ? undefined : { roles: {}, device: { project, id } }
-  const own = sender ? ownOnly(sender, made.decoded) : made.decoded
+  const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
+  const own = ownOnly(sender, made.decoded)
   if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
-  // What it told of others is not a device's to tell.
-  const isTold = made.draft.touched && (!sender || mayTell(sender, made.decoded))
+  const isTold = made.draft.touched && mayTell(sender, made.decoded)
   return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
 }
 

@@ -5,6 +5,7 @@ import type { AppendBatch } from '../../packages/log/log.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { FORMATS } from './decode/formats.ts'
+import { decodeJson } from './decode/json.ts'
 import { DeliveryKeys } from './delivery.ts'
 import { UNLIMITED, undecoded } from './fixture.ts'
 import { sourceOfBody } from './forhttp.ts'
@@ -26,10 +27,9 @@ async function upload(text: string, name: string, change: Partial<IngestPorts> =
   const chosen = decoderOf(name)
   const { lines } = chosen.format
   if (!lines) throw new Error(`${name} has no lines`)
-  const seen = { keys: [] as string[], frames: [] as string[], refused: [] as Refused[] }
+  const seen = { keys: [] as string[], refused: [] as Refused[] }
   const append = async (_: string, batch: AppendBatch) => {
     seen.keys.push(...batch.keys)
-    seen.frames.push(...batch.frames)
     return { entryId: '1-1', duplicates: 0, wake: [] }
   }
   const accept = new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} })
@@ -54,16 +54,34 @@ async function upload(text: string, name: string, change: Partial<IngestPorts> =
   return { ...seen, ...taken }
 }
 
+/** A log, and what is appended to it at a time. */
+function log() {
+  const batches: string[][] = []
+  const append = async (_: string, { frames }: AppendBatch) => {
+    batches.push(frames.map(String))
+    return { entryId: '1-1', duplicates: 0, wake: [] }
+  }
+  return { batches, accept: new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} }) }
+}
+
+const readingIn = (frame: string) => (JSON.parse(frame) as { data: { temperature: { value: number } } }).data.temperature.value
 const line = (value: unknown) => `{"device":"d","data":{"temperature":{"value":${JSON.stringify(value)}}}}`
 
 describe('a body of lines', () => {
-  it('keeps its order when something must be asked of one of them', async () => {
+  it('is appended whole, part by part and in its order, also when something must be asked of it while others are appended', async () => {
     let asked = 0
-    const ask = () => new Promise<undefined>(resolve => setImmediate(() => resolve(undefined)))
-    const text = Array.from({ length: 1200 }, (_, i) => line(i)).join('\n')
-    const { frames } = await upload(text, 'ndjson', { budget: { admits: () => asked++ % 500 !== 0, ask } })
-    const values = frames.map(frame => (JSON.parse(frame) as { data: { temperature: { value: number } } }).data.temperature.value)
-    expect(values).toEqual(Array.from({ length: 1200 }, (_, i) => i))
+    const { accept, batches } = log()
+    const ask = async () => {
+      await new Promise(resolve => setImmediate(resolve))
+      const [other] = decodeJson(Buffer.from(line(-1)), { project: 'p' }, { nowUs: () => ARRIVED_US, newId: () => 'id' })
+      if (other && 'event' in other) for (let i = 0; i < 100; i++) accept.add(other.event, `other ${asked} ${i}`, false, () => {})
+      return undefined
+    }
+    const text = Array.from({ length: 1200 }, (_, i) => `${line(i)}\n`).join('')
+    await upload(text, 'ndjson', { accept, budget: { admits: () => asked++ % 500 !== 0, ask } })
+    const values = batches.map(frames => frames.map(readingIn).filter(value => value >= 0))
+    expect(values.flat()).toEqual(Array.from({ length: 1200 }, (_, i) => i))
+    expect(values.map(part => part.length).filter(Boolean)).toEqual([500, 500, 200])
   })
 
   it('is known again by the key of its sender, also what was refused of it', async () => {

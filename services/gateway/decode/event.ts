@@ -82,8 +82,7 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const { device, eventType, data: sent } = found
   const arrivedUs = clock.nowUs()
   const saidUs = found.timeUs ?? clock.sentUs
-  const believedUs = saidUs !== undefined && isPlausible(saidUs, arrivedUs) ? saidUs : undefined
-  const timeUs = believedUs ?? arrivedUs
+  const timeUs = saidUs !== undefined && isPlausible(saidUs, arrivedUs) ? saidUs : arrivedUs
   // A clock that begins in 1970 at each start says the same again of another time: that is no identity. One that runs ahead does not.
   const ownUs = found.timeUs !== undefined && found.timeUs >= EARLIEST_US ? found.timeUs : undefined
   const content = `${device}\t${eventType}\t`
@@ -91,7 +90,7 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const eventId = found.eventId ?? (ownUs === undefined ? clock.newId() : contentId(ownUs, content + JSON.stringify(sent)))
   const targetName = `projects/${project}/devices/${device}`
   const timestamp = formatTime(timeUs)
-  const wrongUs = believedUs === undefined ? saidUs : undefined
+  const wrongUs = saidUs === timeUs ? undefined : saidUs
   const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
