@@ -61,6 +61,7 @@ describe('every type', () => {
 it('has the time that it says, and humidity beside its temperature', async () => {
   expect(await events('00 85 69 55 B9 00 01 67 00 D7 02 68 50')).toEqual([
     ['d', 'temperature', { value: 21.5, channel: '1' }, '2026-01-01T00:00:00.000000Z'],
+    ['d', 'relativeHumidity', { value: 40, channel: '2' }, '2026-01-01T00:00:00.000000Z'],
     ['d', 'humidity', { relativeHumidity: 40, temperature: 21.5, channel: '2' }, '2026-01-01T00:00:00.000000Z'],
   ])
 })

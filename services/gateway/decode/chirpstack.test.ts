@@ -54,6 +54,7 @@ describe('an uplink', () => {
   it('that its codec decoded is one event for each value, and one for the signal', async () => {
     expect(await eventsOf(format, sample({ ...UP, object: { temperature: 22.5, humidity: 40 } }))).toEqual([
       [DEV, 'temperature', { value: 22.5 }, TIME],
+      [DEV, 'relativeHumidity', { value: 40 }, TIME],
       [DEV, 'humidity', { relativeHumidity: 40, temperature: 22.5 }, TIME],
       [
         DEV,

@@ -77,6 +77,7 @@ describe('a column for each quantity', () => {
 it('a line for each reading becomes events of one device and time together', () => {
   const text = 'device,type,value,unit,time\nd,humidity,40,%,1769860800\nd,temp,294.65,K,1769860800\n'
   expect(events(text)).toEqual([
+    ['d', 'relativeHumidity', { value: 40 }],
     ['d', 'humidity', { relativeHumidity: 40, temperature: 21.5 }],
     ['d', 'temperature', { value: 21.5, original: { value: 294.65, unit: 'K' } }],
   ])

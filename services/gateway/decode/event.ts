@@ -27,6 +27,8 @@ export type Found = {
   readonly data: EventData
   /** The sender's own time; undefined when it gave none. */
   readonly timeUs?: number | undefined
+  /** The sender said how long ago: the time is counted from arrival, so that a redelivery has another one. */
+  readonly isRelative?: boolean | undefined
   /** The sender's own id. */
   readonly eventId?: string | undefined
 }
@@ -77,25 +79,48 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const sentUs = found.timeUs !== undefined && isPlausible(found.timeUs, arrivedUs) ? found.timeUs : undefined
   const timeUs = sentUs ?? arrivedUs
   const content = `${device}\t${eventType}\t`
-  const key = keyOf(content, found, sentUs)
-  const eventId = found.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(sent)))
+  const ownUs = found.isRelative === true ? undefined : sentUs
+  const key = keyOf(content, found, ownUs)
+  const eventId = found.eventId ?? (ownUs === undefined ? clock.newId() : contentId(ownUs, content + JSON.stringify(sent)))
   const targetName = `projects/${project}/devices/${device}`
   const timestamp = formatTime(timeUs)
   const wrongUs = sentUs === undefined ? found.timeUs : undefined
   const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project, device, eventType, timeUs, frame, sent, key, sentUs: found.timeUs, arrivedUs, shape: shapeOf(eventType, sent) }
+  const clockUs = found.isRelative === true ? undefined : found.timeUs
+  return { project, device, eventType, timeUs, frame, sent, key, sentUs: clockUs, arrivedUs, shape: shapeOf(eventType, sent) }
 }
 
-/** As `toEvent`, with what it was where it is none. `element`: as it was sent. */
-export function decodedFrom(find: () => Incoming, element: string | Buffer): Decoded {
+type Element = string | Buffer
+
+/** As `toEvent`, with what it was where it is none. `element`: as it was sent, or how to say that. */
+export function decodedFrom(find: () => Incoming, element: Element | (() => Element)): Decoded {
   try {
     return { event: find() }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element }
+    if (error instanceof Failure) return { failure: error, element: typeof element === 'function' ? element() : element }
     throw error
   }
+}
+
+/** An element that is refused for several reasons stands in the quarantine once, however many values it has: with the first of them. */
+export function oncePerElement(all: readonly Decoded[]): Decoded[] {
+  const counts = new Map<string | Buffer, number>()
+  for (const one of all) if ('failure' in one) counts.set(one.element, (counts.get(one.element) ?? 0) + 1)
+  const told = new Set<string | Buffer>()
+  return all.flatMap((one): Decoded[] => {
+    if ('event' in one) return [one]
+    if (told.has(one.element)) return []
+    told.add(one.element)
+    return [{ ...one, failure: andMore(one.failure, (counts.get(one.element) ?? 1) - 1) }]
+  })
+}
+
+function andMore(failure: Failure, more: number): Failure {
+  if (more === 0) return failure
+  const { code, message, field } = failure
+  return new Failure(code, `${message} (and ${more} more)`, { ...(field === undefined ? {} : { field }), cause: failure })
 }
 
 /** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
@@ -105,8 +130,8 @@ function frameOf(eventId: string, targetName: string, eventType: string, data: E
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
-function keyOf(content: string, { eventId, timeUs, data }: Found, sentUs: number | undefined): string | undefined {
-  if (eventId !== undefined) return contentKey(`${content}${timeUs ?? ''}\t${eventId}`)
+function keyOf(content: string, { eventId, timeUs, data, isRelative }: Found, sentUs: number | undefined): string | undefined {
+  if (eventId !== undefined) return contentKey(`${content}${isRelative === true ? '' : (timeUs ?? '')}\t${eventId}`)
   if (sentUs !== undefined) return contentKey(`${content}${sentUs}\t${JSON.stringify(data)}`)
   return undefined
 }
