@@ -152,3 +152,9 @@ it('a payload of many wrong devices is refused once', async () => {
   const { failures } = await decodeShort(tasmota, ['tele/bridge/SENSOR', JSON.stringify({ ZbReceived: devices })])
   expect(failures).toEqual([expect.stringContaining('(and 999 more)')])
 })
+
+it('what is no text is left alone where it is none of ours', async () => {
+  const image = Buffer.from('ffd8ffe000104a464946', 'hex')
+  expect(await decodeShort(tasmota, ['tele/camera/image', image])).toEqual({ events: [], failures: [] })
+  await expect(decodeShort(tasmota, ['tele/attic/SENSOR', image])).rejects.toThrow('not UTF-8')
+})
