@@ -9,7 +9,8 @@ const format: Format = {
   ...cayenne,
   decode: (payload, clock) => cayenne.decode({ ...payload, place: { ...payload.place, device: 'd' } }, clock),
 }
-const events = (hex: string, options = {}) => eventsOf(format, ['', Buffer.from(hex.replaceAll(' ', ''), 'hex')], { options })
+const events = (hex: string, options: Record<string, unknown> = { channels: 'fields' }) =>
+  eventsOf(format, ['', Buffer.from(hex.replaceAll(' ', ''), 'hex')], { options })
 
 describe('a payload of the documentation of Cayenne', () => {
   it('with two temperature sensors', async () => {
@@ -18,7 +19,7 @@ describe('a payload of the documentation of Cayenne', () => {
 
   it('with temperature and accelerometer', async () => {
     expect(await events('01 67 FF D7')).toEqual([['d', 'temperature', { value: -4.1, channel: '1' }]])
-    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, channel: '6' }]])
+    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, unit: 'g', channel: '6' }]])
   })
 
   it('with GPS', async () => {
@@ -50,7 +51,7 @@ describe('every type', () => {
     ['01 82 00 00 05 DC', 'distance', { value: 1.5 }],
     ['01 83 00 00 05 DC', 'energy', { value: 1.5 }],
     ['01 84 00 B4', 'heading', { value: 180, unit: '°' }],
-    ['01 86 00 64 FF 9C 00 00', 'angularVelocity', { x: 1, y: -1, z: 0 }],
+    ['01 86 00 64 FF 9C 00 00', 'angularVelocity', { x: 1, y: -1, z: 0, unit: '°/s' }],
     ['01 87 FF 80 00', 'color', { red: 255, green: 128, blue: 0 }],
     ['01 8E 01', 'switch', { state: 'ON' }],
   ])('%s is %s', async (hex, eventType, fields) => {
@@ -81,7 +82,15 @@ it('keeps several channels of a type in one event, in its unit, or each as a dev
       },
     ],
   ])
-  expect(await events('03 67 01 10 05 67 00 FF', { channels: 'devices' })).toEqual([
+})
+
+it('has a device of each channel, whichever of them a payload has', async () => {
+  expect(await events('05 67 00 FF', {})).toEqual([['d:5', 'temperature', { value: 25.5, channel: '5' }]])
+  expect(await events('05 67 00 FF 05 67 01 10', {})).toEqual([
+    ['d:5', 'temperature', { value: 25.5, channel: '5' }],
+    ['d:5:2', 'temperature', { value: 27.2, channel: '5' }],
+  ])
+  expect(await events('03 67 01 10 05 67 00 FF', {})).toEqual([
     ['d:3', 'temperature', { value: 27.2, channel: '3' }],
     ['d:5', 'temperature', { value: 25.5, channel: '5' }],
   ])
