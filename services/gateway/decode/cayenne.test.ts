@@ -101,6 +101,7 @@ describe('refused is', () => {
     ['nothing', '', /expected at least one channel/],
     ['an unknown type', '01 67 00 D7 01 09 00', /type 9 at byte 5 is unknown; valid: 0, 1, 2, /],
     ['a channel without a type', '01 67 00 D7 05', /channel 5 has no type/],
+    ['more than a device has', '01 67 00 D7'.repeat(257), /at most 256 channels/],
     ['half a value', '01 88 00 00', /location on channel 1 breaks off: 7 bytes are missing/],
   ])('%s', async (_, hex, message) => {
     await expect(events(hex)).rejects.toThrow(message)

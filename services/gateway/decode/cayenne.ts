@@ -2,7 +2,7 @@
 // Stack and ChirpStack make of it, by their names. The extended types are those of the IPSO registry (type = object id - 3200).
 import { Type } from 'typebox'
 import { mainField } from '../../../packages/core/event.ts'
-import { type Failure, invalid } from '../../../packages/core/failure.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { type Clock, checkedEvent, type Decoded, decodedFrom, type Place } from './event.ts'
 import type { Format } from './format.ts'
 import { channelOf, type Measure, type Measured, measured } from './measure.ts'
@@ -125,6 +125,9 @@ function together(channels: readonly Channel[]): Grouped {
   return { timeUs, groups: [{ channel: undefined, events }] }
 }
 
+/** LoRa has 242 bytes. */
+const MAX_CHANNELS = 256
+
 /** @throws Failure `invalid` for an unknown type, and where it breaks off: behind either nothing can be read. */
 export function readCayenne(bytes: Buffer): Channel[] {
   const channels: Channel[] = []
@@ -135,6 +138,7 @@ export function readCayenne(bytes: Buffer): Channel[] {
     const end = at + 2 + kind.parts.reduce((sum, part) => sum + part.bytes, 0)
     if (end > bytes.length)
       throw invalid('payload', `Cayenne LPP: ${kind.name} on channel ${bytes[at]} breaks off: ${end - bytes.length} bytes are missing`)
+    if (channels.length === MAX_CHANNELS) throw new Failure('too_large', `payload: at most ${MAX_CHANNELS} channels`, { field: 'payload' })
     channels.push({ channel: bytes[at] as number, kind, value: valueAt(bytes, at + 2, kind) })
     at = end
   }
