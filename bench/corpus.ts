@@ -149,6 +149,55 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
   ],
 }
 
+/** As many elements as fit, and more than any format takes: all of one name, all wrong, all quoted. */
+const LARGE: Readonly<Record<string, readonly Sample[]>> = {
+  senml: [
+    text(JSON.stringify(Array.from({ length: 10_000 }, (_, i) => ({ n: 'd/gap', t: 1_769_860_800 + (i % 3), v: i })))),
+    text(JSON.stringify(Array.from({ length: 10_000 }, (_, i) => ({ n: `d/temp${'.'.repeat(i % 100)}`, v: i })))),
+  ],
+  csv: [
+    text(`device,type,value\n${'d,gap,1\n'.repeat(9999)}`),
+    text(`device,type,value\n${'"d","temp","1"\n'.repeat(9999)}`),
+    text(`device,gap,x\n${'d,"1",2\n'.repeat(4999)}`),
+  ],
+  tasmota: [
+    text(
+      JSON.stringify({ ZbReceived: Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`0x${i} \u0000`, { Power: 1 }])) }),
+      'tele/bridge/SENSOR',
+    ),
+  ],
+  json: [text(JSON.stringify(Array.from({ length: 10_000 }, () => ({ device: 'd', eventType: 'gap', data: { gap: { value: 1 } } }))))],
+  ndjson: [text('{"device":"d","eventType":"gap","data":{"gap":{"value":1}}}\n'.repeat(10_000))],
+  influx: [text('gap,host=a value=1 1769860800000000000\n'.repeat(10_000))],
+  ttn: [
+    text(
+      JSON.stringify({
+        end_device_ids: { device_id: 'd' },
+        uplink_message: {
+          decoded_payload: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`temp${'.'.repeat(i)}`.slice(0, 99), i])),
+        },
+      }),
+      'v3/app1@tenant1/devices/d/up',
+    ),
+  ],
+}
+
+/** What is decoded once, as it is. A format without one has its samples repeated. */
+export function largeSamplesOf(name: string): readonly Sample[] {
+  const format = FORMATS.get(name)
+  return (LARGE[name] ?? samplesOf(name).map(repeated)).map(one => ({
+    ...one,
+    options: format ? completed(format, one.options) : one.options,
+  }))
+}
+
+const LARGE_BYTES = 256 * 1024
+
+function repeated(sample: Sample): Sample {
+  const count = Math.ceil(LARGE_BYTES / sample.payload.length)
+  return { ...sample, payload: Buffer.concat(Array.from({ length: count }, () => sample.payload)) }
+}
+
 export function samplesOf(name: string): readonly Sample[] {
   const samples = CORPUS[name]
   if (samples === undefined) throw new Error(`no payload to begin with for format ${name}: add one to bench/corpus.ts`)

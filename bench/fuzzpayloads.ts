@@ -1,12 +1,17 @@
 // Mutated payloads for each format, in this process: each must come to events or to a Failure, soon, and leave nothing behind.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { Failure } from '../packages/core/failure.ts'
 import type { Memory } from '../services/gateway/decode/format.ts'
 import { FORMATS } from '../services/gateway/decode/formats.ts'
-import { type Sample, samplesOf } from './corpus.ts'
+import { largeSamplesOf, type Sample, samplesOf } from './corpus.ts'
 import type { Finding, Fuzzed } from './fuzzing.ts'
 import { Dice, mutated } from './mutation.ts'
 
 const HANG_MS = 1000
+/** What is refused goes to the quarantine: no more than what was sent, and what stands around it. */
+const MAX_GROWTH = 4
+const SHOWN = 1024
 const clock = { nowUs: () => Date.now() * 1000, newId: () => 'fuzz0000000000000000' }
 
 export async function fuzzPayloads(name: string, count: number, seed: string): Promise<Fuzzed> {
@@ -27,6 +32,16 @@ export async function fuzzPayloads(name: string, count: number, seed: string): P
     if (tookMs > HANG_MS) findings.push({ what: `took ${Math.round(tookMs)} ms`, input: payload })
     if (sent === Math.floor(count / 2)) warmMb = heapMb()
   }
+  for (const sample of findings.length === 0 ? largeSamplesOf(name) : []) {
+    const { tookMs, broke, refusedBytes } = await decoded(name, sample, sample.payload, memoryOf())
+    sent++
+    slowestMs = Math.max(slowestMs, tookMs)
+    const input = sample.payload.subarray(0, SHOWN)
+    if (broke !== undefined) findings.push({ what: broke, input })
+    if (tookMs > HANG_MS) findings.push({ what: `took ${Math.round(tookMs)} ms for ${sample.payload.length} bytes`, input })
+    if (refusedBytes > MAX_GROWTH * sample.payload.length)
+      findings.push({ what: `refused ${refusedBytes} bytes of ${sample.payload.length}`, input })
+  }
   return { name, sent, slowestMs, grownMb: heapMb() - warmMb, findings }
 }
 
@@ -35,7 +50,7 @@ async function decoded(
   { topic, options }: Sample,
   bytes: Buffer,
   memory: Memory,
-): Promise<{ tookMs: number; broke: string | undefined }> {
+): Promise<{ tookMs: number; broke: string | undefined; refusedBytes: number }> {
   const startMs = performance.now()
   const cpu = process.cpuUsage()
   // What other programs took of the time is not the format's.
@@ -47,10 +62,12 @@ async function decoded(
   try {
     const output = await FORMATS.get(name)?.decode({ bytes, topic, place, options, memory }, clock)
     for (const one of output?.decoded ?? []) if ('event' in one) JSON.parse(one.event.frame)
-    return { tookMs: tookMs(), broke: undefined }
+    const took = tookMs()
+    const refused = (output?.decoded ?? []).flatMap(one => ('failure' in one ? [one.element.length] : []))
+    return { tookMs: took, broke: undefined, refusedBytes: refused.reduce((sum, length) => sum + length, 0) }
   } catch (error) {
     const broke = error instanceof Failure ? undefined : String((error as Error).stack)
-    return { tookMs: tookMs(), broke }
+    return { tookMs: tookMs(), broke, refusedBytes: 0 }
   }
 }
 
@@ -70,6 +87,8 @@ function memoryOf(): Memory {
 }
 
 function heapMb(): number {
-  globalThis.gc?.()
+  // Without it what is only not collected yet would count.
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
   return process.memoryUsage().heapUsed / 1024 / 1024
 }

@@ -113,7 +113,7 @@ const LIBRARIES: Readonly<Record<string, RegExp>> = {
   mqtt: /^packages\/cli\/transport\/mqtt\.ts$/,
   commander: /^packages\/cli\//,
   'cli-progress': /^packages\/cli\/progress\.ts$/,
-  'csv-parse': /^packages\/cli\/csv\/|^services\/gateway\/decode\/csv\.ts$/,
+  'csv-parse': /^packages\/cli\/csv\//,
   picocolors: /^packages\/cli\/terminal\.ts$/,
 }
 /** No clock, no dice, no input or output: what they give depends on what they are given (docs/decisions/0020). */

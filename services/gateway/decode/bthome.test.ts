@@ -24,7 +24,12 @@ describe('bthome', () => {
     [
       'temperature and humidity',
       '4002ca0903bf13',
-      [[DEVICE, 'temperature', { value: 25.06 }], [DEVICE, 'humidity', { relativeHumidity: 50.55, temperature: 25.06 }], rssi],
+      [
+        [DEVICE, 'temperature', { value: 25.06 }],
+        [DEVICE, 'relativeHumidity', { value: 50.55 }],
+        [DEVICE, 'humidity', { relativeHumidity: 50.55, temperature: 25.06 }],
+        rssi,
+      ],
     ],
     ['pressure', '4004138a01', [[DEVICE, 'pressure', { pascal: 100_883, original: { value: 1008.83, unit: 'hPa' } }], rssi]],
     ['an address of its own', '42b2188d38c1a404138a01', [[DEVICE, 'pressure', expect.anything()], rssi]],
@@ -33,6 +38,7 @@ describe('bthome', () => {
       '40002e01641e012e34451601',
       [
         [DEVICE, 'batteryStatus', { percentage: 100 }],
+        [DEVICE, 'relativeHumidity', { value: 52 }],
         [DEVICE, 'humidity', { relativeHumidity: 52, temperature: 27.8 }],
         [DEVICE, 'temperature', { value: 27.8 }],
         rssi,
@@ -68,8 +74,9 @@ describe('bthome', () => {
 
   it('decrypts with the key of the device', async () => {
     const events = await eventsOf(bthome, ENCRYPTED, { options: KEYS })
-    expect(events.slice(0, 2)).toEqual([
+    expect(events.slice(0, 3)).toEqual([
       ['54:48:e6:8f:80:a5', 'temperature', { value: 25.06 }],
+      ['54:48:e6:8f:80:a5', 'relativeHumidity', { value: 50.55 }],
       ['54:48:e6:8f:80:a5', 'humidity', { relativeHumidity: 50.55, temperature: 25.06 }],
     ])
     const [topic, payload] = sample('43a5808fe64854f196c06ffb4900112233f08ecbde')
@@ -94,6 +101,7 @@ describe('bthome', () => {
     const device = 'a4:c1:38:d6:1d:01'
     expect(await eventsOf(bthome, THEENGS)).toEqual([
       [device, 'temperature', { value: 26.3 }],
+      [device, 'relativeHumidity', { value: 57 }],
       [device, 'humidity', { relativeHumidity: 57, temperature: 26.3 }],
       [device, 'batteryStatus', { percentage: 86 }],
       [device, 'batteryVoltage', { value: 2.9 }],

@@ -9,7 +9,8 @@ const format: Format = {
   ...cayenne,
   decode: (payload, clock) => cayenne.decode({ ...payload, place: { ...payload.place, device: 'd' } }, clock),
 }
-const events = (hex: string, options = {}) => eventsOf(format, ['', Buffer.from(hex.replaceAll(' ', ''), 'hex')], { options })
+const events = (hex: string, options: Record<string, unknown> = { channels: 'fields' }) =>
+  eventsOf(format, ['', Buffer.from(hex.replaceAll(' ', ''), 'hex')], { options })
 
 describe('a payload of the documentation of Cayenne', () => {
   it('with two temperature sensors', async () => {
@@ -18,7 +19,7 @@ describe('a payload of the documentation of Cayenne', () => {
 
   it('with temperature and accelerometer', async () => {
     expect(await events('01 67 FF D7')).toEqual([['d', 'temperature', { value: -4.1, channel: '1' }]])
-    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, channel: '6' }]])
+    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, unit: 'g', channel: '6' }]])
   })
 
   it('with GPS', async () => {
@@ -50,7 +51,7 @@ describe('every type', () => {
     ['01 82 00 00 05 DC', 'distance', { value: 1.5 }],
     ['01 83 00 00 05 DC', 'energy', { value: 1.5 }],
     ['01 84 00 B4', 'heading', { value: 180, unit: '°' }],
-    ['01 86 00 64 FF 9C 00 00', 'angularVelocity', { x: 1, y: -1, z: 0 }],
+    ['01 86 00 64 FF 9C 00 00', 'angularVelocity', { x: 1, y: -1, z: 0, unit: '°/s' }],
     ['01 87 FF 80 00', 'color', { red: 255, green: 128, blue: 0 }],
     ['01 8E 01', 'switch', { state: 'ON' }],
   ])('%s is %s', async (hex, eventType, fields) => {
@@ -61,6 +62,7 @@ describe('every type', () => {
 it('has the time that it says, and humidity beside its temperature', async () => {
   expect(await events('00 85 69 55 B9 00 01 67 00 D7 02 68 50')).toEqual([
     ['d', 'temperature', { value: 21.5, channel: '1' }, '2026-01-01T00:00:00.000000Z'],
+    ['d', 'relativeHumidity', { value: 40, channel: '2' }, '2026-01-01T00:00:00.000000Z'],
     ['d', 'humidity', { relativeHumidity: 40, temperature: 21.5, channel: '2' }, '2026-01-01T00:00:00.000000Z'],
   ])
 })
@@ -80,7 +82,15 @@ it('keeps several channels of a type in one event, in its unit, or each as a dev
       },
     ],
   ])
-  expect(await events('03 67 01 10 05 67 00 FF', { channels: 'devices' })).toEqual([
+})
+
+it('has a device of each channel, whichever of them a payload has', async () => {
+  expect(await events('05 67 00 FF', {})).toEqual([['d:5', 'temperature', { value: 25.5, channel: '5' }]])
+  expect(await events('05 67 00 FF 05 67 01 10', {})).toEqual([
+    ['d:5', 'temperature', { value: 25.5, channel: '5' }],
+    ['d:5:2', 'temperature', { value: 27.2, channel: '5' }],
+  ])
+  expect(await events('03 67 01 10 05 67 00 FF', {})).toEqual([
     ['d:3', 'temperature', { value: 27.2, channel: '3' }],
     ['d:5', 'temperature', { value: 25.5, channel: '5' }],
   ])
@@ -91,6 +101,7 @@ describe('refused is', () => {
     ['nothing', '', /expected at least one channel/],
     ['an unknown type', '01 67 00 D7 01 09 00', /type 9 at byte 5 is unknown; valid: 0, 1, 2, /],
     ['a channel without a type', '01 67 00 D7 05', /channel 5 has no type/],
+    ['more than a device has', '01 67 00 D7'.repeat(257), /at most 256 channels/],
     ['half a value', '01 88 00 00', /location on channel 1 breaks off: 7 bytes are missing/],
   ])('%s', async (_, hex, message) => {
     await expect(events(hex)).rejects.toThrow(message)

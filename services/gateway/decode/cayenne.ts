@@ -2,7 +2,7 @@
 // Stack and ChirpStack make of it, by their names. The extended types are those of the IPSO registry (type = object id - 3200).
 import { Type } from 'typebox'
 import { mainField } from '../../../packages/core/event.ts'
-import { type Failure, invalid } from '../../../packages/core/failure.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { type Clock, checkedEvent, type Decoded, decodedFrom, type Place } from './event.ts'
 import type { Format } from './format.ts'
 import { channelOf, type Measure, type Measured, measured } from './measure.ts'
@@ -43,7 +43,7 @@ const KINDS: readonly Kind[] = (
     [102, 'presence', undefined, one(1), 'presence', 'presenceSensor'],
     [103, 'temperature', '°C', one(2, 10, true), 'temperature', 'temperatureSensor'],
     [104, 'humidity', '%', one(1, 2), 'relative_humidity', 'humiditySensor'],
-    [113, 'acceleration', undefined, axes('x y z', 2, 1000), 'accelerometer', 'accelerometer'],
+    [113, 'acceleration', 'g', axes('x y z', 2, 1000), 'accelerometer', 'accelerometer'],
     [115, 'pressure', 'hPa', one(2, 10), 'barometric_pressure', 'barometer'],
     [116, 'voltage', 'V', one(2, 100), 'voltage', 'voltage'],
     [117, 'current', 'A', one(2, 1000), 'current', 'current'],
@@ -56,7 +56,7 @@ const KINDS: readonly Kind[] = (
     [131, 'energy', 'kWh', one(4, 1000), 'energy', 'energy'],
     [132, 'heading', '°', one(2), 'direction', 'direction'],
     [133, 'unixTime', undefined, one(4), 'unixtime', 'unixTime'],
-    [134, 'angularVelocity', undefined, axes('x y z', 2, 100), 'gyrometer', 'gyrometer'],
+    [134, 'angularVelocity', '°/s', axes('x y z', 2, 100), 'gyrometer', 'gyrometer'],
     [135, 'color', undefined, axes('red green blue', 1, 1, false), 'colour', 'colour'],
     [136, 'location', undefined, PLACE, 'gps', 'gpsLocation'],
     [142, 'switch', undefined, one(1), 'switch', 'switch'],
@@ -77,8 +77,9 @@ export const cayenne: Format = {
     {
       channels: Type.Optional(
         Type.Union([Type.Literal('fields'), Type.Literal('devices')], {
-          default: 'fields',
-          description: 'fields: several channels of one type stand in one event; devices: each channel is a device of its own, `device:3`',
+          default: 'devices',
+          description:
+            'devices: each channel is a device of its own, `device:3`; fields: the channels of one type stand in one event, for payloads that always have the same channels',
         }),
       ),
     },
@@ -86,7 +87,7 @@ export const cayenne: Format = {
   ),
   topics: [],
   contentTypes: [],
-  decode: ({ bytes, place, options }, clock) => ({ decoded: decodeCayenne(bytes, options['channels'] === 'devices', place, clock) }),
+  decode: ({ bytes, place, options }, clock) => ({ decoded: decodeCayenne(bytes, options['channels'] !== 'fields', place, clock) }),
 }
 
 function decodeCayenne(bytes: Buffer, apart: boolean, place: Place, clock: Clock): Decoded[] {
@@ -94,13 +95,38 @@ function decodeCayenne(bytes: Buffer, apart: boolean, place: Place, clock: Clock
   if (device === undefined)
     throw invalid('device', 'missing: Cayenne LPP does not say it; set `device` in the mapping, such as "{2}" for the second level')
   const channels = readCayenne(bytes)
-  const groups = apart ? [...grouped(channels, ({ channel }) => channel)] : [[undefined, channels] as const]
-  return groups.flatMap(([channel, group]) => {
-    const { timeUs, events } = channelEvents(group)
+  const { timeUs, groups } = apart ? eachChannel(channels) : together(channels)
+  return groups.flatMap(({ channel, events }) => {
     const whose = channel === undefined ? device : channelOf(device, channel)
     return events.map(event => decodedFrom(() => checkedEvent({ device: whose, timeUs, ...event }, place.project, clock), bytes))
   })
 }
+
+type Grouped = {
+  readonly timeUs: number | undefined
+  readonly groups: readonly { readonly channel: string | undefined; readonly events: readonly Measured[] }[]
+}
+
+/** The events of each channel, at the time that any of them says. The second of a kind on one channel is `3:2`. */
+export function eachChannel(channels: readonly Channel[]): Grouped {
+  const { timeUs } = channelEvents(channels)
+  const counts = new Map<string, number>()
+  const keyOf = ({ channel, kind }: Channel) => {
+    const count = (counts.get(`${channel} ${kind.type}`) ?? 0) + 1
+    counts.set(`${channel} ${kind.type}`, count)
+    return count === 1 ? String(channel) : `${channel}:${count}`
+  }
+  const groups = [...grouped(channels, keyOf)].map(([channel, group]) => ({ channel, events: channelEvents(group).events }))
+  return { timeUs, groups }
+}
+
+function together(channels: readonly Channel[]): Grouped {
+  const { timeUs, events } = channelEvents(channels)
+  return { timeUs, groups: [{ channel: undefined, events }] }
+}
+
+/** LoRa has 242 bytes. */
+const MAX_CHANNELS = 256
 
 /** @throws Failure `invalid` for an unknown type, and where it breaks off: behind either nothing can be read. */
 export function readCayenne(bytes: Buffer): Channel[] {
@@ -112,6 +138,7 @@ export function readCayenne(bytes: Buffer): Channel[] {
     const end = at + 2 + kind.parts.reduce((sum, part) => sum + part.bytes, 0)
     if (end > bytes.length)
       throw invalid('payload', `Cayenne LPP: ${kind.name} on channel ${bytes[at]} breaks off: ${end - bytes.length} bytes are missing`)
+    if (channels.length === MAX_CHANNELS) throw new Failure('too_large', `payload: at most ${MAX_CHANNELS} channels`, { field: 'payload' })
     channels.push({ channel: bytes[at] as number, kind, value: valueAt(bytes, at + 2, kind) })
     at = end
   }
@@ -194,8 +221,8 @@ function measureOf({ kind: { name, unit }, value }: Channel): Measure[] {
   return typeof value === 'object' ? [] : [{ name, value, unit }]
 }
 
-function vectorOf({ kind: { name }, value }: Channel): Measured[] {
-  return typeof value === 'object' ? [{ eventType: name, data: { [name]: value } }] : []
+function vectorOf({ kind: { name, unit }, value }: Channel): Measured[] {
+  return typeof value === 'object' ? [{ eventType: name, data: { [name]: unit === undefined ? value : { ...value, unit } } }] : []
 }
 
 function withChannels({ eventType, data }: Measured, kinds: ReadonlyMap<Kind, readonly Channel[]>): Measured {
@@ -228,6 +255,11 @@ function standard(channel: Channel): unknown {
 
 function grouped<Key>(channels: readonly Channel[], keyOf: (channel: Channel) => Key): Map<Key, Channel[]> {
   const groups = new Map<Key, Channel[]>()
-  for (const channel of channels) groups.set(keyOf(channel), [...(groups.get(keyOf(channel)) ?? []), channel])
+  for (const channel of channels) {
+    const key = keyOf(channel)
+    const group = groups.get(key)
+    if (group) group.push(channel)
+    else groups.set(key, [channel])
+  }
   return groups
 }

@@ -54,6 +54,7 @@ describe('an uplink', () => {
   it('that its codec decoded is one event for each value, and one for the signal', async () => {
     expect(await eventsOf(format, sample({ ...UP, object: { temperature: 22.5, humidity: 40 } }))).toEqual([
       [DEV, 'temperature', { value: 22.5 }, TIME],
+      [DEV, 'relativeHumidity', { value: 40 }, TIME],
       [DEV, 'humidity', { relativeHumidity: 40, temperature: 22.5 }, TIME],
       [
         DEV,
@@ -72,9 +73,10 @@ describe('an uplink', () => {
 
   it('that its Cayenne LPP codec decoded has channels', async () => {
     const object = { temperatureSensor: { 3: 27.2, 5: 25.5 }, gpsLocation: { 1: { latitude: 42.3519, longitude: -87.9094, altitude: 10 } } }
-    expect((await eventsOf(format, sample({ ...UP, object }))).slice(0, 2)).toEqual([
-      [DEV, 'temperature', { value: 27.2, channels: { 3: 27.2, 5: 25.5 } }, TIME],
-      [DEV, 'location', { latitude: 42.3519, longitude: -87.9094, altitude: 10, channel: '1' }, TIME],
+    expect((await eventsOf(format, sample({ ...UP, object }))).slice(1)).toEqual([
+      [`${DEV}:3`, 'temperature', { value: 27.2, channel: '3' }, TIME],
+      [`${DEV}:5`, 'temperature', { value: 25.5, channel: '5' }, TIME],
+      [`${DEV}:1`, 'location', { latitude: 42.3519, longitude: -87.9094, altitude: 10, channel: '1' }, TIME],
     ])
   })
 

@@ -1,7 +1,5 @@
 // CSV on its way in: lines of readings, a column for each quantity or a line for each reading. A line that cannot be read is refused alone,
 // with its number.
-import { CsvError } from 'csv-parse'
-import { parse } from 'csv-parse/sync'
 import { type Static, Type } from 'typebox'
 import { mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
@@ -85,19 +83,49 @@ function delimiterOf(header: string): string {
 function cellsOf({ number, text }: Line, delimiter: string): readonly string[] {
   if (text.length > MAX_LINE_CHARS) throw invalid(`line ${number}`, `expected at most ${MAX_LINE_CHARS} characters`)
   if (!text.includes('"')) return text.split(delimiter).map(cell => cell.trim())
-  try {
-    const [cells = []] = parse(text, { delimiter, trim: true, relax_column_count: true })
-    return cells.map(cell => cell.trim())
-  } catch (error) {
-    if (error instanceof CsvError) throw invalid(`line ${number}`, PROBLEMS[error.code] ?? error.message)
-    throw error
+  const cells: string[] = []
+  for (let at = 0; at <= text.length; ) {
+    const found = QUOTED.test(text.slice(at, at + MAX_MARGIN))
+      ? quotedAt(text, at, delimiter, number)
+      : plainAt(text, at, delimiter, number)
+    cells.push(found.cell.trim())
+    at = found.end + 1
   }
+  return cells
 }
 
-const PROBLEMS: Readonly<Record<string, string>> = {
-  CSV_QUOTE_NOT_CLOSED: 'a quote is not closed on its line',
-  CSV_INVALID_CLOSING_QUOTE: 'text after a closing quote',
-  INVALID_OPENING_QUOTE: 'a quote inside of an unquoted value',
+/** White space may stand before a quote. */
+const QUOTED = /^ *"/
+const MAX_MARGIN = 64
+
+/** It ends at a delimiter, or where the line does. */
+type Cell = { readonly cell: string; readonly end: number }
+
+function plainAt(text: string, start: number, delimiter: string, number: number): Cell {
+  const next = text.indexOf(delimiter, start)
+  const end = next < 0 ? text.length : next
+  const cell = text.slice(start, end)
+  if (cell.includes('"')) throw invalid(`line ${number}`, 'a quote inside of an unquoted value')
+  return { cell, end }
+}
+
+/** RFC 4180: two quotes stand for one. */
+function quotedAt(text: string, start: number, delimiter: string, number: number): Cell {
+  let cell = ''
+  for (let from = text.indexOf('"', start) + 1; ; ) {
+    const close = text.indexOf('"', from)
+    if (close < 0) throw invalid(`line ${number}`, 'a quote is not closed on its line')
+    cell += text.slice(from, close)
+    from = close + 2
+    if (text[close + 1] === '"') {
+      cell += '"'
+      continue
+    }
+    const next = text.indexOf(delimiter, close + 1)
+    const end = next < 0 ? text.length : next
+    if (text.slice(close + 1, end).trim() !== '') throw invalid(`line ${number}`, 'text after a closing quote')
+    return { cell, end }
+  }
 }
 
 const MAX_LINE_CHARS = 65_536

@@ -6,6 +6,7 @@ import { formatTime } from '../../../packages/core/time.ts'
 import { type Clock, type Decoded, decodedFrom, type Incoming, type Place } from './event.ts'
 import { decodeOne, isObject, MAX_BATCH, textOf, tooMany } from './json.ts'
 import { measured } from './measure.ts'
+import { STANDARD } from './quantity.ts'
 import { eventTime } from './time.ts'
 
 const KEYS = ['device', 'targetName', 'eventType', 'data', 'value', 'unit', 'timestamp', 'eventId']
@@ -71,7 +72,10 @@ function dataOf(eventType: string, value: unknown, unit: unknown, data: unknown)
   if (unit === undefined || unit === null) return { [mainField(eventType)]: value }
   if (typeof unit !== 'string') throw invalid('unit', `expected the name of a unit such as °F, got ${shown(unit)}`)
   const [only] = measured([{ name: eventType, value, unit }])
-  return only?.eventType === eventType ? only.data : { [eventType]: { [mainField(eventType)]: value, unit } }
+  if (only?.eventType === eventType) return only.data
+  if (STANDARD.has(eventType) && only?.eventType !== 'relativeHumidity')
+    throw invalid(eventType, `expected a unit of ${eventType}, got ${unit.slice(0, 40)}`)
+  return { [eventType]: { [mainField(eventType)]: value, unit } }
 }
 
 /** Enough of it to know it again. */

@@ -27,6 +27,8 @@ export type Found = {
   readonly data: EventData
   /** The sender's own time; undefined when it gave none. */
   readonly timeUs?: number | undefined
+  /** The sender said how long ago: the time is counted from arrival, so that a redelivery has another one. */
+  readonly isRelative?: boolean | undefined
   /** The sender's own id. */
   readonly eventId?: string | undefined
 }
@@ -53,7 +55,7 @@ export type Incoming = {
 export type Decoded = Fit | Unfit
 
 /** `element`: as it was sent, where it can be decoded by itself; asked for when something refuses it later. */
-export type Fit = { readonly event: Incoming; readonly element?: string | Buffer | (() => string) }
+export type Fit = { readonly event: Incoming; readonly element?: string | Buffer | (() => string | Buffer) }
 
 /** `device`: whose it is, as far as that can be read. `isCut`: there was more of it. */
 export type Unfit = {
@@ -84,7 +86,8 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const saidUs = found.timeUs ?? clock.sentUs
   const timeUs = saidUs !== undefined && isPlausible(saidUs, arrivedUs) ? saidUs : arrivedUs
   // A clock that begins in 1970 at each start says the same again of another time: that is no identity. One that runs ahead does not.
-  const ownUs = found.timeUs !== undefined && found.timeUs >= EARLIEST_US ? found.timeUs : undefined
+  const isOwn = found.timeUs !== undefined && found.timeUs >= EARLIEST_US && found.isRelative !== true
+  const ownUs = isOwn ? found.timeUs : undefined
   const content = `${device}\t${eventType}\t`
   const key = keyOf(content, found, ownUs)
   const eventId = found.eventId ?? (ownUs === undefined ? clock.newId() : contentId(ownUs, content + JSON.stringify(sent)))
@@ -94,15 +97,18 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
-  return { project, device, eventType, timeUs, frame, sent, key, sentUs: found.timeUs, arrivedUs, shape: shapeOf(eventType, sent) }
+  const clockUs = found.isRelative === true ? undefined : found.timeUs
+  return { project, device, eventType, timeUs, frame, sent, key, sentUs: clockUs, arrivedUs, shape: shapeOf(eventType, sent) }
 }
 
-/** As `toEvent`, with what it was where it is none. `element`: as it was sent. */
-export function decodedFrom(find: () => Incoming, element: string | Buffer): Decoded {
+type Element = string | Buffer
+
+/** As `toEvent`, with what it was where it is none. `element`: as it was sent, or how to say that. */
+export function decodedFrom(find: () => Incoming, element: Element | (() => Element)): Decoded {
   try {
     return { event: find(), element }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element }
+    if (error instanceof Failure) return { failure: error, element: typeof element === 'function' ? element() : element }
     throw error
   }
 }
@@ -113,6 +119,25 @@ export function elementOf({ event: { frame, sent }, element }: Fit): string | Bu
   return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
 }
 
+/** An element that is refused for several reasons stands in the quarantine once, however many values it has: with the first of them. */
+export function oncePerElement(all: readonly Decoded[]): Decoded[] {
+  const counts = new Map<string | Buffer, number>()
+  for (const one of all) if ('failure' in one) counts.set(one.element, (counts.get(one.element) ?? 0) + 1)
+  const told = new Set<string | Buffer>()
+  return all.flatMap((one): Decoded[] => {
+    if ('event' in one) return [one]
+    if (told.has(one.element)) return []
+    told.add(one.element)
+    return [{ ...one, failure: andMore(one.failure, (counts.get(one.element) ?? 1) - 1) }]
+  })
+}
+
+function andMore(failure: Failure, more: number): Failure {
+  if (more === 0) return failure
+  const { code, message, field } = failure
+  return new Failure(code, `${message} (and ${more} more)`, { ...(field === undefined ? {} : { field }), cause: failure })
+}
+
 /** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */
 function frameOf(eventId: string, targetName: string, eventType: string, data: EventData, timestamp: string): string {
   const named = `{"eventId":${asciiJson(eventId)},"targetName":${asciiJson(targetName)},"eventType":"${eventType}"`
@@ -120,8 +145,8 @@ function frameOf(eventId: string, targetName: string, eventType: string, data: E
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
-function keyOf(content: string, { eventId, timeUs, data }: Found, ownUs: number | undefined): string | undefined {
-  if (eventId !== undefined) return contentKey(`${content}${timeUs ?? ''}\t${eventId}`)
+function keyOf(content: string, { eventId, timeUs, data, isRelative }: Found, ownUs: number | undefined): string | undefined {
+  if (eventId !== undefined) return contentKey(`${content}${isRelative === true ? '' : (timeUs ?? '')}\t${eventId}`)
   if (ownUs !== undefined) return contentKey(`${content}${ownUs}\t${JSON.stringify(data)}`)
   return undefined
 }

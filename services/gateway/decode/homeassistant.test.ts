@@ -110,6 +110,7 @@ describe('homeassistant', () => {
     expect(failures).toEqual([expect.stringMatching(/^odd: value_template: expected one such as/)])
     expect(await eventsOf(homeassistant, ['sensorBedroom/state', '{"temperature":70.7,"humidity":"40.5"}'], { memory })).toEqual([
       ['ea334450945afc', 'temperature', { value: 21.5, original: { value: 70.7, unit: '°F' } }],
+      ['ea334450945afc', 'relativeHumidity', { value: 40.5 }],
       ['ea334450945afc', 'humidity', { relativeHumidity: 40.5, temperature: 21.5 }],
     ])
   })

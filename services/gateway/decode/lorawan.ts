@@ -2,10 +2,10 @@
 // anew, and the gateways that heard it.
 import { type Static, Type } from 'typebox'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
-import { channelEvents, channelsIn, readCayenne } from './cayenne.ts'
+import { type Channel, channelsIn, eachChannel, readCayenne } from './cayenne.ts'
 import { shown } from './element.ts'
 import type { Clock, Decoded, Place } from './event.ts'
-import { type Measured, reported } from './measure.ts'
+import { channelOf, type Measured, reported } from './measure.ts'
 import { MAX_CODE_CHARS, type Sandbox } from './sandbox.ts'
 import { HARD_LIMIT_MS } from './sandboxruntime.ts'
 import { type Fields, isObject } from './text.ts'
@@ -83,26 +83,28 @@ export async function decodeUplink(
   const options = given as CodecOptions
   const made = await decodedBy(uplink, options, sandbox, place.project)
   const { device, timeUs } = uplink
-  const report = (values: Values, ownUs: number | undefined, more: readonly Measured[]) =>
-    reported({ device, timeUs: ownUs ?? timeUs, ...values, more: [...values.more, ...more] }, place.project, clock, element)
+  const report = (values: Values, ownUs: number | undefined, more: readonly Measured[], channel?: string) => {
+    const whose = channel === undefined ? device : channelOf(device, channel)
+    return reported({ device: whose, timeUs: ownUs ?? timeUs, ...values, more: [...values.more, ...more] }, place.project, clock, element)
+  }
   const [first, ...later] = made
   return [
     ...report(first?.values ?? NOTHING, first?.timeUs, signalOf(uplink.signals)),
-    ...later.flatMap(one => report(one.values, one.timeUs, [])),
+    ...later.flatMap(one => report(one.values, one.timeUs, [], one.channel)),
   ]
 }
 
 const NOTHING: Values = { measures: [], rest: {}, more: [] }
 
 /** Values of one time. */
-type Made = { readonly values: Values; readonly timeUs: number | undefined }
+type Made = { readonly values: Values; readonly timeUs: number | undefined; readonly channel?: string | undefined }
 
 async function decodedBy(uplink: Uplink, options: CodecOptions, sandbox: Sandbox, project: string): Promise<Made[]> {
   const { decoded, normalized, payload, fPort } = uplink
   if (decoded !== undefined || normalized.length > 0) return madeOf(decoded ?? {}, normalized, options.fields)
   // Port 0 carries commands of the network.
   if (payload.length === 0 || fPort === 0) return []
-  if (options.codec === 'cayenne') return [madeOfChannels(readCayenne(payload))]
+  if (options.codec === 'cayenne') return madeOfChannels(readCayenne(payload))
   if (options.codec === 'javascript' && options.code !== undefined) {
     const found = await runCodec(uplink, options.code, options.timeoutMs, sandbox, project)
     return madeOf(found.decoded, found.normalized, options.fields)
@@ -113,15 +115,19 @@ async function decodedBy(uplink: Uplink, options: CodecOptions, sandbox: Sandbox
   )
 }
 
-function madeOfChannels(channels: Parameters<typeof channelEvents>[0]): Made {
-  const { timeUs, events } = channelEvents(channels)
-  return { values: { measures: [], rest: {}, more: events }, timeUs }
+/** Each channel is a device beside the first report, which is that of the device itself. */
+function madeOfChannels(channels: readonly Channel[]): Made[] {
+  const { timeUs, groups } = eachChannel(channels)
+  return [
+    { values: NOTHING, timeUs },
+    ...groups.map(({ channel, events }) => ({ values: { measures: [], rest: {}, more: events }, timeUs, channel })),
+  ]
 }
 
 /** What is normalized comes first, and the rest of what was decoded with it. */
 function madeOf(decoded: Fields, normalized: readonly Fields[], fields: Renamed | undefined): Made[] {
   const channels = channelsIn(decoded)
-  if (channels && normalized.length === 0) return [madeOfChannels(channels)]
+  if (channels && normalized.length === 0) return madeOfChannels(channels)
   const standard = normalized.map(({ time, ...values }) => ({
     values: valuesIn(values, NORMALIZED),
     timeUs: time === undefined ? undefined : eventTime(time, 'normalized_payload.time'),
@@ -145,6 +151,8 @@ const NORMALIZED: Renamed = {
   air_relativeHumidity: { name: 'humidity', unit: '%' },
   air_pressure: { name: 'pressure', unit: 'hPa' },
   air_co2: { name: 'co2', unit: 'ppm' },
+  battery: { name: 'batteryVoltage', unit: 'V' },
+  action_motion_detected: { name: 'motion' },
   air_lightIntensity: { name: 'illuminance', unit: 'lx' },
   wind_speed: { name: 'windSpeed', unit: 'm/s' },
   wind_direction: { name: 'windDirection', unit: '°' },

@@ -1,7 +1,7 @@
 // Names and units of many makers, made one.
 import { describe, expect, it } from 'vitest'
 import { fieldUnit, parseUnit } from '../../../packages/core/unit.ts'
-import { availability, channelOf, deviceOf, eventTypeOf, isKnown, type Measure, measured, reported } from './measure.ts'
+import { availability, channelOf, deviceOf, eventTypeOf, isKnown, type Measure, measured, reported, told } from './measure.ts'
 import { NUMBERS, STATES } from './quantity.ts'
 
 describe('what was measured', () => {
@@ -19,13 +19,17 @@ describe('what was measured', () => {
     expect(measured([{ name: 'co2', value: 415 }])[0]?.data).toEqual({ co2: { ppm: 415 } })
   })
 
-  it('has the temperature beside a humidity, and else another type', () => {
+  it('has the same type for a humidity in every payload, and one more event with the temperature beside it', () => {
     expect(
       measured([
         { name: 'humidity', value: 40 },
         { name: 'temperature', value: 20 },
       ]).map(one => one.data),
-    ).toEqual([{ humidity: { relativeHumidity: 40, temperature: 20 } }, { temperature: { value: 20 } }])
+    ).toEqual([
+      { relativeHumidity: { value: 40 } },
+      { humidity: { relativeHumidity: 40, temperature: 20 } },
+      { temperature: { value: 20 } },
+    ])
     expect(measured([{ name: 'humidity', value: 40 }])).toEqual([
       { eventType: 'relativeHumidity', data: { relativeHumidity: { value: 40 } } },
     ])
@@ -63,24 +67,62 @@ describe('what was measured', () => {
     ['a name of objects', { name: '__proto__', value: 1 }, 'proto', { value: 1 }],
   ])('of %s', (_, measure, eventType, fields) => expect(measured([measure])).toEqual([{ eventType, data: { [eventType]: fields } }]))
 
-  it('has a type by its own name where another one has the standard one', () => {
-    const two = measured([
-      { name: 'temperature', value: 20 },
-      { name: 'air temperature', value: 21 },
-      { name: 'temperature', value: 22 },
-    ])
-    expect(two.map(({ eventType, data }) => [eventType, data[eventType]])).toEqual([
-      ['temperature', { value: 20 }],
-      ['air_temperature', { value: 21 }],
-      ['temperature_2', { value: 22 }],
-    ])
+  it('has the type that its name, kind and unit say, whatever else is there', () => {
+    const all: Measure[] = [
+      { name: 'Temperature', value: 20 },
+      { name: 'Temp', value: 68, unit: '°F' },
+      { name: 'humidity', value: 40 },
+      { name: 'Inputs/Level', value: 1 },
+    ]
+    const alone = all.flatMap(one => measured([one]).map(({ eventType }) => eventType))
+    const together = measured(all).map(({ eventType }) => eventType)
+    expect(new Set(together)).toEqual(new Set([...alone, 'humidity']))
+    expect(alone).toEqual(['temperature', 'temperature', 'relativeHumidity', 'Inputs_Level'])
   })
 
-  it('is refused in a unit of something else', () => {
-    expect(() => measured([{ name: 'temperature', value: 1, unit: 'kg' }])).toThrow(
-      /^temperature: expected a unit of temperature such as °C, got kg/,
-    )
+  it('is refused where another one of the payload means the same, and left out where it says the same', () => {
+    const [c, f, other] = [
+      { name: 'temp_c', value: 20, unit: '°C' },
+      { name: 'temp', value: 68, unit: '°F' },
+      { name: 'Temperature', value: 21 },
+    ]
+    expect(told([f, other, f]).refused.map(one => one.failure.message)).toEqual([
+      'Temperature: means temperature, as temp does with another value; expected one name for each',
+    ])
+    expect(told([f, { ...c, name: 'temperature' }])).toMatchObject({ kept: [{ measured: { eventType: 'temperature' } }], refused: [] })
   })
+
+  it.each<[string, Measure, string, object]>([
+    ['a weight called temperature', { name: 'temperature', value: 1, unit: 'kg' }, 'temperature_kg', { value: 1, unit: 'kg' }],
+    ['a fan', { name: 'speed', value: 900, unit: 'rpm' }, 'speed_rpm', { value: 900, unit: 'rpm' }],
+    ['a piston', { name: 'position', value: 5, unit: 'mm' }, 'position_mm', { value: 5, unit: 'mm' }],
+    ['a fan in percent', { name: 'speed', value: 40, unit: '%' }, 'speed_percentage', { value: 40, unit: '%' }],
+    ['a battery in volts', { name: 'battery', value: 3.6, unit: 'V' }, 'batteryVoltage', { value: 3.6 }],
+    [
+      'a power factor in percent',
+      { name: 'powerFactor', value: 95, unit: '%' },
+      'powerFactor',
+      { value: 0.95, original: { value: 95, unit: '%' } },
+    ],
+    ['PM1.0', { name: 'PM1_0', value: 3 }, 'pm1', { value: 3 }],
+    ['PM 1.0', { name: 'PM 1.0', value: 3 }, 'pm1', { value: 3 }],
+    ['PM4.0', { name: 'PM4.0', value: 3 }, 'pm4', { value: 3 }],
+    ['PM10', { name: 'PM 10', value: 3 }, 'pm10', { value: 3 }],
+    ['a light level without a unit', { name: 'lightLevel', value: 3 }, 'lightLevel', { value: 3 }],
+  ])('keeps %s', (_, measure, eventType, fields) => expect(measured([measure])).toEqual([{ eventType, data: { [eventType]: fields } }]))
+
+  it('of thousands that mean the same is told in no time', () => {
+    const many = Array.from({ length: 10_000 }, (_, i) => ({ name: `${'-'.repeat(i % 150)}temp`, value: i }))
+    const [startMs, { refused }] = [performance.now(), told(many)]
+    expect(refused).toHaveLength(9999)
+    expect(performance.now() - startMs).toBeLessThan(2000)
+  })
+})
+
+it('names that are cut, or have no letter that a type may have, stay apart', () => {
+  const types = [`${'a'.repeat(70)}/1`, `${'a'.repeat(70)}/2`, 'Влажность', 'Давление'].map(eventTypeOf)
+  expect(new Set(types).size).toBe(4)
+  for (const type of types) expect(type).toMatch(/^[A-Za-z][\w.-]{0,63}$/)
 })
 
 it('names become event types and device ids', () => {
@@ -101,13 +143,14 @@ describe('a report of a device', () => {
     ])
   })
 
-  it('loses nothing by one wrong measure, and has nothing of an empty rest', () => {
+  it('loses nothing by one refused measure, and has nothing of an empty rest', () => {
     const measures = [
-      { name: 'temperature', value: 3, unit: 'kg' },
+      { name: 'temperature', value: 3 },
       { name: 'power', value: 3 },
+      { name: 'temp', value: 4 },
     ]
     const decoded = reported({ device: 'd', measures, rest: {} }, 'p', clock, '{}')
-    expect(decoded.map(one => ('event' in one ? one.event.eventType : one.failure.field))).toEqual(['power', 'temperature'])
+    expect(decoded.map(one => ('event' in one ? one.event.eventType : one.failure.field))).toEqual(['temperature', 'power', 'temp'])
   })
 })
 
@@ -119,7 +162,7 @@ it('a report has at most so many measures', () => {
 
 describe('the vocabulary', () => {
   it('is in the units that rules know its fields in', () => {
-    for (const [eventType, field, unit] of NUMBERS.filter(([type]) => type !== 'humidity')) {
+    for (const [eventType, field, unit] of NUMBERS) {
       expect(fieldUnit(`${eventType}.${field}`)?.symbol, eventType).toBe(unit)
       if (unit !== undefined) expect(parseUnit(unit)?.symbol).toBe(unit)
     }

@@ -1,10 +1,11 @@
 // What most sensors measure, under one name and in one unit: `temp_c`, `Temperature` in °F and `t` become the event type `temperature` with
 // its value in °C, and what was sent stays beside it. Names, units and words stand in quantity.ts.
 import type { EventData } from '../../../packages/core/event.ts'
-import { Failure, invalid } from '../../../packages/core/failure.ts'
+import { Failure } from '../../../packages/core/failure.ts'
+import { contentKey } from '../../../packages/core/id.ts'
 import { conversion, convert, parseUnit } from '../../../packages/core/unit.ts'
-import { type Clock, checkedEvent, type Decoded, decodedFrom } from './event.ts'
-import { NUMBER_NAMES, plainName, type Quantity, STATE_NAMES, truthOf } from './quantity.ts'
+import { type Clock, checkedEvent, type Decoded, decodedFrom, oncePerElement } from './event.ts'
+import { BY_DIMENSION, NUMBER_NAMES, numberName, plainName, type Quantity, SHARES, STANDARD, STATE_NAMES, truthOf } from './quantity.ts'
 
 /** One thing that one payload says of a device. */
 export type Measure = { readonly name: string; readonly value: number | string | boolean; readonly unit?: string | undefined }
@@ -16,12 +17,16 @@ type Fields = Record<string, unknown>
 type Named = { readonly eventType: string; readonly fields: Fields }
 
 /**
- * The events of what was measured at one time, one of each type. Of two measures of one type the first has it, and the later one a type
- * by its own name: `temperature` and `temp` become `temperature` and `temp`. Channels, phases and probes are devices: see `channelOf`.
- * @throws Failure `invalid` that names the measure.
+ * The events of what was measured at one time. Which type a measure has is said by its name, the kind of its value and its unit alone, never
+ * by what else is there: devices that report what changed would else write now one series and now another. So one measure has no event here:
+ * the second of two that mean the same. Channels, phases and probes are devices: see `channelOf`.
+ * @throws Failure `conflict` that names the measure.
  */
 export function measured(measures: readonly Measure[]): Measured[] {
-  return eventsOf(measures.map(fieldsOf), measures)
+  const { kept, refused } = told(measures)
+  const [first] = refused
+  if (first) throw first.failure
+  return kept.map(one => one.measured)
 }
 
 /** Whether a measure has a type that others know as well. */
@@ -54,21 +59,11 @@ export function reported(report: Report, project: string, clock: Clock, element:
     const failure = new Failure('too_large', `measures: at most ${MAX_MEASURES} of one device at one time, got ${measures.length}`)
     return [{ failure, element }]
   }
-  const failures: Decoded[] = []
-  const good: Measure[] = []
-  const named: Named[] = []
-  for (const measure of measures) {
-    try {
-      named.push(fieldsOf(measure))
-      good.push(measure)
-    } catch (failure) {
-      if (!(failure instanceof Failure)) throw failure
-      failures.push({ failure, element })
-    }
-  }
+  const { kept, refused } = told(measures)
   const state = rest === undefined || isEmpty(rest) ? [] : [{ eventType: 'state', data: { state: rest } }]
-  const events = [...eventsOf(named, good), ...more, ...state]
-  return [...events.map(one => decodedFrom(() => checkedEvent({ device, timeUs, ...one }, project, clock), element)), ...failures]
+  const events = [...kept.map(one => one.measured), ...more, ...state]
+  const decoded = events.map(one => decodedFrom(() => checkedEvent({ device, timeUs, ...one }, project, clock), element))
+  return oncePerElement([...decoded, ...refused.map(({ failure }) => ({ failure, element }))])
 }
 
 function isEmpty(data: EventData): boolean {
@@ -76,52 +71,74 @@ function isEmpty(data: EventData): boolean {
   return true
 }
 
-function eventsOf(named: readonly Named[], measures: readonly Measure[]): Measured[] {
-  const events = new Map<string, Fields>()
-  named.forEach(({ eventType, fields }, i) => {
-    const measure = measures[i] as Measure
-    if (events.has(eventType)) events.set(freeType(events, eventTypeOf(measure.name)), ownFields(measure))
-    else events.set(eventType, fields)
+/** A measure and its event. */
+export type Told<One extends Measure> = { readonly measure: One; readonly measured: Measured }
+type Refused<One extends Measure> = { readonly measure: One; readonly failure: Failure }
+
+/** The event of each; refused is one that means what another one means already. Said again with the same value it is left out. */
+export function told<One extends Measure>(measures: readonly One[]): { kept: Told<One>[]; refused: Refused<One>[] } {
+  const kept = new Map<string, Told<One>>()
+  const refused: Refused<One>[] = []
+  for (const measure of measures) {
+    const { eventType, fields } = typed(measure)
+    const before = kept.get(eventType)
+    const one = { measure, measured: { eventType, data: { [eventType]: fields } } }
+    if (!before) kept.set(eventType, one)
+    else if (!isSame(fields, before.measured)) refused.push({ measure, failure: sameMeaning(measure, before.measure, eventType) })
+  }
+  return { kept: withHumidity(kept), refused }
+}
+
+/** `temp_c` and `temp_f` of one sensor. */
+function isSame(fields: Fields, { eventType, data }: Measured): boolean {
+  const before = data[eventType] as Fields
+  return Object.values(fields)[0] === Object.values(before)[0] && fields['unit'] === before['unit']
+}
+
+function sameMeaning({ name }: Measure, { name: before }: Measure, eventType: string): Failure {
+  const shown = name.slice(0, MAX_TYPE_CHARS)
+  const message = `${shown}: means ${eventType}, as ${before.slice(0, MAX_TYPE_CHARS)} does with another value; expected one name for each`
+  return new Failure('conflict', message, { field: shown })
+}
+
+/** Readers of the type `humidity` rely on the temperature beside it: it comes besides where that is known. */
+function withHumidity<One extends Measure>(kept: ReadonlyMap<string, Told<One>>): Told<One>[] {
+  const degrees = (kept.get('temperature')?.measured.data['temperature'] as Fields | undefined)?.['value']
+  return [...kept.values()].flatMap(one => {
+    const { eventType, data } = one.measured
+    const { value, ...rest } = data[eventType] as Fields
+    if (eventType !== 'relativeHumidity' || typeof value !== 'number' || typeof degrees !== 'number') return [one]
+    const humidity = { relativeHumidity: value, ...rest, temperature: degrees }
+    return [one, { measure: one.measure, measured: { eventType: 'humidity', data: { humidity } } }]
   })
-  completeHumidity(events)
-  return [...events].map(([eventType, fields]) => ({ eventType, data: { [eventType]: fields } }))
 }
 
-function freeType(taken: ReadonlyMap<string, unknown>, name: string): string {
-  for (let count = 1; ; count++) {
-    const suffix = count === 1 ? '' : `_${count}`
-    const type = name.slice(0, MAX_TYPE_CHARS - suffix.length) + suffix
-    if (!taken.has(type) && !(count === 1 && NUMBER_NAMES.get(type)?.eventType === type)) return type
-  }
-}
-
-/** Readers of `humidity` rely on the temperature beside it; without one it has a type of its own. */
-function completeHumidity(events: Map<string, Fields>): void {
-  const humidity = events.get('humidity')
-  if (humidity === undefined) return
-  const degrees = events.get('temperature')?.['value']
-  if (typeof degrees === 'number') {
-    events.set('humidity', { ...humidity, temperature: degrees })
-    return
-  }
-  events.delete('humidity')
-  const { relativeHumidity, ...rest } = humidity
-  events.set('relativeHumidity', { value: relativeHumidity, ...rest })
-}
-
-function fieldsOf(measure: Measure): Named {
+function typed(measure: Measure): Named {
   const { name, value, unit } = measure
   const quantity = numberOf(name, value)
   if (quantity) {
-    const fields = inUnit(value as number, unit, quantity)
-    if (fields) return { eventType: quantity.eventType, fields }
-    // A fan's `speed` in % is no m/s, and has a name of its own only where it does not claim to be the standard one.
-    if (eventTypeOf(name) === quantity.eventType) throw wrongUnit(measure, quantity)
-    return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+    const standard = inUnitOf(quantity, value as number, unit)
+    return standard ?? { eventType: otherTypeOf(measure), fields: ownFields(measure) }
   }
   const state = stateOf(name, value, unit)
   if (state) return { eventType: state.eventType, fields: { state: state.word } }
   return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+}
+
+function inUnitOf(quantity: Quantity, value: number, unit: string | undefined): Named | undefined {
+  const fields = inUnit(value, unit, quantity)
+  if (fields) return { eventType: quantity.eventType, fields }
+  const other = BY_DIMENSION.get(`${quantity.eventType} ${parseUnit(unit ?? '')?.dimension}`)
+  return other && { eventType: other.eventType, fields: inUnit(value, unit, other) ?? { [other.field]: value, unit } }
+}
+
+/** A fan's `speed` in rpm is no m/s: it is `speed_rpm`, where its own name would claim to be the standard one. */
+function otherTypeOf({ name, unit = '' }: Measure): string {
+  const own = eventTypeOf(name)
+  if (!STANDARD.has(own)) return own
+  const { symbol = '', dimension = '' } = parseUnit(unit) ?? {}
+  const behind = symbol.replaceAll(/[^A-Za-z0-9]+/g, '_').replaceAll(/^_+|_+$/g, '')
+  return eventTypeOf(`${own}_${behind === '' ? dimension : behind}`)
 }
 
 function ownFields({ value, unit }: Measure): Fields {
@@ -130,7 +147,7 @@ function ownFields({ value, unit }: Measure): Fields {
 
 function numberOf(name: string, value: unknown): Quantity | undefined {
   if (typeof value !== 'number') return undefined
-  return NUMBER_NAMES.get(name) ?? NUMBER_NAMES.get(plainName(name))
+  return NUMBER_NAMES.get(name) ?? NUMBER_NAMES.get(numberName(name))
 }
 
 /** A number of these is an amount: 1 ppm of carbon monoxide is no alarm. */
@@ -146,8 +163,10 @@ function stateOf(name: string, value: unknown, unit: string | undefined): { even
 }
 
 /** Undefined where the unit is one of something else. */
-function inUnit(value: number, unit: string | undefined, { field, unit: standard }: Quantity): Fields | undefined {
+function inUnit(value: number, unit: string | undefined, { eventType, field, unit: standard }: Quantity): Fields | undefined {
   if (unit === undefined || unit === '') return { [field]: value }
+  // 95 % is 0.95 of those that say none.
+  if (unit === '%' && SHARES.has(eventType)) return { [field]: value / 100, original: { value, unit } }
   const from = parseUnit(unit)
   const to = standard === undefined ? undefined : parseUnit(standard)
   if (!from || !to) return { [field]: value, unit }
@@ -156,22 +175,20 @@ function inUnit(value: number, unit: string | undefined, { field, unit: standard
   return change ? { [field]: convert(value, change), original: { value, unit } } : { [field]: value }
 }
 
-function wrongUnit({ name, unit = '' }: Measure, { unit: standard = '' }: Quantity): Failure {
-  const expected = `expected a unit of ${parseUnit(standard)?.dimension} such as ${standard}`
-  return invalid(name, `${expected}, got ${unit.slice(0, 40)}`)
-}
-
 const MAX_TYPE_CHARS = 64
 
-/** A name as it may stand as an event type: `PM2.5 (raw)` → `PM2.5_raw`. */
+/** A name as it may stand as an event type: `PM2.5 (raw)` → `PM2.5_raw`. Of what loses what tells it from others something stays. */
 export function eventTypeOf(name: string): string {
   const text = name
     .trim()
     .replaceAll(/[^A-Za-z0-9_.-]+/g, '_')
     .replaceAll(/^_+|_+$/g, '')
-    .slice(0, MAX_TYPE_CHARS)
-  return /^[A-Za-z]/.test(text) ? text : `x${text}`.slice(0, MAX_TYPE_CHARS)
+  const type = /^[A-Za-z]/.test(text) ? text : `x${text}`
+  const isLost = type.length > MAX_TYPE_CHARS || (!/[A-Za-z]/.test(text) && /\p{L}/u.test(name))
+  return isLost ? `${type.slice(0, MAX_TYPE_CHARS - MARK_CHARS - 1)}_${contentKey(name).slice(0, MARK_CHARS)}` : type
 }
+
+const MARK_CHARS = 8
 
 /** A name as it may stand as a device id: levels of a topic are joined by `:`. */
 export function deviceOf(name: string): string {

@@ -1,5 +1,5 @@
 // One payload that speaks of several devices (relays, phases, probes): what was found of each, in the order of finding.
-import type { Clock, Decoded } from './event.ts'
+import { type Clock, type Decoded, oncePerElement } from './event.ts'
 import { isKnown, type Measure, type Measured, reported } from './measure.ts'
 import { isScalar } from './text.ts'
 
@@ -39,7 +39,7 @@ export class Parts {
   }
 
   reported(timeUs: number | undefined, project: string, clock: Clock, element: string): Decoded[] {
-    return [...this.#parts].flatMap(([device, part]) => reported({ device, timeUs, ...part }, project, clock, element))
+    return oncePerElement([...this.#parts].flatMap(([device, part]) => reported({ device, timeUs, ...part }, project, clock, element)))
   }
 
   #of(device: string): Part {

@@ -67,6 +67,11 @@ describe('a message', () => {
     ])
   })
 
+  it.each([21.3, 4_194_304.5])('keeps the float %d to its last digit', async celsius => {
+    const found = await events({ device: 'station.id', eventType: 't', value: 'station.celsius' }, { station: { id: 's1', celsius } })
+    expect(found).toEqual([['s1', 't', { value: celsius }]])
+  })
+
   it('becomes a value with its unit', async () => {
     expect(
       await events(

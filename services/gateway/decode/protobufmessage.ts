@@ -4,6 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import protobuf, { type Field, type Reader, type Type } from 'protobufjs'
 import { invalid } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
+import { short } from './cboritem.ts'
 
 type Fields = Record<string, unknown>
 type Typed = Pick<Field, 'type' | 'resolvedType'>
@@ -167,7 +168,7 @@ class Reading {
         return reader.double()
       case 'float':
         // The shortest decimal that it stands for: 21.3, not 21.299999237060547.
-        return Number(reader.float().toPrecision(7))
+        return short(reader.float())
       case 'int32':
         return reader.int32()
       case 'uint32':

@@ -9,10 +9,10 @@ export type State = { readonly eventType: string; readonly yes: string; readonly
 
 /** Event type, field, standard unit, other names (letters and digits only, lower case; others as they are). */
 export const NUMBERS: readonly (readonly [eventType: string, field: string, unit: string | undefined, names: string])[] = [
-  ['temperature', 'value', '°C', 'temperature temp airtemperature ambienttemperature localtemperature currenttemperature'],
+  ['temperature', 'value', '°C', 'temperature temp airtemperature localtemperature currenttemperature'],
   ['deviceTemperature', 'value', '°C', 'devicetemperature internaltemperature chiptemperature cputemperature'],
   ['dewPoint', 'value', '°C', 'dewpoint dewpointtemperature'],
-  ['humidity', 'relativeHumidity', '%', 'humidity hum relativehumidity rh airhumidity'],
+  ['relativeHumidity', 'value', '%', 'humidity hum relativehumidity rh airhumidity'],
   ['absoluteHumidity', 'value', 'g/m³', 'absolutehumidity'],
   ['pressure', 'pascal', 'Pa', 'pressure airpressure barometricpressure barometer atmosphericpressure'],
   ['co2', 'ppm', 'ppm', 'co2 carbondioxide eco2'],
@@ -27,10 +27,10 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
   ['energy', 'value', 'kWh', 'energy totalenergy aenergy energyconsumed'],
   ['energyReturned', 'value', 'kWh', 'energyreturned retaenergy producedenergy'],
   ['frequency', 'value', 'Hz', 'frequency freq'],
-  ['illuminance', 'value', 'lx', 'illuminance lux illuminancelux light lightlevel'],
+  ['illuminance', 'value', 'lx', 'illuminance lux light'],
   ['irradiance', 'value', 'W/m²', 'irradiance solarradiation'],
   ['uvIndex', 'value', undefined, 'uvindex uv'],
-  ['pm1', 'value', 'µg/m³', 'pm1 PM1.0 pm1.0 pm1_0'],
+  ['pm1', 'value', 'µg/m³', 'pm1'],
   ['pm25', 'value', 'µg/m³', 'pm25'],
   ['pm4', 'value', 'µg/m³', 'pm4'],
   ['pm10', 'value', 'µg/m³', 'pm10 pm100'],
@@ -63,7 +63,7 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
 
 /** Event type, the word for true, the word for false, names. */
 export const STATES: readonly (readonly [eventType: string, yes: string, no: string, names: string])[] = [
-  ['motion', 'MOTION_DETECTED', 'NO_MOTION_DETECTED', 'motion occupancy presence pir moving'],
+  ['motion', 'MOTION_DETECTED', 'NO_MOTION_DETECTED', 'motion occupancy presence pir'],
   ['waterPresent', 'PRESENT', 'NOT_PRESENT', 'waterleak waterpresent leak flood moisture rain'],
   ['contact', 'OPEN', 'CLOSED', 'contact door window opening garagedoor open'],
   ['smoke', 'DETECTED', 'NOT_DETECTED', 'smoke smokealarm smokedetected'],
@@ -88,6 +88,23 @@ export const NUMBER_NAMES: ReadonlyMap<string, Quantity> = new Map(
 export const STATE_NAMES: ReadonlyMap<string, State> = new Map(
   STATES.flatMap(([eventType, yes, no, names]) => [eventType, ...names.split(' ')].map(name => [name, { eventType, yes, no }])),
 )
+
+/** Types that say more than their name. */
+export const STANDARD: ReadonlySet<string> = new Set([...NUMBERS, ...STATES].map(([eventType]) => eventType).concat('humidity'))
+
+/** What a number of some type becomes when its unit is one of something else. */
+export const BY_DIMENSION: ReadonlyMap<string, Quantity> = new Map([
+  ['batteryStatus voltage', { eventType: 'batteryVoltage', field: 'value', unit: 'V' }],
+])
+
+/** Types of 0 to 1, which some send in percent. */
+export const SHARES: ReadonlySet<string> = new Set(['powerFactor'])
+
+/** As `plainName`; PM1.0 is no PM10. */
+export function numberName(name: string): string {
+  const [, size] = /^pm[\s._-]*(1|4|10)[\s._-]0$/i.exec(name.trim()) ?? []
+  return size === undefined ? plainName(name) : `pm${size}`
+}
 
 /** A name as the tables have it. */
 export function plainName(name: string): string {

@@ -48,6 +48,7 @@ describe('ruuvi', () => {
   it('reads data format 5', async () => {
     expect(await short(advertised('0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F'))).toEqual([
       ['temperature', { value: 24.3 }],
+      ['relativeHumidity', { value: 53.49 }],
       ['humidity', { relativeHumidity: 53.49, temperature: 24.3 }],
       ['pressure', { pascal: 100_044 }],
       ['batteryVoltage', { value: 2.977 }],
@@ -59,6 +60,7 @@ describe('ruuvi', () => {
   it('reads data format 3', async () => {
     expect(await short(advertised('03291A1ECE1EFC18F94202CA0B53'))).toEqual([
       ['temperature', { value: 26.3 }],
+      ['relativeHumidity', { value: 20.5 }],
       ['humidity', { relativeHumidity: 20.5, temperature: 26.3 }],
       ['pressure', { pascal: 102_766 }],
       ['batteryVoltage', { value: 2.899 }],
@@ -69,6 +71,7 @@ describe('ruuvi', () => {
   it('reads data format E1', async () => {
     expect(await short(AIR)).toEqual([
       ['temperature', { value: 29.5 }],
+      ['relativeHumidity', { value: 55.3 }],
       ['humidity', { relativeHumidity: 55.3, temperature: 29.5 }],
       ['pressure', { pascal: 101_102 }],
       ['pm1', { value: 10.1 }],
@@ -86,6 +89,7 @@ describe('ruuvi', () => {
   it('reads data format 6', async () => {
     expect(await short(advertised('06170C5668C79E007000C90501D9FFCD004C884F'))).toEqual([
       ['temperature', { value: 29.5 }],
+      ['relativeHumidity', { value: 55.3 }],
       ['humidity', { relativeHumidity: 55.3, temperature: 29.5 }],
       ['pressure', { pascal: 101_102 }],
       ['pm25', { value: 11.2 }],
@@ -115,6 +119,7 @@ describe('ruuvi', () => {
   it('reads what a gateway has decoded already', async () => {
     expect(await short(DECODED)).toEqual([
       ['temperature', { value: 23.565 }],
+      ['relativeHumidity', { value: 54.9 }],
       ['humidity', { relativeHumidity: 54.9, temperature: 23.565 }],
       ['pressure', { pascal: 100_319 }],
       ['pm1', { value: 0.8 }],

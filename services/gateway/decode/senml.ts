@@ -58,9 +58,11 @@ function decodePack(bytes: Buffer, place: Place, options: Options, clock: Clock)
   const refused: Decoded[] = []
   const sensed: Sensed[] = []
   const base = new Base()
+  // Of one pack, however long it takes to read.
+  const arrivedUs = clock.nowUs()
   for (const [i, record] of pack.entries()) {
     try {
-      sensed.push(...sensedIn(base.resolved(record, `${i}`), place, options, clock))
+      sensed.push(...sensedIn(base.resolved(record, `${i}`), place, options, arrivedUs))
     } catch (error) {
       // Nobody may guess what else it says.
       if (!(error instanceof Failure) || error.code === 'unsupported') throw error
@@ -180,26 +182,27 @@ function added(base: number | undefined, own: number | undefined): number | unde
   return base + own
 }
 
-function sensedIn(resolved: Resolved | undefined, place: Place, options: Options, clock: Clock): Sensed[] {
+function sensedIn(resolved: Resolved | undefined, place: Place, options: Options, arrivedUs: number): Sensed[] {
   if (resolved === undefined) return []
   const { at, record: element, unit, value, sum } = resolved
   const { device, type } = named(resolved, place, options)
   if (device === '') throw invalid(`${at}.n`, 'missing: expected a name (n or bn) that says which device it is')
-  const timeUs = timeOf(resolved, clock)
+  const timeUs = timeOf(resolved, arrivedUs)
+  const isRelative = timeUs !== undefined && (resolved.seconds ?? 0) < RELATIVE
   const { name, unit: known } = quantityOf(type ?? place.eventType, unit)
   const sensed: Sensed[] = []
-  if (value !== undefined) sensed.push({ device, timeUs, measure: { name, value, unit: known }, element })
-  if (sum !== undefined) sensed.push({ device, timeUs, measure: { name: `${name}.sum`, value: sum }, element })
+  if (value !== undefined) sensed.push({ device, timeUs, isRelative, measure: { name, value, unit: known }, element })
+  if (sum !== undefined) sensed.push({ device, timeUs, isRelative, measure: { name: `${name}.sum`, value: sum }, element })
   return sensed
 }
 
 /** Below 2^28 seconds it counts from now (RFC 8428, 4.5.3). */
 const RELATIVE = 2 ** 28
 
-function timeOf({ seconds, at }: Resolved, clock: Clock): number | undefined {
+function timeOf({ seconds, at }: Resolved, arrivedUs: number): number | undefined {
   if (seconds === undefined || seconds === 0) return undefined
   const sentUs = Math.round(seconds * 1e6)
-  const timeUs = seconds < RELATIVE ? clock.nowUs() + sentUs : sentUs
+  const timeUs = seconds < RELATIVE ? arrivedUs + sentUs : sentUs
   if (!Number.isSafeInteger(timeUs)) throw invalid(`${at}.t`, 'expected seconds since 1970, or from now')
   return timeUs
 }

@@ -138,6 +138,7 @@ describe('shelly, second generation and later', () => {
     expect(await eventsOf(shelly, sample)).toEqual([
       [device, 'batteryStatus', { percentage: 99 }],
       [device, 'batteryVoltage', { value: 5.95 }],
+      [device, 'relativeHumidity', { value: 51.2 }],
       [device, 'humidity', { relativeHumidity: 51.2, temperature: 22.1 }],
       [device, 'temperature', { value: 22.1 }],
       [device, 'rssi', { value: -60 }],

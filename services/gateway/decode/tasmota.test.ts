@@ -30,6 +30,7 @@ describe('tasmota', () => {
       BME280,
       [
         ['tasmota', 'temperature', { value: 21.7 }],
+        ['tasmota', 'relativeHumidity', { value: 66.6 }],
         ['tasmota', 'humidity', { relativeHumidity: 66.6, temperature: 21.7 }],
         ['tasmota', 'pressure', { pascal: 98_860, original: { value: 988.6, unit: 'hPa' } }],
       ],
@@ -144,4 +145,16 @@ describe('tasmota', () => {
   })
 
   it('survives damage', () => survives(tasmota, SAMPLES))
+})
+
+it('a payload of many wrong devices is refused once', async () => {
+  const devices = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`0x${i} \u0000`, { Power: 1 }]))
+  const { failures } = await decodeShort(tasmota, ['tele/bridge/SENSOR', JSON.stringify({ ZbReceived: devices })])
+  expect(failures).toEqual([expect.stringContaining('(and 999 more)')])
+})
+
+it('what is no text is left alone where it is none of ours', async () => {
+  const image = Buffer.from('ffd8ffe000104a464946', 'hex')
+  expect(await decodeShort(tasmota, ['tele/camera/image', image])).toEqual({ events: [], failures: [] })
+  await expect(decodeShort(tasmota, ['tele/attic/SENSOR', image])).rejects.toThrow('not UTF-8')
 })

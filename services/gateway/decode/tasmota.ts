@@ -28,7 +28,10 @@ export const tasmota: Format = {
     const at = topic.findIndex(level => level === 'tele' || level === 'stat')
     const name = topic.filter((_, i) => i !== at && i !== topic.length - 1).join('/')
     if (at < 0 || at === topic.length - 1 || name === '' || bytes.length === 0) return NOTHING
-    const [device, kind, text] = [deviceOf(name), topic.at(-1) as string, textOf(bytes)]
+    const [device, kind] = [deviceOf(name), topic.at(-1) as string]
+    // Other systems publish here too, and not only text.
+    if (!KINDS.test(kind)) return NOTHING
+    const text = textOf(bytes)
     if (kind === 'LWT' && /^(Online|Offline)$/i.test(text)) {
       const more = [availability(text.toLowerCase() === 'online')]
       return { decoded: reported({ device, measures: [], more }, place.project, clock, text) }
@@ -40,6 +43,7 @@ export const tasmota: Format = {
   },
 }
 
+const KINDS = /^(?:LWT|SENSOR|STATE|RESULT|STATUS(?:8|10|11)|POWER\d{0,2})$/
 const POWER = /^POWER(\d{0,2})$/
 const ACTION = /^(?:Button|Switch)\d{1,2}$/
 const CONTEXT: ReadonlySet<string> = new Set(['Time', 'Epoch', 'TempUnit', 'PressureUnit', 'SpeedUnit', 'ZbReceived'])

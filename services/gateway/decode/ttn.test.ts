@@ -108,6 +108,7 @@ describe('an uplink', () => {
     ]
     expect(await values({ decoded_payload: undefined, normalized_payload })).toEqual([
       ['dev1', 'pressure', { pascal: 103_200, original: { value: 1032, unit: 'hPa' } }, '2022-08-29T13:50:15.000000Z'],
+      ['dev1', 'relativeHumidity', { value: 43.9 }, '2022-08-29T13:50:15.000000Z'],
       ['dev1', 'humidity', { relativeHumidity: 43.9, temperature: 21.5 }, '2022-08-29T13:50:15.000000Z'],
       ['dev1', 'temperature', { value: 21.5 }, '2022-08-29T13:50:15.000000Z'],
       ['dev1', 'windDirection', { value: 321 }, '2022-08-29T13:50:15.000000Z'],
@@ -119,8 +120,24 @@ describe('an uplink', () => {
 
   it('that its Cayenne LPP formatter decoded has channels', async () => {
     expect(await values({ decoded_payload: { temperature_1: 21.5, temperature_2: 22, relative_humidity_3: 40 } })).toEqual([
-      ['dev1', 'temperature', { value: 21.5, channels: { 1: 21.5, 2: 22 } }, TIME],
-      ['dev1', 'humidity', { relativeHumidity: 40, temperature: 21.5, channel: '3' }, TIME],
+      ['dev1:1', 'temperature', { value: 21.5, channel: '1' }, TIME],
+      ['dev1:2', 'temperature', { value: 22, channel: '2' }, TIME],
+      ['dev1:3', 'relativeHumidity', { value: 40, channel: '3' }, TIME],
+    ])
+  })
+
+  it.each([
+    [{ battery: 3.6 }, 'batteryVoltage', { value: 3.6 }],
+    [{ battery: 96 }, 'batteryStatus', { percentage: 96 }],
+    [{ battery: 3 }, 'batteryStatus', { percentage: 3 }],
+  ])('has the battery of %j as what it can only be', async (decoded_payload, eventType, fields) => {
+    expect(await values({ decoded_payload })).toEqual([['dev1', eventType, fields, TIME]])
+  })
+
+  it('whose battery was normalized has its volts, as the schema of normalized payloads says, and its motion', async () => {
+    expect(await values({ decoded_payload: {}, normalized_payload: [{ battery: 3.3, action: { motion: { detected: true } } }] })).toEqual([
+      ['dev1', 'batteryVoltage', { value: 3.3 }, TIME],
+      ['dev1', 'motion', { state: 'MOTION_DETECTED' }, TIME],
     ])
   })
 
@@ -141,6 +158,7 @@ describe('an uplink', () => {
     expect(await values({ decoded_payload })).toEqual([
       ['dev1', 'temperature', { value: 21.5, original: { value: 70.7, unit: '°F' } }, TIME],
       ['dev1', 'batteryVoltage', { value: 3.6 }, TIME],
+      ['dev1', 'relativeHumidity', { value: 40 }, TIME],
       ['dev1', 'humidity', { relativeHumidity: 40, temperature: 21.5 }, TIME],
       ['dev1', 'level', { value: 3, unit: 'cm' }, TIME],
       ['dev1', 'contact', { state: 'OPEN' }, TIME],
@@ -208,7 +226,7 @@ describe('bytes that nobody decoded', () => {
 
   it('are decoded as Cayenne LPP', async () => {
     expect(await values({ ...raw, frm_payload: Buffer.from('016700D7', 'hex').toString('base64') }, { codec: 'cayenne' })).toEqual([
-      ['dev1', 'temperature', { value: 21.5, channel: '1' }, TIME],
+      ['dev1:1', 'temperature', { value: 21.5, channel: '1' }, TIME],
     ])
   })
 

@@ -17,6 +17,8 @@ const MAX_DEPTH = 8
 const MAX_VALUES = 256
 /** No percentage: what is called a battery is then its voltage. */
 const MAX_PERCENT = 100
+/** Of a single cell. */
+const [MIN_VOLTS, MAX_VOLTS] = [1, 5]
 
 /** @param taken event types that are there already. */
 export function valuesIn(decoded: Fields, renamed: Renamed, taken: ReadonlySet<string | undefined> = new Set()): Values {
@@ -84,7 +86,10 @@ function isBattery(name: string): boolean {
 
 function battery({ value, unit }: Measure): Measure {
   if (unit === 'V' || unit === 'mV') return { name: 'batteryVoltage', value, unit }
-  if (unit === undefined && typeof value === 'number' && value > MAX_PERCENT) return { name: 'batteryVoltage', value, unit: 'mV' }
+  if (unit !== undefined || typeof value !== 'number') return { name: 'battery', value, unit }
+  if (value > MAX_PERCENT) return { name: 'batteryVoltage', value, unit: 'mV' }
+  // 3.6 of one cell; percentages have no fraction there.
+  if (value > MIN_VOLTS && value < MAX_VOLTS && !Number.isInteger(value)) return { name: 'batteryVoltage', value, unit: 'V' }
   return { name: 'battery', value, unit }
 }
 

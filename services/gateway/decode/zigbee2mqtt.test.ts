@@ -47,6 +47,7 @@ describe('zigbee2mqtt', () => {
       SAMPLES[0] as Sample,
       [
         ['kitchen:fridge', 'batteryStatus', { percentage: 91 }],
+        ['kitchen:fridge', 'relativeHumidity', { value: 44.72 }],
         ['kitchen:fridge', 'humidity', { relativeHumidity: 44.72, temperature: 27.34 }],
         ['kitchen:fridge', 'linkQuality', { value: 102 }],
         ['kitchen:fridge', 'pressure', { pascal: 100_950, original: { value: 1009.5, unit: 'hPa' } }],
@@ -135,7 +136,7 @@ describe('zigbee2mqtt', () => {
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"last_seen":"noon"}'])).rejects.toThrow(/^last_seen: expected/)
     const odd = await decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"__proto__":{"x":1},"constructor":1,"battery":1e999,"power":2}'])
     expect(odd.events).toEqual([['a', 'power', { value: 2 }]])
-    expect(odd.failures).toHaveLength(2)
+    expect(odd.failures).toEqual([expect.stringContaining('(and 1 more)')])
   })
 
   it('survives damage', () => survives(zigbee2mqtt, SAMPLES))
