@@ -16,7 +16,9 @@ export type NodeState = {
 /** Of one metric, as the birth said it. */
 export type Known = { readonly name: string; readonly type?: number | undefined; readonly unit?: string | undefined }
 type Catalog = Readonly<Record<string, Known>>
-type Devices = Readonly<Record<string, { readonly isOnline: boolean; readonly metrics: number }>>
+/** `isBorn`: since its node was, so that its aliases mean something. */
+type Device = { readonly isOnline: boolean; readonly isBorn: boolean; readonly metrics: number }
+type Devices = Readonly<Record<string, Device>>
 
 type Ranks = readonly (readonly [node: string, metrics: number])[]
 
@@ -44,33 +46,47 @@ export class NodeMemory {
     this.#memory.set(`state/${this.#node}`, state)
   }
 
-  /** @param device undefined: the node itself. */
+  /** Outside of its session nothing is known by its alias. @param device undefined: the node itself. */
   known(device: string | undefined): (key: { readonly alias?: string; readonly name?: string }) => Known | undefined {
     const catalog = (this.#memory.get(this.#catalogKey(device)) ?? {}) as Catalog
+    const isBorn = this.isBorn(device)
     return ({ alias, name }) => {
+      if (name === undefined && !isBorn) return undefined
       const key = name === undefined ? `a/${alias}` : `n/${name}`
       return Object.hasOwn(catalog, key) ? catalog[key] : undefined
     }
   }
 
-  isOnline(device: string): boolean {
-    return this.#devices[keyOf(device)]?.isOnline ?? false
+  /** Undefined: nobody has ever said so. */
+  isOnline(device: string): boolean | undefined {
+    return this.#devices[keyOf(device)]?.isOnline
   }
 
   get onlineDevices(): readonly string[] {
     return Object.entries(this.#devices).flatMap(([key, { isOnline }]) => (isOnline ? [key.slice(2)] : []))
   }
 
-  /** Ever heard of since its node was. */
+  /** In the session that is. */
   isBorn(device: string | undefined): boolean {
-    return this.#memory.get(this.#catalogKey(device)) !== undefined
+    const isOnline = this.state?.isOnline === true
+    if (device === undefined) return isOnline && this.#memory.get(this.#catalogKey(device)) !== undefined
+    return isOnline && this.#devices[keyOf(device)]?.isBorn === true
   }
 
   setOffline(devices: readonly string[]): void {
     const gone = new Set(devices.map(keyOf))
     if (gone.size === 0) return
-    const entries = Object.entries(this.#devices).map(([key, one]) => [key, gone.has(key) ? { ...one, isOnline: false } : one])
+    const absent = { isOnline: false, isBorn: false }
+    const entries = Object.entries(this.#devices).map(([key, one]) => [key, gone.has(key) ? { ...one, ...absent } : one])
     this.#memory.set(this.#devicesKey, Object.fromEntries(entries))
+  }
+
+  /** What their births said; not whether they are there. */
+  forgetDevices(): void {
+    const entries = Object.entries(this.#devices)
+    if (entries.length === 0) return
+    for (const [key] of entries) this.#memory.set(this.#catalogKey(key.slice(2)), undefined)
+    this.#memory.set(this.#devicesKey, Object.fromEntries(entries.map(([key, one]) => [key, { ...one, isBorn: false, metrics: 0 }])))
   }
 
   /** What a birth says replaces what an earlier one said. @throws Failure `too_large`. */
@@ -82,7 +98,8 @@ export class NodeMemory {
     if (count > MAX_NODE_METRICS) throw tooLarge('metrics', MAX_NODE_METRICS)
     if (device !== undefined && others.length > MAX_DEVICES) throw tooLarge('devices', MAX_DEVICES)
     this.#memory.set(this.#catalogKey(device), catalogOf(metrics))
-    if (device !== undefined) this.#memory.set(this.#devicesKey, { ...devices, [own]: { isOnline: true, metrics: metrics.length } })
+    if (device !== undefined)
+      this.#memory.set(this.#devicesKey, { ...devices, [own]: { isOnline: true, isBorn: true, metrics: metrics.length } })
     this.#rank(count)
   }
 
