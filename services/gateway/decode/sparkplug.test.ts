@@ -1,9 +1,12 @@
 // Sparkplug B as its specification (3.0) has it: sessions, every type, what is asked of a node, and what is refused.
 import { describe, expect, it } from 'vitest'
+import { Draft, Kept, Memories } from '../memory.ts'
 import type { Clock } from './event.ts'
 import type { Memory, Output } from './format.ts'
 import { sparkplug } from './sparkplug.ts'
 import { type Metric, readPayload, TYPES, writePayload } from './sparkplugproto.ts'
+
+const NO_DISK = { revision: async () => 0, load: async () => ({ revision: 0, values: new Map<string, string>() }), save: async () => 1 }
 
 const T = 1_769_860_800_000
 const at = (ms: number) => new Date(ms).toISOString().replace('Z', '000Z')
@@ -379,6 +382,31 @@ describe('what is remembered', () => {
     for (let i = 0; i < 1001; i++) send(`g/NDATA/n${i}`, 0)
     expect([...kept.keys()].filter(key => key.startsWith('state/'))).toHaveLength(1000)
     expect(kept.has('state/g/n0')).toBe(false)
+  })
+
+  it('of many nodes with many metrics has room where it is kept', () => {
+    const memories = new Memories({ disk: NO_DISK, nowMs: () => 0, troubled: () => {} })
+    const kept = new Kept({ project: 'p', decoder: 'd', format: 'f' }, 0)
+    const long = (i: number): Metric => ({
+      name: `Plant/Line/Machine/Metric ${i}`,
+      alias: String(i),
+      datatype: TYPES.Double,
+      doubleValue: i,
+    })
+    const clock = { nowUs: () => T * 1000, newId: () => 'id' }
+    const send = (topic: string, metrics: readonly Metric[]) => {
+      const memory = new Draft(kept)
+      const bytes = writePayload({ timestamp: String(T), metrics: [...metrics] })
+      sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock)
+      void memories.commit(memory)
+    }
+    const all = Array.from({ length: 5000 }, (_, i) => long(i))
+    for (let node = 0; node < 12; node++) {
+      send(`spBv1.0/g/NBIRTH/n${node}`, [])
+      send(`spBv1.0/g/DBIRTH/n${node}/d`, all)
+    }
+    expect(kept.values.has('metrics/g/n11/d')).toBe(true)
+    expect(kept.values.has('state/g/n0')).toBe(false)
   })
 
   it('is under names that mean nothing else', () => {
