@@ -397,7 +397,7 @@ describe('what is remembered', () => {
     const send = (topic: string, metrics: readonly Metric[]) => {
       const memory = new Draft(kept)
       const bytes = writePayload({ timestamp: String(T), metrics: [...metrics] })
-      sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock)
+      void sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock)
       void memories.commit(memory)
     }
     const all = Array.from({ length: 5000 }, (_, i) => long(i))

@@ -23,7 +23,7 @@ type Device = { readonly isOnline: boolean; readonly isBorn: boolean; readonly m
 type Devices = Readonly<Record<string, Device>>
 
 type Size = { readonly metrics: number; readonly chars: number }
-type Ranks = readonly (readonly [node: string, chars: number, keys: number])[]
+type Ranks = readonly (readonly [node: string, chars: number, keys?: number])[]
 
 const MAX_NODES = 1000
 const MAX_DEVICES = 1000
