@@ -63,13 +63,14 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   const known = await ports.catalog.of(project)
   // Whatever else a project reads this content type with, these routes take lines.
   const { mapping, format } = known.mappings.ofFormat('influx')
-  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, precision } } }
-  const sent = { caller, place: { project }, decoder: undefined, chosen }
+  const options = { precision }
+  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, ...options } } }
+  const sent = { caller, place: { project }, decoder: undefined, chosen, again: { format: format.name, options } }
   const taken = await takeBody(ports, request, reply, sent)
   if (!taken) return reply.hijack()
   const { accepted, rejected, errors } = taken.tally
   if (taken.failure) throw told(taken.failure, accepted)
-  if (rejected > 0) throw new Failure('invalid', partialWrite(errors[0]?.message ?? '', rejected))
+  if (rejected > 0) throw new Failure('invalid', partialWrite(`line ${(errors[0]?.index ?? 0) + 1}: ${errors[0]?.message ?? ''}`, rejected))
   return reply.status(204).send()
 }
 
