@@ -2,7 +2,7 @@
 // to be fetched first.
 import { Failure } from '../../packages/core/failure.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
-import type { Output, Payload, Reply } from './decode/format.ts'
+import type { Memory, Output, Payload, Reply } from './decode/format.ts'
 import { type Done, type IngestPorts, ingestInTurn, type Source } from './ingest.ts'
 import { type Decoder, filledIn } from './mapping.ts'
 import { Draft, type Hold, Kept, type Memories } from './memory.ts'
@@ -60,37 +60,78 @@ export function ingestTold(
 
 type Attempt = { readonly output: Output } | { readonly failure: Failure }
 
+/** What a decoder was told by its memory may be otherwise by the time that it has answered: then what it set rests on nothing. */
+class Seen implements Memory {
+  readonly draft: Draft
+  readonly #entries = new Map<string, unknown>()
+
+  constructor(draft: Draft) {
+    this.draft = draft
+  }
+
+  get(key: string): unknown {
+    this.#look(key)
+    return this.draft.get(key)
+  }
+
+  set(key: string, value: unknown): void {
+    this.#look(key)
+    this.draft.set(key, value)
+  }
+
+  get isStale(): boolean {
+    for (const [key, entry] of this.#entries) if (this.draft.kept.values.get(key) !== entry) return true
+    return false
+  }
+
+  #look(key: string): void {
+    if (!this.#entries.has(key)) this.#entries.set(key, this.draft.kept.values.get(key))
+  }
+}
+
+/** Others can come between only where something is waited for. */
+const MAX_RUNS = 10
+
 /** @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection. */
 export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock): Made | Promise<Made> {
   const id = { project: given.project, decoder: decoder.mapping.name, format: decoder.format.name }
   const kept = ports.memories.find(id)
-  if (kept) return run(ports, decoder, given, clock, new Draft(kept), true)
+  const job = { ports, decoder, given, clock }
+  if (kept) return run(job, kept, true)
   // Most decoders remember nothing, and need nothing loaded.
-  const blank = new Draft(new Kept(id, 0))
-  const loaded = () => ports.memories.load(id).then(now => run(ports, decoder, given, clock, new Draft(now), true))
-  const first = attempt(ports, decoder, given, clock, blank)
-  if (first instanceof Promise) return first.then(one => (blank.touched ? loaded() : madeOf(one, blank)))
-  return blank.touched ? loaded() : madeOf(first, blank)
+  const blank = new Seen(new Draft(new Kept(id, 0)))
+  const loaded = () => ports.memories.load(id).then(now => run(job, now, true))
+  const first = attempt(job, blank)
+  if (first instanceof Promise) return first.then(one => (blank.draft.touched ? loaded() : madeOf(one, blank)))
+  return blank.draft.touched ? loaded() : madeOf(first, blank)
 }
 
+type Job = { readonly ports: RunPorts; readonly decoder: Decoder; readonly given: Given; readonly clock: Clock }
+
 /** @param mayLook whether it is run once more when others have learnt something that it misses. */
-function run(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock, draft: Draft, mayLook: boolean): Made | Promise<Made> {
-  const finished = (one: Attempt): Made | Promise<Made> => {
-    const looking = mayLook && draft.touched ? ports.memories.look(draft.kept, draft.missed) : undefined
-    if (!looking) return madeOf(one, draft)
-    const again = () => run(ports, decoder, given, clock, new Draft(draft.kept), false)
-    return looking.then(isMore => (isMore ? again() : madeOf(one, draft)))
+function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<Made> {
+  const seen = new Seen(new Draft(kept))
+  const again = (mayLookAgain: boolean) => {
+    if (runs === MAX_RUNS) throw new Failure('unavailable', 'what the decoder remembers changes all the time', { retryAfterMs: 1000 })
+    return run(job, kept, mayLookAgain, runs + 1)
   }
-  const first = attempt(ports, decoder, given, clock, draft)
+  const finished = (one: Attempt): Made | Promise<Made> => {
+    if (seen.isStale) return again(mayLook)
+    const { draft } = seen
+    const looking = mayLook && draft.touched ? job.ports.memories.look(kept, draft.missed) : undefined
+    if (!looking) return madeOf(one, seen)
+    return looking.then(isMore => (isMore || seen.isStale ? again(false) : madeOf(one, seen)))
+  }
+  const first = attempt(job, seen)
   return first instanceof Promise ? first.then(finished) : finished(first)
 }
 
-function attempt(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock, draft: Draft): Attempt | Promise<Attempt> {
+function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
   const { format, mapping } = decoder
   const { project, bytes, topic } = given
   const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
   try {
-    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: draft }
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory }
     const output = format.decode(payload, clock)
     return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
   } catch (error) {
@@ -112,7 +153,7 @@ function broken(ports: RunPorts, decoder: Decoder, error: unknown): Failure {
   return new Failure('invalid', message, { field: 'payload', cause: error })
 }
 
-function madeOf(attempt: Attempt, draft: Draft): Made {
+function madeOf(attempt: Attempt, { draft }: Seen): Made {
   if ('failure' in attempt) throw attempt.failure
   return { decoded: attempt.output.decoded, replies: attempt.output.replies ?? [], draft }
 }

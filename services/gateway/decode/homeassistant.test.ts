@@ -152,6 +152,26 @@ describe('homeassistant', () => {
     expect(writes).toBe(0)
   })
 
+  it('finds a place again for what is announced again, where others have overwritten it', async () => {
+    const memory = memoryOf()
+    const read = () => eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', '5'], { memory })
+    await eventsOf(homeassistant, ESPHOME, { memory })
+    const before = memory.get('count')
+    memory.set('topic/c3/sensor/pressure_voltage/state', undefined)
+    expect(await read()).toEqual([])
+    await eventsOf(homeassistant, ESPHOME, { memory })
+    expect(await read()).toEqual([['6055f97b55e0', 'voltage', { value: 0.005, original: { value: 5, unit: 'mV' } }]])
+    expect(memory.get('count')).toBe(before)
+  })
+
+  it('knows who is there also when the one who said so first is gone, and another says it again', async () => {
+    const memory = memoryOf()
+    for (const sample of [BATTERY, CONTACT, [BATTERY[0], ''] as Sample, CONTACT]) await eventsOf(homeassistant, sample, { memory })
+    expect(await eventsOf(homeassistant, ['zb/porte/availability', 'online'], { memory })).toEqual([
+      ['zigbee2mqtt_0x00158d0004470a44', 'availability', { state: 'ONLINE' }],
+    ])
+  })
+
   it('calls devices by their names where it was told so', async () => {
     const memory = memoryOf()
     const options = { deviceBy: 'name' }

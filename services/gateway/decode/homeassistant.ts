@@ -55,8 +55,8 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   if (config.length > MAX_PATH_CHARS) throw new Failure('too_large', `topic: at most ${MAX_PATH_CHARS} characters, got ${config.length}`)
   const text = textOf(bytes)
   const hash = contentKey(`${options['deviceBy'] as string}\t${text}`)
-  if (before?.hash === hash) return NOTHING
   const { entities, failures } = announced(path, objectOf(text), options['deviceBy'] as 'identifier' | 'name')
+  if (before?.hash === hash && entities.every(entity => stands(entity, config, memory))) return NOTHING
   if (before) forget(config, before, memory)
   const count = (memory.get('count') as number | undefined) ?? 0
   if (count + entities.length > MAX_ENTITIES)
@@ -121,6 +121,14 @@ function place(topic: string, entities: readonly Kept[], memory: Memory): readon
   })
   if (placed.length > 0) memory.set(`topic/${topic}`, [...there, ...placed])
   return placed
+}
+
+/** Two gateways that learn of one topic at the same time overwrite each other: what is announced again is there again. */
+function stands({ topic, kind, key, device }: Entity, config: string, memory: Memory): boolean {
+  const own = deviceOf(device)
+  return entitiesOn(topic, memory).some(one =>
+    kind === 'availability' ? one.kind === kind && one.device === own : one.config === config && one.key === key && one.kind === kind,
+  )
 }
 
 function entitiesOn(topic: string, memory: Memory): readonly Kept[] {

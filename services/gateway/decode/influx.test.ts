@@ -184,6 +184,44 @@ describe('an event', () => {
     expect((await eventOf(line, deviceTag ? { deviceTag } : {})).targetName).toBe(`projects/p/devices/${device}`)
   })
 
+  // Lines of Telegraf as the READMEs of its plugins show them.
+  it.each([
+    ['cpu,cpu=cpu-total,host=a usage_user=2', 'a'],
+    ['cpu,cpu=cpu0,host=a usage_user=2', 'a:cpu0'],
+    ['disk,device=sda1,fstype=ext4,host=a,mode=rw,path=/ free=1i', 'a::'],
+    ['disk,device=sda1,fstype=ext4,host=a,mode=rw,path=/boot free=1i', 'a::boot'],
+    ['diskio,name=sda,host=a reads=1i', 'a:sda'],
+    ['net,interface=eth0,host=a bytes_recv=1i', 'a:eth0'],
+    ['sensors,chip=coretemp-isa-0000,feature=core_0,host=a temp_input=40', 'a:coretemp-isa-0000:core_0'],
+    ['smart_device,enabled=Enabled,host=a,device=rdisk0 temp_c=40i', 'a:rdisk0'],
+    ['smart_attribute,device=rdisk0,host=a,id=199,name=UDMA_CRC_Error_Count value=200i', 'a:rdisk0:UDMA_CRC_Error_Count'],
+    ['win_cpu,instance=_Total,host=a Percent_Idle_Time=9', 'a'],
+    ['win_cpu,instance=1,host=a Percent_Idle_Time=9', 'a:1'],
+    ['mem,host=a used=1i', 'a'],
+    ['net,interface=eth0 bytes_recv=1i', 'net:eth0'],
+  ])('%j is of device %s', async (line, device) => {
+    expect((await eventOf(line)).targetName).toBe(`projects/p/devices/${device}`)
+  })
+
+  it('is of as many devices as its channel tags have values, and tells them as they were', async () => {
+    const paths = ['/', ':', '/a/b', '/a:b', '/a+b', '/a_b', '/a#b', '%3A']
+    const events = await Promise.all(paths.map(path => eventOf(`disk,host=a,path=${path} free=1i`)))
+    expect(new Set(events.map(({ targetName }) => targetName)).size).toBe(paths.length)
+    expect(events.map(({ data }) => data['disk']?.['path'])).toEqual(paths)
+  })
+
+  it.each([
+    ['a tag of its own', { channelTag: ['tank'] }, undefined, 'd:left'],
+    ['none', { channelTag: [] }, undefined, 'd'],
+    ['two', { channelTag: ['tank', 'cpu'] }, undefined, 'd:left:cpu1'],
+    ['the one that names the device', { deviceTag: ['tank'], channelTag: ['tank', 'cpu'] }, undefined, 'left:cpu1'],
+    ['those beside the device of the topic', {}, 'placed', 'placed:cpu1'],
+  ])('has as channels %s', async (_, options, device, expected) => {
+    const payload = { bytes: Buffer.from('level,device=d,tank=left,cpu=cpu1 f=1'), topic: [], place: { project: 'p', device }, options }
+    const { decoded } = await influx.decode({ ...payload, memory: { get: () => undefined, set: () => {} } }, clock)
+    expect(decoded).toMatchObject([{ event: { device: expected } }])
+  })
+
   it('keeps what had to be changed to be a name, and a tag that has the name of a field', async () => {
     const { eventType, data } = await eventOf('win cpu,host=a/b,x=tag x=1'.replace('win cpu', 'win\\ cpu'))
     expect(eventType).toBe('win_cpu')

@@ -1,5 +1,5 @@
 // InfluxDB's line protocol: `measurement,tag=value field=1,text="b" 1700000000000000000`, one event a line. The measurement is the event
-// type, a tag the device; fields and the other tags are its data.
+// type, tags are the device (influxseries.ts); fields and tags are its data.
 import { Type } from 'typebox'
 import { checkDevice, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
@@ -7,10 +7,9 @@ import { type Clock, checkSent, type Decoded, decodedFrom, type Found, toEvent }
 import type { Format, Payload } from './format.ts'
 import { endOfInfluxLine, influxLines } from './influxline.ts'
 import { type Point, parsePoint } from './influxpoint.ts'
-import { deviceOf, eventTypeOf } from './measure.ts'
+import { CHANNEL_TAGS, DEVICE_TAGS, type SeriesTags, seriesOf } from './influxseries.ts'
+import { eventTypeOf } from './measure.ts'
 
-/** The first of these that a line has says which device it is of. */
-const DEVICE_TAGS = ['device', 'device_id', 'sensor', 'id', 'host']
 const MAX_LINES = 100_000
 const MAX_KEYS = 256
 
@@ -30,18 +29,21 @@ const MICROSECONDS: Readonly<Record<Precision, number>> = {
   h: 3_600_000_000,
 }
 
-type Options = { readonly deviceTag?: readonly string[]; readonly precision?: Precision }
+type Options = SeriesTags & { readonly precision?: Precision }
+
+const tagsOf = (description: string) =>
+  Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 32, description }))
 
 export const influx: Format = {
   name: 'influx',
-  version: 1,
+  version: 2,
   title: "InfluxDB's line protocol, as Telegraf and Influx clients write it",
   options: Type.Object({
-    deviceTag: Type.Optional(
-      Type.Array(Type.String({ minLength: 1, maxLength: 256 }), {
-        description: 'tags that name the device, the first that a line has; without any the measurement does',
-        default: DEVICE_TAGS,
-      }),
+    deviceTag: tagsOf(
+      `tags that name the device, the first that a line has; without any the measurement does. Not given: ${DEVICE_TAGS.join(', ')}; for what Telegraf measures of its own host, that host`,
+    ),
+    channelTag: tagsOf(
+      `tags that tell apart what one device measures several times: each value is a device of its own, \`host:eth0\`. Not given: those of Telegraf's plugins, else ${CHANNEL_TAGS.join(', ')}`,
     ),
     precision: Type.Optional(
       Type.Union(
@@ -61,7 +63,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded[] {
   const text = textOf(bytes)
-  const { deviceTag = DEVICE_TAGS, precision = 'ns' } = options as Options
+  const { precision = 'ns', ...series } = options as Options
   const decoded: Decoded[] = []
   for (let from = 0; from < text.length; ) {
     const to = endOfInfluxLine(text, from)
@@ -71,7 +73,7 @@ function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded
     if (decoded.length === MAX_LINES) throw new Failure('too_large', `lines: at most ${MAX_LINES} in one payload`)
     decoded.push(
       decodedFrom(() => {
-        const found = foundOf(parsePoint(line), place.device, deviceTag, precision)
+        const found = foundOf(parsePoint(line), place.device, series, precision)
         // Its numbers were checked as what the line says they are: a float may be beyond 2^53.
         checkDevice(found.device)
         checkSent(found.eventType)
@@ -84,7 +86,6 @@ function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded
 
 /** Nothing has to be changed. */
 const PLAIN = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/
-const SEPARATOR = /[/+#]/
 const CARRIAGE_RETURN = 13
 const HASH = 35
 
@@ -104,15 +105,13 @@ function textOf(bytes: Buffer): string {
   }
 }
 
-function foundOf(point: Point, placed: string | undefined, deviceTags: readonly string[], precision: Precision): Found {
+function foundOf(point: Point, placed: string | undefined, series: SeriesTags, precision: Precision): Found {
   const { measurement, tags, fields, time } = point
   if (tags.size + fields.size > MAX_KEYS) throw invalid('fields', `at most ${MAX_KEYS} with the tags, got ${tags.size + fields.size}`)
   const eventType = PLAIN.test(measurement) ? measurement : eventTypeOf(measurement)
-  const tag = placed === undefined ? deviceTags.find(one => tags.has(one)) : undefined
-  const said = placed ?? (tag === undefined ? measurement : (tags.get(tag) as string))
-  const device = SEPARATOR.test(said) ? deviceOf(said) : said
+  const { device, saidBy } = seriesOf(point, placed, series)
   const data = new Map<string, unknown>(fields)
-  for (const [key, value] of tags) if (key !== tag || device !== said) data.set(freeName(data, key), value)
+  for (const [key, value] of tags) if (key !== saidBy) data.set(freeName(data, key), value)
   // What had to be changed to be a name stands beside it as it was.
   if (eventType !== measurement) data.set(freeName(data, 'measurement'), measurement)
   const found = { device, eventType, data: { [eventType]: Object.fromEntries(mained(eventType, data)) } }

@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import { Sandbox } from './sandbox.ts'
+import { SandboxRuntime } from './sandboxruntime.ts'
 import { SandboxThread } from './sandboxthread.ts'
 
 /** A thread runs what is built. */
@@ -120,6 +121,24 @@ describe('ended is', () => {
       inputs.map(({ i, bad }) => (bad ? 'refused' : i)),
     )
   })
+})
+
+it('a thread that code ended is there again before others have their turn', async () => {
+  const thread = new SandboxThread(PROGRAM)
+  const script = { key: 'k', code: decode('if (input.bad) [].indexOf.call({ length: 1e15 }, 1); return 1'), entry: 'decode' as const }
+  expect(await thread.run({ script, inputs: ['{"bad":true}'], limitMs: 50 })).toEqual({ answers: [], ended: true })
+  expect(thread.isStarted).toBe(true)
+  expect(await thread.run({ script, inputs: ['{}'], limitMs: 50 })).toEqual({ answers: [{ json: '1' }], ended: false })
+  await thread.close()
+})
+
+it('code that only says that memory has run out takes nothing from others', async () => {
+  const runtime = new SandboxRuntime()
+  await runtime.load()
+  const run = (body: string) => runtime.run({ key: body, code: decode(body), entry: 'decode' }, '{}', 1000, () => {})
+  const said = "const e = new Error('out of memory'); e.name = 'InternalError'; throw e"
+  expect(await run(said)).toEqual({ mistake: 'used more memory than it may' })
+  expect(await run('const all = []; for (;;) all.push(new Array(1000).fill(1))')).toMatchObject({ isSpent: true })
 })
 
 it('code that is ended three times rests, and only that code', async () => {

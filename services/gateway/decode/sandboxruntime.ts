@@ -28,7 +28,9 @@ const MAX_RESULT_CHARS = 256 * 1024
 const MEMORY = { initial: 256, maximum: 512 }
 /** The types of the package are those of its CommonJS half; those of Node leave WebAssembly out. */
 const VARIANT = compiled as unknown as QuickJSSyncVariant
-const { WebAssembly } = globalThis as unknown as { WebAssembly: { Memory: new (limits: typeof MEMORY) => unknown } }
+type SharedMemory = { readonly buffer: ArrayBuffer }
+const { WebAssembly } = globalThis as unknown as { WebAssembly: { Memory: new (limits: typeof MEMORY) => SharedMemory } }
+const PAGE_BYTES = 64 * 1024
 const MAX_ALLOCATION_BYTES = 16 * 1024 * 1024
 const MAX_STACK_BYTES = 256 * 1024
 const MAX_OPEN = 32
@@ -130,6 +132,7 @@ type Open = {
 /** Code that is open stays so for the next payload, the least used is closed first. */
 export class SandboxRuntime {
   #module: Promise<QuickJSWASMModule> | undefined
+  #memory: SharedMemory | undefined
   readonly #open = new Map<string, Open>()
   #startedMs = 0
   #limitMs = 0
@@ -175,8 +178,15 @@ export class SandboxRuntime {
   }
 
   #load(): Promise<QuickJSWASMModule> {
-    this.#module ??= newQuickJSWASMModuleFromVariant(newVariant(VARIANT, { wasmMemory: new WebAssembly.Memory(MEMORY) }))
+    if (this.#module) return this.#module
+    this.#memory = new WebAssembly.Memory(MEMORY)
+    this.#module = newQuickJSWASMModuleFromVariant(newVariant(VARIANT, { wasmMemory: this.#memory }))
     return this.#module
+  }
+
+  /** Until it has grown there is room for all that one code may have: what that one says of it is not the fault of others. */
+  get #hasGrown(): boolean {
+    return (this.#memory?.buffer.byteLength ?? 0) > MEMORY.initial * PAGE_BYTES
   }
 
   #opened(module: QuickJSWASMModule, script: Script): Open | Extract<Answer, { mistake: string }> {
@@ -222,7 +232,9 @@ export class SandboxRuntime {
     const text = found.value.consume(value => context.getString(value))
     if (!text.startsWith('!')) return { json: text }
     const mistake = text.slice(1)
-    return mistake.startsWith('InternalError: out of memory') ? { mistake: 'used more memory than it may', isSpent: true } : { mistake }
+    // Anybody can say so.
+    if (!mistake.startsWith('InternalError: out of memory')) return { mistake }
+    return { mistake: 'used more memory than it may', ...(this.#hasGrown ? { isSpent: true } : {}) }
   }
 
   #mistakeIn(context: QuickJSContext, error: QuickJSHandle, linesBefore: number): { mistake: string; isSpent?: boolean } {

@@ -64,7 +64,8 @@ export class SandboxThread {
       }
       const answered = (answers: readonly Answer[]) => settle({ answers, ended: false })
       // What was answered before is lost with the thread, and asked again: code is a function of its input.
-      const ended = () => settle({ answers: [], ended: true })
+      // The next one starts at the expense of whoever ended this one.
+      const ended = () => void this.#ready().then(() => settle({ answers: [], ended: true }))
       worker.on('message', answered).once('exit', ended)
       worker.postMessage(batch)
     })
@@ -76,8 +77,24 @@ export class SandboxThread {
   }
   #ended = 0
 
+  /** Whether one has been started that the next batch can have. */
+  get isStarted(): boolean {
+    return this.#running !== undefined
+  }
+
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.#running?.worker.terminate()
+  }
+  #isClosed = false
+
+  /** Whether it works is for the next batch to see. */
+  async #ready(): Promise<void> {
+    if (this.#isClosed) return
+    const { worker, ready } = this.#start()
+    worker.ref()
+    await ready
+    worker.unref()
   }
 
   #start(): Running {

@@ -3,6 +3,7 @@ import type { Clock } from './event.ts'
 import type { Memory, Output, Payload } from './format.ts'
 import { channelOf, deviceOf } from './measure.ts'
 import { Parts } from './part.ts'
+import { setRecent } from './recent.ts'
 import { type Fields, isObject, objectOf, scalarOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -100,10 +101,9 @@ const PRESSES: Readonly<Record<string, string>> = {
 function pressed(parts: Parts, device: string, index: string, text: string, memory: Memory): void {
   const { event, event_cnt: count } = objectOf(text)
   if (typeof event !== 'string' || typeof count !== 'number') return
-  const key = `press/${device}/${index}`
-  const before = memory.get(key)
+  const before = memory.get(`press/${device}/${index}`)
   if (before === count) return
-  memory.set(key, count)
+  setRecent(memory, 'press', `${device}/${index}`, count)
   if (event === '' || (before === undefined && count !== 1)) return
   const action = Object.hasOwn(PRESSES, event) ? PRESSES[event] : event
   parts.measure(channelOf(device, `input${index}`), { name: 'action', value: action ?? event })

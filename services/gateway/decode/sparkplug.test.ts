@@ -1,9 +1,12 @@
 // Sparkplug B as its specification (3.0) has it: sessions, every type, what is asked of a node, and what is refused.
 import { describe, expect, it } from 'vitest'
+import { Draft, Kept, Memories } from '../memory.ts'
 import type { Clock } from './event.ts'
 import type { Memory, Output } from './format.ts'
 import { sparkplug } from './sparkplug.ts'
 import { type Metric, readPayload, TYPES, writePayload } from './sparkplugproto.ts'
+
+const NO_DISK = { revision: async () => 0, load: async () => ({ revision: 0, values: new Map<string, string>() }), save: async () => 1 }
 
 const T = 1_769_860_800_000
 const at = (ms: number) => new Date(ms).toISOString().replace('Z', '000Z')
@@ -44,11 +47,11 @@ describe('a session', () => {
   it('begins with births, goes on by aliases and ends with a death', () => {
     const { send } = host()
     expect(events(send('g/NBIRTH/n', 0, bdSeq(3), { ...temperature, name: 'Temperature' }))).toEqual([
-      ['g:n', 'connectionStatus', { connection: 'ETHERNET', available: ['ETHERNET'] }],
+      ['g:n', 'availability', { state: 'ONLINE' }],
       ['g:n', 'temperature', { value: 21.5, isBackfilled: false }],
     ])
     expect(events(send('g/DBIRTH/n/d', 1, { ...temperature, alias: '7' }))).toEqual([
-      ['g:n:d', 'connectionStatus', { connection: 'ETHERNET', available: ['ETHERNET'] }],
+      ['g:n:d', 'availability', { state: 'ONLINE' }],
       ['g:n:d', 'Inputs_Level', { value: 21.5 }],
     ])
     expect(events(send('g/NDATA/n', 2, changed(22)))).toEqual([['g:n', 'temperature', { value: 22, isBackfilled: false }]])
@@ -57,8 +60,8 @@ describe('a session', () => {
     expect(data.decoded).toMatchObject([{ event: { timeUs: (T + 1000) * 1000 } }])
     expect(data.replies).toEqual([])
     expect(events(send('g/NDEATH/n', undefined, bdSeq(3)))).toEqual([
-      ['g:n', 'connectionStatus', { connection: 'OFFLINE', available: [] }],
-      ['g:n:d', 'connectionStatus', { connection: 'OFFLINE', available: [] }],
+      ['g:n', 'availability', { state: 'OFFLINE' }],
+      ['g:n:d', 'availability', { state: 'OFFLINE' }],
     ])
     expect(events(send('g/NDEATH/n', undefined, bdSeq(3)))).toEqual([])
   })
@@ -74,7 +77,7 @@ describe('a session', () => {
     const { send } = host()
     send('g/NBIRTH/n', 0, bdSeq(0))
     send('g/DBIRTH/n/d', 1, temperature)
-    expect(events(send('g/DDEATH/n/d', 2))).toEqual([['g:n:d', 'connectionStatus', { connection: 'OFFLINE', available: [] }]])
+    expect(events(send('g/DDEATH/n/d', 2))).toEqual([['g:n:d', 'availability', { state: 'OFFLINE' }]])
     expect(rebirths(send('g/DDATA/n/d', 3, changed(1)))).toHaveLength(1)
     expect(events(send('g/DBIRTH/n/d', 4, temperature))).toHaveLength(2)
   })
@@ -93,6 +96,56 @@ describe('a session', () => {
     const { send } = host()
     send('g/NBIRTH/n', 0, bdSeq(0), temperature)
     expect(events(send('g/NBIRTH/n', 0, bdSeq(0), temperature))).toEqual([['g:n', 'Inputs_Level', { value: 21.5 }]])
+  })
+})
+
+describe('an alias', () => {
+  const named = (name: string, alias: string): Metric => ({ ...temperature, name, alias })
+
+  it('means what the births of this session said, and nothing before a device is born in it', () => {
+    const { send } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0))
+    send('g/DBIRTH/n/d', 1, named('Flow', '1'))
+    send('g/NBIRTH/n', 0, bdSeq(0))
+    const early = send('g/DDATA/n/d', 1, changed(5))
+    expect([events(early), rebirths(early).length]).toEqual([[expect.stringContaining('the alias 1 was named by no birth')], 1])
+    expect(events(send('g/DBIRTH/n/d', 2, named('Rotation', '1')))).toEqual([['g:n:d', 'Rotation', { value: 21.5 }]])
+    expect(events(send('g/DDATA/n/d', 3, changed(5)))).toEqual([['g:n:d', 'Rotation', { value: 5 }]])
+  })
+
+  it.each([
+    ['a node', 'NDATA/n', 'NDEATH/n', undefined],
+    ['a device', 'DDATA/n/d', 'NDEATH/n', undefined],
+    ['a device alone', 'DDATA/n/d', 'DDEATH/n/d', 2],
+  ])('of %s that is dead means nothing, while names still do', (_, data, death, seq) => {
+    const { send } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0), named('Level', '1'))
+    send('g/DBIRTH/n/d', 1, named('Level', '1'))
+    send(`g/${death}`, seq, bdSeq(0))
+    expect(events(send(`g/${data}`, 3, changed(5), { name: 'Level', doubleValue: 6 }))).toEqual([
+      expect.stringContaining('the alias 1 was named by no birth'),
+      [expect.any(String), 'Level', { value: 6 }],
+    ])
+  })
+})
+
+describe('a device', () => {
+  const states = (output: Output) => events(output).filter(one => Array.isArray(one) && one[1] === 'availability')
+
+  it('that was there before a rebirth is told nowhere to have gone and come', () => {
+    const { send } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0))
+    send('g/DBIRTH/n/d', 1, temperature)
+    expect([send('g/NBIRTH/n', 0, bdSeq(0)), send('g/DBIRTH/n/d', 1, temperature)].flatMap(states)).toEqual([])
+  })
+
+  it('of a session whose death never came has gone with it', () => {
+    const { send } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0))
+    send('g/DBIRTH/n/d', 1, temperature)
+    expect(states(send('g/NBIRTH/n', 0, bdSeq(1)))).toEqual([['g:n:d', 'availability', { state: 'OFFLINE' }]])
+    expect(states(send('g/DBIRTH/n/d', 1, temperature))).toEqual([['g:n:d', 'availability', { state: 'ONLINE' }]])
+    expect(states(send('g/NDEATH/n', undefined, bdSeq(0)))).toEqual([])
   })
 })
 
@@ -329,6 +382,31 @@ describe('what is remembered', () => {
     for (let i = 0; i < 1001; i++) send(`g/NDATA/n${i}`, 0)
     expect([...kept.keys()].filter(key => key.startsWith('state/'))).toHaveLength(1000)
     expect(kept.has('state/g/n0')).toBe(false)
+  })
+
+  it('of many nodes with many metrics has room where it is kept', () => {
+    const memories = new Memories({ disk: NO_DISK, nowMs: () => 0, troubled: () => {} })
+    const kept = new Kept({ project: 'p', decoder: 'd', format: 'f' }, 0)
+    const long = (i: number): Metric => ({
+      name: `Plant/Line/Machine/Metric ${i}`,
+      alias: String(i),
+      datatype: TYPES.Double,
+      doubleValue: i,
+    })
+    const clock = { nowUs: () => T * 1000, newId: () => 'id' }
+    const send = (topic: string, metrics: readonly Metric[]) => {
+      const memory = new Draft(kept)
+      const bytes = writePayload({ timestamp: String(T), metrics: [...metrics] })
+      void sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock)
+      void memories.commit(memory)
+    }
+    const all = Array.from({ length: 5000 }, (_, i) => long(i))
+    for (let node = 0; node < 12; node++) {
+      send(`spBv1.0/g/NBIRTH/n${node}`, [])
+      send(`spBv1.0/g/DBIRTH/n${node}/d`, all)
+    }
+    expect(kept.values.has('metrics/g/n11/d')).toBe(true)
+    expect(kept.values.has('state/g/n0')).toBe(false)
   })
 
   it('is under names that mean nothing else', () => {

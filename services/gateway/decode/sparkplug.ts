@@ -6,14 +6,14 @@ import { type Clock, checkedEvent, type Decoded, decodedFrom, type Found } from 
 import type { Format, Output, Payload, Reply } from './format.ts'
 import { gathered, type Sensed } from './gather.ts'
 import { MAX_BATCH, textOf, tooMany } from './json.ts'
-import { deviceOf, eventTypeOf } from './measure.ts'
+import { availability, deviceOf, eventTypeOf } from './measure.ts'
 import { type Known, NodeMemory, type NodeState } from './sparkplugmemory.ts'
 import { type Metric, readPayload, type SparkplugPayload, TYPES, writePayload } from './sparkplugproto.ts'
 import { type Plain, propertyIn, scalarIn, type Value, valueIn } from './sparkplugvalue.ts'
 
 export const sparkplug: Format = {
   name: 'sparkplug',
-  version: 1,
+  version: 2,
   title: 'Sparkplug B edge nodes: births, data and deaths',
   options: Type.Object({}),
   topics: ['spBv1.0/#'],
@@ -82,18 +82,24 @@ class Session {
     return { decoded: this.#decoded, replies: this.#replies }
   }
 
+  /** Its devices are to be born after it: what their aliases meant before holds no longer. */
   #nodeBorn(payload: SparkplugPayload): void {
     const before = this.#memory.state
+    const bdSeq = bdSeqIn(payload)
+    const isRebirth = before?.isOnline === true && before.bdSeq === bdSeq
+    // Of a session whose death never came nobody is there any more; of one that goes on everybody is.
+    if (!isRebirth) this.#gone(this.#memory.onlineDevices, payload)
+    this.#memory.forgetDevices()
     this.#memory.learn(undefined, knownIn(payload))
-    this.#memory.state = { bdSeq: bdSeqIn(payload), seq: seqIn(payload) ?? 0, isOnline: true, askedUs: 0 }
-    if (before?.isOnline !== true) this.#connection(undefined, 'ETHERNET', payload)
+    this.#memory.state = { bdSeq, seq: seqIn(payload) ?? 0, isOnline: true, askedUs: 0 }
+    if (before?.isOnline !== true) this.#isThere(undefined, true, payload)
     this.#readings(payload)
   }
 
   #deviceBorn(payload: SparkplugPayload, device: string): void {
     const isNew = !this.#memory.isOnline(device)
     this.#memory.learn(device, knownIn(payload))
-    if (isNew) this.#connection(device, 'ETHERNET', payload)
+    if (isNew) this.#isThere(device, true, payload)
   }
 
   /** The broker sends it when the connection breaks, which may be long after the next one was opened. */
@@ -101,23 +107,24 @@ class Session {
     const { state } = this.#memory
     const bdSeq = bdSeqIn(payload)
     if (state?.isOnline === false || (state?.bdSeq !== undefined && bdSeq !== undefined && bdSeq !== state.bdSeq)) return
-    const devices = this.#memory.onlineDevices
     if (state) this.#memory.state = { ...state, isOnline: false }
-    this.#memory.setOffline(devices)
-    for (const device of [undefined, ...devices]) this.#connection(device, 'OFFLINE')
+    this.#isThere(undefined, false)
+    this.#gone(this.#memory.onlineDevices)
   }
 
   #deviceDied(device: string): void {
-    if (!this.#memory.isOnline(device) && this.#memory.isBorn(device)) return
-    this.#memory.setOffline([device])
-    this.#connection(device, 'OFFLINE')
+    if (this.#memory.isOnline(device) !== false) this.#gone([device])
+  }
+
+  #gone(devices: readonly string[], payload?: SparkplugPayload): void {
+    this.#memory.setOffline(devices)
+    for (const device of devices) this.#isThere(device, false, payload)
   }
 
   /** A death was written when its node connected: its own time says nothing. */
-  #connection(device: string | undefined, connection: 'ETHERNET' | 'OFFLINE', payload?: SparkplugPayload): void {
-    const data = { connectionStatus: { connection } }
+  #isThere(device: string | undefined, isOnline: boolean, payload?: SparkplugPayload): void {
     const timeUs = payload && timeIn(payload.timestamp, 'timestamp')
-    this.#add({ device: this.#device(device), eventType: 'connectionStatus', data, timeUs }, `${this.#address.verb} ${device ?? ''}`)
+    this.#add({ device: this.#device(device), ...availability(isOnline), timeUs }, `${this.#address.verb} ${device ?? ''}`)
   }
 
   #device(device: string | undefined): string {
@@ -156,7 +163,7 @@ class Session {
     const { device } = this.#address
     const known = this.#memory.known(device)
     const sensed: Sensed[] = []
-    let isKnown = device === undefined ? this.#memory.isBorn(device) : this.#memory.isOnline(device)
+    let isKnown = this.#memory.isBorn(device)
     for (const metric of payload.metrics ?? []) {
       try {
         const born = known(metric)
@@ -174,7 +181,10 @@ class Session {
   #reading(metric: Metric, payload: SparkplugPayload, born: Known | undefined, sensed: Sensed[]): void {
     const name = metric.name ?? born?.name
     if (name === undefined)
-      throw invalid('metrics', `the alias ${metric.alias ?? 'that is missing'} was named by no birth; the node is asked for one`)
+      throw invalid(
+        'metrics',
+        `the alias ${metric.alias ?? 'that is missing'} was named by no birth of this session; the node is asked for one`,
+      )
     if (isOurs(name) || metric.templateValue?.isDefinition === true) return
     const value = valueIn(metric, metric.datatype ?? born?.type, name.slice(0, 100))
     if (value === undefined) return
