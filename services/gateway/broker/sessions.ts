@@ -51,6 +51,8 @@ export class Sessions {
   readonly #filters = new Map<string, Set<string>>()
   readonly #connected = new Set<Lasting>()
   readonly #warned = new Set<string>()
+  /** One for each reading that is under way. */
+  readonly #changes = new Set<Changed>()
   readonly #timer: NodeJS.Timeout
   #looking: Promise<void> | undefined
 
@@ -89,15 +91,15 @@ export class Sessions {
 
   async forget(id: string): Promise<void> {
     await this.#redis.mqttForget(1, PREFIX, id)
-    this.#drop(id)
+    this.#ended(id)
   }
 
   /** Undefined ends what was granted. */
-  async subscribe(id: string, granted: readonly (readonly [filter: string, grant: Grant | undefined])[]): Promise<void> {
+  async subscribe(id: string, granted: Granted): Promise<void> {
     if (granted.length === 0) return
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
     if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
-    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+    this.#subscribed(id, granted)
   }
 
   /**
@@ -135,26 +137,39 @@ export class Sessions {
   /** A gateway changed something. */
   heard(message: Buffer): void {
     const change = JSON.parse(message.toString('utf8')) as Change
-    if (change.kind === 'forgotten') this.#drop(change.id)
+    if (change.kind === 'forgotten') this.#ended(change.id)
     else if (change.kind === 'subscribed')
-      for (const [filter, grant] of change.filters) this.#index(change.id, filter, grant === '' ? undefined : (JSON.parse(grant) as Grant))
+      this.#subscribed(
+        change.id,
+        change.filters.map(([filter, grant]) => [filter, grant === '' ? undefined : (JSON.parse(grant) as Grant)]),
+      )
   }
 
-  /** All that there are, again: changes may have been missed. */
+  /** All that there are, again: changes may have been missed. What is told meanwhile is newer than what is read. */
   async read(): Promise<void> {
-    const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
-    const there = new Set(ids)
-    for (const id of this.#filters.keys()) if (!there.has(id)) this.#drop(id)
-    for (let at = 0; at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
-      for (const [index, fields] of found.entries()) {
-        const id = some[index] as string
-        const filters = filtersOf(Object.entries(fields).flat())
-        for (const filter of this.#filters.get(id) ?? []) if (!filters.has(filter)) this.#index(id, filter, undefined)
-        for (const [filter, grant] of filters) this.#index(id, filter, grant)
+    const changed: Changed = new Map()
+    this.#changes.add(changed)
+    try {
+      const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
+      const there = new Set(ids)
+      for (const id of this.#filters.keys()) if (!there.has(id) && !changed.has(id)) this.#drop(id)
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        const some = ids.slice(at, at + AT_ONCE)
+        const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
+        for (const [index, fields] of found.entries()) this.#readOne(some[index] as string, fields, changed)
       }
+    } finally {
+      this.#changes.delete(changed)
     }
+  }
+
+  #readOne(id: string, fields: Readonly<Record<string, string>>, changed: Changed): void {
+    const newer = changed.get(id)
+    if (newer === 'all') return
+    const filters = filtersOf(Object.entries(fields).flat())
+    const gone = [...(this.#filters.get(id) ?? [])].filter(filter => !filters.has(filter))
+    for (const filter of gone) if (!newer?.has(filter)) this.#index(id, filter, undefined)
+    for (const [filter, grant] of filters) if (!newer?.has(filter)) this.#index(id, filter, grant)
   }
 
   async stop(): Promise<void> {
@@ -183,6 +198,21 @@ export class Sessions {
     }
   }
 
+  #subscribed(id: string, granted: Granted): void {
+    for (const changed of this.#changes) {
+      const known = changed.get(id) ?? new Set()
+      if (known === 'all') continue
+      for (const [filter] of granted) known.add(filter)
+      changed.set(id, known)
+    }
+    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+  }
+
+  #ended(id: string): void {
+    for (const changed of this.#changes) changed.set(id, 'all')
+    this.#drop(id)
+  }
+
   #index(id: string, filter: string, grant: Grant | undefined): void {
     const filters = this.#filters.get(id) ?? new Set<string>()
     if (grant && grant.qos > 0) {
@@ -201,7 +231,7 @@ export class Sessions {
   }
 
   #forgotten(id: string, reason: string): void {
-    this.#drop(id)
+    this.#ended(id)
     this.#ports.log.info({ client: clientIdOf(id), keyId: keyIdOf(id), reason }, 'mqtt session forgotten')
   }
 
@@ -216,6 +246,11 @@ export class Sessions {
     )
   }
 }
+
+type Granted = readonly (readonly [filter: string, grant: Grant | undefined])[]
+
+/** What changed while all of it was read: some filters of a session, or the session itself. */
+type Changed = Map<string, Set<string> | 'all'>
 
 type Change =
   | { readonly kind: 'forgotten'; readonly id: string }

@@ -123,6 +123,20 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     for (const one of [other, late]) await one.stop()
   })
 
+  it('is what was told last, also while all of it is read', async () => {
+    const [kept, ended, gone] = [await comeAndGo('k', 'kept', 'old'), await comeAndGo('k', 'ended', 'x'), await comeAndGo('o', 'gone', 'y')]
+    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify(change)))
+    const granted = JSON.stringify({ qos: 1, short: false })
+    // What Redis says to it does not know of these yet, as if it had been asked a moment before.
+    const read = storage.sessions.read()
+    tell({ kind: 'subscribed', id: kept, filters: [['new', granted]] })
+    tell({ kind: 'subscribed', id: ended, filters: [['x', '']] })
+    tell({ kind: 'forgotten', id: gone })
+    tell({ kind: 'subscribed', id: 'k\nlater', filters: [['later', granted]] })
+    await read
+    expect(['old', 'new', 'x', 'y', 'later'].map(topic => storage.hasSubscribers(topic))).toEqual([true, true, false, false, true])
+  })
+
   it('of retained messages is bounded for each project; an empty one makes room', async () => {
     const project = freshProject()
     const topic = (name: string) => `projects/${project}/${name}`
