@@ -27,7 +27,7 @@ end
 local function forget(sid)
   local bytes = tonumber(redis.call('HGET', P .. 'session:' .. sid, 'bytes') or '0')
   if bytes > 0 then spend(sid, key(sid), -bytes) end
-  redis.call('DEL', P .. 'session:' .. sid, P .. 'queue:' .. sid, P .. 'message:' .. sid, P .. 'sent:' .. sid, P .. 'got:' .. sid)
+  redis.call('UNLINK', P .. 'session:' .. sid, P .. 'queue:' .. sid, P .. 'message:' .. sid, P .. 'sent:' .. sid, P .. 'got:' .. sid)
   redis.call('ZREM', P .. 'of:' .. key(sid), sid)
   if redis.call('ZREM', P .. 'sessions', sid) == 1 then
     redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'forgotten', id = sid }))
@@ -74,13 +74,14 @@ return 1`
 
 /**
  * ARGV id, message, most messages and bytes of a session, bytes of a key, bytes in all, session and packet id by which it came (QoS 2, or
- * both empty), then the sessions that it is for. Returns how many messages were dropped for it of each, or -1: it had come before.
+ * both empty), whether these are the last sessions, then the sessions that it is for. It has come when it is there for the last: one that
+ * was not is queued again for all. Returns how many messages were dropped for it of each, or -1: it had come before.
  */
 const QUEUE = `${COMMON}
 local id, blob = ARGV[1], ARGV[2]
-if ARGV[7] ~= '' and redis.call('HSETNX', P .. 'got:' .. ARGV[7], ARGV[8], 1) == 0 then return { -1 } end
+if ARGV[7] ~= '' and redis.call('HEXISTS', P .. 'got:' .. ARGV[7], ARGV[8]) == 1 then return { -1 } end
 local dropped = {}
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   local sid, lost = ARGV[i], 0
   local session, queue, keyId = P .. 'session:' .. sid, P .. 'queue:' .. sid, key(sid)
   if redis.call('EXISTS', session) == 1 and not redis.call('ZSCORE', queue, id) then
@@ -99,6 +100,7 @@ for i = 9, #ARGV do
   end
   dropped[#dropped + 1] = lost
 end
+if ARGV[7] ~= '' and ARGV[9] == '1' then redis.call('HSET', P .. 'got:' .. ARGV[7], ARGV[8], 1) end
 return dropped`
 
 /** ARGV session, place after which, how many. Returns place, id and message of each. */

@@ -38,6 +38,8 @@ const LIMITS: SessionLimits = {
 }
 const LOOK_MS = 60_000
 const AT_ONCE = 500
+/** What waits for each of them is let go of with it, and meanwhile Redis does nothing else. */
+const EXPIRE_AT_ONCE = 20
 const FILTER = 'f:'
 /** Sessions that were warned of; beyond it some are again. */
 const MAX_WARNED = 10_000
@@ -115,7 +117,7 @@ export class Sessions {
     const bytes = encodeMessage(message)
     for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
       const some = ids.slice(at, at + AT_ONCE)
-      const origin = at === 0 && from ? [from.id, from.packetId] : ['', '']
+      const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
       const limits = [messages, sessionBytes, keyBytes, allBytes]
       const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
       if (lost[0] === -1) return false
@@ -128,9 +130,9 @@ export class Sessions {
   async expire(): Promise<void> {
     const beforeMs = this.#ports.nowMs() - this.#limits.awayMs
     for (;;) {
-      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, AT_ONCE)
+      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
       for (const id of gone) this.#forgotten(id, 'nobody came back')
-      if (gone.length < AT_ONCE) return
+      if (gone.length < EXPIRE_AT_ONCE) return
     }
   }
 

@@ -6,6 +6,7 @@ import { sessionId } from '../session.ts'
 import type { Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
+import type { SessionLimits } from './sessions.ts'
 import { Storage } from './storage.ts'
 import { type Will, Wills } from './will.ts'
 
@@ -31,10 +32,12 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     storage = await open('one')
   })
 
-  async function open(node: string): Promise<Storage> {
+  const open = (node: string) => openWith({}, node)
+
+  async function openWith(limits: Partial<SessionLimits>, node = 'other'): Promise<Storage> {
     const ports = { redis: server.redis, subscriber: await server.connect(), node, log: openLogger('silent') }
     const counting = { newId: () => `id${++ids}`, dropped: () => void dropped++, nowMs: () => nowMs }
-    return Storage.open({ ...ports, ...counting }, () => {}, LIMITS)
+    return Storage.open({ ...ports, ...counting }, () => {}, { ...LIMITS, ...limits })
   }
 
   const keep = async (topic: string, text: string, qos: Qos = 1, retain = false) =>
@@ -121,6 +124,24 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await storage.sessions.forget(id)
     await until('both know', () => !other.hasSubscribers('a/b') && !late.hasSubscribers('a/b'))
     for (const one of [other, late]) await one.stop()
+  })
+
+  it('comes again, with QoS 2, until it was there for the last of many sessions', async () => {
+    const many = await openWith({ sessionsOfKey: 1000, sessions: 1000, allBytes: 1_000_000, keyBytes: 1_000_000 })
+    const sessions = Array.from({ length: 501 }, (_, i) => sessionId('k', `c${i}`))
+    await Promise.all(sessions.map(id => many.sessions.open(id)))
+    await Promise.all(sessions.map(id => many.sessions.subscribe(id, [['a', { qos: 2, short: false }]])))
+    const from = { id: sessionId('k', 'sender'), packetId: 7 }
+    const message = (id: string) => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from('1') })
+    // Redis goes away after the first of them: what it says to the second is an error.
+    const last = `${PREFIX}queue:${sessions.at(-1)}`
+    await server.redis.set(last, 'not a queue')
+    await expect(many.sessions.queue(message('first'), from)).rejects.toThrow('WRONGTYPE')
+    await server.redis.del(last)
+    expect(await many.sessions.queue(message('second'), from)).toBe(true)
+    expect(await server.redis.zcard(last)).toBe(1)
+    expect(await many.sessions.queue(message('third'), from)).toBe(false)
+    await many.stop()
   })
 
   it('is what was told last, also while all of it is read', async () => {
