@@ -55,7 +55,7 @@ export async function connectClient(
   const other = ports.connected(client.id)
   // [MQTT-3.1.4-2]; before its session is read, so that two do not work on one.
   if (other) await new Promise<void>(resolve => other.close(resolve))
-  const lasting = client.clean ? undefined : await ports.sessions.open(client.id)
+  const lasting = client.clean ? undefined : await ports.sessions.open(client.id, ownProjectOf(caller) || caller.account)
   return { caller, lasting }
 }
 

@@ -14,7 +14,7 @@ export type SessionLimits = {
   readonly sessions: number
   readonly messages: number
   readonly sessionBytes: number
-  readonly keyBytes: number
+  readonly holderBytes: number
   readonly allBytes: number
 }
 
@@ -33,7 +33,7 @@ const LIMITS: SessionLimits = {
   sessions: 50_000,
   messages: 10_000,
   sessionBytes: 8 * MIB,
-  keyBytes: 64 * MIB,
+  holderBytes: 64 * MIB,
   allBytes: 256 * MIB,
 }
 const LOOK_MS = 60_000
@@ -70,15 +70,19 @@ export class Sessions {
     return this.#tree.has(topic)
   }
 
-  /** A client connects to it; it begins here if there is none. */
-  async open(id: string): Promise<Lasting> {
+  /**
+   * A client connects to it; it begins here if there is none.
+   * @param holder whose memory is taken by what waits for it: a project, where there is one.
+   */
+  async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
-    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, id, this.#ports.nowMs(), sessionsOfKey, sessions)
+    const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder]
+    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
     for (const one of gone) this.#forgotten(one, 'too many sessions are away')
     const lasting = new Lasting(this.#redis, id, {
       existed: there === 1,
       filters: filtersOf(fields),
-      sent: new Map(pairs(sent).map(([packetId, message]) => [Number(packetId), message])),
+      sent: new Map(pairs(sent).map(([message, packetId]) => [Number(packetId), message])),
       got: got.map(Number),
     })
     this.#connected.add(lasting)
@@ -112,16 +116,16 @@ export class Sessions {
     const to = new Set<string>()
     if (message.qos > 0) this.#tree.each(message.topic, id => to.add(id))
     if (to.size === 0 && !from) return true
-    const { messages, sessionBytes, keyBytes, allBytes } = this.#limits
+    const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
     const ids = [...to]
     const bytes = encodeMessage(message)
     for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
       const some = ids.slice(at, at + AT_ONCE)
       const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
-      const limits = [messages, sessionBytes, keyBytes, allBytes]
+      const limits = [messages, sessionBytes, holderBytes, allBytes]
       const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
       if (lost[0] === -1) return false
-      for (const [index, id] of some.entries()) this.#lost(id, lost[index] ?? 0)
+      for (const [id, count] of pairs(lost)) this.#lost(id, Number(count))
     }
     return true
   }
@@ -189,15 +193,9 @@ export class Sessions {
       })
   }
 
-  /** One that was forgotten meanwhile stays so. */
   async #seen(ids: readonly string[]): Promise<void> {
     const nowMs = this.#ports.nowMs()
-    for (let at = 0; at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const scores = some.flatMap(id => [String(nowMs), id])
-      await this.#redis.zadd(`${PREFIX}sessions`, 'XX', ...scores)
-      await Promise.all(some.map(id => this.#redis.zadd(`${PREFIX}of:${keyIdOf(id)}`, 'XX', String(nowMs), id)))
-    }
+    for (let at = 0; at < ids.length; at += AT_ONCE) await this.#redis.mqttSeen(1, PREFIX, nowMs, ...ids.slice(at, at + AT_ONCE))
   }
 
   #subscribed(id: string, granted: Granted): void {
@@ -263,6 +261,6 @@ function filtersOf(fields: readonly string[]): Map<string, Grant> {
   return new Map(found.map(([name, grant]) => [name.slice(FILTER.length), JSON.parse(grant) as Grant]))
 }
 
-function pairs(flat: readonly string[]): [string, string][] {
-  return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string])
+function pairs(flat: readonly (string | number)[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [String(flat[2 * i]), String(flat[2 * i + 1])])
 }

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
-import { sessionId } from '../session.ts'
+import { keyIdOf, sessionId } from '../session.ts'
 import type { Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
@@ -11,7 +11,7 @@ import { Storage } from './storage.ts'
 import { type Will, Wills } from './will.ts'
 
 const DAY_MS = 24 * 3_600_000
-const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, keyBytes: 4000, allBytes: 6000 }
+const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, holderBytes: 4000, allBytes: 6000 }
 const AUTHOR = { keyId: 'k', account: 'a' }
 
 describe.skipIf(!installed)('what the broker keeps', () => {
@@ -43,9 +43,9 @@ describe.skipIf(!installed)('what the broker keeps', () => {
   const keep = async (topic: string, text: string, qos: Qos = 1, retain = false) =>
     storage.keep({ topic, payload: Buffer.from(text), qos, retain }, AUTHOR)
 
-  async function comeAndGo(keyId: string, clientId: string, filter = 'a'): Promise<string> {
+  async function comeAndGo(keyId: string, clientId: string, filter = 'a', holder = keyId): Promise<string> {
     const id = sessionId(keyId, clientId)
-    const lasting = await storage.sessions.open(id)
+    const lasting = await storage.sessions.open(id, holder)
     await storage.sessions.subscribe(id, [[filter, { qos: 1, short: false }]])
     await storage.sessions.leave(lasting)
     return id
@@ -53,7 +53,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
 
   async function waiting(id: string): Promise<(string | undefined)[]> {
     const found: (string | undefined)[] = []
-    for await (const { message } of (await storage.sessions.open(id)).waiting()) found.push(message?.payload.toString())
+    for await (const { message } of (await storage.sessions.open(id, keyIdOf(id))).waiting()) found.push(message?.payload.toString())
     return found
   }
 
@@ -72,21 +72,67 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect(dropped).toBe(1)
   })
 
-  it('is bounded in bytes: of a session, of a key, and of all', async () => {
-    const [one, two, other] = [await comeAndGo('k', '1', 'one'), await comeAndGo('k', '2', 'two'), await comeAndGo('o', '3', 'other')]
+  it('is bounded in bytes: of a session, of a project, and of all; who holds most makes room', async () => {
+    const holders = [
+      ['k', '1', 'one', 'p'],
+      ['l', '2', 'two', 'p'],
+      ['o', '3', 'other', 'q'],
+    ] as const
+    const [one, two, other] = (await Promise.all(
+      holders.map(([keyId, clientId, filter, holder]) => comeAndGo(keyId, clientId, filter, holder)),
+    )) as [string, string, string]
+    const kept = async () => await Promise.all([one, two, other].map(id => server.redis.zcard(`${PREFIX}queue:${id}`)))
     await keep('one', 'x'.repeat(2000))
     await keep('one', 'y'.repeat(2000))
-    expect(await waiting(one)).toEqual(['y'.repeat(2000)])
-    await keep('two', 'z'.repeat(2000))
-    expect(await waiting(two)).toEqual([])
-    await keep('other', 'w'.repeat(2500))
-    expect(await waiting(other)).toEqual(['w'.repeat(2500)])
+    expect(await kept()).toEqual([1, 0, 0])
+    await keep('two', 'z'.repeat(1000))
+    expect(await kept()).toEqual([1, 1, 0])
+    // The project is full: the session that has most of it loses its oldest, not the one that something comes for.
+    await keep('two', 'z'.repeat(500))
+    expect(await kept()).toEqual([0, 2, 0])
+    // All is full: the project that has most of it does.
+    await keep('one', 'x'.repeat(1000))
+    await keep('other', 'w'.repeat(2600))
+    expect(await kept()).toEqual([1, 1, 1])
     await keep('other', 'v'.repeat(4000))
-    expect(await waiting(other)).toEqual([])
+    expect(await kept()).toEqual([1, 1, 0])
     for (const id of [one, two, other]) await storage.sessions.forget(id)
     // Nothing is left of them, not a count either.
-    expect(await server.redis.hgetall(`${PREFIX}bytes`)).toEqual({ '': '0' })
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}bytes`])
+    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([])
+  })
+
+  it('is not pushed out by any number of keys of one project, in bytes or in sessions', async () => {
+    const small = await comeAndGo('small', 'c', 'small')
+    await keep('small', 'x'.repeat(100))
+    for (const keyId of ['k1', 'k2', 'k3', 'k4', 'k5']) {
+      nowMs++
+      await comeAndGo(keyId, 'c', keyId, 'flood')
+      await keep(keyId, 'x'.repeat(2500))
+    }
+    expect(await waiting(small)).toEqual(['x'.repeat(100)])
+    expect(await server.redis.zcard(`${PREFIX}sessions`)).toBe(3)
+  })
+
+  it('is itself dropped when room for it would take Redis too long', async () => {
+    const many = await openWith({ messages: 3000, sessionBytes: 1_000_000, holderBytes: 600_000, allBytes: 900_000 })
+    const [full, next] = [await comeAndGo('k', 'full', 'full', 'p'), await comeAndGo('l', 'next', 'next', 'p')]
+    const message = (topic: string, id: string, size = 1) => ({ id, topic, qos: 1 as const, payload: Buffer.alloc(size) })
+    await Promise.all(Array.from({ length: 2000 }, (_, i) => many.sessions.queue(message('full', `${i}`))))
+    await many.sessions.queue(message('next', 'large', 580_000))
+    const kept = await Promise.all([full, next].map(id => server.redis.zcard(`${PREFIX}queue:${id}`)))
+    expect(kept[0]).toBeGreaterThan(500)
+    expect(kept[1]).toBe(0)
+    await many.stop()
+  })
+
+  it('has no packet id any more when it is dropped', async () => {
+    const id = await comeAndGo('k', 'c')
+    await keep('a', '1')
+    const lasting = await storage.sessions.open(id, 'k')
+    for await (const { id: message } of lasting.waiting()) await lasting.sentAs(7, message)
+    expect(await server.redis.hlen(`${PREFIX}sent:${id}`)).toBe(1)
+    for (const text of ['2', '3', '4']) await keep('a', text)
+    expect(await server.redis.hlen(`${PREFIX}sent:${id}`)).toBe(0)
   })
 
   it('is forgotten with a session that nobody came back to for a day', async () => {
@@ -96,11 +142,11 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await keep('a', '1')
     nowMs = DAY_MS
     await storage.sessions.expire()
-    expect([(await storage.sessions.open(recent)).existed, (await storage.sessions.open(old)).existed]).toEqual([true, false])
+    expect([(await storage.sessions.open(recent, 'k')).existed, (await storage.sessions.open(old, 'k')).existed]).toEqual([true, false])
     expect([await waiting(recent), await waiting(old)]).toEqual([['1'], []])
   })
 
-  it('is forgotten, the longest away first, when a key keeps too many sessions, or all keys do', async () => {
+  it('is forgotten, the longest away first, when a key keeps too many sessions, or who has most of them when there are too many in all', async () => {
     const kept = []
     for (const [keyId, clientId] of [
       ['k', '1'],
@@ -112,7 +158,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
       nowMs++
       kept.push(await comeAndGo(keyId, clientId))
     }
-    expect(await server.redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual(kept.slice(2))
+    expect(await server.redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual([kept[1], kept[2], kept[4]])
   })
 
   it('is known to another gateway at once, and to one that comes later', async () => {
@@ -127,9 +173,9 @@ describe.skipIf(!installed)('what the broker keeps', () => {
   })
 
   it('comes again, with QoS 2, until it was there for the last of many sessions', async () => {
-    const many = await openWith({ sessionsOfKey: 1000, sessions: 1000, allBytes: 1_000_000, keyBytes: 1_000_000 })
+    const many = await openWith({ sessionsOfKey: 1000, sessions: 1000, allBytes: 1_000_000, holderBytes: 1_000_000 })
     const sessions = Array.from({ length: 501 }, (_, i) => sessionId('k', `c${i}`))
-    await Promise.all(sessions.map(id => many.sessions.open(id)))
+    await Promise.all(sessions.map(id => many.sessions.open(id, 'k')))
     await Promise.all(sessions.map(id => many.sessions.subscribe(id, [['a', { qos: 2, short: false }]])))
     const from = { id: sessionId('k', 'sender'), packetId: 7 }
     const message = (id: string) => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from('1') })
