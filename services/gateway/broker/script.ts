@@ -187,21 +187,24 @@ for _, sid in ipairs(gone) do forget(sid) end
 return gone`
 
 /**
- * KEYS messages of a project, bytes · ARGV project, topic, message (empty: none any more), most messages, most bytes.
- * Returns 1, 0: too much is retained there, or 2: it stood there already. Publishes what changed.
+ * KEYS messages of a project, what of them counts · ARGV project, topic, message (empty: none any more), most messages, most bytes. Only
+ * those with an author count: what Telltale retains takes no room from others. Returns 1, 0: too much is retained there, or 2: it stood
+ * there already. Publishes what changed.
  */
 const RETAIN = `
 local before = redis.call('HGET', KEYS[1], ARGV[2])
 if before == ARGV[3] or (not before and ARGV[3] == '') then return 2 end
-local bytes = tonumber(redis.call('GET', KEYS[2]) or '0')
-if before then bytes = bytes - #before - #ARGV[2] end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[2])
-else
-  bytes = bytes + #ARGV[3] + #ARGV[2]
-  if (not before and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4])) or bytes > tonumber(ARGV[5]) then return 0 end
-  redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+local function counts(message)
+  return message and message ~= '' and cjson.decode(string.match(message, '^[^\\n]*')).author ~= nil
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], bytes) end
+local messages, bytes = tonumber(redis.call('HGET', KEYS[2], 'messages') or '0'), tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
+if counts(before) then messages, bytes = messages - 1, bytes - #before - #ARGV[2] end
+if counts(ARGV[3]) then
+  messages, bytes = messages + 1, bytes + #ARGV[3] + #ARGV[2]
+  if messages > tonumber(ARGV[4]) or bytes > tonumber(ARGV[5]) then return 0 end
+end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[2]) else redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
+if messages == 0 then redis.call('DEL', KEYS[2]) else redis.call('HSET', KEYS[2], 'messages', messages, 'bytes', bytes) end
 redis.call('PUBLISH', '${CHANNEL}', 'R' .. ARGV[1] .. '\\n' .. #ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[3])
 return 1`
 

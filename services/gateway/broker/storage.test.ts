@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { keyIdOf, sessionId } from '../session.ts'
-import type { Qos } from './message.ts'
+import type { Author, Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
 import type { SessionLimits } from './sessions.ts'
@@ -215,6 +215,18 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     const found: string[] = []
     for await (const { payload } of retained.match([topic('#'), topic('+')])) found.push(payload.toString())
     expect(found.sort()).toEqual(['3', '4'])
+  })
+
+  it('of retained messages does not count alarms, whatever stood there before', async () => {
+    const project = freshProject()
+    const retained = new Retained(server.redis, openLogger('silent'), { messages: 1, bytes: 1000 })
+    const store = (name: string, text: string, author: { author?: Author } = {}) =>
+      retained.store(project, { id: 'x', topic: `projects/${project}/${name}`, qos: 1, payload: Buffer.from(text), ...author })
+    const [theirs, ours] = [{ author: AUTHOR }, {}]
+    expect([await store('alarm', 'x'.repeat(2000)), await store('alarm2', '1'), await store('a', '1', theirs)]).toEqual([true, true, true])
+    expect([await store('b', '1', theirs), await store('a', '2', ours), await store('b', '1', theirs)]).toEqual([false, true, true])
+    for (const name of ['alarm', 'alarm2', 'a', 'b']) await store(name, '')
+    expect(await server.redis.keys(`*${project}*`)).toEqual([])
   })
 
   it('of retained messages is the same for all gateways', async () => {
