@@ -415,7 +415,10 @@ describe('InfluxDB clients', () => {
       (reason: unknown) => reason,
     )
     expect(error).toBeInstanceOf(HttpError)
-    expect(error).toMatchObject({ statusCode: 400, json: { error: expect.stringMatching(/^partial write: fields\.value: .* dropped=1$/) } })
+    expect(error).toMatchObject({
+      statusCode: 400,
+      json: { error: expect.stringMatching(/^partial write: line 2: fields\.value: .* dropped=1$/) },
+    })
     await eventually(async () => expect(await written('v1-client')).toHaveLength(2))
   })
 

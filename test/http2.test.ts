@@ -466,7 +466,7 @@ describe('a device over HTTPS', () => {
     expect(await post(shown, '/v2/projects/default/devices/web-2:publish', { temperature: { value: 1 } })).toBe(403)
     expect(await post(shown, '/v2/projects/other/devices/web-1:publish', { temperature: { value: 1 } })).toBe(404)
     expect(await post(shown, EVENTS, [temperature('web-1', 1), temperature('web-2', 2)])).toBe(207)
-    expect(await post(shown, '/v2/projects/default/devices', NOTHING)).toBe(401)
+    expect(await post(shown, '/v2/projects/default/devices', NOTHING)).toBe(403)
     const session = connect(`https://localhost:${httpsPort()}`, { ca: good.cert, ...shown })
     sessions.push(session)
     const stream = session.request({ ':path': EVENTS, ':method': 'POST', 'content-type': 'application/json' })

@@ -563,7 +563,7 @@ describe('a client of eventserver', () => {
 
   it('is told of addresses that are none in its own shape, and of those beside its own not', async () => {
     expect(said(await get('/nothing'))).toEqual(NOT_FOUND)
-    expect((await telltale.http('/api/v2/write', { method: 'POST' })).json['code']).toBe(404)
+    expect((await telltale.http('/api/v3/nothing', { method: 'POST' })).json['code']).toBe(404)
     const health = await call('/api/v1/health')
     expect([health.status, health.text]).toEqual([200, '{"status":"OK"}'])
   })

@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events'
 import { Command, CommanderError } from 'commander'
 import { Failure } from '../core/failure.ts'
+import { VERSION } from '../core/version.ts'
 import { addAlarms } from './alarms/alarms.ts'
 import { addAudit } from './alarms/audit.ts'
 import { addSilences } from './alarms/silence.ts'
@@ -20,7 +21,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   const ended = (ok: boolean) => {
     code = ok ? 0 : 1
   }
-  const program = new Command('telltale').description('Telltale from the command line').exitOverride()
+  const program = new Command('telltale').description('Telltale from the command line').version(VERSION).exitOverride()
   program.configureOutput({ writeOut: text => terminal.out.write(text), writeErr: text => terminal.err.write(text) })
   addSimulate(program.command('simulate'), terminal, ended)
   addPublish(program.command('publish'), terminal, ended)

@@ -48,6 +48,8 @@ export async function authenticate(identity: Identity, request: FastifyRequest):
     proof === undefined
       ? await certified(identity, request)
       : await guarded(request, claimOf(proof), () => identity.authenticate(shown, devices))
+  if (!caller && proof === undefined && !devices && deviceAt(request.raw.socket))
+    throw new Failure('forbidden', 'a device publishes, and nothing else: this needs a key')
   if (!caller)
     throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
   // A cookie travels with forged cross-site requests too, so what changes something must also carry a header that those cannot set.

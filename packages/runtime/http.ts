@@ -206,6 +206,8 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
     if (!open || limit === 'address') await limited(request)
   })
   app.addHook('preValidation', async request => {
+    // Its body is nobody's.
+    if (request.is404) return
     const { 'content-encoding': encoding = 'identity' } = request.headers
     if (encoding !== 'identity' && request.body !== undefined && !request.routeOptions.config.streamed)
       throw new Failure('unsupported', `header content-encoding: expected identity, got ${encoding.slice(0, 50)}: send the body as it is`)

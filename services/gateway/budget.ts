@@ -102,6 +102,11 @@ export class Budget {
     for (let i = 0; i < due.length; i += AT_ONCE) await Promise.all(due.slice(i, i + AT_ONCE).map(project => this.#read(project, true)))
   }
 
+  /** Its limits were changed here. */
+  async changed(project: string): Promise<void> {
+    await this.#read(project, true)
+  }
+
   #takeDevice({ limits, devices, fresh }: Account, { project, device }: Wanted): boolean {
     if (this.#ports.isKnown(project, device) || fresh.has(device)) return true
     if (devices + fresh.size >= limits.devices) return false

@@ -45,7 +45,7 @@ const params = Type.Object({ project: ProjectId })
 const tags = ['events']
 
 export function addBudgetRoutes(app: HttpApp, ports: BudgetRoutePorts): void {
-  const { budgets } = ports
+  const { budgets, budget } = ports
   app.get(
     '/v2/projects/:project/budget',
     {
@@ -73,6 +73,7 @@ export function addBudgetRoutes(app: HttpApp, ports: BudgetRoutePorts): void {
       const { project } = request.params
       callerIn(request, project, 'admin')
       await budgets.setLimits(project, request.body as Static<typeof LimitsBody> & Partial<Limits>)
+      await budget.changed(project)
       return use(budgets, project)
     },
   )

@@ -69,7 +69,7 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   if (!taken) return reply.hijack()
   const { accepted, rejected, errors } = taken.tally
   if (taken.failure) throw told(taken.failure, accepted)
-  if (rejected > 0) throw new Failure('invalid', partialWrite(errors[0]?.message ?? '', rejected))
+  if (rejected > 0) throw new Failure('invalid', partialWrite(`line ${(errors[0]?.index ?? 0) + 1}: ${errors[0]?.message ?? ''}`, rejected))
   return reply.status(204).send()
 }
 

@@ -73,12 +73,13 @@ export function checkedEvent(found: Found, project: string, clock: Clock): Incom
 export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const { device, eventType, data: sent } = found
   const arrivedUs = clock.nowUs()
-  // A clock that begins in 1970 at each start says the same again of another time: it is no time at all, and both are kept.
+  // A clock that begins in 1970 at each start says the same again of another time: that is no identity. One that runs ahead does not.
+  const ownUs = found.timeUs !== undefined && found.timeUs >= EARLIEST_US ? found.timeUs : undefined
   const sentUs = found.timeUs !== undefined && isPlausible(found.timeUs, arrivedUs) ? found.timeUs : undefined
   const timeUs = sentUs ?? arrivedUs
   const content = `${device}\t${eventType}\t`
-  const key = keyOf(content, found, sentUs)
-  const eventId = found.eventId ?? (sentUs === undefined ? clock.newId() : contentId(sentUs, content + JSON.stringify(sent)))
+  const key = keyOf(content, found, ownUs)
+  const eventId = found.eventId ?? (ownUs === undefined ? clock.newId() : contentId(ownUs, content + JSON.stringify(sent)))
   const targetName = `projects/${project}/devices/${device}`
   const timestamp = formatTime(timeUs)
   const wrongUs = sentUs === undefined ? found.timeUs : undefined
@@ -105,9 +106,9 @@ function frameOf(eventId: string, targetName: string, eventType: string, data: E
 }
 
 /** An id of the sender's counts for one device, type and time; without one the content is the identity (design.md §5). */
-function keyOf(content: string, { eventId, timeUs, data }: Found, sentUs: number | undefined): string | undefined {
+function keyOf(content: string, { eventId, timeUs, data }: Found, ownUs: number | undefined): string | undefined {
   if (eventId !== undefined) return contentKey(`${content}${timeUs ?? ''}\t${eventId}`)
-  if (sentUs !== undefined) return contentKey(`${content}${sentUs}\t${JSON.stringify(data)}`)
+  if (ownUs !== undefined) return contentKey(`${content}${ownUs}\t${JSON.stringify(data)}`)
   return undefined
 }
 

@@ -167,6 +167,7 @@ describe('an event of a clock that cannot be right', () => {
 
   it('is no repeat of what it said at the same time before it was restarted, unless it says so by an id', () => {
     expect(wrong(5).key).toBeUndefined()
+    expect(wrong('2100-01-01T00:00:00Z').key).toBeDefined()
     expect(only({ value: 1, timestamp: 5, eventId: 'e1' }, { ...device, eventType: 'level' }).key).toBeDefined()
   })
 
