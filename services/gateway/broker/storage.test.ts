@@ -146,6 +146,20 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect([await waiting(recent), await waiting(old)]).toEqual([['1'], []])
   })
 
+  it('is forgotten a few sessions at a time, however many there are', async () => {
+    const many = await openWith({ sessionsOfKey: 100, sessions: 100 })
+    await Promise.all(
+      Array.from({ length: 45 }, async (_, i) => many.sessions.leave(await many.sessions.open(sessionId('k', `c${i}`), 'k'))),
+    )
+    nowMs = DAY_MS
+    await server.redis.config('RESETSTAT')
+    await many.sessions.expire()
+    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([])
+    const ran = (await server.redis.info('commandstats')).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)
+    expect([...ran].reduce((sum, [, calls]) => sum + Number(calls), 0)).toBeGreaterThanOrEqual(3)
+    await many.stop()
+  })
+
   it('is forgotten, the longest away first, when a key keeps too many sessions, or who has most of them when there are too many in all', async () => {
     const kept = []
     for (const [keyId, clientId] of [
