@@ -174,6 +174,8 @@ describe('the schema of an event type', () => {
     const event = { targetName: 'projects/default/devices/pump-1', eventType: 'pump', data: { pump: { rpm: 'slow' } } }
     const refused = await answer('POST', EVENTS, event, 400)
     expect(JSON.stringify(refused)).toMatch(/mode/)
+    const lines = ['pump,device=pump-2 rpm=1i,mode=2i 1741000000', 'pump,device=pump-2 rpm=1i,mode="auto" 1741000001'].join('\n')
+    expect((await telltale.http('/write?db=default&precision=s', { method: 'POST', body: lines })).status).toBe(400)
     await publish('d/pump-1/pump', '{"rpm":1500,"mode":"auto"}')
     const [record] = await quarantined('d/pump-1/pump')
     expect(record).toMatchObject({ field: 'data.pump', code: 'invalid', device: 'pump-1', payload: '{"rpm":"fast"}' })
@@ -181,6 +183,9 @@ describe('the schema of an event type', () => {
     expect(await answer('PUT', `${PROJECT}/schemas/pump`, { ...SCHEMA, required: [], properties: {} })).toMatchObject({ eventType: 'pump' })
     expect(await answer('POST', `${PROJECT}/quarantine:replay`, { source: 'd/pump-1/pump' })).toMatchObject({ accepted: 1, refused: 0 })
     await eventually(async () => expect(await stored(telltale, 'pump-1')).toHaveLength(2))
+    expect(await answer('POST', `${PROJECT}/quarantine:replay`, { source: 'POST /write' })).toMatchObject({ accepted: 1, refused: 0 })
+    const times = async () => (await stored(telltale, 'pump-2')).map(({ timestamp }) => Date.parse(timestamp) / 1000)
+    await eventually(async () => expect(new Set(await times())).toEqual(new Set([1_741_000_000, 1_741_000_001])))
   })
 
   test('that is none is refused', async () => {

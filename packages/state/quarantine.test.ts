@@ -31,7 +31,7 @@ describe.skipIf(installed === undefined)('the quarantine', () => {
   it('keeps the whole payload, and lists the beginning of it', async () => {
     const project = freshProject()
     const whole = Buffer.from(`${'x'.repeat(1023)}æ${'y'.repeat(5000)}`)
-    const again = { place: { device: 'a' }, topic: 'my/a', delivery: 'k' }
+    const again = { place: { device: 'a' }, topic: 'my/a', delivery: 'k', mayRepeat: false }
     const decoder = { name: 'mine', format: 'csv', version: 3 }
     await quarantine.add(project, [refused(whole, { clientId: 'c', contentType: 't', device: 'a', decoder, again, accepted: ['one'] })])
     const [listed] = await quarantine.list(project, '', 10)
@@ -87,5 +87,36 @@ describe.skipIf(installed === undefined)('the quarantine', () => {
     expect(await quarantine.remove(project, [newest?.id ?? ''])).toBe(1)
     expect(await quarantine.remove(project, [newest?.id ?? ''])).toBe(0)
     expect((await quarantine.after(project, '', 10)).map(({ payload }) => payload)).toEqual(['a'])
+  })
+
+  it('keeps what may be a repeat once, and what was sent again as often as it was', async () => {
+    const project = freshProject()
+    const one = (mayRepeat: boolean, payload = 'a') => refused(Buffer.from(payload), { again: { place: {}, delivery: 'k', mayRepeat } })
+    await quarantine.add(project, [one(true), one(true)])
+    await quarantine.add(project, [one(false), one(false), one(true)])
+    const ids = (await quarantine.list(project, '', 10)).map(({ id }) => id)
+    expect(ids).toHaveLength(3)
+    // What is gone is no repeat of anything.
+    await quarantine.remove(project, ids)
+    expect(await server.redis.exists(`t:{${project}}:quarantine:deliveries`)).toBe(0)
+    await quarantine.add(project, [one(true)])
+    expect(await quarantine.list(project, '', 10)).toHaveLength(1)
+  })
+
+  it('writes many in few calls, and lets go of many in several, of which none takes long', async () => {
+    const project = freshProject()
+    const calls = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+    const before = await calls()
+    const lost = await quarantine.add(
+      project,
+      Array.from({ length: 10_000 }, () => refused(Buffer.from('x'))),
+    )
+    const between = await calls()
+    expect(between - before).toBeLessThan(150)
+    const left = 10_000 - lost
+    expect(left).toBeGreaterThan(1000)
+    expect(await quarantine.add(project, [refused(Buffer.alloc(2 * 1024 * 1024))])).toBe(left)
+    expect((await calls()) - between).toBeGreaterThan(left / 500)
+    expect(await quarantine.list(project, '', 10)).toHaveLength(1)
   })
 })

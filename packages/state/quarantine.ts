@@ -3,7 +3,7 @@
 import type { Redis } from 'ioredis'
 import type { FailureCode } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
-import { ADD, LOSE, REMOVE } from './quarantinescript.ts'
+import { ADD, LOSE, MAX_DROPPED, REMOVE } from './quarantinescript.ts'
 
 /** What found nothing good in it. */
 export type DecodedBy = { readonly name: string; readonly format: string; readonly version: number }
@@ -15,14 +15,29 @@ export type Again = {
     readonly device?: string | undefined
     readonly eventType?: string | undefined
     readonly elseDevice?: string | undefined
+    readonly saidBy?: string | undefined
   }
   /** In the project's own space, of what came on a mapped topic. */
   readonly topic?: string
   /** The decoder that the sender asked for by its name. */
   readonly asked?: string
-  /** Identity of the delivery, and which of its elements this is; undefined: it is all of them. */
+  /** Format that the route is for, whatever else the project reads its content type with. */
+  readonly format?: string
+  /** Format as it is, whatever the project has made of it. */
+  readonly builtIn?: string
+  /** Of the request, before those of the decoder. */
+  readonly options?: Readonly<Record<string, unknown>>
+  /** Device that sent it with a credential of its own: nothing of others is accepted from it. */
+  readonly sender?: string
+  /** Else that of the record. */
+  readonly arrivedUs?: number
+  /** When it was sent, for what gives no time of its own. */
+  readonly sentUs?: number
+  /** Identity of the delivery; of an element by itself: its own. */
   readonly delivery: string
-  readonly index?: number
+  readonly isElement?: true
+  /** Its sender may have sent it before: nothing is kept twice of it. Else what is the same was sent more than once. */
+  readonly mayRepeat: boolean
 }
 
 export type Problem = { readonly code: FailureCode; readonly field: string; readonly message: string; readonly device?: string | undefined }
@@ -81,14 +96,17 @@ const MAX_RECORDS = 100_000
 /** So much of each payload is listed. */
 const SHOWN_BYTES = 1024
 /** What a record takes besides its payload, about. */
-const RECORD_BYTES = 500
-const REMOVED_AT_ONCE = 1000
+const RECORD_BYTES = 600
+const REMOVED_AT_ONCE = 500
+/** In one call: nobody else is served meanwhile. */
+const MAX_ADDED = 100
+const MAX_ADDED_BYTES = 1024 * 1024
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 type Scripts = {
-  telltaleQuarantine(keys: 4, ...args: (string | number | Buffer)[]): Promise<number>
-  telltaleRelease(keys: 4, ...args: (string | number)[]): Promise<number>
-  telltaleLose(keys: 4, ...args: (string | number)[]): Promise<number>
+  telltaleQuarantine(keys: 5, ...args: (string | number | Buffer)[]): Promise<number>
+  telltaleRelease(keys: 5, ...args: (string | number)[]): Promise<number>
+  telltaleLose(keys: 5, ...args: (string | number)[]): Promise<number>
 }
 
 export class Quarantine {
@@ -106,17 +124,10 @@ export class Quarantine {
 
   /** Resolves when Redis has it on disk, with how many older ones had to go for it. */
   async add(project: string, refused: readonly Refused[]): Promise<number> {
-    const lost = await Promise.all(
-      refused.map(one => {
-        const { payload, accepted = [] } = one
-        const rest = payload.length > SHOWN_BYTES ? payload : ''
-        const known = accepted.length > 0 ? JSON.stringify(accepted) : ''
-        const bytes = RECORD_BYTES + payload.length + known.length
-        const limits = [this.#maxBytes, MAX_RECORDS, bytes]
-        return this.#redis.telltaleQuarantine(4, ...keysOf(project), ...limits, rest, known, ...fieldsOf(one))
-      }),
-    )
-    return lost.reduce((sum, count) => sum + count, 0)
+    const limits = [this.#maxBytes, MAX_RECORDS]
+    const batches = batchesOf(refused)
+    const lost = await Promise.all(batches.map(batch => this.#redis.telltaleQuarantine(5, ...keysOf(project), ...limits, ...batch.flat())))
+    return lost.reduce((sum, count) => sum + count, 0) + (lost.includes(MAX_DROPPED) ? await this.#lose(project) : 0)
   }
 
   /** Lets go of what came before this, and of the oldest beyond the limits. Returns how many of these. */
@@ -129,12 +140,20 @@ export class Quarantine {
         rows.map(([id]) => id),
       )
     }
-    return this.#redis.telltaleLose(4, ...keysOf(project), this.#maxBytes, MAX_RECORDS)
+    return this.#lose(project)
+  }
+
+  async #lose(project: string): Promise<number> {
+    for (let lost = 0; ; ) {
+      const count = await this.#redis.telltaleLose(5, ...keysOf(project), this.#maxBytes, MAX_RECORDS)
+      lost += count
+      if (count < MAX_DROPPED) return lost
+    }
   }
 
   /** Returns how many there were. */
   async remove(project: string, ids: readonly string[]): Promise<number> {
-    return ids.length === 0 ? 0 : this.#redis.telltaleRelease(4, ...keysOf(project), ...ids)
+    return ids.length === 0 ? 0 : this.#redis.telltaleRelease(5, ...keysOf(project), ...ids)
   }
 
   /** Newest first, each with the beginning of its payload; `before` is the id of the last record of the page before. */
@@ -176,9 +195,36 @@ export class Quarantine {
   }
 }
 
-function keysOf(project: string): [records: string, payloads: string, accepted: string, bytes: string] {
+function keysOf(project: string): [records: string, payloads: string, accepted: string, bytes: string, deliveries: string] {
   const key = (name: string) => projectKey(project, `quarantine${name}`)
-  return [key(''), key(':payloads'), key(':accepted'), key(':bytes')]
+  return [key(''), key(':payloads'), key(':accepted'), key(':bytes'), key(':deliveries')]
+}
+
+type Arguments = (string | number | Buffer)[]
+
+/** Few and small enough for one call, in their order. */
+function batchesOf(refused: readonly Refused[]): Arguments[][] {
+  const batches: Arguments[][] = []
+  let bytes = 0
+  for (const one of refused) {
+    const last = batches.at(-1)
+    bytes += one.payload.length
+    if (last && last.length < MAX_ADDED && bytes <= MAX_ADDED_BYTES) last.push(argumentsOf(one))
+    else {
+      batches.push([argumentsOf(one)])
+      bytes = one.payload.length
+    }
+  }
+  return batches
+}
+
+function argumentsOf(one: Refused): Arguments {
+  const { payload, accepted = [], again } = one
+  const known = accepted.length > 0 ? JSON.stringify(accepted) : ''
+  const fields = fieldsOf(one)
+  const size = RECORD_BYTES + payload.length + known.length
+  const whole = payload.length > SHOWN_BYTES ? payload : ''
+  return [size, whole, known, again?.delivery ?? '', Number(again?.mayRepeat === true), fields.length, ...fields]
 }
 
 function fieldsOf({ payload, decoder, again, code = 'invalid', clientId = '', contentType = '', device = '', ...one }: Refused) {

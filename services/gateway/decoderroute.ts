@@ -80,7 +80,9 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
       if (!before && ports.formats.has(name))
         throw new Failure('conflict', `decoder ${name} is built in: PUT it with "enabled": false to switch it off`, { field: 'decoder' })
       await ports.decoders.decoders.remove(project, name)
-      if (before) await ports.memory.forget({ project, decoder: name, format: before.format })
+      // The built-in one that comes back remembers what its own form did.
+      const isBuiltIn = before?.format === name && ports.formats.has(name)
+      if (before && !isBuiltIn) await ports.memory.forget({ project, decoder: name, format: before.format })
       await ports.catalog.refresh()
       return {}
     },

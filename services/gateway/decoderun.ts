@@ -3,8 +3,9 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import type { Output, Payload, Reply } from './decode/format.ts'
+import { type Done, type IngestPorts, ingestInTurn, type Source } from './ingest.ts'
 import { type Decoder, filledIn } from './mapping.ts'
-import { Draft, Kept, type Memories } from './memory.ts'
+import { Draft, type Hold, Kept, type Memories } from './memory.ts'
 
 export type Given = {
   readonly project: string
@@ -14,13 +15,47 @@ export type Given = {
   readonly place: Omit<Place, 'project'>
 }
 
-/** `draft`: what the payload told for later; nothing of it holds until it is committed. */
+/** `draft`: what the payload told for later; nothing of it holds until it is held. */
 export type Made = { readonly decoded: readonly Decoded[]; readonly replies: readonly Reply[]; readonly draft: Draft }
 
 export type RunPorts = {
   readonly memories: Memories
   /** Told of a decoder that broke on a payload, which is a mistake in it. */
   broke(decoder: Decoder, error: unknown): void
+}
+
+export type TellPorts = {
+  readonly run: Pick<RunPorts, 'memories'>
+  /** Publishes under `projects/{project}/`. */
+  send(project: string, topic: string, payload: Buffer): void
+}
+
+/**
+ * What a payload told is known from now on, and what it asks is sent, where its sender may do both. What this returns goes into
+ * `ingestTold` in the same tick.
+ */
+export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: boolean): Hold | undefined {
+  if (!may) draft.changes.clear()
+  else for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+  return run.memories.hold(draft)
+}
+
+/** As `ingestInTurn`; settles when what the payload told is on disk as well, which is after its events are. */
+export function ingestTold(
+  ports: IngestPorts,
+  hold: Hold | undefined,
+  decoded: readonly Decoded[],
+  from: Source,
+  settled: Done,
+): Promise<void> | undefined {
+  if (!hold) return ingestInTurn(ports, decoded, from, settled)
+  try {
+    return ingestInTurn(ports, decoded, from, (failure, outcomes) => hold.settle(failure, also => settled(also, outcomes)))
+  } catch (error) {
+    // Everybody behind it would wait for ever.
+    hold.settle(new Failure('unavailable', 'the event cannot be taken', { cause: error }), () => {})
+    throw error
+  }
 }
 
 type Attempt = { readonly output: Output } | { readonly failure: Failure }

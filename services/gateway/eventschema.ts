@@ -3,8 +3,7 @@
 import { Failure } from '../../packages/core/failure.ts'
 import type { Schema } from '../../packages/log/durable/record.ts'
 import type { Catalog } from './catalog.ts'
-import type { Decoded, Incoming } from './decode/event.ts'
-import { asSent } from './ingest.ts'
+import { type Decoded, elementOf, type Incoming } from './decode/event.ts'
 
 export type ScreenPorts = {
   readonly catalog: Pick<Catalog, 'of'>
@@ -30,7 +29,7 @@ function screenedBy(
     const schema = 'event' in element ? schemas.get(element.event.eventType) : undefined
     if (!schema || !('event' in element)) return element
     const failure = await violation(ports, project, schema, element.event)
-    return failure ? { failure, element: asSent(element.event), device: element.event.device } : element
+    return failure ? { failure, element: elementOf(element), device: element.event.device } : element
   }
   return Promise.all(decoded.map(one))
 }

@@ -1,6 +1,13 @@
 // For tests of doors: a project without limits, schemas and decoders, and clocks that nobody looks at.
+import { Type } from 'typebox'
 import { Failure } from '../../packages/core/failure.ts'
+import type { Caller } from '../../packages/identity/identity.ts'
+import type { Remembered } from '../../packages/state/decodermemory.ts'
+import type { Refused } from '../../packages/state/quarantine.ts'
+import { Accept } from './accept.ts'
 import { Catalog } from './catalog.ts'
+import { checkedEvent, decodedFrom } from './decode/event.ts'
+import type { Format } from './decode/format.ts'
 import type { IngestPorts } from './ingest.ts'
 import { Memories } from './memory.ts'
 import type { PublishPorts } from './publishing.ts'
@@ -21,4 +28,74 @@ export function undecoded(): Pick<PublishPorts, 'catalog' | 'run'> {
       broke: () => {},
     },
   }
+}
+
+/** `a=1,b=2`: what is as before says nothing new; `forget b` tells something for later only. Each asks for more. */
+const ONCE: Format = {
+  name: 'once',
+  version: 1,
+  title: '',
+  options: Type.Object({}),
+  topics: ['once'],
+  contentTypes: ['application/once'],
+  decode: ({ bytes, memory, place: { project } }, clock) => {
+    const [text, replies] = [bytes.toString(), [{ topic: 'more', payload: Buffer.of() }]]
+    if (text.startsWith('forget ')) memory.set(text.slice('forget '.length), undefined)
+    const found = text.startsWith('forget ') ? [] : text.split(',').map(one => one.split('='))
+    const decoded = found.flatMap(([device = '', value]) => {
+      if (memory.get(device) === Number(value)) return []
+      memory.set(device, Number(value))
+      const one = decodedFrom(() => checkedEvent({ device, eventType: 't', data: { t: { value: Number(value) } } }, project, clock), text)
+      return 'event' in one ? one : { ...one, device }
+    })
+    return { decoded, replies }
+  },
+}
+export const DEVELOPER: Caller = { keyId: 'k', account: 'a', roles: { p: 'developer' } }
+const away = new Failure('unavailable', 'away')
+
+/** What a door needs to take what format `once` reads, in project `p`. */
+export function openTaking() {
+  const rows = new Map<string, string>()
+  const state = { isLogAway: false, isDiskAway: false, frames: [] as string[], refused: [] as [string, Refused][], sent: [] as string[] }
+  const accept = new Accept({
+    append: async (_, { frames }) => {
+      if (state.isLogAway) throw away
+      state.frames.push(...frames)
+      return { entryId: '1-1', duplicates: 0, wake: [] }
+    },
+    register: async () => {},
+    wake: () => {},
+    counted: () => {},
+    failed: () => {},
+  })
+  const disk = {
+    revision: async () => 1,
+    load: async (): Promise<Remembered> => ({ revision: 1, values: new Map(rows) }),
+    save: async (_: object, changes: ReadonlyMap<string, string>) => {
+      if (state.isDiskAway) throw away
+      for (const [key, text] of changes) rows.set(key, text)
+      return 1
+    },
+  }
+  const ports: PublishPorts = {
+    accept,
+    ...UNLIMITED,
+    quarantine: async (project, refused) => void state.refused.push(...refused.map(one => [project, one] as [string, Refused])),
+    rejected: () => {},
+    clock: { nowUs: () => 1_800_000_000_000_000, newId: () => 'id' },
+    catalog: new Catalog({
+      formats: new Map([['once', ONCE]]),
+      decoders: async () => [],
+      schemas: async () => [],
+      changes: async () => ({ newest: 0, projects: [] }),
+    }),
+    run: { memories: new Memories({ disk, nowMs: () => 0, troubled: () => {} }), broke: () => {} },
+    send: (project, topic) => void state.sent.push(`${project} ${topic}`),
+  }
+  const values = () => {
+    const events = state.frames.map(frame => JSON.parse(frame) as { targetName: string; data: { t: { value: number } } })
+    return events.map(({ targetName, data }) => `${targetName.split('/')[3]}=${data.t.value}`)
+  }
+  return { state, rows, values, ports }
 }

@@ -1,8 +1,9 @@
 // Which decoder takes the body of a request: the one that is asked for by name, else that of its content type, own ones before built-in ones.
 import { Failure } from '../../packages/core/failure.ts'
+import type { Again } from '../../packages/state/quarantine.ts'
 import type { Catalog } from './catalog.ts'
-import type { Clock, Decoded, Place } from './decode/event.ts'
-import { type RunPorts, runDecoder } from './decoderun.ts'
+import type { Clock, Place } from './decode/event.ts'
+import { type Made, type RunPorts, runDecoder } from './decoderun.ts'
 import type { Source } from './ingest.ts'
 import type { Decoder, Mappings } from './mapping.ts'
 
@@ -44,17 +45,19 @@ export type Body = {
   readonly contentType: string
   /** Decoder that was asked for by name. */
   readonly asked: string | undefined
+  /** What else it takes to decode it again. */
+  readonly again: Pick<Again, 'format' | 'options' | 'sender'>
 }
 
 /** What the quarantine keeps beside a body that is refused, so that it can be decoded again. */
 export function sourceOfBody(
   { mapping, format }: Decoder,
-  { place: { device, eventType }, contentType, asked }: Omit<Body, 'bytes'>,
+  { place: { device, eventType }, contentType, asked, again }: Omit<Body, 'bytes'>,
 ): Pick<Source, 'decoder' | 'contentType' | 'again' | 'separable'> {
   return {
     decoder: { name: mapping.name, format: format.name, version: format.version },
     contentType,
-    again: { place: { device, eventType }, ...(asked === undefined ? {} : { asked }) },
+    again: { place: { device, eventType }, ...(asked === undefined ? {} : { asked }), ...again },
     separable: format.separable === true,
   }
 }
@@ -62,17 +65,9 @@ export function sourceOfBody(
 export type BodyPorts = {
   readonly run: RunPorts
   readonly clock: Clock
-  /** Publishes under `projects/{project}/`. */
-  send(project: string, topic: string, payload: Buffer): void
 }
 
-/** `saved` must be awaited before the answer. @throws Failure when nothing in it can be read. */
-export async function decodeBody(
-  { run, clock, send }: BodyPorts,
-  decoder: Decoder,
-  { project, bytes, place }: Body,
-): Promise<{ readonly decoded: readonly Decoded[]; readonly saved: Promise<void> | undefined }> {
-  const { decoded, replies, draft } = await runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
-  for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
-  return { decoded, saved: run.memories.commit(draft) }
+/** Nothing of it holds yet. @throws Failure when nothing in it can be read. */
+export async function decodeBody({ run, clock }: BodyPorts, decoder: Decoder, { project, bytes, place }: Body): Promise<Made> {
+  return runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
 }

@@ -63,8 +63,9 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   const known = await ports.catalog.of(project)
   // Whatever else a project reads this content type with, these routes take lines.
   const { mapping, format } = known.mappings.ofFormat('influx')
-  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, precision } } }
-  const sent = { caller, place: { project }, decoder: undefined, chosen }
+  const options = { precision }
+  const chosen = { format, mapping: { ...mapping, options: { ...mapping.options, ...options } } }
+  const sent = { caller, place: { project }, decoder: undefined, chosen, again: { format: format.name, options } }
   const taken = await takeBody(ports, request, reply, sent)
   if (!taken) return reply.hijack()
   const { accepted, rejected, errors } = taken.tally

@@ -5,7 +5,7 @@ import type { Again, DecodedBy, Problem, Refused } from '../../packages/state/qu
 import type { Accept, Settled } from './accept.ts'
 import type { Budget } from './budget.ts'
 import type { ClockWatch } from './clockwatch.ts'
-import type { Decoded, Incoming, Unfit } from './decode/event.ts'
+import { type Decoded, elementOf, type Incoming, type Unfit } from './decode/event.ts'
 
 export type IngestPorts = {
   readonly accept: Accept
@@ -25,24 +25,22 @@ export type Source = {
   readonly project: string
   readonly source: string
   readonly keyId: string
-  /** Key for events that carry neither id nor time of their own, by their place in the payload: `{identity of the delivery}.{index}`. */
+  /** Key for what carries neither id nor time of its own, by its place in the payload; asked for in their order: `{identity of the delivery}.{index}`. */
   deliveryKey(index: number): string
-  /** Identity of the delivery, where its keys are asked for in their order. */
-  readonly delivery?: string
   /** Whether the delivery may be a repeat, so that what of it was seen before is dropped. */
   mayRepeat(): boolean
   readonly clientId?: string
   readonly contentType?: string
   readonly decoder?: DecodedBy
   /** How it is decoded again; nothing: only its elements tell. */
-  readonly again?: Omit<Again, 'delivery' | 'index'>
+  readonly again?: Omit<Again, 'delivery' | 'isElement' | 'mayRepeat'>
   /** As it came. Kept where it holds one element, or where its elements are nothing without the rest of it. */
   readonly payload?: Buffer
   /** Its elements are payloads by themselves. */
   readonly separable?: boolean
 }
 
-type Done = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
+export type Done = (failure: Failure | undefined, outcomes: readonly Outcome[]) => void
 
 /**
  * Settles once, when every element is on disk: in the log or in the quarantine. The failure is set when nothing can be
@@ -61,18 +59,26 @@ export function ingestInTurn(ports: IngestPorts, decoded: readonly Decoded[], fr
   }
   return all.then(
     one => append(ports, one, from, settled),
-    (error: unknown) => settled(unavailable(error, 'the event cannot be checked now'), []),
+    (error: Failure) => settled(error, []),
   )
 }
 
-/** With failures in the place of events that do not fit their schema, or the budget. A promise where something must be asked. */
+/**
+ * With failures in the place of events that do not fit their schema, or the budget. A promise where something must be asked; it rejects with a
+ * Failure when all must be sent again.
+ */
 export function checked(
   ports: IngestPorts,
   project: string,
   decoded: readonly Decoded[],
 ): readonly Decoded[] | Promise<readonly Decoded[]> {
   const screened = ports.screen(project, decoded)
-  return screened instanceof Promise ? screened.then(all => budgeted(ports, all)) : budgeted(ports, screened)
+  const all = screened instanceof Promise ? screened.then(fit => budgeted(ports, fit)) : budgeted(ports, screened)
+  return all instanceof Promise ? all.catch(uncheckable) : all
+}
+
+function uncheckable(error: unknown): never {
+  throw unavailable(error, 'the event cannot be checked now')
 }
 
 function budgeted(ports: IngestPorts, decoded: readonly Decoded[]): readonly Decoded[] | Promise<readonly Decoded[]> {
@@ -82,19 +88,14 @@ function budgeted(ports: IngestPorts, decoded: readonly Decoded[]): readonly Dec
 
 async function withinBudget({ budget }: IngestPorts, one: Decoded): Promise<Decoded> {
   const failure = 'event' in one ? await budget.ask(one.event) : undefined
-  return failure && 'event' in one ? { failure, element: asSent(one.event), device: one.event.device } : one
-}
-
-/** As a whole event, with the identity that it has got. */
-export function asSent({ frame, sent }: Incoming): string {
-  return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
+  return failure && 'event' in one ? { failure, element: elementOf(one), device: one.event.device } : one
 }
 
 /** As `ingest`, of what is checked. */
 export function append(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): void {
   const [only] = decoded
   if (only && decoded.length === 1 && 'event' in only) {
-    take(ports, only.event, 0, from, failure => settled(failure, ACCEPTED))
+    take(ports, only.event, only.event.key ?? from.deliveryKey(0), from, failure => settled(failure, ACCEPTED))
     return
   }
   if (!only) {
@@ -102,49 +103,49 @@ export function append(ports: IngestPorts, decoded: readonly Decoded[], from: So
     return
   }
   const outcomes: Outcome[] = decoded.map(one => ('event' in one ? undefined : one.failure))
-  const refused = refusalsOf(decoded, from)
+  const keys = decoded.map((one, index) => ('event' in one && one.event.key !== undefined ? one.event.key : from.deliveryKey(index)))
+  const refused = refusalsOf(decoded, from, keys)
   let open = decoded.filter(one => 'event' in one).length + Number(refused.length > 0)
   let unsafe: Failure | undefined
   const done: Settled = failure => {
     unsafe ??= failure
     if (--open === 0) settled(unsafe, outcomes)
   }
-  for (const [i, one] of decoded.entries()) if ('event' in one) take(ports, one.event, i, from, done)
+  for (const [i, one] of decoded.entries()) if ('event' in one) take(ports, one.event, keys[i] as string, from, done)
   if (refused.length > 0) setAside(ports, from.project, refused, done)
 }
 
 /** The usual case, one good event. */
 const ACCEPTED: readonly Outcome[] = [undefined]
 
-function take({ accept, clocks }: IngestPorts, event: Incoming, index: number, from: Source, done: Settled): void {
+function take({ accept, clocks }: IngestPorts, event: Incoming, key: string, from: Source, done: Settled): void {
   const { sentUs, arrivedUs } = event
   if (sentUs !== undefined) clocks.observe(event.project, event.device, sentUs - arrivedUs, arrivedUs)
-  if (event.key !== undefined) {
-    accept.add(event, event.key, true, done)
-    return
-  }
-  const key = from.deliveryKey(index)
-  accept.add(event, key, from.mayRepeat(), done)
+  accept.add(event, key, event.key !== undefined || from.mayRepeat(), done)
 }
 
-function refusalsOf(decoded: readonly Decoded[], from: Source): Refused[] {
+function refusalsOf(decoded: readonly Decoded[], from: Source, keys: readonly string[]): Refused[] {
   const { payload } = from
   if (payload && (decoded.length === 1 || !from.separable)) {
     const unfit = decoded.flatMap(one => ('event' in one ? [] : [one]))
     return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, acceptedIn(decoded))]
   }
-  return decoded.flatMap((one, index) => ('event' in one ? [] : [refusal(from, one.failure, Buffer.from(one.element), { index, ...one })]))
+  return decoded.flatMap((one, index) => {
+    if ('event' in one) return []
+    const { again: _, ...lost } = from
+    return [refusal(one.isCut ? lost : from, one.failure, Buffer.from(one.element), { key: keys[index], device: one.device })]
+  })
 }
 
-/** @param of which element of the payload, and whose it is. */
+/** @param of the key of an element by itself, and whose it is. */
 export function refusal(
   from: Source,
   failure: Failure,
   payload: Buffer,
-  of: { readonly index?: number; readonly device?: string | undefined } = {},
+  of: { readonly key?: string | undefined; readonly device?: string | undefined } = {},
 ): Refused {
   const { source, keyId, clientId, contentType, decoder, again } = from
-  const { index, device = again?.place.device } = of
+  const { key, device = again?.place.device } = of
   return {
     source,
     keyId,
@@ -156,8 +157,12 @@ export function refusal(
     ...(clientId === undefined ? {} : { clientId }),
     ...(contentType === undefined ? {} : { contentType }),
     ...(decoder === undefined ? {} : { decoder }),
-    ...(again === undefined ? {} : { again: { ...again, delivery: identityOf(from), ...(index === undefined ? {} : { index }) } }),
+    ...(again === undefined ? {} : { again: { ...again, ...identityOf(from, key), mayRepeat: from.mayRepeat() } }),
   }
+}
+
+function identityOf(from: Source, key: string | undefined): Pick<Again, 'delivery' | 'isElement'> {
+  return key === undefined ? { delivery: from.deliveryKey(0).replace(/\.0$/, '') } : { delivery: key, isElement: true }
 }
 
 const MAX_PROBLEMS = 20
@@ -173,7 +178,9 @@ function wholeRefusal(from: Source, unfit: readonly Unfit[], payload: Buffer, ac
   }))
   const more = unfit.length > MAX_PROBLEMS ? `; and ${unfit.length - MAX_PROBLEMS} more` : ''
   const reason = [...new Set(problems.map(({ message }) => message))].join('; ') + more
-  return { ...refusal(from, first.failure, payload, first), reason, problems, accepted }
+  // One thing that its sender may not send holds all of it back.
+  const code = unfit.some(({ failure }) => failure.code === 'forbidden') ? 'forbidden' : first.failure.code
+  return { ...refusal(from, first.failure, payload, { device: first.device }), code, reason, problems, accepted }
 }
 
 export function acceptedIn(decoded: readonly Decoded[]): string[] {
@@ -183,11 +190,6 @@ export function acceptedIn(decoded: readonly Decoded[]): string[] {
 /** By which an event is known that was accepted when others of its payload were not. */
 export function contentOf({ device, eventType, timeUs, key, sent }: Incoming): string {
   return contentKey(`${device}\t${eventType}\t${key === undefined ? '' : timeUs}\t${JSON.stringify(sent)}`)
-}
-
-/** Of the delivery as a whole. */
-function identityOf(from: Source): string {
-  return from.delivery ?? from.deliveryKey(0).replace(/\.0$/, '')
 }
 
 /** Puts refusals on disk, then settles. */

@@ -8,6 +8,7 @@ import type { AppendBatch } from '../../packages/log/log.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { UNLIMITED } from './fixture.ts'
+import type { IngestPorts } from './ingest.ts'
 import { Intake, Turns } from './intake.ts'
 
 const ref = {
@@ -23,7 +24,7 @@ const delivery = (seq: number, payload: string): Delivery => {
 const lines = (from: number, count: number) => Array.from({ length: count }, (_, i) => `{"temperature":{"value":${from + i}}}`).join('\n')
 
 /** A log that refuses some of what it is given, by its number. */
-function intakeOf(refuses: (append: number) => boolean = () => false) {
+function intakeOf(refuses: (append: number) => boolean = () => false, change: Partial<IngestPorts> = {}) {
   const seen = { values: [] as number[], sizes: [] as number[], most: 0, refused: [] as Refused[] }
   const acked: number[] = []
   let [appends, underWay] = [0, 0]
@@ -41,7 +42,7 @@ function intakeOf(refuses: (append: number) => boolean = () => false) {
   }
   const accept = new Accept({ append, register: async () => {}, wake: () => {}, counted: () => {}, failed: () => {} })
   const quarantine = async (_: string, refused: readonly Refused[]) => void seen.refused.push(...refused)
-  const intake = new Intake({ accept, ...UNLIMITED, quarantine, rejected: () => {} }, ref, new Turns())
+  const intake = new Intake({ accept, ...UNLIMITED, quarantine, rejected: () => {}, ...change }, ref, new Turns())
   intake.begin({ ack: seqs => void acked.push(...seqs), pause: () => {}, resume: () => {} })
   const done = (count: number) => expect.poll(() => acked.length, { timeout: 10_000, interval: 1 }).toBe(count)
   return { intake, seen, acked, done }
@@ -61,6 +62,54 @@ describe('messages on their way to the log', () => {
     intake.receive([delivery(1, lines(0, 1700)), delivery(2, lines(1700, 10))])
     await done(2)
     expect(seen).toMatchObject({ values: Array.from({ length: 1710 }, (_, i) => i), most: 1, sizes: [500, 500, 500, 210] })
+  })
+
+  it('keep their order when something must be asked of one of them', async () => {
+    let asked = 0
+    const admits: IngestPorts['budget']['admits'] = () => asked++ !== 0
+    const ask = async () => {
+      await new Promise(resolve => setImmediate(resolve))
+      return undefined
+    }
+    const { intake, seen, acked, done } = intakeOf(append => append === 1, { budget: { admits, ask } })
+    intake.receive(Array.from({ length: 20 }, (_, i) => delivery(i + 1, lines(i, 1))))
+    await done(20)
+    expect(seen.values).toEqual(Array.from({ length: 20 }, (_, i) => i))
+    expect(acked).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+  })
+
+  it('wait while it cannot be asked', async () => {
+    let isAway = true
+    const ask = async () => {
+      if (!isAway) return undefined
+      isAway = false
+      throw new Failure('unavailable', 'away', { retryAfterMs: 1 })
+    }
+    const { intake, seen, done } = intakeOf(undefined, { budget: { admits: () => false, ask } })
+    intake.receive([delivery(1, lines(1, 2))])
+    await done(1)
+    expect(seen).toMatchObject({ values: [1, 2], refused: [] })
+  })
+
+  it('say how what is refused of them is decoded again', async () => {
+    const { intake, seen, done } = intakeOf()
+    const { message, redeliveries } = delivery(1, '{"temperature":{"value":"warm"}}\n{"temperature":{"value":1}}')
+    intake.receive([{ message: { ...message, eventTimeUs: 1_741_000_000_000_000, properties: { device: 'e' } }, redeliveries }])
+    await done(1)
+    expect(seen.values).toEqual([1])
+    expect(seen.refused).toMatchObject([
+      {
+        payload: Buffer.from('{"temperature":{"value":"warm"}}'),
+        decoder: { name: 'ndjson', format: 'ndjson', version: 1 },
+        again: {
+          builtIn: 'ndjson',
+          place: { device: 'e', elseDevice: 'd' },
+          arrivedUs: 1000,
+          sentUs: 1_741_000_000_000_000,
+          isElement: true,
+        },
+      },
+    ])
   })
 
   it('leave the process to others in between', async () => {

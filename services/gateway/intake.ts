@@ -9,8 +9,8 @@ import type { Ref } from '../../packages/log/durable/stream.ts'
 import { COPIER } from '../../packages/state/connector.ts'
 import { MAX_BYTES, MAX_EVENTS } from './accept.ts'
 import { DECODE } from './decode/decoder.ts'
-import type { Decoded } from './decode/event.ts'
-import { type IngestPorts, ingest } from './ingest.ts'
+import type { Decoded, Place } from './decode/event.ts'
+import { append, checked, type IngestPorts, type Source } from './ingest.ts'
 
 type ConsumerSide = Pick<Consumer, 'ack' | 'pause' | 'resume'>
 
@@ -121,13 +121,31 @@ export class Intake {
 
   /** Resolves when these are on disk, in the log or in the quarantine; with the failure when some must be tried again. */
   async #settle(parts: readonly Part[]): Promise<Failure | undefined> {
-    const all = parts.flatMap(({ elements }) => elements)
+    const { project } = this.#ref
+    let all: readonly Decoded[]
+    try {
+      all = await checked(
+        this.#ports,
+        project,
+        parts.flatMap(({ elements }) => elements),
+      )
+    } catch (error) {
+      if (error instanceof Failure) return error
+      throw error
+    }
+    // From here on in one go: none overtakes another.
     this.#ports.accept.begin(
-      this.#ref.project,
+      project,
       all.length,
       all.reduce((sum, one) => sum + lengthOf(one), 0),
     )
-    const failures = await Promise.all(parts.map(part => this.#take(part)))
+    const taking: Promise<Failure | undefined>[] = []
+    let from = 0
+    for (const { waiting, elements } of parts) {
+      taking.push(this.#take(waiting, all.slice(from, from + elements.length)))
+      from += elements.length
+    }
+    const failures = await Promise.all(taking)
     for (const [i, { waiting, elements }] of parts.entries()) if (!failures[i]) waiting.from += elements.length
     return failures.find(one => one !== undefined)
   }
@@ -160,7 +178,7 @@ export class Intake {
     return decoded instanceof Failure ? [{ failure: decoded, element: message.payload }] : decoded
   }
 
-  #take({ waiting: { message, from: first }, elements }: Part): Promise<Failure | undefined> {
+  #take({ message, from: first }: Waiting, elements: readonly Decoded[]): Promise<Failure | undefined> {
     if (elements.length === 0) return Promise.resolve(undefined)
     const { project, record } = this.#ref
     const identity = this.#identity(message)
@@ -170,8 +188,9 @@ export class Intake {
       keyId: '',
       deliveryKey: (index: number) => contentKey(`${identity}\t${first + index}`),
       mayRepeat: () => true,
+      ...againOf(record.decoder ?? '', message),
     }
-    return new Promise(resolve => ingest(this.#ports, elements, from, resolve))
+    return new Promise(resolve => append(this.#ports, elements, from, resolve))
   }
 
   #identity({ seq }: Message): string {
@@ -183,16 +202,28 @@ function lengthOf(one: Decoded): number {
   return 'event' in one ? one.event.frame.length : one.element.length
 }
 
+/** How what is refused of a message is decoded again. */
+function againOf(decoder: string, message: Message): Pick<Source, 'decoder' | 'again'> {
+  if (!isDecoder(decoder)) return {}
+  const { publishMs, eventTimeUs: sentUs } = message
+  const again = { place: placeOf(message), builtIn: decoder, arrivedUs: publishMs * 1000, ...(sentUs === undefined ? {} : { sentUs }) }
+  return { decoder: { name: decoder, format: decoder, version: 1 }, again }
+}
+
+function placeOf({ properties: { device, eventType }, key }: Message): Omit<Place, 'project'> {
+  return { device, eventType, elseDevice: key, saidBy: DEVICE_SAID_BY }
+}
+
 /** Ids and times are those of the message, so that the same message makes the same events again. */
 function decode({ project, record }: Ref, message: Message, identity: string): Decoded[] | Failure {
   const { decoder = '' } = record
   if (!isDecoder(decoder)) return new Failure('invalid', `decoder: ${decoder} is not known here`, { field: 'decoder' })
   const publishUs = message.publishMs * 1000
   let count = 0
-  const clock = { nowUs: () => message.eventTimeUs ?? publishUs, newId: () => contentId(publishUs, `${identity}\t${count++}`) }
-  const { device, eventType } = message.properties
+  const newId = () => contentId(publishUs, `${identity}\t${count++}`)
+  const clock = { nowUs: () => publishUs, newId, sentUs: message.eventTimeUs }
   try {
-    return DECODE[decoder](message.payload, { project, device, eventType, elseDevice: message.key, saidBy: DEVICE_SAID_BY }, clock)
+    return DECODE[decoder](message.payload, { project, ...placeOf(message) }, clock)
   } catch (error) {
     if (error instanceof Failure) return error
     // One message that a decoder breaks on holds up none of the others.

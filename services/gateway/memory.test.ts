@@ -177,6 +177,107 @@ describe('what is remembered', () => {
   })
 })
 
+describe('what a payload told whose events are not safe yet', () => {
+  const failure = new Failure('unavailable', 'the log cannot be written')
+  const get = (memory: Memory) => memory.get('a')
+
+  /** A payload of that gateway, decoded; `settle` says what became of its events. */
+  async function deliver({ ports, memories }: Gateway, decode: (memory: Memory) => unknown, heard: string[], name: string) {
+    const { replies, draft } = await runDecoder(ports, decoderOf(decode), given, clock)
+    const hold = memories.hold(draft)
+    return {
+      found: JSON.parse(replies[0]?.topic ?? ''),
+      settle: (failed?: Failure) =>
+        new Promise<void>(resolve => {
+          const done = (why: Failure | undefined) => {
+            heard.push(why ? `${name} again` : name)
+            resolve()
+          }
+          if (hold) hold.settle(failed, done)
+          else done(failed)
+        }),
+    }
+  }
+
+  it('is seen by the next at once, and is not on disk', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    const first = await deliver(one, memory => memory.set('a', 1), [], 'first')
+    expect((await deliver(one, get, [], 'second')).found).toBe(1)
+    expect(state.rows.size).toBe(0)
+    await first.settle()
+    expect(state.rows.get('a')).toBe('1')
+  })
+
+  it('is taken back with them, and so is what was decoded with it', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    await run(one, memory => memory.set('a', 0))
+    const heard: string[] = []
+    const first = await deliver(one, memory => memory.set('a', 1), heard, 'first')
+    const seen = await deliver(one, get, heard, 'seen')
+    const last = await deliver(one, memory => memory.set('b', memory.get('a')), heard, 'last')
+    expect(seen.found).toBe(1)
+    const seenTold = seen.settle()
+    expect(heard).toEqual([])
+    await first.settle(failure)
+    await seenTold
+    await last.settle()
+    expect(heard).toEqual(['first again', 'seen again', 'last again'])
+    expect(await run(one, memory => [memory.get('a'), memory.get('b') ?? null])).toEqual([0, null])
+    expect(state.rows).toEqual(new Map([['a', '0']]))
+  })
+
+  it('holds back who saw it until it is on disk', async () => {
+    const { port } = disk()
+    const one = gateway(port)
+    const heard: string[] = []
+    const first = await deliver(one, memory => memory.set('a', 1), heard, 'first')
+    const seen = await deliver(one, get, heard, 'seen')
+    const told = seen.settle()
+    await first.settle()
+    await told
+    expect(heard).toEqual(['first', 'seen'])
+    await (await deliver(one, get, heard, 'later')).settle()
+    expect(heard).toEqual(['first', 'seen', 'later'])
+  })
+
+  it('is taken back to what another gateway has learnt meanwhile', async () => {
+    const { port, state } = disk()
+    const [one, other] = [gateway(port), gateway(port)]
+    await run(one, memory => [memory.set('a', 1), memory.set('b', 1), memory.set('c', 1)])
+    const first = await deliver(one, memory => [memory.set('a', 2), memory.set('c', 2)], [], 'first')
+    await run(other, memory => [memory.set('a', 3), memory.set('b', 3), memory.set('c', undefined)])
+    one.time.nowMs = 1000
+    const all = (memory: Memory) => [memory.get('a'), memory.get('b'), memory.get('c') ?? null, memory.get('d') ?? null]
+    expect((await deliver(one, all, [], 'second')).found).toEqual([2, 3, 2, null])
+    await first.settle(failure)
+    expect(await run(one, all)).toEqual([3, 3, null, null])
+    expect(state.rows.get('a')).toBe('3')
+  })
+
+  it('is no part of what is decoded while it is taken back', async () => {
+    const { port } = disk()
+    const one = gateway(port)
+    const heard: string[] = []
+    await run(one, memory => memory.set('z', 1))
+    const first = await deliver(one, memory => memory.set('a', 1), heard, 'first')
+    const { draft } = await runDecoder(one.ports, decoderOf(get), given, clock)
+    await first.settle(failure)
+    one.memories.hold(draft)?.settle(undefined, why => heard.push(why ? 'slow again' : 'slow'))
+    expect(heard).toEqual(['first again', 'slow again'])
+  })
+
+  it('is saved together with what others told while the disk was busy', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    await run(one, memory => memory.set('a', 0))
+    const all = await Promise.all(Array.from({ length: 50 }, (_, i) => deliver(one, memory => memory.set('a', i + 1), [], String(i))))
+    await Promise.all(all.map(({ settle }) => settle()))
+    expect([state.rows.get('a'), state.revision]).toEqual(['50', 3])
+  })
+})
+
 describe('a decoder that breaks', () => {
   it('refuses the payload, and says so', async () => {
     const broken: unknown[] = []

@@ -1,5 +1,6 @@
-// What decoders remember, in memory: of each project and mapping, loaded once, bounded, and saved before a delivery is settled. What another
-// gateway has learnt is seen within a second, and at once when a decoder looks for something that is not here.
+// What decoders remember, in memory: of each project and mapping, loaded once, bounded. What a payload told is seen by the next at once, is
+// saved when its events are safe, and taken back when they are not: who sends them again is not told that they were seen. What another gateway
+// has learnt is seen within a second, and at once when a decoder looks for something that is not here.
 import { Failure } from '../../packages/core/failure.ts'
 import type { DecoderMemory, MemoryId, Remembered } from '../../packages/state/decodermemory.ts'
 import type { Memory } from './decode/format.ts'
@@ -20,18 +21,48 @@ const MAX_CHARS_OF_ALL = 64 * 1024 * 1024
 const MAX_KEPT = 10_000
 const LOOK_MS = 1000
 
+const LOST = new Failure('unavailable', 'what it was decoded with is not on disk', { retryAfterMs: 1000 })
+
 type Entry = { readonly value: unknown; readonly text: string }
+
+/** Undefined: it is safe. */
+type Done = (failure: Failure | undefined) => void
+
+/** What one delivery told and saw, until its turn has come. */
+type Held = {
+  readonly changes: ReadonlyMap<string, string>
+  /** What became of its events, and who waits to hear of all of it. */
+  settled: { readonly failure: Failure | undefined; readonly done: Done } | undefined
+  /** What it was decoded with was taken back. */
+  isLost: boolean
+}
+
+/** Must be settled, once. */
+export interface Hold {
+  /** @param failure of the events of the delivery. `done` is told when what it told, and what it was decoded with, is on disk. */
+  settle(failure: Failure | undefined, done: Done): void
+}
 
 /** Of one project and mapping. */
 export class Kept {
   readonly id: MemoryId
+  /** With what deliveries told that are under way. */
   readonly values = new Map<string, Entry>()
+  /** In the order in which they were decoded. */
+  readonly held: Held[] = []
   /** To be saved. */
   unsaved = new Map<string, string>()
   /** On their way to the disk. */
-  readonly saving = new Set<ReadonlyMap<string, string>>()
+  saving: ReadonlyMap<string, string> = new Map()
+  /** To be told when what is to be saved is. */
+  readonly waiting: Done[] = []
+  isSaving = false
+  /** Of what deliveries under way have changed: what holds without them, and how many they are. */
+  readonly #below = new Map<string, { text: string; changes: number }>()
   chars = 0
   revision = 0
+  /** Counts how often something was taken back. */
+  round = 0
   lookedMs: number
 
   constructor(id: MemoryId, nowMs: number) {
@@ -43,17 +74,52 @@ export class Kept {
     return this.values.size === 0
   }
 
+  /** All of it is on disk. */
+  get isSaved(): boolean {
+    return this.held.length === 0 && this.unsaved.size === 0 && !this.isSaving
+  }
+
   /** Whatever is not saved yet is newer. */
   adopt({ revision, values }: Remembered): void {
-    const own = new Map([...this.saving, this.unsaved].flatMap(changes => [...changes]))
-    const all = new Map([...values, ...own])
-    for (const key of this.values.keys()) if (!all.has(key)) this.put(key, '')
-    for (const [key, text] of all) this.put(key, text)
+    const all = new Map([...values, ...this.saving, ...this.unsaved])
+    for (const key of [...this.values.keys(), ...this.#below.keys()]) if (!all.has(key)) this.#learn(key, '')
+    for (const [key, text] of all) this.#learn(key, text)
     this.revision = revision
   }
 
+  /** Until it is kept or taken back. */
+  change(key: string, text: string): void {
+    const below = this.#below.get(key)
+    if (below) below.changes++
+    else this.#below.set(key, { text: this.values.get(key)?.text ?? '', changes: 1 })
+    this.#put(key, text)
+  }
+
+  /** For good, of those that were changed first. */
+  keep(changes: ReadonlyMap<string, string>): void {
+    for (const [key, text] of changes) {
+      this.unsaved.set(key, text)
+      const below = this.#below.get(key)
+      if (below && --below.changes > 0) below.text = text
+      else this.#below.delete(key)
+    }
+  }
+
+  /** All changes that are not kept. */
+  takeBack(): void {
+    for (const [key, { text }] of this.#below) this.#put(key, text)
+    this.#below.clear()
+    this.round++
+  }
+
+  #learn(key: string, text: string): void {
+    const below = this.#below.get(key)
+    if (below) below.text = text
+    else this.#put(key, text)
+  }
+
   /** @param text empty: forgets it. */
-  put(key: string, text: string): void {
+  #put(key: string, text: string): void {
     const before = this.values.get(key)
     if (before?.text === text) return
     if (before) this.chars -= key.length + before.text.length
@@ -74,13 +140,20 @@ export class Draft implements Memory {
   touched = false
   /** Something was looked for that is not here. */
   missed = false
+  readonly #round: number
   #keys: number
   #chars: number
 
   constructor(kept: Kept) {
     this.kept = kept
+    this.#round = kept.round
     this.#keys = kept.values.size
     this.#chars = kept.chars
+  }
+
+  /** What it saw may have been taken back since. */
+  get isStale(): boolean {
+    return this.touched && this.#round !== this.kept.round
   }
 
   get(key: string): unknown {
@@ -145,14 +218,27 @@ export class Memories {
     return loading
   }
 
-  /** Holds from now on; resolves when it is on disk. Undefined: there is nothing to save. @param overwrite false: what is known stays. */
-  commit({ kept, changes }: Draft, overwrite = true): Promise<void> | undefined {
-    for (const [key, text] of changes) {
-      if (!overwrite && kept.values.has(key)) continue
-      kept.put(key, text)
-      kept.unsaved.set(key, text)
+  /**
+   * What the payload told holds from now on for whoever comes next, and for good when it is settled. Undefined: it told nothing, and all that
+   * it saw is on disk. @param overwrite false: what is known stays.
+   */
+  hold(draft: Draft, overwrite = true): Hold | undefined {
+    const { kept, isStale } = draft
+    if (!draft.touched) return undefined
+    const changes = new Map([...draft.changes].filter(([key]) => overwrite || !kept.values.has(key)))
+    if (!isStale && changes.size === 0 && kept.isSaved) return undefined
+    const held: Held = { changes, settled: undefined, isLost: isStale }
+    if (!isStale) {
+      for (const [key, text] of changes) kept.change(key, text)
+      kept.held.push(held)
     }
-    return kept.unsaved.size > 0 ? this.#save(kept) : undefined
+    return { settle: (failure, done) => this.#settle(kept, held, failure, done) }
+  }
+
+  /** As `hold`, of a payload whose events nobody waits for; resolves when it is on disk. */
+  commit(draft: Draft, overwrite = true): Promise<void> | undefined {
+    const hold = this.hold(draft, overwrite)
+    return hold && new Promise((resolve, reject) => hold.settle(undefined, failure => (failure ? reject(failure) : resolve())))
   }
 
   /**
@@ -190,28 +276,68 @@ export class Memories {
     let chars = [...this.#kept.values()].reduce((sum, one) => sum + one.chars, 0)
     for (const [name, kept] of this.#kept) {
       if (chars <= MAX_CHARS_OF_ALL && this.#kept.size <= MAX_KEPT) return
-      if (kept.unsaved.size > 0 || kept.saving.size > 0) continue
+      if (!kept.isSaved) continue
       chars -= kept.chars
       this.#kept.delete(name)
     }
   }
 
+  #settle(kept: Kept, held: Held, failure: Failure | undefined, done: Done): void {
+    if (held.isLost) {
+      done(failure ?? LOST)
+      return
+    }
+    held.settled ??= { failure, done }
+    for (let [first] = kept.held; first?.settled; [first] = kept.held) {
+      if (first.settled.failure) {
+        takeBack(kept)
+        break
+      }
+      kept.held.shift()
+      kept.keep(first.changes)
+      kept.waiting.push(first.settled.done)
+    }
+    if (!kept.isSaving) void this.#save(kept)
+  }
+
   async #save(kept: Kept): Promise<void> {
-    const changes = kept.unsaved
-    kept.unsaved = new Map()
-    kept.saving.add(changes)
+    kept.isSaving = true
     try {
-      const revision = await this.#ports.disk.save(kept.id, changes)
-      // Otherwise others have saved as well: the next look sees it.
-      if (revision === kept.revision + 1) kept.revision = revision
-    } catch (error) {
-      // As it is now: a later change of the same may be saved already.
-      for (const key of changes.keys()) kept.unsaved.set(key, kept.values.get(key)?.text ?? '')
-      throw error
+      while (kept.waiting.length > 0) {
+        const waiting = kept.waiting.splice(0)
+        const failure = kept.unsaved.size > 0 ? await this.#write(kept) : undefined
+        for (const done of waiting) done(failure)
+      }
     } finally {
-      kept.saving.delete(changes)
+      kept.isSaving = false
     }
   }
+
+  /** Resolves with what went wrong: then it is written with the next. */
+  async #write(kept: Kept): Promise<Failure | undefined> {
+    kept.saving = kept.unsaved
+    kept.unsaved = new Map()
+    try {
+      const revision = await this.#ports.disk.save(kept.id, kept.saving)
+      // Otherwise others have saved as well: the next look sees it.
+      if (revision === kept.revision + 1) kept.revision = revision
+      return undefined
+    } catch (error) {
+      kept.unsaved = new Map([...kept.saving, ...kept.unsaved])
+      if (error instanceof Failure) return error
+      return new Failure('unavailable', 'what decoders remember cannot be written', { retryAfterMs: 1000, cause: error })
+    } finally {
+      kept.saving = new Map()
+    }
+  }
+}
+
+/** Of the first that failed and of all that were decoded with it: nobody is told that it is safe what is only seen in what was taken back. */
+function takeBack(kept: Kept): void {
+  const lost = kept.held.splice(0)
+  kept.takeBack()
+  for (const one of lost) one.isLost = true
+  for (const { settled } of lost) settled?.done(settled.failure ?? LOST)
 }
 
 function nameOf({ project, decoder, format }: MemoryId): string {

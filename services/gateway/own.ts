@@ -1,7 +1,7 @@
 // What a payload may hold that a device has sent: events of its own. Whoever decodes for a caller passes the result through here.
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, mayActAs } from '../../packages/identity/identity.ts'
-import type { Decoded, Incoming } from './decode/event.ts'
+import { type Decoded, elementOf, type Fit, type Incoming, type Unfit } from './decode/event.ts'
 
 /** Events of other devices become refusals, each by itself; the same list where there are none. Developers may publish for all. */
 export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): readonly Decoded[] {
@@ -10,17 +10,36 @@ export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: reado
   return own.every((one, i) => one === decoded[i]) ? decoded : own
 }
 
+/** What the quarantine keeps of it, so that what it may not send is not accepted later either. */
+export function senderOf({ device }: Pick<Caller, 'device'>): { readonly sender?: string } {
+  return device ? { sender: device.id } : {}
+}
+
 /** As `ownOnly`, of one at a time. */
 export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded) => Decoded {
   const { device } = caller
   if (!device) return one => one
   const isOthers = (event: Incoming) => !mayActAs(caller, event.project, event.device)
-  return one => ('event' in one && isOthers(one.event) ? refused(device.id, one.event) : one)
+  // Nor does another device hear of what is wrong with it.
+  const unfit = (one: Unfit) => (one.device === undefined || one.device === device.id ? one : { ...one, device: device.id })
+  return one => {
+    if (!('event' in one)) return unfit(one)
+    return isOthers(one.event) ? refused(device.id, one) : one
+  }
 }
 
-function refused(id: string, { device, frame }: Incoming): Decoded {
+/** Whether what a payload told for later is its sender's to tell: a device tells of itself only, in payloads that show that they are its own. */
+export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): boolean {
+  const { device } = caller
+  if (!device) return true
+  const isOwn = (one: Decoded) => ('event' in one ? mayActAs(caller, one.event.project, one.event.device) : one.device === device.id)
+  return decoded.some(one => 'event' in one) && decoded.every(isOwn)
+}
+
+function refused(id: string, fit: Fit): Decoded {
+  const { device } = fit.event
   const failure = new Failure('forbidden', `device ${id} publishes its own events, and none of device ${device.slice(0, 100)}`, {
     field: 'device',
   })
-  return { failure, element: frame, device: id }
+  return { failure, element: elementOf(fit), device: id }
 }

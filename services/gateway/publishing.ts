@@ -6,10 +6,10 @@ import { type Caller, mayActAs, requireActAs } from '../../packages/identity/ide
 import type { Catalog, Known } from './catalog.ts'
 import type { Clock, Decoded, Place } from './decode/event.ts'
 import { decodeJson } from './decode/json.ts'
-import { claimant, type Made, type RunPorts, runDecoder } from './decoderun.ts'
+import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from './decoderun.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from './ingest.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from './mapping.ts'
-import { ownOnly } from './own.ts'
+import { mayTell, ownOnly, senderOf } from './own.ts'
 import type { Done } from './sequence.ts'
 import { clientIdOf, type Session } from './session.ts'
 import { fullTopic, mayPublish, refusalOf, unmounted } from './topic.ts'
@@ -31,6 +31,7 @@ export type Publish = {
   readonly payload: Buffer | string
   readonly qos: 0 | 1 | 2
   readonly dup: boolean
+  readonly retain?: boolean
   readonly messageId?: number | undefined
 }
 
@@ -125,7 +126,7 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
   const from: Source = {
     ...sourceOf(job, mount.project, payload),
     decoder: { name: mapping.name, format: format.name, version: format.version },
-    again: { place: {}, topic: mount.topic },
+    again: { place: {}, topic: mount.topic, ...senderOf(job.session.caller) },
     separable: format.separable === true,
   }
   // Subscribers get the bytes as published, whatever the decoder makes of them.
@@ -143,19 +144,14 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
 }
 
 /** What it told for later is on disk when its events are. */
-function settle(job: Job, mount: Mounted, from: Source, { decoded, replies, draft }: Made): Promise<void> | undefined {
-  const { ports, session, packet, done } = job
-  const own = ownOnly(session.caller, decoded)
-  const isForeign = own !== decoded
+function settle({ ports, session, packet, done }: Job, mount: Mounted, from: Source, made: Made): Promise<void> | undefined {
+  const { caller } = session
+  const { decoded } = made
+  const own = ownOnly(caller, decoded)
   // What a device sends on topics of all devices reaches others only when all of it is the device's own.
-  if (session.caller.device && (isForeign || decoded.length === 0)) packet.topic = NOWHERE
-  const saved = isForeign ? undefined : ports.run.memories.commit(draft)
-  for (const { topic, payload } of replies) ports.send(mount.project, `topics/${topic}`, payload)
-  const settled = (failure: Failure | undefined) => {
-    if (!saved) done(failure ?? null)
-    else saved.then(() => done(failure ?? null), done)
-  }
-  return ingestInTurn(ports, own, from, settled)
+  if (caller.device && (own !== decoded || decoded.length === 0)) packet.topic = NOWHERE
+  const hold = tell(ports, mount.project, made, mayTell(caller, decoded))
+  return ingestTold(ports, hold, own, from, failure => done(failure ?? null))
 }
 
 function refuseWhole({ ports, done }: Job, from: Source, payload: Buffer, error: unknown): void {
@@ -170,17 +166,19 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
   const from: Source = {
     ...sourceOf(job, project, payload),
     decoder: JSON_DECODER,
-    again: { place: { device, eventType } },
+    again: { place: { device, eventType }, ...senderOf(session.caller) },
     separable: true,
+  }
+  // No event: what stands retained there is to be removed [MQTT-3.3.1-10]. It may be by who may send the event.
+  if (payload.length === 0 && packet.retain === true && mayActAs(session.caller, project, device ?? '')) {
+    packet.topic = fullTopic(place)
+    done(null)
+    return undefined
   }
   const decoded = decodeAt(ports, session, place, payload)
   if (decoded instanceof Failure) {
     packet.topic = NOWHERE
-    // A project that is not the caller's own holds no quarantine of theirs.
-    const { again: _here, ...elsewhere } = from
-    const isForeign = decoded.code === 'not_found'
-    const refused = refusal(isForeign ? elsewhere : from, decoded, payload)
-    setAside(ports, isForeign ? session.project : project, [refused], failure => done(failure ?? null))
+    refuseAt(job, place, from, decoded, payload)
     return undefined
   }
   packet.topic = decoded.some(one => 'failure' in one) ? NOWHERE : fullTopic(place)
@@ -188,6 +186,29 @@ function acceptFrom(job: Job, place: Place): Promise<void> | undefined {
     if (outcomes.some(one => one !== undefined)) packet.topic = NOWHERE
     done(failure ?? null)
   })
+}
+
+function refuseAt({ ports, refused, client, session, done }: Job, place: Place, from: Source, failure: Failure, payload: Buffer): void {
+  const { project, device } = place
+  // A project that is not the caller's own holds no quarantine of theirs.
+  const isForeign = failure.code === 'not_found'
+  if (isForeign && session.project === '') {
+    // Of several, none is the one to keep it: it is no event that is acknowledged, and the sender is cut off as for any topic of others.
+    const reason = project === '' ? homeless(from.source) : refusalOf(from.source)
+    refused(client, session, from.source, reason)
+    done(new Error(reason))
+    return
+  }
+  const { again: _here, ...elsewhere } = from
+  // Nobody else's device hears what it has not sent.
+  const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
+  const kept = { ...refusal(isForeign ? elsewhere : from, failure, payload), device: toldTo }
+  setAside(ports, isForeign ? session.project : project, [kept], unsafe => done(unsafe ?? null))
+}
+
+function homeless(topic: string): string {
+  const shown = JSON.stringify(topic.slice(0, 100))
+  return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/devices/{device}/events`
 }
 
 /** Of ingest topics. */

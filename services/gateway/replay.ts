@@ -10,6 +10,8 @@ import type { Format } from './decode/format.ts'
 import { claimant, type RunPorts, runDecoder } from './decoderun.ts'
 import { contentOf, type IngestPorts } from './ingest.ts'
 import { builtInMapping, type Decoder } from './mapping.ts'
+import type { Draft } from './memory.ts'
+import { mayTell, ownOnly } from './own.ts'
 
 export type ReplayPorts = {
   readonly quarantine: Pick<Quarantine, 'after' | 'find' | 'remove' | 'accepted'>
@@ -59,6 +61,8 @@ const MAX_RECORDS = 1000
 const MAX_BYTES = 32 * 1024 * 1024
 const MAX_MS = 10_000
 const MAX_ERRORS = 100
+/** So many wait for the log at a time: what devices send has to go in between. */
+const MAX_WAITING = 500
 const PAGE = 100
 
 export async function replay(ports: ReplayPorts, project: string, selection: Selection, isDry: boolean): Promise<Replayed> {
@@ -121,13 +125,15 @@ type How = { readonly isDry: boolean; readonly isNamed: boolean }
 /** What is to be done about one record. */
 type Attempt = {
   readonly record: QuarantineRecord
+  /** What it told for later, and saw of what others did. */
+  readonly draft?: Draft | undefined
   readonly events: readonly { readonly event: Incoming; readonly key: string }[]
   readonly failures: readonly Failure[]
   /** What of it was accepted before. */
   readonly accepted: readonly string[]
 }
 
-/** Decoded one after the other, accepted together in their order. */
+/** Decoded one after the other, accepted in their order, some together. */
 async function takeAll(
   ports: ReplayPorts,
   project: string,
@@ -136,22 +142,41 @@ async function takeAll(
   replayed: Replayed,
   how: How,
 ): Promise<void> {
-  const attempts: Attempt[] = []
+  let open: Attempt[] = []
+  const settle = async () => {
+    const attempts = open
+    open = []
+    if (!how.isDry) await accepted(ports, project, attempts)
+    for (const attempt of attempts) count(attempt, replayed)
+  }
   for (const { id } of records) {
     const kept = await ports.quarantine.find(project, id)
-    if (kept) attempts.push(await attemptOf(ports, project, known, kept, how))
+    if (!kept) continue
+    const attempt = await attemptOf(ports, project, known, kept, how)
+    open.push(attempt)
+    // The next one may need what this one told.
+    if ((attempt.draft && attempt.draft.changes.size > 0) || open.reduce((sum, { events }) => sum + events.length, 0) >= MAX_WAITING)
+      await settle()
   }
-  if (!how.isDry) {
-    await Promise.all(attempts.flatMap(({ events }) => events.map(({ event, key }) => added(ports, event, key))))
-    await letGo(ports, project, attempts)
-  }
-  for (const { record, events, failures } of attempts) {
-    replayed.records++
-    replayed.accepted += events.length
-    if (failures.length > 0) replayed.refused++
-    for (const { code, field = '', message } of failures)
-      if (replayed.errors.length < MAX_ERRORS) replayed.errors.push({ id: record.id, source: record.source, code, field, message })
-  }
+  await settle()
+}
+
+function count({ record, events, failures }: Attempt, replayed: Replayed): void {
+  replayed.records++
+  replayed.accepted += events.length
+  if (failures.length > 0) replayed.refused++
+  for (const { code, field = '', message } of failures)
+    if (replayed.errors.length < MAX_ERRORS) replayed.errors.push({ id: record.id, source: record.source, code, field, message })
+}
+
+/** First the log, then what decoders remember (they refuse what they have seen before), and the quarantine last. */
+async function accepted(ports: ReplayPorts, project: string, attempts: readonly Attempt[]): Promise<void> {
+  const events = attempts.flatMap(one => one.events)
+  for (let from = 0; from < events.length; from += MAX_WAITING)
+    await Promise.all(events.slice(from, from + MAX_WAITING).map(({ event, key }) => added(ports, event, key)))
+  // It is older than what is known: it adds to that, and changes nothing of it.
+  for (const { draft } of attempts) if (draft) await ports.run.memories.commit(draft, false)
+  await letGo(ports, project, attempts)
 }
 
 function added({ accept }: ReplayPorts, event: Incoming, key: string): Promise<void> {
@@ -170,15 +195,17 @@ async function attemptOf(ports: ReplayPorts, project: string, known: Known, kept
   const { record, again, accepted } = kept
   const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted })
   if (!again) return refused(new Failure('unsupported', unrepeatable(record)))
-  if (record.code === 'forbidden' && !how.isNamed)
+  // What a device may send is known; of others only that they might not.
+  if (record.code === 'forbidden' && again.sender === undefined && !how.isNamed)
     return refused(new Failure('forbidden', 'its sender may not send it: name it in `ids` to accept it all the same'))
   try {
-    const decoded = await decodeAgain(ports, project, known, kept, again, how)
+    const { decoded, draft } = await decodeAgain(ports, project, known, kept, again, how)
     const left = withoutAccepted(decoded, accepted)
     return {
       record,
       accepted,
-      events: left.flatMap(({ one, index }) => ('event' in one ? [{ event: one.event, key: keyOf(one.event, again, index) }] : [])),
+      draft,
+      events: left.flatMap(({ one, index }) => ('event' in one ? [{ event: one.event, key: keyOf(one.event, record, again, index) }] : [])),
       failures: left.flatMap(({ one }) => ('event' in one ? [] : [one.failure])),
     }
   } catch (error) {
@@ -200,15 +227,18 @@ async function decodeAgain(
   known: Known,
   { record, bytes }: QuarantinedPayload,
   again: Again,
-  { isDry }: How,
-): Promise<readonly Decoded[]> {
+  { isDry, isNamed }: How,
+): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined }> {
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
   const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
-  if (isDry) return ports.screen(project, made.decoded)
-  // It is older than what is known: it adds to that, and changes nothing of it.
-  await ports.run.memories.commit(made.draft, false)
-  return ports.checked(project, made.decoded)
+  const { sender: id } = again
+  const sender = id === undefined || isNamed ? undefined : { roles: {}, device: { project, id } }
+  const own = sender ? ownOnly(sender, made.decoded) : made.decoded
+  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
+  // What it told of others is not a device's to tell.
+  const isTold = made.draft.touched && (!sender || mayTell(sender, made.decoded))
+  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
 }
 
 /** As it was chosen then, among those of today. */
@@ -217,25 +247,42 @@ async function decoderOf(
   project: string,
   { mappings }: Known,
   { contentType }: QuarantineRecord,
-  { topic, asked }: Again,
+  { topic, asked, format, builtIn, options }: Again,
 ): Promise<Decoder> {
+  if (builtIn !== undefined) return builtInDecoder(formats, builtIn)
+  if (format !== undefined) return withOptions(mappings.ofFormat(format), options)
   if (asked !== undefined) return mappings.named(asked)
   if (topic !== undefined) {
     const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))} today`, { field: 'topic' })
   }
-  const json = formats.get('json') as Format
-  const found = contentType === '' ? { mapping: builtInMapping(json), format: json } : mappings.ofContentType(contentType)
+  const found = contentType === '' ? builtInDecoder(formats, 'json') : mappings.ofContentType(contentType)
   if (found) return found
   throw new Failure('unsupported', `no decoder takes content type ${contentType} today`, { field: 'contentType' })
 }
 
+function builtInDecoder(formats: ReadonlyMap<string, Format>, name: string): Decoder {
+  const format = formats.get(name)
+  if (!format) throw new Failure('unsupported', `there is no format ${name} today`, { field: 'decoder' })
+  return { mapping: builtInMapping(format), format }
+}
+
+function withOptions({ mapping, format }: Decoder, options: Again['options']): Decoder {
+  return { format, mapping: { ...mapping, options: { ...mapping.options, ...options } } }
+}
+
 /** The time of arrival; and the same ids each time, so that what is replayed twice is stored once. */
-function clockOf({ id }: QuarantineRecord, { delivery, index }: Again): Clock {
-  const arrivedUs = msOf(id) * 1000
+function clockOf(record: QuarantineRecord, again: Again): Clock {
+  const { arrivedUs = msOf(record.id) * 1000, sentUs } = again
   let count = 0
-  return { nowUs: () => arrivedUs, newId: () => contentId(arrivedUs, `${delivery}\t${index ?? ''}\t${count++}`) }
+  const newId = () => contentId(arrivedUs, `${identityOf(record, again)}\t${count++}`)
+  return { nowUs: () => arrivedUs, newId, sentUs }
+}
+
+/** Of the delivery where that may be a repeat; else the record's own: who sends the same value again means another one. */
+function identityOf({ id }: QuarantineRecord, { delivery, mayRepeat }: Again): string {
+  return mayRepeat ? delivery : id
 }
 
 type Placed = { readonly one: Decoded; readonly index: number }
@@ -252,7 +299,8 @@ function withoutAccepted(decoded: readonly Decoded[], accepted: readonly string[
   })
 }
 
-/** As it would have been then. */
-function keyOf({ key }: Incoming, { delivery, index }: Again, at: number): string {
-  return key ?? `${delivery}.${index ?? at}`
+/** As it would have been then, and the same each time. */
+function keyOf({ key }: Incoming, record: QuarantineRecord, again: Again, at: number): string {
+  const identity = identityOf(record, again)
+  return key ?? (again.isElement && at === 0 ? identity : `${identity}.${at}`)
 }

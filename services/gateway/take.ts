@@ -4,26 +4,34 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
 import { MAX_EVENTS_BYTES } from '../../packages/runtime/http.ts'
 import { Upload } from '../../packages/runtime/upload.ts'
+import type { Again } from '../../packages/state/quarantine.ts'
 import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
 import type { Catalog } from './catalog.ts'
 import type { Place } from './decode/event.ts'
+import { ingestTold, type Made, type TellPorts, tell } from './decoderun.ts'
 import { DeliveryKeys, idempotencyKeyOf } from './delivery.ts'
 import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
-import { ingest, type Outcome, refusal, setAside } from './ingest.ts'
+import { type Done, type Outcome, refusal, type Source, setAside } from './ingest.ts'
 import { partsOf } from './line.ts'
 import type { Decoder } from './mapping.ts'
-import { allowed } from './own.ts'
+import { allowed, mayTell, senderOf } from './own.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 
-export type TakePorts = UploadPorts & {
-  readonly catalog: Pick<Catalog, 'of'>
-  readonly unpackers: Unpackers
-  /** Says when the caller's rights in the project have ended. */
-  watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
-}
+export type TakePorts = UploadPorts &
+  TellPorts & {
+    readonly catalog: Pick<Catalog, 'of'>
+    readonly unpackers: Unpackers
+    /** Says when the caller's rights in the project have ended. */
+    watch(caller: Caller, ended: (reason: string) => void, project: string): () => void
+  }
 
-export type Sent = { readonly caller: Caller; readonly place: Place; readonly decoder: string | undefined }
+export type Sent = {
+  readonly caller: Caller
+  readonly place: Place
+  readonly decoder: string | undefined
+  readonly again?: Pick<Again, 'format' | 'options'>
+}
 
 /** A body as the answer to it needs it. */
 export type Taken = { readonly tally: Tally; readonly failure?: Failure | undefined; readonly isLate: boolean }
@@ -65,7 +73,8 @@ export async function takeBody(
   try {
     const key = idempotencyKeyOf(request.headers['idempotency-key'])
     const { place, decoder: asked, chosen } = sent
-    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked }
+    const again = { ...sent.again, ...senderOf(sent.caller) }
+    const body = { project: place.project, place, contentType: mediaTypeOf(request.headers['content-type']), asked, again }
     const from = { project: place.project, source: sourceOf(request), keyId: sent.caller.keyId, ...sourceOfBody(chosen, body) }
     const keys = key === undefined ? undefined : new DeliveryKeys(from.keyId, from.source, key)
     const job = { ...sent, body, from, keys, allow: allowed(sent.caller) }
@@ -142,10 +151,15 @@ async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Uplo
     throw made
   }
   const outcomes = await new Promise<readonly Outcome[]>((resolve, reject) =>
-    ingest(ports, made.decoded.map(job.allow), source, (failure, each) => (failure ? reject(failure) : resolve(each))),
+    ingestMade(ports, job, made, source, (failure, each) => (failure ? reject(failure) : resolve(each))),
   )
-  await made.saved
   return tallyOf(outcomes)
+}
+
+function ingestMade(ports: TakePorts, { caller, place, allow }: Job, made: Made, source: Source, settled: Done): void {
+  const { decoded } = made
+  const hold = tell(ports, place.project, made, mayTell(caller, decoded))
+  void ingestTold(ports, hold, decoded.map(allow), source, settled)
 }
 
 function keysOf(delivery: string): (index: number) => string {
@@ -157,9 +171,7 @@ function sourceOf({ method, originalUrl }: FastifyRequest): string {
   return `${method} ${originalUrl.split('?', 1)[0]}`
 }
 
-type Decodable = Awaited<ReturnType<typeof decodeBody>>
-
-async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Decodable | Failure> {
+async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Made | Failure> {
   if (bytes.length === 0)
     return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
   try {

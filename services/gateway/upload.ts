@@ -4,7 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Decoded } from './decode/event.ts'
 import type { DeliveryKeys } from './delivery.ts'
 import { type Body, type BodyPorts, decodeBody } from './forhttp.ts'
-import { type IngestPorts, ingest, type Source } from './ingest.ts'
+import { append, checked, type IngestPorts, type Source } from './ingest.ts'
 import type { Part } from './line.ts'
 import type { Decoder } from './mapping.ts'
 
@@ -102,7 +102,7 @@ export function tallyOf(outcomes: readonly (Failure | undefined)[], first = 0): 
   return { accepted: outcomes.length - rejected, rejected, errors }
 }
 
-function settled(
+async function settled(
   ports: UploadPorts,
   part: Part,
   decoded: readonly Decoded[],
@@ -111,11 +111,13 @@ function settled(
   const own = keys?.ofPart(part)
   const delivery = ports.clock.newId()
   const deliveryKey = own?.keyOf ?? ((index: number) => `${delivery}.${index}`)
-  const source = { ...from, delivery, deliveryKey, mayRepeat: () => own !== undefined }
-  const bytes = decoded.reduce((sum, one) => sum + ('event' in one ? one.event.frame.length : 0), 0)
-  ports.accept.begin(from.project, decoded.length, bytes)
+  const source = { ...from, deliveryKey, mayRepeat: () => own !== undefined }
+  const fit = await checked(ports, from.project, decoded)
+  const bytes = fit.reduce((sum, one) => sum + ('event' in one ? one.event.frame.length : 0), 0)
+  // From here on in one go: it is appended whole or not at all.
+  ports.accept.begin(from.project, fit.length, bytes)
   return new Promise((resolve, reject) =>
-    ingest(ports, decoded, source, (failure, outcomes) => {
+    append(ports, fit, source, (failure, outcomes) => {
       own?.done()
       if (failure) reject(failure)
       else resolve(outcomes)
@@ -129,6 +131,7 @@ async function decodePart(ports: UploadPorts, part: Part, uploading: Uploading):
       {
         failure: new Failure('too_large', 'line: at most 262144 bytes', { field: 'line' }),
         element: part.bytes.subarray(0, part.lines[0]?.to),
+        isCut: true,
       },
     ]
   const decoded = await decodeBytes(ports, part.bytes, uploading)
@@ -150,8 +153,8 @@ async function decodeLines(ports: UploadPorts, part: Part, uploading: Uploading)
 
 async function decodeBytes(ports: UploadPorts, bytes: Buffer, { chosen, body }: Uploading): Promise<readonly Decoded[] | Failure> {
   try {
-    const { decoded, saved } = await decodeBody(ports, chosen, { ...body, bytes })
-    await saved
+    const { decoded, replies, draft } = await decodeBody(ports, chosen, { ...body, bytes })
+    if (draft.touched || replies.length > 0) throw new Error(`format ${chosen.format.name} has lines, and remembers or asks`)
     return decoded
   } catch (error) {
     if (error instanceof Failure && error.code !== 'unavailable') return error

@@ -248,9 +248,12 @@ describe('PUBLISH', () => {
     expect(await arrived(wire, 1)).toMatchObject([{ retain: false }])
   })
 
-  test('without a payload ends what is retained [MQTT-3.3.1-10] [MQTT-3.3.1-11]', async () => {
-    const [sender, topic] = [await client(), fresh('r')]
-    publish(sender, topic, 'x', { qos: 1, messageId: 1, retain: true })
+  test.each([
+    ['of any kind', (name: string) => name],
+    ['of events', (name: string) => `projects/default/devices/${name}/events/temperature`],
+  ])('without a payload ends what is retained on a topic %s [MQTT-3.3.1-10] [MQTT-3.3.1-11]', async (_, topicOf) => {
+    const [sender, topic] = [await client(), topicOf(fresh('r'))]
+    publish(sender, topic, '21.5', { qos: 1, messageId: 1, retain: true })
     publish(sender, topic, '', { qos: 1, messageId: 2, retain: true })
     await until('PUBACK', () => has(sender, 'puback', 2))
     const late = await client()

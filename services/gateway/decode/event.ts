@@ -50,13 +50,21 @@ export type Incoming = {
 }
 
 /** One element of a payload: an event, or why it is none and what it was. */
-export type Decoded = { readonly event: Incoming } | Unfit
+export type Decoded = Fit | Unfit
 
-/** `device`: whose it is, as far as that can be read. */
-export type Unfit = { readonly failure: Failure; readonly element: string | Buffer; readonly device?: string | undefined }
+/** `element`: as it was sent, where it can be decoded by itself; asked for when something refuses it later. */
+export type Fit = { readonly event: Incoming; readonly element?: string | Buffer | (() => string) }
 
-/** Of arrival. */
-export type Clock = { nowUs(): number; newId(): string }
+/** `device`: whose it is, as far as that can be read. `isCut`: there was more of it. */
+export type Unfit = {
+  readonly failure: Failure
+  readonly element: string | Buffer
+  readonly device?: string | undefined
+  readonly isCut?: true
+}
+
+/** Of arrival. `sentUs`: when whoever carried it says that it was sent, for what gives no time of its own. */
+export type Clock = { nowUs(): number; newId(): string; readonly sentUs?: number | undefined }
 
 const MAX_FRAME_CHARS = 64 * 1024
 
@@ -73,16 +81,17 @@ export function checkedEvent(found: Found, project: string, clock: Clock): Incom
 export function toEvent(found: Found, project: string, clock: Clock): Incoming {
   const { device, eventType, data: sent } = found
   const arrivedUs = clock.nowUs()
+  const saidUs = found.timeUs ?? clock.sentUs
+  const believedUs = saidUs !== undefined && isPlausible(saidUs, arrivedUs) ? saidUs : undefined
+  const timeUs = believedUs ?? arrivedUs
   // A clock that begins in 1970 at each start says the same again of another time: that is no identity. One that runs ahead does not.
   const ownUs = found.timeUs !== undefined && found.timeUs >= EARLIEST_US ? found.timeUs : undefined
-  const sentUs = found.timeUs !== undefined && isPlausible(found.timeUs, arrivedUs) ? found.timeUs : undefined
-  const timeUs = sentUs ?? arrivedUs
   const content = `${device}\t${eventType}\t`
   const key = keyOf(content, found, ownUs)
   const eventId = found.eventId ?? (ownUs === undefined ? clock.newId() : contentId(ownUs, content + JSON.stringify(sent)))
   const targetName = `projects/${project}/devices/${device}`
   const timestamp = formatTime(timeUs)
-  const wrongUs = sentUs === undefined ? found.timeUs : undefined
+  const wrongUs = believedUs === undefined ? saidUs : undefined
   const data = wrongUs === undefined ? complete(eventType, sent, timeUs, timestamp) : corrected(eventType, sent, wrongUs, timestamp)
   const frame = frameOf(eventId, targetName, eventType, data, timestamp)
   if (frame.length > MAX_FRAME_CHARS) throw new Failure('too_large', `event: at most ${MAX_FRAME_CHARS} characters, got ${frame.length}`)
@@ -92,11 +101,17 @@ export function toEvent(found: Found, project: string, clock: Clock): Incoming {
 /** As `toEvent`, with what it was where it is none. `element`: as it was sent. */
 export function decodedFrom(find: () => Incoming, element: string | Buffer): Decoded {
   try {
-    return { event: find() }
+    return { event: find(), element }
   } catch (error) {
     if (error instanceof Failure) return { failure: error, element }
     throw error
   }
+}
+
+/** As it was sent, as far as that is known; else as a whole event, with the identity that it has got. */
+export function elementOf({ event: { frame, sent }, element }: Fit): string | Buffer {
+  if (element !== undefined) return typeof element === 'function' ? element() : element
+  return JSON.stringify({ ...(JSON.parse(frame) as object), data: sent })
 }
 
 /** The event as JSON; only the parts that may hold anything are serialised, names and times are text that JSON takes as it is. */

@@ -16,7 +16,8 @@ export type Payload = {
 
 /**
  * What earlier payloads told, for formats that need it (aliases, announcements): JSON values, of one project and mapping, kept in Redis.
- * What is set is seen by the next payload of this process at once, and is on disk before the delivery is acknowledged.
+ * What is set is seen by the next payload of this process at once, and is on disk before the delivery is acknowledged; it is taken back, and
+ * the payload sent again, when its events are not.
  */
 export interface Memory {
   get(key: string): unknown
@@ -30,7 +31,7 @@ export type Reply = { readonly topic: string; readonly payload: Buffer }
 /** Nothing decoded: the payload is none of this format's business (a log line, a command), or it only told something for later. */
 export type Output = { readonly decoded: readonly Decoded[]; readonly replies?: readonly Reply[] }
 
-/** Where the lines of a format end, of which each that is not empty is one event. */
+/** Where the lines of a format end, of which each that is not empty is one event. Such a format remembers nothing, and asks for nothing. */
 export type LineFormat = {
   /**
    * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet. The last line of all ends where the

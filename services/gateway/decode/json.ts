@@ -106,7 +106,7 @@ function parseJson(text: string, place: Place): unknown {
 /** `element`: as it was sent, where it stands alone; JSON says 1e999 as null. */
 export function decodeOne(value: unknown, place: Place, clock: Clock, element?: string | Buffer): Decoded {
   try {
-    return { event: eventOf(value, place, clock) }
+    return { event: eventOf(value, place, clock), element: element ?? (() => textOf(value)) }
   } catch (error) {
     if (error instanceof Failure) return { failure: error, element: element ?? textOf(value), device: saidDevice(value) ?? place.device }
     throw error
