@@ -3,7 +3,7 @@ import type { AuthenticateError, Client } from 'aedes'
 import { type Caller, mayActAs } from '../../packages/identity/identity.ts'
 import type { Lasting } from './broker/lasting.ts'
 import type { Sessions } from './broker/sessions.ts'
-import type { From } from './guard/inside.ts'
+import { decidedOf, type From } from './guard/inside.ts'
 import { type LoginPorts, login } from './login.ts'
 import { ownProjectOf, sessionId } from './session.ts'
 import { ingestPlace, mayPublish, mounted } from './topic.ts'
@@ -43,7 +43,7 @@ export async function connectClient(
 ): Promise<Connected | undefined> {
   // [MQTT-3.1.3-8]
   if (isUnnamed) throw connectRefusal(IDENTIFIER_REJECTED, 'an empty client id needs a clean session')
-  const caller = await login(ports, from, { clientId: client.id, username, password })
+  const caller = await login(ports, from, { clientId: client.id, username, password }, () => decidedOf(client.conn))
   const will = client._will
   if (will) {
     will.topic = mounted(will.topic, ownProjectOf(caller))
@@ -55,7 +55,7 @@ export async function connectClient(
   const other = ports.connected(client.id)
   // [MQTT-3.1.4-2]; before its session is read, so that two do not work on one.
   if (other) await new Promise<void>(resolve => other.close(resolve))
-  const lasting = client.clean ? undefined : await ports.sessions.open(client.id)
+  const lasting = client.clean ? undefined : await ports.sessions.open(client.id, ownProjectOf(caller) || caller.account)
   return { caller, lasting }
 }
 

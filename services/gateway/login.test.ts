@@ -26,9 +26,9 @@ const shown = ({ username, password, clientId = 'c' }: Given): Shown => ({
   username,
   password: password === undefined ? undefined : Buffer.from(password),
 })
-const codeFor = async (from: From, given: Given, ports = open()) => {
+const codeFor = async (from: From, given: Given, ports = open(), decided = () => {}) => {
   try {
-    return await login(ports, from, shown(given))
+    return await login(ports, from, shown(given), decided)
   } catch (error) {
     return (loginRefusal(error) as { returnCode?: number }).returnCode
   }
@@ -85,7 +85,8 @@ describe('a login over MQTT', () => {
       const ports = open()
       const looked = vi.spyOn(identity, 'login')
       const settled: unknown[] = []
-      const tries = Array.from({ length: 1000 }, () => () => codeFor(here, { username: 'key', password: 'wrong' }, ports))
+      const decided = vi.fn()
+      const tries = Array.from({ length: 1000 }, () => () => codeFor(here, { username: 'key', password: 'wrong' }, ports, decided))
       for (const attempt of tries) {
         const answer = attempt()
         void answer.then(code => settled.push(code))
@@ -93,6 +94,8 @@ describe('a login over MQTT', () => {
       }
       expect(looked).toHaveBeenCalledTimes(GUESS_LIMITS.perKey)
       expect(settled).toHaveLength(GUESS_LIMITS.perKey)
+      // Who waits is in nobody's way.
+      expect(decided).toHaveBeenCalledTimes(1000 - GUESS_LIMITS.perKey)
       await vi.advanceTimersByTimeAsync(1000)
       expect(settled).toEqual(new Array(1000).fill(5))
       const right = { username: 'key', password: SECRET }

@@ -23,14 +23,29 @@ export type Shown = {
 /** How long who guessed too often waits for its refusal: it asks again the moment it has one. */
 const REFUSED_AFTER_MS = 1000
 
-/** @throws Failure `invalid` (client id, user name or password), `unauthenticated`, `too_many`, or whatever keeps identity from being looked up. */
-export async function login(ports: LoginPorts, from: From, shown: Shown): Promise<Caller> {
+/**
+ * @param decided called before whoever guessed too often has to wait: others log in meanwhile.
+ * @throws Failure `invalid` (client id, user name or password), `unauthenticated`, `too_many`, or whatever keeps identity from being looked up.
+ */
+export async function login(ports: LoginPorts, from: From, shown: Shown, decided: () => void): Promise<Caller> {
+  try {
+    return await callerOf(ports, from, shown)
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'too_many') {
+      decided()
+      await new Promise(resolve => setTimeout(resolve, REFUSED_AFTER_MS))
+    }
+    throw error
+  }
+}
+
+async function callerOf(ports: LoginPorts, from: From, shown: Shown): Promise<Caller> {
   // Some who read logs and topics put client ids into filters (hazard 7).
   if (/[+#]/.test(shown.clientId)) throw invalid('clientId', 'expected no + and no #')
   if (from.device) return certified(ports, from.device, from, shown)
-  const caller = await prove(ports, from, shown)
-  if (!caller) throw new Failure('unauthenticated', 'user name and password: expected the id of a key or device credential and its secret')
-  return caller
+  const proven = await prove(ports, from, shown)
+  if (!proven) throw new Failure('unauthenticated', 'user name and password: expected the id of a key or device credential and its secret')
+  return proven
 }
 
 /** A user name that is given besides has to be the same device: its name, its id, or a credential of it. */
@@ -48,17 +63,12 @@ async function prove({ identity, guesses }: LoginPorts, { address }: From, { use
   if (username === undefined && password === undefined) return undefined
   if (!username) throw invalid('username', 'expected the id of a key or device credential')
   const secret = textOf(password)
-  try {
-    return await guesses.attempt(
-      siteOf(address),
-      username,
-      () => identity.login(username, secret),
-      found => found === undefined,
-    )
-  } catch (error) {
-    if (error instanceof Failure && error.code === 'too_many') await new Promise(resolve => setTimeout(resolve, REFUSED_AFTER_MS))
-    throw error
-  }
+  return guesses.attempt(
+    siteOf(address),
+    username,
+    () => identity.login(username, secret),
+    found => found === undefined,
+  )
 }
 
 function textOf(password: Buffer | undefined): string {

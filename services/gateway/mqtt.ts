@@ -61,7 +61,7 @@ export type MqttPorts = Omit<PublishPorts, 'send'> & {
 const QUEUE_LIMIT = 1000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
-/** After three of them without a word a gateway is taken for gone, and its clients' wills are published. */
+/** After four of them aedes looks for wills of gateways that are gone. */
 const HEARTBEAT_MS = 15_000
 /** What a retained message's author may is looked up once in this time. */
 const RIGHTS_MS = 2000

@@ -38,6 +38,11 @@ describe('an ingest topic', () => {
     expect(ingestPlace(topic, 'home')).toBeUndefined()
   })
 
+  it('in short is none for a key without a project of its own, which is told the long form', () => {
+    expect(ingestPlace('d/door/contact', '')).toBeUndefined()
+    expect(refusalOf('d/door/contact')).toContain('expected projects/{project}/devices/{device}/events/{eventType}')
+  })
+
   it('in short is spelt out for those who subscribe, so that projects do not meet', () => {
     expect(fullTopic({ project: 'home', device: 'door 1', eventType: 'contact' })).toBe('projects/home/devices/door 1/events/contact')
     expect(fullTopic({ project: 'home', device: 'door', eventType: undefined })).toBe('projects/home/devices/door/events')

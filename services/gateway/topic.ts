@@ -24,18 +24,24 @@ export function unmounted(topic: string): string {
 }
 
 /**
- * `projects/{project}/devices/{device}/events[/{eventType}]`, or `d/{device}/{eventType}` in the key's own project;
+ * `projects/{project}/devices/{device}/events[/{eventType}]`, or `d/{device}/{eventType}` in the key's own project, if it has one;
  * undefined for every other topic. Names are checked by the decoder.
  */
 export function ingestPlace(topic: string, home: string): Place | undefined {
   if (topic.startsWith('d/')) {
-    const [, device, eventType, ...rest] = topic.split('/')
-    return rest.length === 0 && eventType !== undefined ? { project: home, device, eventType } : undefined
+    const short = shortIngest(topic)
+    // Of no project: whoever took it had nowhere to keep it.
+    return short && home !== '' ? { project: home, ...short } : undefined
   }
   if (!topic.startsWith('projects/')) return undefined
   const [, project, devices, device, events, eventType, ...rest] = topic.split('/')
   if (project === undefined || devices !== 'devices' || events !== 'events' || rest.length > 0) return undefined
   return { project, device, eventType }
+}
+
+function shortIngest(topic: string): { readonly device: string | undefined; readonly eventType: string } | undefined {
+  const [, device, eventType, ...rest] = topic.split('/')
+  return rest.length === 0 && eventType !== undefined ? { device, eventType } : undefined
 }
 
 /** What a stream topic asks for; the query is as over HTTP. */
@@ -66,6 +72,8 @@ export function refusalOf(topic: string): string {
   const shown = JSON.stringify(topic.slice(0, 100))
   if (isShort(topic))
     return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/…`
+  if (topic.startsWith('d/') && shortIngest(topic))
+    return `topic ${shown} is short for one in the key's own project: expected projects/{project}/devices/{device}/events/{eventType}`
   return `topic ${shown} is not this key's`
 }
 

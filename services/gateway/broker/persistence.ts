@@ -148,12 +148,14 @@ export class Persistence {
     return this.#ports.wills.get(id)
   }
 
-  async delWill({ id }: Named): Promise<Will | undefined> {
-    return this.#ports.wills.remove(id)
+  /** Of a connection that begins, without `brokerId`: what another one left is seen to when that one ends. */
+  async delWill({ id, brokerId }: Named & { readonly brokerId?: string }): Promise<Will | undefined> {
+    return brokerId === undefined ? undefined : this.#ports.wills.remove(id, brokerId)
   }
 
-  streamWill(alive: Readonly<Record<string, unknown>> = {}): Readable {
-    return Readable.from(this.#ports.wills.orphans(node => alive[node] !== undefined))
+  /** Which gateways aedes has heard of is not asked: Redis knows who lives. */
+  streamWill(): Readable {
+    return Readable.from(this.#ports.wills.orphans())
   }
 
   async destroy(): Promise<void> {}

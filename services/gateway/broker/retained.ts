@@ -33,9 +33,9 @@ export class Retained {
   /** Without a payload: none is retained there any more [MQTT-3.3.1-10]. @returns whether anything changed. */
   async store(project: string, message: Message): Promise<boolean> {
     const bytes = message.payload.length === 0 ? '' : encodeMessage(message)
-    const { messages, bytes: most } = message.author ? this.#limits : { messages: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER }
-    const [key, sizeKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedBytes')]
-    const outcome = await this.#redis.mqttRetain(2, key, sizeKey, project, message.topic, bytes, messages, most)
+    const { messages, bytes: most } = this.#limits
+    const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
+    const outcome = await this.#redis.mqttRetain(2, key, heldKey, project, message.topic, bytes, messages, most)
     if (outcome === 0) this.#refused(project, message)
     // Whoever subscribes after the acknowledgement gets this one, whenever the common channel tells of it.
     if (outcome === 1) (await this.#trees.get(project))?.set(message.topic, bytes === '' ? undefined : message)

@@ -14,7 +14,7 @@ export type SessionLimits = {
   readonly sessions: number
   readonly messages: number
   readonly sessionBytes: number
-  readonly keyBytes: number
+  readonly holderBytes: number
   readonly allBytes: number
 }
 
@@ -33,11 +33,13 @@ const LIMITS: SessionLimits = {
   sessions: 50_000,
   messages: 10_000,
   sessionBytes: 8 * MIB,
-  keyBytes: 64 * MIB,
+  holderBytes: 64 * MIB,
   allBytes: 256 * MIB,
 }
 const LOOK_MS = 60_000
 const AT_ONCE = 500
+/** What waits for each of them is let go of with it, and meanwhile Redis does nothing else. */
+const EXPIRE_AT_ONCE = 20
 const FILTER = 'f:'
 /** Sessions that were warned of; beyond it some are again. */
 const MAX_WARNED = 10_000
@@ -51,6 +53,8 @@ export class Sessions {
   readonly #filters = new Map<string, Set<string>>()
   readonly #connected = new Set<Lasting>()
   readonly #warned = new Set<string>()
+  /** One for each reading that is under way. */
+  readonly #changes = new Set<Changed>()
   readonly #timer: NodeJS.Timeout
   #looking: Promise<void> | undefined
 
@@ -66,15 +70,19 @@ export class Sessions {
     return this.#tree.has(topic)
   }
 
-  /** A client connects to it; it begins here if there is none. */
-  async open(id: string): Promise<Lasting> {
+  /**
+   * A client connects to it; it begins here if there is none.
+   * @param holder whose memory is taken by what waits for it: a project, where there is one.
+   */
+  async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
-    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, id, this.#ports.nowMs(), sessionsOfKey, sessions)
+    const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder]
+    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
     for (const one of gone) this.#forgotten(one, 'too many sessions are away')
     const lasting = new Lasting(this.#redis, id, {
       existed: there === 1,
       filters: filtersOf(fields),
-      sent: new Map(pairs(sent).map(([packetId, message]) => [Number(packetId), message])),
+      sent: new Map(pairs(sent).map(([message, packetId]) => [Number(packetId), message])),
       got: got.map(Number),
     })
     this.#connected.add(lasting)
@@ -89,15 +97,15 @@ export class Sessions {
 
   async forget(id: string): Promise<void> {
     await this.#redis.mqttForget(1, PREFIX, id)
-    this.#drop(id)
+    this.#ended(id)
   }
 
   /** Undefined ends what was granted. */
-  async subscribe(id: string, granted: readonly (readonly [filter: string, grant: Grant | undefined])[]): Promise<void> {
+  async subscribe(id: string, granted: Granted): Promise<void> {
     if (granted.length === 0) return
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
     if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
-    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+    this.#subscribed(id, granted)
   }
 
   /**
@@ -108,16 +116,16 @@ export class Sessions {
     const to = new Set<string>()
     if (message.qos > 0) this.#tree.each(message.topic, id => to.add(id))
     if (to.size === 0 && !from) return true
-    const { messages, sessionBytes, keyBytes, allBytes } = this.#limits
+    const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
     const ids = [...to]
     const bytes = encodeMessage(message)
     for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
       const some = ids.slice(at, at + AT_ONCE)
-      const origin = at === 0 && from ? [from.id, from.packetId] : ['', '']
-      const limits = [messages, sessionBytes, keyBytes, allBytes]
+      const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
+      const limits = [messages, sessionBytes, holderBytes, allBytes]
       const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
       if (lost[0] === -1) return false
-      for (const [index, id] of some.entries()) this.#lost(id, lost[index] ?? 0)
+      for (const [id, count] of pairs(lost)) this.#lost(id, Number(count))
     }
     return true
   }
@@ -126,35 +134,48 @@ export class Sessions {
   async expire(): Promise<void> {
     const beforeMs = this.#ports.nowMs() - this.#limits.awayMs
     for (;;) {
-      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, AT_ONCE)
+      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
       for (const id of gone) this.#forgotten(id, 'nobody came back')
-      if (gone.length < AT_ONCE) return
+      if (gone.length < EXPIRE_AT_ONCE) return
     }
   }
 
   /** A gateway changed something. */
   heard(message: Buffer): void {
     const change = JSON.parse(message.toString('utf8')) as Change
-    if (change.kind === 'forgotten') this.#drop(change.id)
+    if (change.kind === 'forgotten') this.#ended(change.id)
     else if (change.kind === 'subscribed')
-      for (const [filter, grant] of change.filters) this.#index(change.id, filter, grant === '' ? undefined : (JSON.parse(grant) as Grant))
+      this.#subscribed(
+        change.id,
+        change.filters.map(([filter, grant]) => [filter, grant === '' ? undefined : (JSON.parse(grant) as Grant)]),
+      )
   }
 
-  /** All that there are, again: changes may have been missed. */
+  /** All that there are, again: changes may have been missed. What is told meanwhile is newer than what is read. */
   async read(): Promise<void> {
-    const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
-    const there = new Set(ids)
-    for (const id of this.#filters.keys()) if (!there.has(id)) this.#drop(id)
-    for (let at = 0; at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
-      for (const [index, fields] of found.entries()) {
-        const id = some[index] as string
-        const filters = filtersOf(Object.entries(fields).flat())
-        for (const filter of this.#filters.get(id) ?? []) if (!filters.has(filter)) this.#index(id, filter, undefined)
-        for (const [filter, grant] of filters) this.#index(id, filter, grant)
+    const changed: Changed = new Map()
+    this.#changes.add(changed)
+    try {
+      const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
+      const there = new Set(ids)
+      for (const id of this.#filters.keys()) if (!there.has(id) && !changed.has(id)) this.#drop(id)
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        const some = ids.slice(at, at + AT_ONCE)
+        const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
+        for (const [index, fields] of found.entries()) this.#readOne(some[index] as string, fields, changed)
       }
+    } finally {
+      this.#changes.delete(changed)
     }
+  }
+
+  #readOne(id: string, fields: Readonly<Record<string, string>>, changed: Changed): void {
+    const newer = changed.get(id)
+    if (newer === 'all') return
+    const filters = filtersOf(Object.entries(fields).flat())
+    const gone = [...(this.#filters.get(id) ?? [])].filter(filter => !filters.has(filter))
+    for (const filter of gone) if (!newer?.has(filter)) this.#index(id, filter, undefined)
+    for (const [filter, grant] of filters) if (!newer?.has(filter)) this.#index(id, filter, grant)
   }
 
   async stop(): Promise<void> {
@@ -172,15 +193,24 @@ export class Sessions {
       })
   }
 
-  /** One that was forgotten meanwhile stays so. */
   async #seen(ids: readonly string[]): Promise<void> {
     const nowMs = this.#ports.nowMs()
-    for (let at = 0; at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const scores = some.flatMap(id => [String(nowMs), id])
-      await this.#redis.zadd(`${PREFIX}sessions`, 'XX', ...scores)
-      await Promise.all(some.map(id => this.#redis.zadd(`${PREFIX}of:${keyIdOf(id)}`, 'XX', String(nowMs), id)))
+    for (let at = 0; at < ids.length; at += AT_ONCE) await this.#redis.mqttSeen(1, PREFIX, nowMs, ...ids.slice(at, at + AT_ONCE))
+  }
+
+  #subscribed(id: string, granted: Granted): void {
+    for (const changed of this.#changes) {
+      const known = changed.get(id) ?? new Set()
+      if (known === 'all') continue
+      for (const [filter] of granted) known.add(filter)
+      changed.set(id, known)
     }
+    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+  }
+
+  #ended(id: string): void {
+    for (const changed of this.#changes) changed.set(id, 'all')
+    this.#drop(id)
   }
 
   #index(id: string, filter: string, grant: Grant | undefined): void {
@@ -201,7 +231,7 @@ export class Sessions {
   }
 
   #forgotten(id: string, reason: string): void {
-    this.#drop(id)
+    this.#ended(id)
     this.#ports.log.info({ client: clientIdOf(id), keyId: keyIdOf(id), reason }, 'mqtt session forgotten')
   }
 
@@ -217,6 +247,11 @@ export class Sessions {
   }
 }
 
+type Granted = readonly (readonly [filter: string, grant: Grant | undefined])[]
+
+/** What changed while all of it was read: some filters of a session, or the session itself. */
+type Changed = Map<string, Set<string> | 'all'>
+
 type Change =
   | { readonly kind: 'forgotten'; readonly id: string }
   | { readonly kind: 'subscribed'; readonly id: string; readonly filters: readonly (readonly [string, string])[] }
@@ -226,6 +261,6 @@ function filtersOf(fields: readonly string[]): Map<string, Grant> {
   return new Map(found.map(([name, grant]) => [name.slice(FILTER.length), JSON.parse(grant) as Grant]))
 }
 
-function pairs(flat: readonly string[]): [string, string][] {
-  return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string])
+function pairs(flat: readonly (string | number)[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [String(flat[2 * i]), String(flat[2 * i + 1])])
 }

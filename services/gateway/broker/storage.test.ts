@@ -2,14 +2,16 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
-import { sessionId } from '../session.ts'
-import type { Qos } from './message.ts'
+import { keyIdOf, sessionId } from '../session.ts'
+import type { Author, Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
+import type { SessionLimits } from './sessions.ts'
 import { Storage } from './storage.ts'
+import { type Will, Wills } from './will.ts'
 
 const DAY_MS = 24 * 3_600_000
-const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, keyBytes: 4000, allBytes: 6000 }
+const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, holderBytes: 4000, allBytes: 6000 }
 const AUTHOR = { keyId: 'k', account: 'a' }
 
 describe.skipIf(!installed)('what the broker keeps', () => {
@@ -30,18 +32,20 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     storage = await open('one')
   })
 
-  async function open(node: string): Promise<Storage> {
+  const open = (node: string) => openWith({}, node)
+
+  async function openWith(limits: Partial<SessionLimits>, node = 'other'): Promise<Storage> {
     const ports = { redis: server.redis, subscriber: await server.connect(), node, log: openLogger('silent') }
     const counting = { newId: () => `id${++ids}`, dropped: () => void dropped++, nowMs: () => nowMs }
-    return Storage.open({ ...ports, ...counting }, () => {}, LIMITS)
+    return Storage.open({ ...ports, ...counting }, () => {}, { ...LIMITS, ...limits })
   }
 
   const keep = async (topic: string, text: string, qos: Qos = 1, retain = false) =>
     storage.keep({ topic, payload: Buffer.from(text), qos, retain }, AUTHOR)
 
-  async function comeAndGo(keyId: string, clientId: string, filter = 'a'): Promise<string> {
+  async function comeAndGo(keyId: string, clientId: string, filter = 'a', holder = keyId): Promise<string> {
     const id = sessionId(keyId, clientId)
-    const lasting = await storage.sessions.open(id)
+    const lasting = await storage.sessions.open(id, holder)
     await storage.sessions.subscribe(id, [[filter, { qos: 1, short: false }]])
     await storage.sessions.leave(lasting)
     return id
@@ -49,7 +53,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
 
   async function waiting(id: string): Promise<(string | undefined)[]> {
     const found: (string | undefined)[] = []
-    for await (const { message } of (await storage.sessions.open(id)).waiting()) found.push(message?.payload.toString())
+    for await (const { message } of (await storage.sessions.open(id, keyIdOf(id))).waiting()) found.push(message?.payload.toString())
     return found
   }
 
@@ -68,21 +72,67 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect(dropped).toBe(1)
   })
 
-  it('is bounded in bytes: of a session, of a key, and of all', async () => {
-    const [one, two, other] = [await comeAndGo('k', '1', 'one'), await comeAndGo('k', '2', 'two'), await comeAndGo('o', '3', 'other')]
+  it('is bounded in bytes: of a session, of a project, and of all; who holds most makes room', async () => {
+    const holders = [
+      ['k', '1', 'one', 'p'],
+      ['l', '2', 'two', 'p'],
+      ['o', '3', 'other', 'q'],
+    ] as const
+    const [one, two, other] = (await Promise.all(
+      holders.map(([keyId, clientId, filter, holder]) => comeAndGo(keyId, clientId, filter, holder)),
+    )) as [string, string, string]
+    const kept = async () => await Promise.all([one, two, other].map(id => server.redis.zcard(`${PREFIX}queue:${id}`)))
     await keep('one', 'x'.repeat(2000))
     await keep('one', 'y'.repeat(2000))
-    expect(await waiting(one)).toEqual(['y'.repeat(2000)])
-    await keep('two', 'z'.repeat(2000))
-    expect(await waiting(two)).toEqual([])
-    await keep('other', 'w'.repeat(2500))
-    expect(await waiting(other)).toEqual(['w'.repeat(2500)])
+    expect(await kept()).toEqual([1, 0, 0])
+    await keep('two', 'z'.repeat(1000))
+    expect(await kept()).toEqual([1, 1, 0])
+    // The project is full: the session that has most of it loses its oldest, not the one that something comes for.
+    await keep('two', 'z'.repeat(500))
+    expect(await kept()).toEqual([0, 2, 0])
+    // All is full: the project that has most of it does.
+    await keep('one', 'x'.repeat(1000))
+    await keep('other', 'w'.repeat(2600))
+    expect(await kept()).toEqual([1, 1, 1])
     await keep('other', 'v'.repeat(4000))
-    expect(await waiting(other)).toEqual([])
+    expect(await kept()).toEqual([1, 1, 0])
     for (const id of [one, two, other]) await storage.sessions.forget(id)
     // Nothing is left of them, not a count either.
-    expect(await server.redis.hgetall(`${PREFIX}bytes`)).toEqual({ '': '0' })
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}bytes`])
+    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([])
+  })
+
+  it('is not pushed out by any number of keys of one project, in bytes or in sessions', async () => {
+    const small = await comeAndGo('small', 'c', 'small')
+    await keep('small', 'x'.repeat(100))
+    for (const keyId of ['k1', 'k2', 'k3', 'k4', 'k5']) {
+      nowMs++
+      await comeAndGo(keyId, 'c', keyId, 'flood')
+      await keep(keyId, 'x'.repeat(2500))
+    }
+    expect(await waiting(small)).toEqual(['x'.repeat(100)])
+    expect(await server.redis.zcard(`${PREFIX}sessions`)).toBe(3)
+  })
+
+  it('is itself dropped when room for it would take Redis too long', async () => {
+    const many = await openWith({ messages: 3000, sessionBytes: 1_000_000, holderBytes: 600_000, allBytes: 900_000 })
+    const [full, next] = [await comeAndGo('k', 'full', 'full', 'p'), await comeAndGo('l', 'next', 'next', 'p')]
+    const message = (topic: string, id: string, size = 1) => ({ id, topic, qos: 1 as const, payload: Buffer.alloc(size) })
+    await Promise.all(Array.from({ length: 2000 }, (_, i) => many.sessions.queue(message('full', `${i}`))))
+    await many.sessions.queue(message('next', 'large', 580_000))
+    const kept = await Promise.all([full, next].map(id => server.redis.zcard(`${PREFIX}queue:${id}`)))
+    expect(kept[0]).toBeGreaterThan(500)
+    expect(kept[1]).toBe(0)
+    await many.stop()
+  })
+
+  it('has no packet id any more when it is dropped', async () => {
+    const id = await comeAndGo('k', 'c')
+    await keep('a', '1')
+    const lasting = await storage.sessions.open(id, 'k')
+    for await (const { id: message } of lasting.waiting()) await lasting.sentAs(7, message)
+    expect(await server.redis.hlen(`${PREFIX}sent:${id}`)).toBe(1)
+    for (const text of ['2', '3', '4']) await keep('a', text)
+    expect(await server.redis.hlen(`${PREFIX}sent:${id}`)).toBe(0)
   })
 
   it('is forgotten with a session that nobody came back to for a day', async () => {
@@ -92,11 +142,25 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await keep('a', '1')
     nowMs = DAY_MS
     await storage.sessions.expire()
-    expect([(await storage.sessions.open(recent)).existed, (await storage.sessions.open(old)).existed]).toEqual([true, false])
+    expect([(await storage.sessions.open(recent, 'k')).existed, (await storage.sessions.open(old, 'k')).existed]).toEqual([true, false])
     expect([await waiting(recent), await waiting(old)]).toEqual([['1'], []])
   })
 
-  it('is forgotten, the longest away first, when a key keeps too many sessions, or all keys do', async () => {
+  it('is forgotten a few sessions at a time, however many there are', async () => {
+    const many = await openWith({ sessionsOfKey: 100, sessions: 100 })
+    await Promise.all(
+      Array.from({ length: 45 }, async (_, i) => many.sessions.leave(await many.sessions.open(sessionId('k', `c${i}`), 'k'))),
+    )
+    nowMs = DAY_MS
+    await server.redis.config('RESETSTAT')
+    await many.sessions.expire()
+    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([])
+    const ran = (await server.redis.info('commandstats')).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)
+    expect([...ran].reduce((sum, [, calls]) => sum + Number(calls), 0)).toBeGreaterThanOrEqual(3)
+    await many.stop()
+  })
+
+  it('is forgotten, the longest away first, when a key keeps too many sessions, or who has most of them when there are too many in all', async () => {
     const kept = []
     for (const [keyId, clientId] of [
       ['k', '1'],
@@ -108,7 +172,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
       nowMs++
       kept.push(await comeAndGo(keyId, clientId))
     }
-    expect(await server.redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual(kept.slice(2))
+    expect(await server.redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual([kept[1], kept[2], kept[4]])
   })
 
   it('is known to another gateway at once, and to one that comes later', async () => {
@@ -120,6 +184,38 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await storage.sessions.forget(id)
     await until('both know', () => !other.hasSubscribers('a/b') && !late.hasSubscribers('a/b'))
     for (const one of [other, late]) await one.stop()
+  })
+
+  it('comes again, with QoS 2, until it was there for the last of many sessions', async () => {
+    const many = await openWith({ sessionsOfKey: 1000, sessions: 1000, allBytes: 1_000_000, holderBytes: 1_000_000 })
+    const sessions = Array.from({ length: 501 }, (_, i) => sessionId('k', `c${i}`))
+    await Promise.all(sessions.map(id => many.sessions.open(id, 'k')))
+    await Promise.all(sessions.map(id => many.sessions.subscribe(id, [['a', { qos: 2, short: false }]])))
+    const from = { id: sessionId('k', 'sender'), packetId: 7 }
+    const message = (id: string) => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from('1') })
+    // Redis goes away after the first of them: what it says to the second is an error.
+    const last = `${PREFIX}queue:${sessions.at(-1)}`
+    await server.redis.set(last, 'not a queue')
+    await expect(many.sessions.queue(message('first'), from)).rejects.toThrow('WRONGTYPE')
+    await server.redis.del(last)
+    expect(await many.sessions.queue(message('second'), from)).toBe(true)
+    expect(await server.redis.zcard(last)).toBe(1)
+    expect(await many.sessions.queue(message('third'), from)).toBe(false)
+    await many.stop()
+  })
+
+  it('is what was told last, also while all of it is read', async () => {
+    const [kept, ended, gone] = [await comeAndGo('k', 'kept', 'old'), await comeAndGo('k', 'ended', 'x'), await comeAndGo('o', 'gone', 'y')]
+    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify(change)))
+    const granted = JSON.stringify({ qos: 1, short: false })
+    // What Redis says to it does not know of these yet, as if it had been asked a moment before.
+    const read = storage.sessions.read()
+    tell({ kind: 'subscribed', id: kept, filters: [['new', granted]] })
+    tell({ kind: 'subscribed', id: ended, filters: [['x', '']] })
+    tell({ kind: 'forgotten', id: gone })
+    tell({ kind: 'subscribed', id: 'k\nlater', filters: [['later', granted]] })
+    await read
+    expect(['old', 'new', 'x', 'y', 'later'].map(topic => storage.hasSubscribers(topic))).toEqual([true, true, false, false, true])
   })
 
   it('of retained messages is bounded for each project; an empty one makes room', async () => {
@@ -135,6 +231,18 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect(found.sort()).toEqual(['3', '4'])
   })
 
+  it('of retained messages does not count alarms, whatever stood there before', async () => {
+    const project = freshProject()
+    const retained = new Retained(server.redis, openLogger('silent'), { messages: 1, bytes: 1000 })
+    const store = (name: string, text: string, author: { author?: Author } = {}) =>
+      retained.store(project, { id: 'x', topic: `projects/${project}/${name}`, qos: 1, payload: Buffer.from(text), ...author })
+    const [theirs, ours] = [{ author: AUTHOR }, {}]
+    expect([await store('alarm', 'x'.repeat(2000)), await store('alarm2', '1'), await store('a', '1', theirs)]).toEqual([true, true, true])
+    expect([await store('b', '1', theirs), await store('a', '2', ours), await store('b', '1', theirs)]).toEqual([false, true, true])
+    for (const name of ['alarm', 'alarm2', 'a', 'b']) await store(name, '')
+    expect(await server.redis.keys(`*${project}*`)).toEqual([])
+  })
+
   it('of retained messages is the same for all gateways', async () => {
     const project = freshProject()
     const topic = `projects/${project}/r`
@@ -147,18 +255,72 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await other.stop()
   })
 
-  it('of wills is published by one other gateway, and by none while theirs lives', async () => {
-    const will = { topic: 'projects/p/w', payload: 'gone', qos: 1 as const, retain: true }
-    await storage.wills.put('k\nc', will, AUTHOR)
-    const other = await open('two')
-    const orphans = async (isAlive: boolean) => {
-      const found = []
-      for await (const one of other.wills.orphans(() => isAlive)) found.push(one)
-      return found
+  describe('of wills', () => {
+    const WILL = { topic: 'projects/p/w', payload: 'gone', qos: 1 as const, retain: true }
+    const TIMES = { beatMs: 20, aliveMs: 200, againMs: 300, claimMs: 300 }
+    const key = (node: string) => `${PREFIX}node:${node}`
+
+    async function found(wills: Wills): Promise<Will[]> {
+      const all = []
+      for await (const one of wills.orphans()) all.push(one)
+      return all
     }
-    expect(await orphans(true)).toEqual([])
-    expect(await orphans(false)).toMatchObject([{ topic: will.topic, retain: true, clientId: 'k\nc', brokerId: 'one', author: AUTHOR }])
-    expect(await orphans(false)).toEqual([])
-    await other.stop()
+
+    async function withWills(run: (here: Wills, there: Wills) => Promise<void>): Promise<void> {
+      const wills = ['one', 'two'].map(node => new Wills(server.redis, node, openLogger('silent'), TIMES)) as [Wills, Wills]
+      try {
+        await run(...wills)
+      } finally {
+        for (const one of wills) one.stop()
+      }
+    }
+
+    it('none is published while its gateway lives, which stands in Redis before the first of them', () =>
+      withWills(async (here, there) => {
+        await here.put('k\nc', WILL, AUTHOR)
+        expect(await server.redis.exists(key('one'))).toBe(1)
+        expect(await found(there)).toEqual([])
+        // As after an outage of Redis: nobody had the time to say that it lives.
+        await server.redis.del(key('one'))
+        expect(await found(there)).toEqual([])
+      }))
+
+    it('each is published by one other gateway when theirs is gone, and by another when that one did not do it', () =>
+      withWills(async (here, there) => {
+        await here.put('k\nc', WILL, AUTHOR)
+        here.stop()
+        await until('it is gone', async () => (await server.redis.exists(key('one'))) === 0)
+        const third = new Wills(server.redis, 'three', openLogger('silent'), TIMES)
+        const both = (await Promise.all([found(there), found(third)])).flat()
+        expect(both).toMatchObject([{ topic: WILL.topic, retain: true, clientId: 'k\nc', author: AUTHOR }])
+        const again: Will[] = []
+        await until('it is had again', async () => again.push(...(await found(third))) > 0)
+        await third.remove('k\nc', again[0]?.brokerId ?? '')
+        await until('the claim is over', async () => (await server.redis.keys(`${PREFIX}claim:*`)).length === 0)
+        expect(await found(there)).toEqual([])
+        third.stop()
+      }))
+
+    it('the one of a client that came back elsewhere stays when that of its dead gateway is done with', () =>
+      withWills(async (here, there) => {
+        await here.put('k\nc', WILL, AUTHOR)
+        here.stop()
+        await there.put('k\nc', { ...WILL, payload: 'new' }, AUTHOR)
+        await until('it is gone', async () => (await server.redis.exists(key('one'))) === 0)
+        const [orphan] = await found(there)
+        await there.remove('k\nc', orphan?.brokerId ?? '')
+        expect(await server.redis.hkeys(`${PREFIX}wills`)).toEqual(['two\nk\nc'])
+        expect(there.get('k\nc')?.payload).toBe('new')
+      }))
+
+    it('the one of a connection that was taken over ends without that of the next', () =>
+      withWills(async here => {
+        await here.put('k\nc', WILL, AUTHOR)
+        await here.put('k\nc', { ...WILL, payload: 'new' }, AUTHOR)
+        await here.remove('k\nc', 'one')
+        expect(await server.redis.hlen(`${PREFIX}wills`)).toBe(1)
+        await here.remove('k\nc', 'one')
+        expect(await server.redis.hlen(`${PREFIX}wills`)).toBe(0)
+      }))
   })
 })

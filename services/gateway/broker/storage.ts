@@ -44,7 +44,7 @@ export class Storage {
     this.bus = bus
     this.sessions = sessions
     this.retained = retained
-    this.wills = new Wills(ports.redis, ports.node)
+    this.wills = new Wills(ports.redis, ports.node, ports.log)
     this.#newId = ports.newId
     this.#subscriber = ports.subscriber
   }
@@ -92,6 +92,7 @@ export class Storage {
   }
 
   async stop(): Promise<void> {
+    this.wills.stop()
     await this.sessions.stop()
     this.#subscriber.disconnect()
   }

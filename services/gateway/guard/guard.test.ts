@@ -74,7 +74,7 @@ describe('a storm of CONNECTs', () => {
     const admission = new Admission(() => 0)
     const entered: number[] = []
     const tickets = Array.from({ length: 200 }, (_, i) =>
-      admission.ask({ bytes: 100, enter: () => void entered.push(i), refuse: () => expect.unreachable() }),
+      admission.ask({ bytes: 100, source: 'a', enter: () => void entered.push(i), refuse: () => expect.unreachable() }),
     )
     tickets[3]?.leave()
     const turns = async () => {
@@ -93,6 +93,7 @@ describe('a storm of CONNECTs', () => {
     for (let i = 0; i < 5000; i++) {
       const ticket = admission.ask({
         bytes: 100,
+        source: 'a',
         enter: () => {
           entered.add(i)
           setImmediate(() => ticket?.leave())
@@ -108,13 +109,26 @@ describe('a storm of CONNECTs', () => {
     let nowMs = 0
     const admission = new Admission(() => nowMs)
     const refused: number[] = []
-    const ask = (bytes: number) => admission.ask({ bytes, enter: () => {}, refuse: () => void refused.push(bytes) })
-    ask(30 * 1024 * 1024)
+    const ask = (bytes: number, source = 'a') => admission.ask({ bytes, source, enter: () => {}, refuse: () => void refused.push(bytes) })
+    ask(15 * 1024 * 1024)
     expect(ask(3 * 1024 * 1024)).toBeUndefined()
     nowMs = 31_000
     await new Promise(setImmediate)
-    expect(refused).toEqual([30 * 1024 * 1024])
+    expect(refused).toEqual([15 * 1024 * 1024])
     expect(ask(3 * 1024 * 1024)).toBeDefined()
+  })
+
+  it('of one place keeps nobody from elsewhere waiting, and leaves them room', async () => {
+    const admission = new Admission(() => 0)
+    const entered: string[] = []
+    const ask = (source: string, bytes = 1024) =>
+      admission.ask({ bytes, source, enter: () => void entered.push(source), refuse: () => expect.unreachable() })
+    let taken = 0
+    while (ask('a')) taken++
+    expect(taken).toBe(16 * 1024)
+    for (const source of ['b', 'c', 'b']) expect(ask(source)).toBeDefined()
+    await new Promise(setImmediate)
+    expect(entered.slice(0, 6)).toEqual(['a', 'b', 'c', 'a', 'b', 'a'])
   })
 })
 

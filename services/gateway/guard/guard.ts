@@ -160,7 +160,8 @@ export class Guard {
     // The keep alive is watched here, where all packets are seen; to the broker there is none.
     packet.writeUInt16BE(0, read.keepAliveAt - start)
     const refuse = () => this.#refuse({ fault: 'too many clients log in', answer: TOO_BUSY }, 'too many')
-    this.#ticket = this.#ports.admission.ask({ bytes: packet.length, enter: () => this.#enter(packet), refuse })
+    const entry = { bytes: packet.length, source: this.#source, enter: () => this.#enter(packet), refuse }
+    this.#ticket = this.#ports.admission.ask(entry)
     if (!this.#ticket) refuse()
   }
 
@@ -170,6 +171,7 @@ export class Guard {
       wanted: () => this.#wanted(),
       ended: () => this.#ended(),
       turn: (bytes: number, done: Done) => this.#turn(bytes, done),
+      decided: () => this.#ticket?.leave(),
     }
     this.#inside = new Inside(this.#from, outside, READ_BYTES, WRITE_BYTES)
     this.#inner = this.#ports.open(this.#inside)

@@ -20,6 +20,8 @@ export type Outside = {
   ended(): void
   /** A publish that went by the broker; see `turn`. */
   turn(bytes: number, done: Done): Done
+  /** Who logs in is known, or nobody; what is left of it keeps no other from entering. */
+  decided(): void
 }
 
 export class Inside extends Duplex {
@@ -35,6 +37,11 @@ export class Inside extends Duplex {
   /** For the broker, which has read a publish and asks whether it may be: @returns what to call instead of `done`, when its turn has come. */
   turn(bytes: number, done: Done): Done {
     return this.#outside.turn(bytes, done)
+  }
+
+  /** For the broker, whose answer to CONNECT is late on purpose. */
+  decided(): void {
+    this.#outside.decided()
   }
 
   override _read(): void {
@@ -71,4 +78,9 @@ export function turnOf(connection: object, bytes: number, done: Done): Done {
 /** Where a connection that the broker knows comes from. */
 export function fromOf(stream: object): From {
   return stream instanceof Inside ? stream.from : { address: '' }
+}
+
+/** As `Inside.decided`. */
+export function decidedOf(connection: object): void {
+  if (connection instanceof Inside) connection.decided()
 }
