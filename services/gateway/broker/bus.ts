@@ -109,8 +109,13 @@ export class Bus {
     // Of its sender [MQTT-3.3.1-3].
     packet.dup = false
     const sent = this.#nodes.size > 0 ? this.#send(packet) : undefined
+    // Looked at right now: who is sent it here may take longer than Redis takes to fail.
+    const failure = sent?.then(
+      () => undefined,
+      (error: Error) => error,
+    )
     this.#deliver(packet, () => {
-      if (sent) sent.then(() => done(), done)
+      if (failure) failure.then(done)
       else done()
     })
   }
