@@ -24,6 +24,8 @@ describe.skipIf(!installed)('two gateways', () => {
   let here: MqttDoor
   let there: MqttDoor
   const known = callers()
+  /** Keys whose rights cannot be looked up. */
+  const unsure = new Set<string>()
 
   async function openDoor(): Promise<MqttDoor> {
     const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
@@ -40,7 +42,10 @@ describe.skipIf(!installed)('two gateways', () => {
         identity: {
           login: keyId => Promise.resolve(known[keyId]),
           certified: () => Promise.resolve(undefined),
-          renew: ({ keyId }) => Promise.resolve(known[keyId]),
+          renew: async ({ keyId }) => {
+            if (unsure.has(keyId)) throw new Failure('unavailable', 'Redis is away')
+            return known[keyId]
+          },
           watch: () => () => {},
         },
         clock: { nowUs: () => 0, newId: () => newId() },
@@ -136,6 +141,21 @@ describe.skipIf(!installed)('two gateways', () => {
     await until('the other one is there', () => texts(late).includes('good'))
     expect(texts(late)).toEqual(['good'])
     for (const wire of [stays, late]) await wire.leave()
+  })
+
+  it('end a client for which retained messages cannot be read, so that it asks again, and nothing else', async () => {
+    const sender = await connect(here, 'retains', true, 'other')
+    sender.send({ cmd: 'publish', topic: 'projects/p/unsure/a', payload: 'x', qos: 1, messageId: 1, retain: true, dup: false })
+    await until('PUBACK', () => sender.received.some(({ cmd }) => cmd === 'puback'))
+    unsure.add('other')
+    const asks = await connect(there, 'asks')
+    await subscribe(asks, 'projects/p/unsure/#')
+    await until('the end', () => asks.hasEnded())
+    unsure.delete('other')
+    const again = await connect(there, 'asks')
+    await subscribe(again, 'projects/p/unsure/#')
+    await until('it is there', () => texts(again).includes('x'))
+    for (const wire of [sender, again]) await wire.leave()
   })
 
   it('refuse a short topic of a key that has several projects and none of its own', async () => {
