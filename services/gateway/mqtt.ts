@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import { catchUp, type Forwarded, forward } from './broker/forward.ts'
+import { catchUp, cutOff, type Forwarded, forward } from './broker/forward.ts'
 import type { Author, Message } from './broker/message.ts'
 import { Persistence } from './broker/persistence.ts'
 import { projectOf } from './broker/retained.ts'
@@ -157,7 +157,7 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
-      asking: () => failing(asking, ports.log),
+      asking: () => cutOff(asking, ports.log),
     }),
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
@@ -341,12 +341,12 @@ function refusals(log: Logger): Refused {
 
 function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
   const noted = new WeakSet<Client>()
-  const cutOff = new Sample((facts, message) => log.info(facts, message))
+  const cuts = new Sample((facts, message) => log.info(facts, message))
   broker.on('clientError', (client, error) => {
     // A login that was refused has its line already.
     if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
-    cutOff.add(fromOf(client.conn).address, { ...nameOf(client), reason: error.message }, 'mqtt client cut off')
+    cuts.add(fromOf(client.conn).address, { ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {
@@ -362,18 +362,9 @@ function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
 }
 
-/** What a client was to have cannot be read: it comes back and asks again. */
-function failing(client: Client | undefined, log: Logger): (error: Error) => void {
-  return ({ message }) => {
-    log.info({ ...nameOf(client ?? { id: '' }), reason: message }, 'mqtt client cut off: what it is to have cannot be read')
-    client?.close()
-  }
-}
-
 function caughtUp(client: Client, sessions: WeakMap<Client, Session>, log: Logger): void {
   const lasting = sessions.get(client)?.lasting
-  if (!lasting) return
-  catchUp(client, lasting).catch(failing(client, log))
+  if (lasting) catchUp(client, lasting, log)
 }
 
 /** Of messages that a gateway kept, and was gone before it said so. */

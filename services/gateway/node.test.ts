@@ -143,6 +143,34 @@ describe.skipIf(!installed)('two gateways', () => {
     for (const wire of [stays, late]) await wire.leave()
   })
 
+  it('send a session no more than it may leave unacknowledged; the rest waits, and comes in order', async () => {
+    const topic = 'projects/p/window'
+    const silent = await connect(there, 'slow', false)
+    await subscribe(silent, topic)
+    await until('the other gateway knows', () => here.hasSubscribers(topic))
+    const sender = await connect(here, 'sends')
+    const count = 1500
+    for (let n = 1; n <= count; n++)
+      sender.send({ cmd: 'publish', topic, payload: String(n), qos: 1, messageId: n, retain: false, dup: false })
+    await until('all are taken', () => sender.received.filter(({ cmd }) => cmd === 'puback').length === count)
+    await until('the window is full', () => texts(silent).length >= 1000)
+    silent.send({ cmd: 'pingreq' })
+    await until('PINGRESP', () => silent.received.some(({ cmd }) => cmd === 'pingresp'))
+    // What is on its way at once may be over it.
+    expect(texts(silent).length).toBeLessThan(1100)
+    await silent.cut()
+    const back = await connect(there, 'slow', false)
+    let acked = 0
+    await until('all are there', () => {
+      for (const packet of back.received.slice(acked))
+        if (packet.cmd === 'publish') back.send({ cmd: 'puback', messageId: packet.messageId as number })
+      acked = back.received.length
+      return texts(back).length >= count
+    })
+    expect(texts(back)).toEqual(Array.from({ length: count }, (_, n) => String(n + 1)))
+    for (const wire of [back, sender]) await wire.leave()
+  })
+
   it('end a client for which retained messages cannot be read, so that it asks again, and nothing else', async () => {
     const sender = await connect(here, 'retains', true, 'other')
     sender.send({ cmd: 'publish', topic: 'projects/p/unsure/a', payload: 'x', qos: 1, messageId: 1, retain: true, dup: false })
