@@ -61,6 +61,7 @@ async function openDoor() {
     hold: () => {
       hold = []
     },
+    held: () => hold?.length ?? 0,
     release: () => {
       const held = hold ?? []
       hold = undefined
@@ -111,6 +112,19 @@ describe.skipIf(!installed)('a client whose log is slow', () => {
     )
     await until('PINGRESP', () => received.some(({ cmd }) => cmd === 'pingresp'))
     socket.destroy()
+  })
+})
+
+describe.skipIf(!installed)('a client that has said all, and listens', () => {
+  it('has its acknowledgements before the connection ends', async () => {
+    const door = await openDoor()
+    const { socket, received } = await enter(door.port)
+    door.hold()
+    socket.end(Buffer.concat([publish(1, 1), publish(1, 2)]))
+    await until('the log has them', () => door.held() > 0)
+    door.release()
+    await once(socket, 'close')
+    expect(acks(received)).toEqual([1, 2])
   })
 })
 

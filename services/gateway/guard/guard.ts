@@ -287,6 +287,8 @@ export class Guard {
   #end(): void {
     this.#hasEnded = true
     if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
+    // Before the connection is: else all of it would be sent again.
+    this.#acks.flush()
     this.destroy()
   }
 
