@@ -5,6 +5,7 @@ import { Aedes, type Client, type PublishPacket } from 'aedes'
 import type { Redis } from 'ioredis'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
+import { translate } from '../../packages/redis/index.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
 import { catchUp, cutOff, type Forwarded, forward } from './broker/forward.ts'
 import type { Author, Message } from './broker/message.ts'
@@ -100,7 +101,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     limits: ports.limits,
     say: (level, facts, message) => ports.log[level](facts, message),
     counted: ports.cut,
-    isTransient: error => error instanceof Failure && error.code === 'unavailable',
+    isTransient,
     open: guarded => inner(door, broker, guarded),
   })
   const bound = await listener.listen(host, port)
@@ -184,7 +185,8 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     },
     authorizePublish: (client, packet, done) => {
       const session = client ? sessions.get(client) : undefined
-      const turned = client ? turnOf(client.conn, packet.payload.length, done) : done
+      const drop = packet.qos === 0 ? () => toNobody(packet) : undefined
+      const turned = client ? turnOf(client.conn, packet.payload.length, done, drop) : done
       if (client && session) take(door, client, session, packet, turned)
       else if (client) turned(new Error('publish without a session'))
       else takeLast(door, redeliveries, packet, done)
@@ -276,8 +278,7 @@ function take(door: Door, client: Client, session: Session, packet: PublishPacke
 function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket, done: Done): void {
   const { author } = packet as PublishPacket & { readonly author?: Author }
   const nowhere = () => {
-    packet.topic = NOWHERE
-    packet.retain = false
+    toNobody(packet)
     done(null)
   }
   const { identity } = door.ports
@@ -292,8 +293,19 @@ function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket,
   taken().catch(done)
 }
 
-/** Where a will goes that nobody may leave any more: nobody may subscribe to `$` topics. */
+/** Where a publish goes that was dropped, or a will that nobody may leave any more: nobody may subscribe to `$` topics. */
 const NOWHERE = '$telltale/refused'
+
+/** Also what Redis says itself: it passes. */
+function isTransient(error: Error): boolean {
+  const told = translate(error)
+  return told instanceof Failure && told.code === 'unavailable'
+}
+
+function toNobody(packet: PublishPacket): void {
+  packet.topic = NOWHERE
+  packet.retain = false
+}
 
 function authorOf(session: Session | undefined): Author | undefined {
   if (!session) return undefined

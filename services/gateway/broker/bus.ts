@@ -112,7 +112,8 @@ export class Bus {
     // Looked at right now: who is sent it here may take longer than Redis takes to fail.
     const failure = sent?.then(
       () => undefined,
-      (error: Error) => error,
+      // With QoS 0 it may be lost, and is no reason to end the connection.
+      (error: Error) => (packet.qos > 0 ? error : undefined),
     )
     this.#deliver(packet, () => {
       if (failure) failure.then(done)

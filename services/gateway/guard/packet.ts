@@ -6,6 +6,7 @@ export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBREL = 6
 export const DISCONNECT = 14
+export const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
 
 export const PUBACK = 4
 export const PUBREC = 5
@@ -114,4 +115,8 @@ export function stringEnd(bytes: Buffer, at: number, end: number, what: string):
   const stringEndsAt = at + 2 + bytes.readUInt16BE(at)
   if (stringEndsAt > end) return `[MQTT-1.5.3] ${what} is longer than the packet`
   return textFault(bytes, at + 2, stringEndsAt) ?? stringEndsAt
+}
+
+export function tooLong(length: number, limit: number): string {
+  return `too long: a packet of ${length} bytes, at most ${limit} are taken`
 }
