@@ -171,6 +171,18 @@ describe.skipIf(!installed)('two gateways', () => {
     for (const wire of [back, sender]) await wire.leave()
   })
 
+  it('grant a session 1000 filters, also when several packets ask for more at once', async () => {
+    const wire = await connect(here, 'filters', false)
+    for (const messageId of [1, 2]) {
+      const subscriptions = Array.from({ length: 600 }, (_, n) => ({ topic: `projects/p/filters/${messageId}/${n}`, qos: 1 as const }))
+      wire.send({ cmd: 'subscribe', messageId, subscriptions })
+    }
+    await until('both are answered', () => wire.received.filter(({ cmd }) => cmd === 'suback').length === 2)
+    const granted = wire.received.flatMap(packet => (packet.cmd === 'suback' ? (packet.granted as number[]) : []))
+    expect([granted.filter(qos => qos === 1).length, granted.filter(qos => qos === 128).length]).toEqual([1000, 200])
+    await wire.leave()
+  })
+
   it('end a client for which retained messages cannot be read, so that it asks again, and nothing else', async () => {
     const sender = await connect(here, 'retains', true, 'other')
     sender.send({ cmd: 'publish', topic: 'projects/p/unsure/a', payload: 'x', qos: 1, messageId: 1, retain: true, dup: false })

@@ -254,3 +254,11 @@ describe('packets in small reads', () => {
     }
   })
 })
+
+it('a SUBSCRIBE has no more filters than a session may have', () => {
+  const subscribe = (count: number) => {
+    const subscriptions = Array.from({ length: count }, (_, n) => ({ topic: `f/${n}`, qos: 0 as const }))
+    return generate({ cmd: 'subscribe', messageId: 1, subscriptions })
+  }
+  expect([faultOf(subscribe(1000)), faultOf(subscribe(1001))]).toEqual([undefined, 'too many: more than 1000 filters in one packet'])
+})

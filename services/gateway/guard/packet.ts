@@ -15,6 +15,9 @@ const SUBSCRIBE = 8
 const UNSUBSCRIBE = 10
 const PINGREQ = 12
 
+/** Of one SUBSCRIBE or UNSUBSCRIBE: as many as a session may have. */
+const MAX_FILTERS = 1000
+
 /** By type: the lower four bits of the first byte [MQTT-2.2.2-1], and the clause that says so. */
 const FLAGS: Readonly<Record<number, readonly [flags: number, clause: string]>> = {
   [PUBACK]: [0, 'MQTT-2.2.2-2'],
@@ -89,7 +92,8 @@ function filtersFault(bytes: Buffer, body: number, end: number, subscribes: bool
   const fault = idFault(bytes, body, end)
   if (fault !== undefined) return fault
   if (end - body === 2) return subscribes ? '[MQTT-3.8.3-3] SUBSCRIBE without a filter' : '[MQTT-3.10.3-2] UNSUBSCRIBE without a filter'
-  for (let at = body + 2; at < end; ) {
+  for (let at = body + 2, count = 1; at < end; count++) {
+    if (count > MAX_FILTERS) return `too many: more than ${MAX_FILTERS} filters in one packet`
     const next = oneFilter(bytes, at, end, subscribes)
     if (typeof next === 'string') return next
     at = next
