@@ -1,4 +1,5 @@
 // The way between gateways, on a real Redis: what each knows of the others' filters, and what happens while Redis is away.
+import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
@@ -37,5 +38,28 @@ describe.skipIf(!installed)('the way between gateways', () => {
     for (const done of held) done()
     expect(await failed).toBeInstanceOf(Error)
     expect(unhandled).toEqual([])
+  })
+
+  it('learns what was subscribed while it did not hear, as soon as it hears again', async () => {
+    const [{ bus: here, subscriber }, { bus: there }] = [await open('three'), await open('four')]
+    there.on('met', (_packet, done) => done())
+    await until('they know each other', () => here.has('met'))
+    subscriber.disconnect()
+    await once(subscriber, 'end')
+    there.on('meanwhile', (_packet, done) => done())
+    await server.redis.ping()
+    await subscriber.connect()
+    await until('it is known', () => here.has('meanwhile'))
+  })
+
+  it('learns what it was never told, by the next beat', { timeout: 30_000 }, async () => {
+    const [{ bus: here }, { bus: there, redis }] = [await open('five'), await open('six')]
+    there.on('met', (_packet, done) => done())
+    await until('they know each other', () => here.has('met'))
+    redis.disconnect()
+    await once(redis, 'end')
+    there.on('lost', (_packet, done) => done())
+    await redis.connect()
+    await until('it is known', () => here.has('lost'), 25_000)
   })
 })
