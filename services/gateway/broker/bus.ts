@@ -137,7 +137,7 @@ export class Bus {
       (error: Error) => (packet.qos > 0 ? error : undefined),
     )
     this.#deliver(packet, () => {
-      if (failure) failure.then(done)
+      if (failure) failure.then(done, done)
       else done()
     })
   }
