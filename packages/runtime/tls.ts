@@ -1,6 +1,6 @@
 // A port that speaks TLS, for whatever is spoken in it: certificates are exchanged under way, and those of clients are verified and read.
 import type { Socket } from 'node:net'
-import { createServer, type Server, type TLSSocket } from 'node:tls'
+import { createServer, type PeerCertificate, type Server, type TLSSocket } from 'node:tls'
 import type { Certificate, Certificates } from './certificate.ts'
 import type { Logger } from './logger.ts'
 import { deviceOf, rememberDevice } from './peer.ts'
@@ -111,8 +111,12 @@ function sameAuthorities(fresh: Certificate, before: Certificate): boolean {
   return bytes(fresh).equals(bytes(before))
 }
 
-function endExpired(sockets: ReadonlySet<TLSSocket>, nowMs: number): void {
-  for (const socket of sockets) if (Date.parse(socket.getPeerCertificate().valid_to) <= nowMs) socket.destroy()
+export function endExpired(sockets: ReadonlySet<TLSSocket>, nowMs: number): void {
+  for (const socket of sockets) {
+    // One that was destroyed has none any more, whatever its type says.
+    const certificate = socket.getPeerCertificate() as PeerCertificate | null
+    if (certificate && Date.parse(certificate.valid_to) <= nowMs) socket.destroy()
+  }
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

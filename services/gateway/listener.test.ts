@@ -47,7 +47,7 @@ async function openDoor() {
     log: openLogger('silent'),
     follow: async () => () => {},
     dropped: () => {},
-    redis: server.redis,
+    redis: await server.connect('producer'),
     subscriber: await server.connect(),
     limits: { packetBytes: 1024 * 1024, perAddress: 3 },
     cut: (why: string) => void counted.push(why),
@@ -61,6 +61,8 @@ async function openDoor() {
     hold: () => {
       hold = []
     },
+    loseRedis: () => ports.redis.disconnect(),
+    held: () => hold?.length ?? 0,
     release: () => {
       const held = hold ?? []
       hold = undefined
@@ -114,6 +116,19 @@ describe.skipIf(!installed)('a client whose log is slow', () => {
   })
 })
 
+describe.skipIf(!installed)('a client that has said all, and listens', () => {
+  it('has its acknowledgements before the connection ends', async () => {
+    const door = await openDoor()
+    const { socket, received } = await enter(door.port)
+    door.hold()
+    socket.end(Buffer.concat([publish(1, 1), publish(1, 2)]))
+    await until('the log has them', () => door.held() > 0)
+    door.release()
+    await once(socket, 'close')
+    expect(acks(received)).toEqual([1, 2])
+  })
+})
+
 describe.skipIf(!installed)('a client whose log is away', () => {
   it('keeps its connection when it publishes with QoS 0, and what is dropped is counted; with QoS 1 it is cut off without PUBACK', async () => {
     const door = await openDoor()
@@ -126,6 +141,38 @@ describe.skipIf(!installed)('a client whose log is away', () => {
     await once(socket, 'close')
     expect(acks(received)).toEqual([])
     expect(door.counted).toEqual(['shed', 'unavailable'])
+  })
+})
+
+describe.skipIf(!installed)('a client whose log is away and whose events somebody is subscribed to', () => {
+  it('keeps its connection when it publishes with QoS 0, and what is dropped reaches nobody', async () => {
+    const door = await openDoor()
+    const { socket, received } = await enter(door.port)
+    socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'projects/p/devices/+/events/#', qos: 1 }] } as never))
+    await until('SUBACK', () => received.some(({ cmd }) => cmd === 'suback'))
+    door.takeAway()
+    socket.write(publish(0, 0))
+    await until('it is counted', () => door.counted.includes('shed'))
+    socket.write(generate({ cmd: 'pingreq' }))
+    await until('PINGRESP', () => received.some(({ cmd }) => cmd === 'pingresp'))
+    expect(received.some(({ cmd }) => cmd === 'publish')).toBe(false)
+    expect(door.counted).toEqual(['shed'])
+    socket.destroy()
+  })
+})
+
+describe.skipIf(!installed)('a client whose broker has lost Redis', () => {
+  it('keeps its connection when it publishes with QoS 0; with QoS 1 it is cut off, because Redis is away', async () => {
+    const door = await openDoor()
+    const { socket } = await enter(door.port)
+    door.loseRedis()
+    const retained = { cmd: 'publish', topic: 'projects/p/r', payload: 'x', retain: true, dup: false } as const
+    socket.write(generate({ ...retained, qos: 0 }))
+    await until('it is counted', () => door.counted.length > 0)
+    expect(socket.destroyed).toBe(false)
+    socket.write(generate({ ...retained, qos: 1, messageId: 1 }))
+    await once(socket, 'close')
+    expect(door.counted).toEqual(['shed'])
   })
 })
 

@@ -30,8 +30,12 @@ const LOOK_EVERY_MS = 50
 /** What a client gets to take its last frame. */
 const LINGER_MS = 5000
 
-/** What all streams of a client have handed over and aedes has not written yet. */
-type Way = { bytes: number }
+type Way = {
+  /** What all streams of a client have handed over and aedes has not written yet. */
+  bytes: number
+  /** By topic, what was sent with QoS 1 and is not acknowledged: also of topics that were left, or begun again. */
+  readonly unacked: Map<string, number>
+}
 type Followed = { readonly lines: ClientLines; leave: () => void }
 
 export class Live {
@@ -50,8 +54,14 @@ export class Live {
       for (const { lines } of this.#byClient.get(client)?.topics.values() ?? []) lines.ready()
     })
     broker.on('ack', (packet, client) => {
-      for (const [topic, { lines }] of this.#byClient.get(client)?.topics ?? [])
-        if (!packet || (packet as PublishPacket).topic === topic) lines.acked()
+      const found = this.#byClient.get(client)
+      if (!found) return
+      // Of a session that ends with its connection aedes does not say what was acknowledged.
+      const acked = packet ? [(packet as PublishPacket).topic] : [...found.way.unacked.keys()]
+      for (const topic of acked) {
+        oneLess(found.way.unacked, topic)
+        found.topics.get(topic)?.lines.acked()
+      }
     })
   }
 
@@ -78,7 +88,7 @@ export class Live {
   #of(client: Client): { readonly topics: Map<string, Followed>; readonly way: Way } {
     const known = this.#byClient.get(client)
     if (known) return known
-    const fresh = { topics: new Map<string, Followed>(), way: { bytes: 0 } }
+    const fresh = { topics: new Map<string, Followed>(), way: { bytes: 0, unacked: new Map<string, number>() } }
     this.#byClient.set(client, fresh)
     // Of a client that goes before its CONNACK (a session that is restored) aedes has no event.
     client.conn.once('close', () => {
@@ -113,7 +123,6 @@ class ClientLines implements Lines {
   #queue: Buffer[] = []
   #queuedBytes = 0
   #writing = 0
-  #unacked = 0
   #closed = false
   #ending = false
   #timer: NodeJS.Timeout | undefined
@@ -162,7 +171,6 @@ class ClientLines implements Lines {
   }
 
   acked(): void {
-    if (this.#unacked > 0) this.#unacked--
     this.#pump()
   }
 
@@ -196,7 +204,14 @@ class ClientLines implements Lines {
     if (!this.#client.connected) return false
     const socket = this.#client.conn as unknown as Duplex
     const bytes = socket.writableLength + this.#way.bytes
-    return this.#writing < MAX_WRITING && this.#unacked < MAX_UNACKED && bytes < MAX_WRITING_BYTES
+    return this.#writing < MAX_WRITING && this.#mayBeUnacked() && bytes < MAX_WRITING_BYTES
+  }
+
+  #mayBeUnacked(): boolean {
+    if (this.#qos === 0) return true
+    const { unacked } = this.#way
+    const count = unacked.get(this.#topic)
+    return count === undefined ? unacked.size < MAX_TOPICS : count < MAX_UNACKED
   }
 
   #send(json: Buffer): void {
@@ -204,7 +219,7 @@ class ClientLines implements Lines {
     this.#movedMs = performance.now()
     this.#writing++
     this.#way.bytes += json.length
-    if (this.#qos > 0) this.#unacked++
+    if (this.#qos > 0) this.#way.unacked.set(this.#topic, (this.#way.unacked.get(this.#topic) ?? 0) + 1)
     const packet = { cmd: 'publish', topic: this.#topic, payload: json, qos: this.#qos, retain: false, dup: false } as PublishPacket
     const done = () => {
       this.#writing--
@@ -224,4 +239,10 @@ class ClientLines implements Lines {
     }
     this.#pump()
   }
+}
+
+function oneLess(counts: Map<string, number>, topic: string): void {
+  const count = counts.get(topic) ?? 0
+  if (count > 1) counts.set(topic, count - 1)
+  else counts.delete(topic)
 }

@@ -1,7 +1,7 @@
 // The MQTT door where connections end at awkward moments.
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { generate } from 'mqtt-packet'
+import { generate, type Packet, parser } from 'mqtt-packet'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../packages/core/failure.ts'
 import type { Caller } from '../../packages/identity/identity.ts'
@@ -113,6 +113,35 @@ describe.skipIf(!installed)('a follower of a stream that reads nothing for a whi
     })
     socket.resume()
     await until('all of it is there', () => got > sent * frame.length)
+    socket.destroy()
+    await door.close()
+  })
+})
+
+describe.skipIf(!installed)('a follower that acknowledges nothing', () => {
+  it('is sent no more for beginning again', async () => {
+    const { door, waiting, followers } = await openDoor()
+    const socket = await knock(door.port, 'greedy')
+    const received: Packet[] = []
+    const reading = parser()
+    reading.on('packet', (packet: Packet) => void received.push(packet))
+    socket.on('data', part => void reading.parse(part))
+    await until('it logs in', () => waiting.length === 1)
+    waiting[0]?.()
+    const count = (cmd: string) => received.filter(packet => packet.cmd === cmd).length
+    for (const round of [1, 2, 3]) {
+      const subscriptions = [{ topic: 'projects/p/devices:stream', qos: 1 }]
+      socket.write(generate({ cmd: 'subscribe', messageId: round, subscriptions } as never))
+      await until('SUBACK', () => count('suback') === round)
+      for (let frame = 0; frame < 150; frame++) followers.at(-1)?.take(Buffer.from('x'))
+      await until('all is sent that may be', () => count('publish') >= 100)
+      socket.write(generate({ cmd: 'pingreq' }))
+      await until('PINGRESP', () => count('pingresp') === round)
+    }
+    expect(count('publish')).toBe(100)
+    for (const packet of received)
+      if (packet.cmd === 'publish') socket.write(generate({ cmd: 'puback', messageId: packet.messageId as number }))
+    await until('more is sent', () => count('publish') === 200)
     socket.destroy()
     await door.close()
   })

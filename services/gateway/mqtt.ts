@@ -4,13 +4,14 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type Client, type PublishPacket } from 'aedes'
 import type { Redis } from 'ioredis'
 import { Failure } from '../../packages/core/failure.ts'
-import { contentKey } from '../../packages/core/id.ts'
 import type { Identity } from '../../packages/identity/identity.ts'
+import { translate } from '../../packages/redis/index.ts'
 import type { Logger } from '../../packages/runtime/logger.ts'
-import { catchUp, type Forwarded, forward } from './broker/forward.ts'
+import { catchUp, cutOff, type Forwarded, forward } from './broker/forward.ts'
 import type { Author, Message } from './broker/message.ts'
 import { Persistence } from './broker/persistence.ts'
 import { projectOf } from './broker/retained.ts'
+import { announce, say } from './broker/say.ts'
 import { Storage } from './broker/storage.ts'
 import { type Connected, type Connecting, connectClient, mayLeave } from './connect.ts'
 import { type From, fromOf, type Inside as Guarded, turnOf } from './guard/inside.ts'
@@ -88,10 +89,11 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const storage = await Storage.open({ ...ports, node, newId: () => ports.clock.newId() }, lost)
   const send = (project: string, topic: string, payload: Buffer) => {
     // Nobody waits for it: what it tells is told again, or stands in the quarantine.
-    publishAs(door, broker, `projects/${project}/${topic}`, payload).catch((error: Error) =>
+    say(speaking(), `projects/${project}/${topic}`, payload).catch((error: Error) =>
       ports.log.debug({ project, topic, reason: error.message }, 'not published'),
     )
   }
+  const speaking = () => ({ broker, storage, newId: () => ports.clock.newId() })
   const publishing = { ...ports, send }
   const door: Door = { ports, publishing, storage, sessions, refused: refusals(ports.log), repeats: new WeakSet() }
   const broker = await openBroker(door, node)
@@ -99,14 +101,14 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     limits: ports.limits,
     say: (level, facts, message) => ports.log[level](facts, message),
     counted: ports.cut,
-    isTransient: error => error instanceof Failure && error.code === 'unavailable',
+    isTransient,
     open: guarded => inner(door, broker, guarded),
   })
   const bound = await listener.listen(host, port)
   return {
     port: bound,
     take: (stream, from) => listener.take(stream, from),
-    announce: (topic, payload) => announce(door, broker, topic, Buffer.from(payload)),
+    announce: (topic, payload) => announce(speaking(), topic, Buffer.from(payload)),
     send,
     hasSubscribers: topic => storage.hasSubscribers(topic),
     connections: () => broker.connectedClients,
@@ -142,6 +144,7 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
   const unnamed = new WeakSet<Client>()
   const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
   let subscribing: Subscribing | undefined
+  let asking: Client | undefined
   const broker: Aedes = await Aedes.createBroker({
     id: node,
     mq: storage.bus,
@@ -155,6 +158,7 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
+      asking: () => cutOff(asking, ports.log),
     }),
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
@@ -181,7 +185,8 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     },
     authorizePublish: (client, packet, done) => {
       const session = client ? sessions.get(client) : undefined
-      const turned = client ? turnOf(client.conn, packet.payload.length, done) : done
+      const drop = packet.qos === 0 ? () => toNobody(packet) : undefined
+      const turned = client ? turnOf(client.conn, packet.payload.length, done, drop) : done
       if (client && session) take(door, client, session, packet, turned)
       else if (client) turned(new Error('publish without a session'))
       else takeLast(door, redeliveries, packet, done)
@@ -200,6 +205,10 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     },
   })
   subscribing = { live: new Live(broker, ports.follow), sessions: storage.sessions, refused }
+  // What is retained for a SUBSCRIBE is asked for right after this, and aedes does not say for whom.
+  broker.on('subscribe', (_subscriptions, client) => {
+    asking = client
+  })
   watch(broker, door)
   return broker
 }
@@ -269,8 +278,7 @@ function take(door: Door, client: Client, session: Session, packet: PublishPacke
 function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket, done: Done): void {
   const { author } = packet as PublishPacket & { readonly author?: Author }
   const nowhere = () => {
-    packet.topic = NOWHERE
-    packet.retain = false
+    toNobody(packet)
     done(null)
   }
   const { identity } = door.ports
@@ -285,8 +293,19 @@ function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket,
   taken().catch(done)
 }
 
-/** Where a will goes that nobody may leave any more: nobody may subscribe to `$` topics. */
+/** Where a publish goes that was dropped, or a will that nobody may leave any more: nobody may subscribe to `$` topics. */
 const NOWHERE = '$telltale/refused'
+
+/** Also what Redis says itself: it passes. */
+function isTransient(error: Error): boolean {
+  const told = translate(error)
+  return told instanceof Failure && told.code === 'unavailable'
+}
+
+function toNobody(packet: PublishPacket): void {
+  packet.topic = NOWHERE
+  packet.retain = false
+}
 
 function authorOf(session: Session | undefined): Author | undefined {
   if (!session) return undefined
@@ -305,6 +324,8 @@ function mayStay(identity: MqttPorts['identity']): (message: Message) => Promise
       if (known.size >= MAX_WARNED) known.clear()
       found = { caller: identity.renew({ ...author, roles: {} }), untilMs: nowMs + RIGHTS_MS }
       known.set(author.keyId, found)
+      // What cannot be told now is asked again.
+      found.caller.catch(() => known.delete(author.keyId))
     }
     const caller = await found.caller
     // A device retains by a mapping; that it still is one is all that can be said here.
@@ -332,12 +353,12 @@ function refusals(log: Logger): Refused {
 
 function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
   const noted = new WeakSet<Client>()
-  const cutOff = new Sample((facts, message) => log.info(facts, message))
+  const cuts = new Sample((facts, message) => log.info(facts, message))
   broker.on('clientError', (client, error) => {
     // A login that was refused has its line already.
     if (noted.has(client) || Object.hasOwn(error, 'returnCode')) return
     noted.add(client)
-    cutOff.add(fromOf(client.conn).address, { ...nameOf(client), reason: error.message }, 'mqtt client cut off')
+    cuts.add(fromOf(client.conn).address, { ...nameOf(client), reason: error.message }, 'mqtt client cut off')
   })
   broker.on('connectionError', (_client, error) => log.debug({ reason: error.message }, 'mqtt connection refused'))
   broker.on('clientDisconnect', client => {
@@ -355,11 +376,7 @@ function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
 
 function caughtUp(client: Client, sessions: WeakMap<Client, Session>, log: Logger): void {
   const lasting = sessions.get(client)?.lasting
-  if (!lasting) return
-  catchUp(client, lasting).catch((error: Error) => {
-    log.info({ ...nameOf(client), reason: error.message }, 'mqtt client cut off: what waits for it cannot be read')
-    client.close()
-  })
+  if (lasting) catchUp(client, lasting, log)
 }
 
 /** Of messages that a gateway kept, and was gone before it said so. */
@@ -368,27 +385,6 @@ function catchUpAll(broker: Aedes, sessions: WeakMap<Client, Session>, log: Logg
     sessions.get(client)?.lasting?.rewind()
     if (client.connected) caughtUp(client, sessions, log)
   }
-}
-
-async function announce(door: Door, broker: Aedes, topic: string, payload: Buffer): Promise<void> {
-  const { retained, sessions } = door.storage
-  const project = projectOf(topic)
-  if (project === undefined || (await retained.get(topic))?.payload.equals(payload)) return
-  const message = { id: contentKey(`${topic}\t${payload.toString('utf8')}`), topic, qos: 1 as const, payload }
-  await sessions.queue(message)
-  // Each gateway announces; the one that changed something publishes.
-  if (await retained.store(project, message)) await emit(broker, message, true)
-}
-
-async function publishAs({ storage, ports }: Door, broker: Aedes, topic: string, payload: Buffer): Promise<void> {
-  const message = { id: ports.clock.newId(), topic, qos: 1 as const, payload }
-  await storage.sessions.queue(message)
-  await emit(broker, message, false)
-}
-
-function emit(broker: Aedes, { id, ...message }: Message, retain: boolean): Promise<void> {
-  const packet = { cmd: 'publish' as const, ...message, retain, dup: false, properties: { id } }
-  return new Promise((resolve, reject) => broker.publish(packet as unknown as PublishPacket, error => (error ? reject(error) : resolve())))
 }
 
 async function close(listener: Listener, broker: Aedes): Promise<void> {

@@ -24,6 +24,8 @@ describe.skipIf(!installed)('two gateways', () => {
   let here: MqttDoor
   let there: MqttDoor
   const known = callers()
+  /** Keys whose rights cannot be looked up. */
+  const unsure = new Set<string>()
 
   async function openDoor(): Promise<MqttDoor> {
     const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
@@ -40,7 +42,10 @@ describe.skipIf(!installed)('two gateways', () => {
         identity: {
           login: keyId => Promise.resolve(known[keyId]),
           certified: () => Promise.resolve(undefined),
-          renew: ({ keyId }) => Promise.resolve(known[keyId]),
+          renew: async ({ keyId }) => {
+            if (unsure.has(keyId)) throw new Failure('unavailable', 'Redis is away')
+            return known[keyId]
+          },
           watch: () => () => {},
         },
         clock: { nowUs: () => 0, newId: () => newId() },
@@ -136,6 +141,61 @@ describe.skipIf(!installed)('two gateways', () => {
     await until('the other one is there', () => texts(late).includes('good'))
     expect(texts(late)).toEqual(['good'])
     for (const wire of [stays, late]) await wire.leave()
+  })
+
+  it('send a session no more than it may leave unacknowledged; the rest waits, and comes in order', async () => {
+    const topic = 'projects/p/window'
+    const silent = await connect(there, 'slow', false)
+    await subscribe(silent, topic)
+    await until('the other gateway knows', () => here.hasSubscribers(topic))
+    const sender = await connect(here, 'sends')
+    const count = 1500
+    for (let n = 1; n <= count; n++)
+      sender.send({ cmd: 'publish', topic, payload: String(n), qos: 1, messageId: n, retain: false, dup: false })
+    await until('all are taken', () => sender.received.filter(({ cmd }) => cmd === 'puback').length === count)
+    await until('the window is full', () => texts(silent).length >= 1000)
+    silent.send({ cmd: 'pingreq' })
+    await until('PINGRESP', () => silent.received.some(({ cmd }) => cmd === 'pingresp'))
+    // What is on its way at once may be over it.
+    expect(texts(silent).length).toBeLessThan(1100)
+    await silent.cut()
+    const back = await connect(there, 'slow', false)
+    let acked = 0
+    await until('all are there', () => {
+      for (const packet of back.received.slice(acked))
+        if (packet.cmd === 'publish') back.send({ cmd: 'puback', messageId: packet.messageId as number })
+      acked = back.received.length
+      return texts(back).length >= count
+    })
+    expect(texts(back)).toEqual(Array.from({ length: count }, (_, n) => String(n + 1)))
+    for (const wire of [back, sender]) await wire.leave()
+  })
+
+  it('grant a session 1000 filters, also when several packets ask for more at once', async () => {
+    const wire = await connect(here, 'filters', false)
+    for (const messageId of [1, 2]) {
+      const subscriptions = Array.from({ length: 600 }, (_, n) => ({ topic: `projects/p/filters/${messageId}/${n}`, qos: 1 as const }))
+      wire.send({ cmd: 'subscribe', messageId, subscriptions })
+    }
+    await until('both are answered', () => wire.received.filter(({ cmd }) => cmd === 'suback').length === 2)
+    const granted = wire.received.flatMap(packet => (packet.cmd === 'suback' ? (packet.granted as number[]) : []))
+    expect([granted.filter(qos => qos === 1).length, granted.filter(qos => qos === 128).length]).toEqual([1000, 200])
+    await wire.leave()
+  })
+
+  it('end a client for which retained messages cannot be read, so that it asks again, and nothing else', async () => {
+    const sender = await connect(here, 'retains', true, 'other')
+    sender.send({ cmd: 'publish', topic: 'projects/p/unsure/a', payload: 'x', qos: 1, messageId: 1, retain: true, dup: false })
+    await until('PUBACK', () => sender.received.some(({ cmd }) => cmd === 'puback'))
+    unsure.add('other')
+    const asks = await connect(there, 'asks')
+    await subscribe(asks, 'projects/p/unsure/#')
+    await until('the end', () => asks.hasEnded())
+    unsure.delete('other')
+    const again = await connect(there, 'asks')
+    await subscribe(again, 'projects/p/unsure/#')
+    await until('it is there', () => texts(again).includes('x'))
+    for (const wire of [sender, again]) await wire.leave()
   })
 
   it('refuse a short topic of a key that has several projects and none of its own', async () => {

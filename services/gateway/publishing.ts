@@ -194,7 +194,7 @@ function refuseAt({ ports, refused, client, session, done }: Job, place: Place, 
   const isForeign = failure.code === 'not_found'
   if (isForeign && session.project === '') {
     // Of several, none is the one to keep it: it is no event that is acknowledged, and the sender is cut off as for any topic of others.
-    const reason = project === '' ? homeless(from.source) : refusalOf(from.source)
+    const reason = refusalOf(from.source)
     refused(client, session, from.source, reason)
     done(new Error(reason))
     return
@@ -204,11 +204,6 @@ function refuseAt({ ports, refused, client, session, done }: Job, place: Place, 
   const toldTo = mayActAs(session.caller, project, device ?? '') ? device : session.caller.device?.id
   const kept = { ...refusal(isForeign ? elsewhere : from, failure, payload), device: toldTo }
   setAside(ports, isForeign ? session.project : project, [kept], unsafe => done(unsafe ?? null))
-}
-
-function homeless(topic: string): string {
-  const shown = JSON.stringify(topic.slice(0, 100))
-  return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/devices/{device}/events`
 }
 
 /** Of ingest topics. */

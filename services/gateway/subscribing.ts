@@ -24,6 +24,14 @@ export async function subscribe(inside: Subscribing, client: Client, session: Se
   if (asked.topic === NO_FILTER) return null
   const short = asked.restored ? asked.short === true : isShort(asked.topic)
   asked.topic = mounted(asked.topic, session.project)
+  try {
+    return await grant(inside, client, session, asked, short)
+  } finally {
+    session.grants.release(asked.topic)
+  }
+}
+
+async function grant(inside: Subscribing, client: Client, session: Session, asked: Asked, short: boolean): Promise<Subscription | null> {
   const { topic, qos } = asked
   const refusal = await refusalFor(inside.live, client, session, asked)
   if (refusal !== undefined) {
@@ -48,7 +56,7 @@ async function refusalFor(live: Live, client: Client, session: Session, { topic,
   const caller = maySubscribe(session.caller, topic) ? session.caller : await session.renew()
   if (!wanted) {
     if (!maySubscribe(caller, topic)) return refusalOf(topic)
-    return session.grants.isFull && !session.grants.has(topic) ? TOO_MANY : undefined
+    return session.grants.reserve(topic) ? undefined : TOO_MANY
   }
   try {
     return (await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)) ? undefined : TOO_MANY_STREAMS

@@ -73,7 +73,7 @@ export function refusalOf(topic: string): string {
   if (isShort(topic))
     return `topic ${shown} is short for one in the key's own project, and this key has several: expected projects/{project}/…`
   if (topic.startsWith('d/') && shortIngest(topic))
-    return `topic ${shown} is short for one in the key's own project: expected projects/{project}/devices/{device}/events/{eventType}`
+    return `topic ${shown} is short for one in the key's own project, and only to publish: expected projects/{project}/devices/{device}/events/{eventType}`
   return `topic ${shown} is not this key's`
 }
 

@@ -44,10 +44,17 @@ type Told = {
   readonly all?: boolean
   readonly add?: readonly string[]
   readonly remove?: readonly string[]
+  /** How often they have changed, up to this one. Of all that it has, in the last message. */
+  readonly version?: number
+  /** Of all that it has: how many. */
+  readonly count?: number
 }
-type Beat = { readonly kind: 'beat' | 'bye'; readonly node: string }
+type Beat = { readonly kind: 'beat' | 'bye'; readonly node: string; readonly version?: number }
+/** For all that this one has, or that each has. */
+type Ask = { readonly kind: 'ask'; readonly node: string; readonly of?: string }
 
-type Node = { readonly filters: Set<string>; seenMs: number }
+/** `version`: of its filters as they are known; undefined while they are not all known. */
+type Node = { readonly filters: Set<string>; seenMs: number; version: number | undefined }
 
 const BEAT_MS = 5000
 const LOST_MS = 20_000
@@ -62,6 +69,8 @@ export class Bus {
   readonly #remote = new FilterTree<string>()
   readonly #nodes = new Map<string, Node>()
   readonly #timer: NodeJS.Timeout
+  /** How often the filters have changed. */
+  #version = 0
   closed = false
 
   private constructor(ports: BusPorts) {
@@ -78,10 +87,22 @@ export class Bus {
       else ports.heard(message)
     })
     await ports.subscriber.subscribe(CHANNEL, own)
-    // What was said while this connection was away was said to nobody.
-    ports.subscriber.on('ready', () => ports.reconnected())
+    ports.subscriber.on('ready', () => bus.#again([CHANNEL, own]))
     bus.#beat()
     return bus
+  }
+
+  /** What was said while this connection was away was said to nobody; it is asked for when nothing more is missed. */
+  #again(channels: readonly string[]): void {
+    const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'other gateways not asked')
+    this.#ports.subscriber
+      .subscribe(...channels)
+      .then(() => {
+        this.#publish({ kind: 'ask', node: this.#ports.node })
+        this.#ports.reconnected()
+        this.#ports.lost()
+      })
+      .catch(failed)
   }
 
   /** Whether anybody who is connected to any gateway has asked for it. */
@@ -109,8 +130,14 @@ export class Bus {
     // Of its sender [MQTT-3.3.1-3].
     packet.dup = false
     const sent = this.#nodes.size > 0 ? this.#send(packet) : undefined
+    // Looked at right now: who is sent it here may take longer than Redis takes to fail.
+    const failure = sent?.then(
+      () => undefined,
+      // With QoS 0 it may be lost, and is no reason to end the connection.
+      (error: Error) => (packet.qos > 0 ? error : undefined),
+    )
     this.#deliver(packet, () => {
-      if (sent) sent.then(() => done(), done)
+      if (failure) failure.then(done, done)
       else done()
     })
   }
@@ -153,22 +180,31 @@ export class Bus {
   }
 
   #told(message: Buffer): void {
-    const told = JSON.parse(message.toString('utf8')) as Told | Beat | { readonly kind: 'other'; readonly node?: undefined }
+    const told = JSON.parse(message.toString('utf8')) as Told | Beat | Ask | { readonly kind: 'other'; readonly node?: undefined }
     if (told.node === undefined) this.#ports.heard(message)
     else if (told.kind === 'bye') this.#forget(told.node)
     else if (told.node !== this.#ports.node) this.#toldBy(told)
   }
 
-  #toldBy(told: Told | Beat): void {
+  #toldBy(told: Told | Beat | Ask): void {
     const node = this.#nodes.get(told.node) ?? this.#met(told.node)
     node.seenMs = Date.now()
-    if (told.kind !== 'filters') return
+    if (told.kind === 'filters') this.#learn(node, told)
+    else if (told.kind === 'ask' && (told.of ?? this.#ports.node) === this.#ports.node) this.#tellAll()
+    else if (told.kind === 'beat' && told.version !== node.version) this.#publish({ kind: 'ask', node: this.#ports.node, of: told.node })
+  }
+
+  #learn(node: Node, told: Told): void {
     if (told.all) for (const filter of node.filters) this.#unwant(told.node, node, filter)
     for (const filter of told.add ?? []) {
       node.filters.add(filter)
       this.#remote.add(filter, told.node)
     }
     for (const filter of told.remove ?? []) this.#unwant(told.node, node, filter)
+    const isKnown =
+      told.count === undefined ? node.version !== undefined && told.version === node.version + 1 : told.count === node.filters.size
+    // What was missed is asked for at the next beat.
+    node.version = isKnown ? told.version : undefined
   }
 
   #unwant(name: string, node: Node, filter: string): void {
@@ -178,7 +214,7 @@ export class Bus {
 
   /** Whoever is met for the first time knows nothing of this one either. */
   #met(name: string): Node {
-    const node = { filters: new Set<string>(), seenMs: Date.now() }
+    const node = { filters: new Set<string>(), seenMs: Date.now(), version: undefined }
     this.#nodes.set(name, node)
     this.#tellAll()
     return node
@@ -187,19 +223,22 @@ export class Bus {
   #tellAll(): void {
     const filters = [...this.#filters]
     const { node } = this.#ports
-    this.#publish({ kind: 'filters', node, all: true, add: filters.slice(0, FILTERS_AT_ONCE) })
-    for (let at = FILTERS_AT_ONCE; at < filters.length; at += FILTERS_AT_ONCE)
-      this.#publish({ kind: 'filters', node, add: filters.slice(at, at + FILTERS_AT_ONCE) })
+    for (let at = 0; at === 0 || at < filters.length; at += FILTERS_AT_ONCE) {
+      const isLast = at + FILTERS_AT_ONCE >= filters.length
+      const last = isLast ? { version: this.#version, count: filters.length } : {}
+      this.#publish({ kind: 'filters', node, all: at === 0, add: filters.slice(at, at + FILTERS_AT_ONCE), ...last })
+    }
   }
 
   #changed(filter: string, isNew: boolean): void {
     if (isNew) this.#filters.add(filter)
     else this.#filters.delete(filter)
-    if (this.#nodes.size > 0) this.#publish({ kind: 'filters', node: this.#ports.node, [isNew ? 'add' : 'remove']: [filter] })
+    const version = ++this.#version
+    if (this.#nodes.size > 0) this.#publish({ kind: 'filters', node: this.#ports.node, [isNew ? 'add' : 'remove']: [filter], version })
   }
 
   #beat(): void {
-    this.#publish({ kind: 'beat', node: this.#ports.node })
+    this.#publish({ kind: 'beat', node: this.#ports.node, version: this.#version })
     for (const [name, { seenMs }] of this.#nodes)
       if (Date.now() - seenMs > LOST_MS) {
         this.#forget(name)
@@ -213,7 +252,7 @@ export class Bus {
     for (const filter of node?.filters ?? []) this.#remote.delete(filter, name)
   }
 
-  #publish(told: Told | Beat): void {
+  #publish(told: Told | Beat | Ask): void {
     const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'other gateways not told')
     this.#ports.redis.publish(CHANNEL, JSON.stringify(told)).catch(failed)
   }

@@ -2,7 +2,7 @@
 // order in which it came, behind what waited for it.
 import type { Client } from 'aedes'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import type { Session } from '../session.ts'
+import { clientIdOf, type Session } from '../session.ts'
 import { mayReceive, streamTopic, unmounted } from '../topic.ts'
 import type { Marks, Packet } from './bus.ts'
 import type { Lasting } from './lasting.ts'
@@ -26,7 +26,10 @@ export function forward(client: Client, session: Session, packet: Forwarded, log
   if (!isOurs) return discarded(session, packet, log)
   const qos = grant && grant.qos < packet.qos ? grant.qos : packet.qos
   const { lasting } = session
-  if (lasting && qos > 0 && !packet.retain && !isInTurn(lasting, properties)) return null
+  if (lasting && qos > 0 && !packet.retain && !isInTurn(lasting, properties)) {
+    if (lasting.isCurrent && lasting.isFull) catchUp(client, lasting, log)
+    return null
+  }
   if (qos === 0 && properties?.queued) discarded(session, packet, log)
   packet.qos = qos
   if (grant ? grant.short : topic.startsWith(`projects/${session.project}/topics/`)) packet.topic = unmounted(topic)
@@ -38,7 +41,10 @@ function isInTurn(lasting: Lasting, { id, queued }: Marks = {}): boolean {
   if (queued) lasting.early(id)
   else if (lasting.wasEarly(id)) return false
   else if (!lasting.isCurrent) lasting.isBehind = true
-  return queued === true || lasting.isCurrent
+  if (queued) return true
+  if (!lasting.isCurrent || lasting.isFull) return false
+  if (lasting.packetIdOf(id) === undefined) lasting.leaves(id)
+  return true
 }
 
 /** What is live ends with the rights; only what waited is older than them. */
@@ -54,10 +60,21 @@ function discarded({ lasting }: Session, { properties }: Forwarded, log: Logger)
 
 type Sending = Client & { deliverQoS(packet: object, done: () => void): void }
 
-/** Sends what came while what waited was sent, until nothing is left: from then on messages go to the client as they come. */
-export async function catchUp(client: Client, lasting: Lasting): Promise<void> {
+/** Sends what waits until nothing is left, as fast as it is acknowledged: from then on messages go to the client as they come. */
+export function catchUp(client: Client, lasting: Lasting, log: Logger): void {
   lasting.isCurrent = false
-  do {
+  lasting.isBehind = true
+  if (lasting.isReading) return
+  lasting.isReading = true
+  sendWaiting(client, lasting)
+    .catch(cutOff(client, log))
+    .finally(() => {
+      lasting.isReading = false
+    })
+}
+
+async function sendWaiting(client: Client, lasting: Lasting): Promise<void> {
+  while (lasting.isBehind && !client.closed) {
     lasting.isBehind = false
     for await (const { id, message, packetId } of lasting.waiting()) {
       if (client.closed) return
@@ -65,6 +82,15 @@ export async function catchUp(client: Client, lasting: Lasting): Promise<void> {
       const packet = { ...message, ...waitingPacket(id), retain: false, dup: false }
       await new Promise<void>(resolve => (client as Sending).deliverQoS(packet, resolve))
     }
-  } while (lasting.isBehind && !client.closed)
+    if (lasting.isFull) await lasting.room()
+  }
   lasting.isCurrent = true
+}
+
+/** What a client is to have cannot be read: it comes back and asks again. */
+export function cutOff(client: Client | undefined, log: Logger): (error: Error) => void {
+  return ({ message }) => {
+    log.info({ client: clientIdOf(client?.id ?? ''), reason: message }, 'mqtt client cut off: what it is to have cannot be read')
+    client?.close()
+  }
 }

@@ -9,17 +9,24 @@ const MAX_TOPICS = 100
 
 export class Grants {
   readonly #filters = new Map<string, Grant>()
+  /** SUBSCRIBE asks for all its filters at once. */
+  readonly #reserved = new Set<string>()
   readonly #topics = new Map<string, Grant | undefined>()
 
-  get isFull(): boolean {
-    return this.#filters.size >= MAX_FILTERS
+  /** Holds a place for a filter that is about to be granted; until `set` or `release`. @returns whether there is one. */
+  reserve(filter: string): boolean {
+    if (this.#filters.has(filter) || this.#reserved.has(filter)) return true
+    if (this.#filters.size + this.#reserved.size >= MAX_FILTERS) return false
+    this.#reserved.add(filter)
+    return true
   }
 
-  has(filter: string): boolean {
-    return this.#filters.has(filter)
+  release(filter: string): void {
+    this.#reserved.delete(filter)
   }
 
   set(filter: string, grant: Grant): void {
+    this.#reserved.delete(filter)
     this.#filters.set(filter, grant)
     this.#topics.clear()
   }

@@ -26,6 +26,10 @@ export type Restored = {
 const PAGE = 100
 const MAX_EARLY = 1000
 const MAX_PACKET_ID = 65_535
+/** Messages that are sent and not acknowledged; what comes then waits in Redis. */
+const WINDOW = 1000
+/** Also with what passes by the queue: nobody has so much under way who reads. */
+const MAX_OPEN = 10_000
 
 export class Lasting {
   readonly id: string
@@ -35,16 +39,23 @@ export class Lasting {
   isCurrent = false
   /** Something came meanwhile, and waits. */
   isBehind = false
+  /** What waits is being read and sent. */
+  isReading = false
   readonly #redis: Redis & Scripts
   readonly #sent: Map<number, string>
   readonly #sentIds: Map<string, number>
   readonly #got: Set<number>
   /** Under way, and nowhere but here: what is on a stream is had another time. */
   readonly #passing = new Map<number, string>()
+  /** Forwarded as they came, and without a packet id for a moment. */
+  readonly #leaving = new Set<string>()
   /** Sent from what waited; they may still come by the other way. */
   readonly #early = new Set<string>()
   /** Up to where what waits was read. */
   #place = '0'
+  /** Sent before this connection, and not found among what waits yet. */
+  readonly #unseen: Set<string>
+  #room: (() => void) | undefined
 
   constructor(redis: Redis & Scripts, id: string, { existed, filters, sent, got }: Restored) {
     this.#redis = redis
@@ -53,7 +64,20 @@ export class Lasting {
     this.restored = filters
     this.#sent = new Map(sent)
     this.#sentIds = new Map([...sent].map(([packetId, message]) => [message, packetId]))
+    this.#unseen = new Set(this.#sentIds.keys())
     this.#got = new Set(got)
+  }
+
+  /** It has as much to acknowledge as it may have. */
+  get isFull(): boolean {
+    return this.#sentIds.size + this.#leaving.size >= WINDOW
+  }
+
+  /** Resolves when a good part of it is acknowledged; never, when it is not. */
+  room(): Promise<void> {
+    return new Promise(resolve => {
+      this.#room = resolve
+    })
   }
 
   /** @returns whether a message under this packet id came before and waits for its PUBREL [MQTT-4.3.3-2]. */
@@ -68,8 +92,9 @@ export class Lasting {
     this.#got.delete(packetId)
   }
 
-  /** The wanted packet id, or the next that nothing is under way with [MQTT-2.3.1-2]. */
+  /** The wanted packet id, or the next that nothing is under way with [MQTT-2.3.1-2]. @throws when there are too many. */
   freePacketId(wanted: number): number {
+    if (this.#sent.size + this.#passing.size >= MAX_OPEN) throw new Error(`more than ${MAX_OPEN} messages are not acknowledged`)
     let packetId = wanted
     while (this.#sent.has(packetId) || this.#passing.has(packetId)) packetId = (packetId % MAX_PACKET_ID) + 1
     return packetId
@@ -79,7 +104,12 @@ export class Lasting {
     return this.#sentIds.get(message)
   }
 
+  leaves(message: string): void {
+    this.#leaving.add(message)
+  }
+
   async sentAs(packetId: number, message: string): Promise<void> {
+    this.#leaving.delete(message)
     this.#sent.set(packetId, message)
     this.#sentIds.set(message, packetId)
     await this.#run('mqttSent', packetId, message)
@@ -102,8 +132,7 @@ export class Lasting {
     const message = this.#sent.get(packetId)
     if (message === undefined) return undefined
     await this.#run('mqttDone', packetId, message)
-    this.#sent.delete(packetId)
-    this.#sentIds.delete(message)
+    this.#forget(packetId, message)
     return undefined
   }
 
@@ -121,8 +150,15 @@ export class Lasting {
   async discard(message: string): Promise<void> {
     const packetId = this.#sentIds.get(message)
     await this.#redis.mqttDone(1, PREFIX, this.id, packetId ?? '', message)
+    this.#forget(packetId, message)
+  }
+
+  #forget(packetId: number | undefined, message: string): void {
     if (packetId !== undefined) this.#sent.delete(packetId)
     this.#sentIds.delete(message)
+    if (!this.#room || this.#sentIds.size > WINDOW / 2) return
+    this.#room()
+    this.#room = undefined
   }
 
   /** Something may wait that nobody told of. */
@@ -130,17 +166,42 @@ export class Lasting {
     this.#place = '0'
   }
 
-  /** What waits and was not read yet, in the order in which it came. */
+  /** What waits and was not read yet, in the order in which it came: all, or as far as there is room for what was not sent yet. */
   async *waiting(): AsyncGenerator<Waiting> {
     for (;;) {
-      const rows = await this.#redis.mqttWaitingBuffer(1, PREFIX, this.id, this.#place, PAGE)
-      if (rows.length === 0) return
-      for (let at = 0; at < rows.length; at += 3) {
-        const [place, name, bytes] = rows.slice(at, at + 3) as [Buffer, Buffer, Buffer | null]
-        this.#place = place.toString()
-        const id = name.toString()
-        if (bytes) yield { id, message: bytes.length > 0 ? decodeMessage(bytes) : undefined, packetId: this.#sentIds.get(id) }
+      let at = this.#place
+      const rows = await this.#page(at)
+      if (rows.length === 0) return this.#dropUnseen()
+      for (const { place, isOurs, ...waiting } of rows) {
+        // Rewound meanwhile.
+        if (this.#place !== at) break
+        if (isOurs && waiting.packetId === undefined && this.isFull) {
+          this.isBehind = true
+          return
+        }
+        at = this.#place = place
+        if (isOurs) yield waiting
       }
+    }
+  }
+
+  /** Packet ids as they are right now: what is acknowledged while the page is sent would be taken for new. */
+  async #page(after: string): Promise<(Waiting & { readonly place: string; readonly isOurs: boolean })[]> {
+    const rows = await this.#redis.mqttWaitingBuffer(1, PREFIX, this.id, after, PAGE)
+    return Array.from({ length: rows.length / 3 }, (_, index) => {
+      const [place, name, bytes] = rows.slice(3 * index, 3 * index + 3) as [Buffer, Buffer, Buffer | null]
+      const id = name.toString()
+      this.#unseen.delete(id)
+      const message = bytes && bytes.length > 0 ? decodeMessage(bytes) : undefined
+      return { id, message, packetId: this.#sentIds.get(id), place: place.toString(), isOurs: bytes !== null && !this.#leaving.has(id) }
+    })
+  }
+
+  /** What was sent before and waits no more was dropped meanwhile: nobody acknowledges it. */
+  async #dropUnseen(): Promise<void> {
+    for (const id of this.#unseen) {
+      this.#unseen.delete(id)
+      await this.discard(id)
     }
   }
 

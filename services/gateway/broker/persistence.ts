@@ -32,6 +32,8 @@ export type PersistencePorts = {
   isRepeat(packet: object): boolean
   /** PUBREL of a message that came with QoS 2. */
   released(client: object, packetId: number): Promise<void>
+  /** Called when retained messages are asked for. @returns whom to tell when they cannot be had. */
+  asking(): (error: Error) => void
 }
 
 /** Restored for a session without subscriptions: aedes takes it for absent otherwise [MQTT-3.2.2-2]. It is granted to nobody. */
@@ -48,11 +50,16 @@ export class Persistence {
 
   async storeRetained(): Promise<void> {}
 
-  /** Distinct, whatever the filters have in common [MQTT-3.3.1-6]. */
+  /** Distinct, whatever the filters have in common [MQTT-3.3.1-6]. Never fails: aedes listens to no error of it, which would end the process. */
   createRetainedStreamCombi(filters: readonly string[]): Readable {
-    const { retained, mayStay } = this.#ports
+    const { retained, mayStay, asking } = this.#ports
+    const failed = asking()
     async function* found() {
-      for await (const message of retained.match(filters)) if (await mayStay(message)) yield { ...message, cmd: 'publish' }
+      try {
+        for await (const message of retained.match(filters)) if (await mayStay(message)) yield { ...message, cmd: 'publish' }
+      } catch (error) {
+        failed(error as Error)
+      }
     }
     return Readable.from(found())
   }

@@ -1,4 +1,5 @@
-// Cuts a stream of bytes into MQTT packets. Bytes are copied only where a packet stands in two reads.
+// Cuts a stream of bytes into MQTT packets. Bytes are copied only where a packet stands in two reads, and small reads into larger parts:
+// whoever sends a packet byte by byte costs neither a buffer nor a look for each of them.
 
 /** What is wrong with a packet by its first bytes alone, or nothing. `length` is that of the whole packet. */
 export type Judge = (first: number, length: number) => string | undefined
@@ -6,11 +7,18 @@ export type Judge = (first: number, length: number) => string | undefined
 const EMPTY = Buffer.alloc(0)
 /** [MQTT-2.2.3] at most four bytes say the length. */
 const MAX_HEADER = 5
+/** Reads below this are put together. */
+const SMALL_BYTES = 1024
+const BLOCK_BYTES = 4096
 
 export class Frames {
   readonly #judge: Judge
   readonly #later: Buffer[] = []
   #laterBytes = 0
+  /** Of which the last of `#later` is the part from `#blockFrom` to `#blockTo`; empty when it is not. */
+  #block = EMPTY
+  #blockFrom = 0
+  #blockTo = 0
   #at = 0
   /** Length of the packet that begins at `#at`; 0: not known yet. */
   #length = 0
@@ -33,13 +41,27 @@ export class Frames {
   }
 
   push(chunk: Buffer): void {
-    if (this.#at === this.bytes.length && this.#later.length === 0) {
+    if (this.#at === this.bytes.length && this.#laterBytes === 0) {
       this.bytes = chunk
       this.#at = 0
       return
     }
-    this.#later.push(chunk)
     this.#laterBytes += chunk.length
+    if (chunk.length < SMALL_BYTES) this.#append(chunk)
+    else {
+      this.#later.push(chunk)
+      this.#block = EMPTY
+    }
+  }
+
+  #append(chunk: Buffer): void {
+    if (this.#blockTo + chunk.length <= this.#block.length) this.#later.pop()
+    else {
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+      this.#blockFrom = this.#blockTo = 0
+    }
+    this.#blockTo += chunk.copy(this.#block, this.#blockTo)
+    this.#later.push(this.#block.subarray(this.#blockFrom, this.#blockTo))
   }
 
   /** True: a packet stands in the fields. False: there is no whole one. A text: what is wrong; nothing may be asked after that. */
@@ -63,6 +85,7 @@ export class Frames {
     this.bytes = next ?? EMPTY
     this.#laterBytes -= this.bytes.length
     this.#at = 0
+    if (this.#later.length === 0) this.#block = EMPTY
   }
 
   #readHeader(): string | undefined {
@@ -90,11 +113,15 @@ export class Frames {
     while (missing > 0) {
       const part = this.#later.shift() as Buffer
       const taken = part.subarray(0, missing)
-      if (part.length > missing) this.#later.unshift(part.subarray(missing))
+      if (part.length > missing) {
+        this.#later.unshift(part.subarray(missing))
+        if (this.#later.length === 1) this.#blockFrom += missing
+      }
       missing -= taken.length
       this.#laterBytes -= taken.length
       parts.push(taken)
     }
+    if (this.#later.length === 0) this.#block = EMPTY
     this.bytes = Buffer.concat(parts)
     this.#at = 0
   }

@@ -7,7 +7,7 @@ import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from '.
 import { Frames } from './frame.ts'
 import { type From, Inside } from './inside.ts'
 import { Sent } from './outgoing.ts'
-import { bodyFault, DISCONNECT, headerFault, isAck, PUBLISH, PUBREL } from './packet.ts'
+import { bodyFault, DISCONNECT, DISCONNECT_PACKET, headerFault, isAck, PUBLISH, PUBREL, tooLong } from './packet.ts'
 import type { Cut, GuardPorts, Inner } from './port.ts'
 
 /** With its will. Most are of some 100 bytes. */
@@ -25,7 +25,6 @@ const WRITE_BYTES = 256 * 1024
 const UNREAD_MS = 10_000
 /** For the last words. */
 const LINGER_MS = 1000
-const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
 
 type Phase = 'new' | 'entering' | 'open' | 'over'
 
@@ -170,7 +169,7 @@ export class Guard {
       write: (chunks: readonly Buffer[], done: (error?: Error | null) => void) => this.#write(chunks, done),
       wanted: () => this.#wanted(),
       ended: () => this.#ended(),
-      turn: (bytes: number, done: Done) => this.#turn(bytes, done),
+      turn: (bytes: number, done: Done, drop?: () => void) => this.#turn(bytes, done, drop),
       decided: () => this.#ticket?.leave(),
     }
     this.#inside = new Inside(this.#from, outside, READ_BYTES, WRITE_BYTES)
@@ -219,7 +218,6 @@ export class Guard {
       this.#pass(bytes, start, end)
       return
     }
-    // What was to go on before it goes on before it.
     this.#forward()
     const messageId = qos === 0 ? undefined : bytes.readUInt16BE(topicEnd)
     const payload = bytes.subarray(topicEnd + (qos === 0 ? 0 : 2), end)
@@ -246,10 +244,18 @@ export class Guard {
     if (this.#hasEnded) this.#end()
   }
 
-  #turn(bytes: number, done: Done): Done {
+  #turn(bytes: number, done: Done, drop?: () => void): Done {
     if (this.#before > 0) this.#before--
-    const publication = this.#begin(0, bytes, done)
+    const publication = this.#begin(0, bytes, drop ? error => this.#orDrop(error, done, drop) : done)
     return error => this.#settle(publication, error ?? undefined)
+  }
+
+  /** A publish with QoS 0 that cannot be taken is no reason to end the connection, whichever way it went. */
+  #orDrop(error: Error | null | undefined, done: Done, drop: () => void): void {
+    const isShed = error != null && this.#ports.isTransient(error)
+    if (isShed) this.#shed(error)
+    if (isShed) drop()
+    done(isShed ? null : error)
   }
 
   #hold(packetId: number): boolean {
@@ -289,6 +295,8 @@ export class Guard {
   #end(): void {
     this.#hasEnded = true
     if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
+    // Before the connection is: else all of it would be sent again.
+    this.#acks.flush()
     this.destroy()
   }
 
@@ -331,21 +339,20 @@ export class Guard {
   }
 
   #failed({ packetId }: Publication, error: Error): void {
-    const { address } = this.#from
-    const client = this.#inner?.name() ?? ''
-    if (packetId === 0 && this.#ports.isTransient(error)) this.#ports.shed({ address, client, reason: error.message })
+    if (packetId === 0 && this.#ports.isTransient(error)) this.#shed(error)
     // Without PUBACK, so that it is sent again [MQTT-4.4.0-1].
     else this.#cut(this.#ports.isTransient(error) ? 'unavailable' : 'refused', error.message)
   }
 
+  #shed({ message }: Error): void {
+    this.#ports.shed({ address: this.#from.address, client: this.#inner?.name() ?? '', reason: message })
+  }
+
   #refuse({ fault, answer }: Refusal, cut: Cut): void {
-    if (!answer) {
-      this.#cut(cut, fault)
-      return
-    }
-    this.#note(cut, fault)
+    if (answer) this.#note(cut, fault)
+    else this.#cut(cut, fault)
     this.#phase = 'over'
-    this.#finish(answer)
+    if (answer) this.#finish(answer)
   }
 
   #cut(cut: Cut, reason: string): void {
@@ -389,8 +396,4 @@ export class Guard {
     clearTimeout(this.#unread)
     this.#unread = undefined
   }
-}
-
-function tooLong(length: number, limit: number): string {
-  return `too long: a packet of ${length} bytes, at most ${limit} are taken`
 }

@@ -19,7 +19,7 @@ export type Outside = {
   /** The broker has done with the connection. */
   ended(): void
   /** A publish that went by the broker; see `turn`. */
-  turn(bytes: number, done: Done): Done
+  turn(bytes: number, done: Done, drop?: () => void): Done
   /** Who logs in is known, or nobody; what is left of it keeps no other from entering. */
   decided(): void
 }
@@ -34,9 +34,12 @@ export class Inside extends Duplex {
     this.#outside = outside
   }
 
-  /** For the broker, which has read a publish and asks whether it may be: @returns what to call instead of `done`, when its turn has come. */
-  turn(bytes: number, done: Done): Done {
-    return this.#outside.turn(bytes, done)
+  /**
+   * For the broker, which has read a publish and asks whether it may be: @returns what to call instead of `done`, when its turn has come.
+   * `drop`, of QoS 0: called before `done` when it cannot be taken now, and goes to nobody.
+   */
+  turn(bytes: number, done: Done, drop?: () => void): Done {
+    return this.#outside.turn(bytes, done, drop)
   }
 
   /** For the broker, whose answer to CONNECT is late on purpose. */
@@ -71,8 +74,8 @@ export class Inside extends Duplex {
 }
 
 /** As `Inside.turn`, of whatever connection the broker has a publish from: the will of one that is gone has no turn to wait for. */
-export function turnOf(connection: object, bytes: number, done: Done): Done {
-  return connection instanceof Inside && !connection.destroyed ? connection.turn(bytes, done) : done
+export function turnOf(connection: object, bytes: number, done: Done, drop?: () => void): Done {
+  return connection instanceof Inside && !connection.destroyed ? connection.turn(bytes, done, drop) : done
 }
 
 /** Where a connection that the broker knows comes from. */

@@ -1,4 +1,5 @@
 // Each rule of MQTT 3.1.1 on the form of packets, by its clause, and what is right beside it.
+import { generate } from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
 import { firstFault, readConnect } from './connect.ts'
 import { Frames } from './frame.ts'
@@ -204,4 +205,60 @@ describe('packets', () => {
     frames.push(Buffer.from([0xff, 0xff, 0xff, 0x7f]))
     expect(frames.next()).toBe('48 268435460')
   })
+})
+
+describe('packets in small reads', () => {
+  const large = (length: number) => {
+    const payload = Buffer.alloc(length)
+    for (let i = 0; i < length; i++) payload[i] = i % 251
+    const bytes = generate({ cmd: 'publish', topic: 'a', payload, qos: 0, dup: false, retain: false })
+    return { payload, bytes }
+  }
+
+  it('are taken byte by byte at a cost that grows with their length, not with its square', () => {
+    const { payload, bytes } = large(1024 * 1024 - 100)
+    const frames = new Frames(() => undefined)
+    const beganMs = performance.now()
+    for (let at = 0; at < bytes.length - 1; at++) {
+      frames.push(bytes.subarray(at, at + 1))
+      if (frames.next() !== false) expect.unreachable()
+    }
+    frames.push(bytes.subarray(-1))
+    expect(frames.next()).toBe(true)
+    expect(frames.bytes.subarray(frames.body + 3, frames.end).equals(payload)).toBe(true)
+    // It is about one second, most of it this test's own; it was minutes.
+    expect(performance.now() - beganMs).toBeLessThan(20_000)
+  })
+
+  it('are the same however they are cut', () => {
+    const sizes = [0, 1, 3, 100, 1500, 5000, 20_000]
+    const stream = Buffer.concat(sizes.map(size => large(size).bytes))
+    for (const step of [1, 2, 7, 100, 1000, 1024, 3000, 5000]) {
+      const frames = new Frames(() => undefined)
+      const found: number[] = []
+      for (let at = 0, n = 0; at < stream.length; n++) {
+        // Every few reads a large one, and not all of them are looked at.
+        const end = at + (n % 5 === 4 ? 2000 : step)
+        frames.push(stream.subarray(at, end))
+        at = end
+        if (n % 3 === 0) continue
+        while (frames.next() === true) {
+          const payload = frames.bytes.subarray(frames.body + 3, frames.end)
+          expect(payload.equals(large(payload.length).payload)).toBe(true)
+          found.push(payload.length)
+        }
+      }
+      while (frames.next() === true) found.push(frames.end - frames.body - 3)
+      expect(found).toEqual(sizes)
+      expect(frames.held).toBe(0)
+    }
+  })
+})
+
+it('a SUBSCRIBE has no more filters than a session may have', () => {
+  const subscribe = (count: number) => {
+    const subscriptions = Array.from({ length: count }, (_, n) => ({ topic: `f/${n}`, qos: 0 as const }))
+    return generate({ cmd: 'subscribe', messageId: 1, subscriptions })
+  }
+  expect([faultOf(subscribe(1000)), faultOf(subscribe(1001))]).toEqual([undefined, 'too many: more than 1000 filters in one packet'])
 })

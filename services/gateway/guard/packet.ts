@@ -6,6 +6,7 @@ export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBREL = 6
 export const DISCONNECT = 14
+export const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
 
 export const PUBACK = 4
 export const PUBREC = 5
@@ -13,6 +14,9 @@ export const PUBCOMP = 7
 const SUBSCRIBE = 8
 const UNSUBSCRIBE = 10
 const PINGREQ = 12
+
+/** Of one SUBSCRIBE or UNSUBSCRIBE: as many as a session may have. */
+const MAX_FILTERS = 1000
 
 /** By type: the lower four bits of the first byte [MQTT-2.2.2-1], and the clause that says so. */
 const FLAGS: Readonly<Record<number, readonly [flags: number, clause: string]>> = {
@@ -88,7 +92,8 @@ function filtersFault(bytes: Buffer, body: number, end: number, subscribes: bool
   const fault = idFault(bytes, body, end)
   if (fault !== undefined) return fault
   if (end - body === 2) return subscribes ? '[MQTT-3.8.3-3] SUBSCRIBE without a filter' : '[MQTT-3.10.3-2] UNSUBSCRIBE without a filter'
-  for (let at = body + 2; at < end; ) {
+  for (let at = body + 2, count = 1; at < end; count++) {
+    if (count > MAX_FILTERS) return `too many: more than ${MAX_FILTERS} filters in one packet`
     const next = oneFilter(bytes, at, end, subscribes)
     if (typeof next === 'string') return next
     at = next
@@ -114,4 +119,8 @@ export function stringEnd(bytes: Buffer, at: number, end: number, what: string):
   const stringEndsAt = at + 2 + bytes.readUInt16BE(at)
   if (stringEndsAt > end) return `[MQTT-1.5.3] ${what} is longer than the packet`
   return textFault(bytes, at + 2, stringEndsAt) ?? stringEndsAt
+}
+
+export function tooLong(length: number, limit: number): string {
+  return `too long: a packet of ${length} bytes, at most ${limit} are taken`
 }

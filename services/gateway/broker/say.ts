@@ -1,0 +1,29 @@
+// What Telltale itself publishes: alarms, which stand retained, and what is told to devices. It is queued for sessions before it is sent.
+import type { Aedes, PublishPacket } from 'aedes'
+import { contentKey } from '../../../packages/core/id.ts'
+import type { Message } from './message.ts'
+import { projectOf } from './retained.ts'
+import type { Storage } from './storage.ts'
+
+export type Speaking = { readonly broker: Aedes; readonly storage: Storage; newId(): string }
+
+/** Retained, if it is not what stands there already. */
+export async function announce({ broker, storage: { retained, sessions } }: Speaking, topic: string, payload: Buffer): Promise<void> {
+  const project = projectOf(topic)
+  if (project === undefined || (await retained.get(topic))?.payload.equals(payload)) return
+  const message = { id: contentKey(`${topic}\t${payload.toString('utf8')}`), topic, qos: 1 as const, payload }
+  await sessions.queue(message)
+  // Each gateway announces; the one that changed something publishes.
+  if (await retained.store(project, message)) await emit(broker, message, true)
+}
+
+export async function say({ broker, storage, newId }: Speaking, topic: string, payload: Buffer): Promise<void> {
+  const message = { id: newId(), topic, qos: 1 as const, payload }
+  await storage.sessions.queue(message)
+  await emit(broker, message, false)
+}
+
+function emit(broker: Aedes, { id, ...message }: Message, retain: boolean): Promise<void> {
+  const packet = { cmd: 'publish' as const, ...message, retain, dup: false, properties: { id } }
+  return new Promise((resolve, reject) => broker.publish(packet as unknown as PublishPacket, error => (error ? reject(error) : resolve())))
+}
