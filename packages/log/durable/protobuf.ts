@@ -12,7 +12,8 @@ const LENGTH = 2
 const GROUP = 3
 const I32 = 5
 
-const WIRE_TYPES: Readonly<Record<string, number>> = {
+/** How each scalar type stands in the bytes. */
+export const WIRE_TYPES: Readonly<Record<string, number>> = {
   double: I64,
   float: I32,
   int32: VARINT,

@@ -4,6 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import protobuf, { type Field, type Reader, type Type } from 'protobufjs'
 import { invalid } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
+import { WIRE_TYPES } from '../../../packages/log/durable/protobuf.ts'
 import { short } from './cboritem.ts'
 
 type Fields = Record<string, unknown>
@@ -13,26 +14,7 @@ type Shape = { readonly fields: ReadonlyMap<number, Field>; readonly defaults: r
 const MAX_DEPTH = 16
 const MAX_VALUES = 20_000
 const VARINT = 0
-const I64 = 1
 const LENGTH = 2
-const I32 = 5
-const WIRES: Readonly<Record<string, number>> = {
-  int32: VARINT,
-  uint32: VARINT,
-  sint32: VARINT,
-  int64: VARINT,
-  uint64: VARINT,
-  sint64: VARINT,
-  bool: VARINT,
-  double: I64,
-  fixed64: I64,
-  sfixed64: I64,
-  float: I32,
-  fixed32: I32,
-  sfixed32: I32,
-  string: LENGTH,
-  bytes: LENGTH,
-}
 
 export class MessageReader {
   readonly #type: Type
@@ -161,7 +143,7 @@ class Reading {
   }
 
   #scalar(type: string, wire: number, path: string): unknown {
-    expectWire(wire, WIRES[type] ?? -1, path)
+    expectWire(wire, WIRE_TYPES[type] ?? -1, path)
     const reader = this.#reader
     switch (type) {
       case 'double':
@@ -228,7 +210,7 @@ class Reading {
 }
 
 function wireOf({ type, resolvedType }: Typed): number {
-  return resolvedType instanceof protobuf.Enum ? VARINT : (WIRES[type] ?? LENGTH)
+  return resolvedType instanceof protobuf.Enum ? VARINT : (WIRE_TYPES[type] ?? LENGTH)
 }
 
 function expectWire(wire: number, expected: number, path: string): void {
