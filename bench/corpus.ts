@@ -1,6 +1,6 @@
 // Payloads as systems publish them, by format: what is mutated and what is timed.
 import { FORMATS } from '../services/gateway/decode/formats.ts'
-import { completed } from '../services/gateway/option.ts'
+import { completed } from '../services/gateway/decoder/option.ts'
 
 export type Sample = {
   readonly topic: readonly string[]

@@ -17,7 +17,7 @@ import { Accept } from '../services/gateway/accept.ts'
 import { UNLIMITED, undecoded } from '../services/gateway/fixture.ts'
 import { Frames } from '../services/gateway/guard/frame.ts'
 import { bodyFault, headerFault } from '../services/gateway/guard/packet.ts'
-import { openMqtt } from '../services/gateway/mqtt.ts'
+import { openMqtt } from '../services/gateway/mqtt/mqtt.ts'
 import { generate, type LoadResult } from './generator.ts'
 import { EventPacket, monotonicUs } from './wire.ts'
 

@@ -36,7 +36,7 @@ import type { Config } from './config.ts'
 import { addConsole } from './console/console.ts'
 import { TOKEN_PATH } from './console/token.ts'
 import { startGateway } from './gateway/gateway.ts'
-import type { Follow } from './gateway/live.ts'
+import type { Follow } from './gateway/mqtt/live.ts'
 import { type Here, openHere } from './node.ts'
 import {
   type Connect,

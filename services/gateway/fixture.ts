@@ -5,12 +5,12 @@ import type { Caller } from '../../packages/identity/identity.ts'
 import type { Remembered } from '../../packages/state/decodermemory.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
-import { Catalog } from './catalog.ts'
 import { checkedEvent, decodedFrom } from './decode/event.ts'
 import type { Format } from './decode/format.ts'
+import { Catalog } from './decoder/catalog.ts'
+import { Memories } from './decoder/memory.ts'
 import type { IngestPorts } from './ingest.ts'
-import { Memories } from './memory.ts'
-import type { PublishPorts } from './publishing.ts'
+import type { PublishPorts } from './mqtt/publishing.ts'
 
 export const UNLIMITED: Pick<IngestPorts, 'budget' | 'clocks' | 'screen'> = {
   budget: { admits: () => true, ask: async () => undefined },

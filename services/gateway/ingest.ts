@@ -3,8 +3,8 @@ import { Failure } from '../../packages/core/failure.ts'
 import { contentKey } from '../../packages/core/id.ts'
 import type { Again, DecodedBy, Problem, Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
-import type { Budget } from './budget.ts'
-import type { ClockWatch } from './clockwatch.ts'
+import type { Budget } from './check/budget.ts'
+import type { ClockWatch } from './check/clockwatch.ts'
 import { type Decoded, elementOf, type Incoming, type Unfit } from './decode/event.ts'
 
 export type IngestPorts = {

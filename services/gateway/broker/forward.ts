@@ -2,8 +2,8 @@
 // order in which it came, behind what waited for it.
 import type { Client } from 'aedes'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { clientIdOf, type Session } from '../session.ts'
-import { mayReceive, streamTopic, unmounted } from '../topic.ts'
+import { clientIdOf, type Session } from '../mqtt/session.ts'
+import { mayReceive, streamTopic, unmounted } from '../mqtt/topic.ts'
 import type { Marks, Packet } from './bus.ts'
 import type { Lasting } from './lasting.ts'
 import type { Qos } from './message.ts'

@@ -2,7 +2,7 @@
 // who stays away may keep the memory of all: sessions are forgotten after a day, and too much that waits loses its oldest.
 import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { clientIdOf, keyIdOf } from '../session.ts'
+import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
 import { type Grant, Lasting } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'

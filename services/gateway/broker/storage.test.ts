@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
-import { keyIdOf, sessionId } from '../session.ts'
+import { keyIdOf, sessionId } from '../mqtt/session.ts'
 import type { Author, Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'

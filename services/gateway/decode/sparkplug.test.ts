@@ -1,6 +1,6 @@
 // Sparkplug B as its specification (3.0) has it: sessions, every type, what is asked of a node, and what is refused.
 import { describe, expect, it } from 'vitest'
-import { Draft, Kept, Memories } from '../memory.ts'
+import { Draft, Kept, Memories } from '../decoder/memory.ts'
 import type { Clock } from './event.ts'
 import type { Memory, Output } from './format.ts'
 import { sparkplug } from './sparkplug.ts'

@@ -1,0 +1,77 @@
+// Decoders that run beside each other: what one learns while another waits is not lost.
+import { Type } from 'typebox'
+import { expect, it } from 'vitest'
+import type { Memory } from '../decode/format.ts'
+import { runDecoder } from './decoderun.ts'
+import { Memories } from './memory.ts'
+
+const clock = { nowUs: () => 0, newId: () => 'id' }
+const mapping = { name: 'd', format: 'f', topics: [], contentTypes: [], options: {}, enabled: true, builtIn: true }
+
+/** Keeps a list of what came. */
+function decoderOf(wait: (one: string) => Promise<void> | undefined) {
+  const learn = (one: string, memory: Memory) => {
+    // Something that is not there is asked of the other gateways.
+    memory.get('none')
+    memory.set('all', [...((memory.get('all') ?? []) as string[]), one])
+    return { decoded: [] }
+  }
+  const format = {
+    name: 'f',
+    version: 1,
+    title: '',
+    options: Type.Object({}),
+    topics: [],
+    contentTypes: [],
+    decode: ({ bytes, memory }: { bytes: Buffer; memory: Memory }) => {
+      const output = learn(bytes.toString(), memory)
+      return wait(bytes.toString())?.then(() => output) ?? output
+    },
+  }
+  return { mapping, format }
+}
+
+function gateway() {
+  const rows = new Map<string, string>()
+  const time = { nowMs: 0 }
+  let open: (revision: number) => void = () => {}
+  let revision = 0
+  const disk = {
+    revision: () => new Promise<number>(resolve => (open = resolve)),
+    load: async () => ({ revision, values: new Map<string, string>() }),
+    save: async (_: unknown, changes: ReadonlyMap<string, string>) => {
+      for (const [key, text] of changes) rows.set(key, text)
+      return ++revision
+    },
+  }
+  const memories = new Memories({ disk, nowMs: () => time.nowMs, troubled: () => {} })
+  const take = async (one: string, wait: (one: string) => Promise<void> | undefined = () => undefined) => {
+    const given = { project: 'p', bytes: Buffer.from(one), topic: [], place: {} }
+    const { draft } = await runDecoder({ memories, broke: () => {} }, decoderOf(wait), given, clock)
+    await memories.commit(draft)
+  }
+  return { take, rows, time, answer: () => open(revision) }
+}
+
+it('what another payload tells while one waits for what other gateways have learnt is kept', async () => {
+  const { take, rows, time, answer } = gateway()
+  await take('a')
+  time.nowMs = 1000
+  const waits = take('waits')
+  await take('quick')
+  answer()
+  await waits
+  expect(JSON.parse(rows.get('all') ?? '')).toEqual(['a', 'quick', 'waits'])
+})
+
+it('what another payload tells while a decoder thinks is kept', async () => {
+  const { take, rows } = gateway()
+  await take('a')
+  let go: () => void = () => {}
+  const thinks = new Promise<void>(resolve => (go = resolve))
+  const slow = take('slow', () => thinks)
+  await take('quick')
+  go()
+  await slow
+  expect(JSON.parse(rows.get('all') ?? '')).toEqual(['a', 'quick', 'slow'])
+})

@@ -1,0 +1,178 @@
+// Runs a decoder over one payload, with what it remembers. What it does at once is done at once; it is run again where what it remembers had
+// to be fetched first.
+import { Failure } from '../../../packages/core/failure.ts'
+import type { Clock, Decoded, Place } from '../decode/event.ts'
+import type { Memory, Output, Payload, Reply } from '../decode/format.ts'
+import { type Done, type IngestPorts, ingestInTurn, type Source } from '../ingest.ts'
+import { type Decoder, filledIn } from './mapping.ts'
+import { Draft, type Hold, Kept, type Memories } from './memory.ts'
+
+export type Given = {
+  readonly project: string
+  readonly bytes: Buffer
+  /** Levels, in the project's own space. */
+  readonly topic: readonly string[]
+  readonly place: Omit<Place, 'project'>
+}
+
+/** `draft`: what the payload told for later; nothing of it holds until it is held. */
+export type Made = { readonly decoded: readonly Decoded[]; readonly replies: readonly Reply[]; readonly draft: Draft }
+
+export type RunPorts = {
+  readonly memories: Memories
+  /** Told of a decoder that broke on a payload, which is a mistake in it. */
+  broke(decoder: Decoder, error: unknown): void
+}
+
+export type TellPorts = {
+  readonly run: Pick<RunPorts, 'memories'>
+  /** Publishes under `projects/{project}/`. */
+  send(project: string, topic: string, payload: Buffer): void
+}
+
+/**
+ * What a payload told is known from now on, and what it asks is sent, where its sender may do both. What this returns goes into
+ * `ingestTold` in the same tick.
+ */
+export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: boolean): Hold | undefined {
+  if (!may) draft.changes.clear()
+  else for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+  return run.memories.hold(draft)
+}
+
+/** As `ingestInTurn`; settles when what the payload told is on disk as well, which is after its events are. */
+export function ingestTold(
+  ports: IngestPorts,
+  hold: Hold | undefined,
+  decoded: readonly Decoded[],
+  from: Source,
+  settled: Done,
+): Promise<void> | undefined {
+  if (!hold) return ingestInTurn(ports, decoded, from, settled)
+  try {
+    return ingestInTurn(ports, decoded, from, (failure, outcomes) => hold.settle(failure, also => settled(also, outcomes)))
+  } catch (error) {
+    // Everybody behind it would wait for ever.
+    hold.settle(new Failure('unavailable', 'the event cannot be taken', { cause: error }), () => {})
+    throw error
+  }
+}
+
+type Attempt = { readonly output: Output } | { readonly failure: Failure }
+
+/** What a decoder was told by its memory may be otherwise by the time that it has answered: then what it set rests on nothing. */
+class Seen implements Memory {
+  readonly draft: Draft
+  readonly #entries = new Map<string, unknown>()
+
+  constructor(draft: Draft) {
+    this.draft = draft
+  }
+
+  get(key: string): unknown {
+    this.#look(key)
+    return this.draft.get(key)
+  }
+
+  set(key: string, value: unknown): void {
+    this.#look(key)
+    this.draft.set(key, value)
+  }
+
+  get isStale(): boolean {
+    for (const [key, entry] of this.#entries) if (this.draft.kept.values.get(key) !== entry) return true
+    return false
+  }
+
+  #look(key: string): void {
+    if (!this.#entries.has(key)) this.#entries.set(key, this.draft.kept.values.get(key))
+  }
+}
+
+/** Others can come between only where something is waited for. */
+const MAX_RUNS = 10
+
+/** @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection. */
+export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock): Made | Promise<Made> {
+  const id = { project: given.project, decoder: decoder.mapping.name, format: decoder.format.name }
+  const kept = ports.memories.find(id)
+  const job = { ports, decoder, given, clock }
+  if (kept) return run(job, kept, true)
+  // Most decoders remember nothing, and need nothing loaded.
+  const blank = new Seen(new Draft(new Kept(id, 0)))
+  const loaded = () => ports.memories.load(id).then(now => run(job, now, true))
+  const first = attempt(job, blank)
+  if (first instanceof Promise) return first.then(one => (blank.draft.touched ? loaded() : madeOf(one, blank)))
+  return blank.draft.touched ? loaded() : madeOf(first, blank)
+}
+
+type Job = { readonly ports: RunPorts; readonly decoder: Decoder; readonly given: Given; readonly clock: Clock }
+
+/** @param mayLook whether it is run once more when others have learnt something that it misses. */
+function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<Made> {
+  const seen = new Seen(new Draft(kept))
+  const again = (mayLookAgain: boolean) => {
+    if (runs === MAX_RUNS) throw new Failure('unavailable', 'what the decoder remembers changes all the time', { retryAfterMs: 1000 })
+    return run(job, kept, mayLookAgain, runs + 1)
+  }
+  const finished = (one: Attempt): Made | Promise<Made> => {
+    if (seen.isStale) return again(mayLook)
+    const { draft } = seen
+    const looking = mayLook && draft.touched ? job.ports.memories.look(kept, draft.missed) : undefined
+    if (!looking) return madeOf(one, seen)
+    return looking.then(isMore => (isMore || seen.isStale ? again(false) : madeOf(one, seen)))
+  }
+  const first = attempt(job, seen)
+  return first instanceof Promise ? first.then(finished) : finished(first)
+}
+
+function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
+  const { format, mapping } = decoder
+  const { project, bytes, topic } = given
+  const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
+  try {
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory }
+    const output = format.decode(payload, clock)
+    return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
+  } catch (error) {
+    return refused(error)
+  }
+}
+
+/** What the mapping says of the topic, before what else is known. */
+function placeOf({ mapping }: Decoder, { place, topic }: Given, project: string): Place {
+  const device = mapping.device === undefined ? undefined : filledIn(mapping.device, topic)
+  const eventType = mapping.eventType === undefined ? undefined : filledIn(mapping.eventType, topic)
+  return { project, ...place, ...(device === undefined ? {} : { device }), ...(eventType === undefined ? {} : { eventType }) }
+}
+
+/** One payload that a decoder breaks on holds up none of the others. */
+function broken(ports: RunPorts, decoder: Decoder, error: unknown): Failure {
+  ports.broke(decoder, error)
+  const message = `payload: decoder ${decoder.mapping.name} broke on it: ${error instanceof Error ? error.message : String(error)}`
+  return new Failure('invalid', message, { field: 'payload', cause: error })
+}
+
+function madeOf(attempt: Attempt, { draft }: Seen): Made {
+  if ('failure' in attempt) throw attempt.failure
+  return { decoded: attempt.output.decoded, replies: attempt.output.replies ?? [], draft }
+}
+
+/** Of the decoders that learn topics from what is announced, the one that knows this; undefined where none does. */
+export function claimant(
+  ports: Pick<RunPorts, 'memories'>,
+  decoders: readonly Decoder[],
+  project: string,
+  topic: string,
+): Decoder | undefined | Promise<Decoder | undefined> {
+  const { memories } = ports
+  for (const [i, decoder] of decoders.entries()) {
+    const id = { project, decoder: decoder.mapping.name, format: decoder.format.name }
+    const kept = memories.find(id)
+    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic))
+    // Nobody waits for it: what is announced elsewhere at this moment may be missed as well.
+    void memories.look(kept, false)
+    if (!kept.isEmpty && decoder.format.claims?.(topic, new Draft(kept)) === true) return decoder
+  }
+  return undefined
+}

@@ -1,0 +1,77 @@
+// Bodies of requests: what becomes of them, and of what their decoder remembers.
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { type Caller, Identity } from '../../../packages/identity/identity.ts'
+import { installed, openTestRedis, type TestRedis } from '../../../packages/log/fixture.ts'
+import { openHttp } from '../../../packages/runtime/http.ts'
+import { openLogger } from '../../../packages/runtime/logger.ts'
+import { addStreamed } from '../../../packages/runtime/upload.ts'
+import { DEVELOPER, openTaking } from '../fixture.ts'
+import { Unpackers } from './body.ts'
+import { take } from './take.ts'
+import { Zstd } from './zstd.ts'
+
+const DEVICE: Caller = { keyId: 'dev', account: 'dev', roles: {}, device: { project: 'p', id: 'a' } }
+
+describe.skipIf(installed === undefined)('a body whose decoder remembers', () => {
+  let server: TestRedis
+  beforeAll(async () => {
+    server = await openTestRedis()
+  })
+  afterAll(() => server.stop())
+
+  async function openDoor() {
+    const { ports, ...taking } = openTaking()
+    const identity = new Identity(server.redis, 'a secret key of more than thirty-two characters')
+    const app = await openHttp({
+      identity,
+      log: openLogger('silent'),
+      version: '1',
+      limits: { manage: undefined, ingest: undefined },
+    })
+    const zstd = new Zstd()
+    onTestFinished(async () => {
+      await app.close()
+      await zstd.close()
+    })
+    const ported = { ...ports, unpackers: new Unpackers(zstd), watch: () => () => {} }
+    let caller = DEVELOPER
+    addStreamed(app, inner => {
+      inner.post('/x', { config: { open: true, streamed: true } }, (request, reply) =>
+        take(ported, request, reply, { caller, place: { project: 'p' }, decoder: undefined }),
+      )
+    })
+    const send = async (payload: string, by = DEVELOPER) => {
+      caller = by
+      return (await app.inject({ method: 'POST', url: '/x', headers: { 'content-type': 'application/once' }, payload })).statusCode
+    }
+    return { ...taking, send }
+  }
+
+  it('is new when it is sent again, when it could not be accepted', async () => {
+    const { state, rows, values, send } = await openDoor()
+    state.isLogAway = true
+    expect(await send('a=1')).toBe(503)
+    expect(rows.size).toBe(0)
+    state.isLogAway = false
+    expect(await send('a=1')).toBe(200)
+    expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
+  })
+
+  it('is to be sent again when what it tells cannot be written, and no process ends of it', async () => {
+    const { state, rows, values, send } = await openDoor()
+    state.isDiskAway = true
+    expect(await send('a=1')).toBe(503)
+    state.isDiskAway = false
+    expect(await send('a=1')).toBe(200)
+    expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
+  })
+
+  it('tells and asks nothing of other devices when a device has sent it', async () => {
+    const { state, rows, values, send } = await openDoor()
+    await send('b=1')
+    for (const payload of ['b=2', 'a=1,b=2', 'forget b']) await send(payload, DEVICE)
+    expect([state.sent.length, rows]).toEqual([1, new Map([['b', '1']])])
+    await send('a=2', DEVICE)
+    expect([state.sent.length, rows.get('a'), values()]).toEqual([2, '2', ['b=1', 'a=1', 'a=2']])
+  })
+})

@@ -1,0 +1,93 @@
+// Alarms stand retained under `projects/{project}/alarms/{rule}/{device}`: all that there are, then each change, in every project,
+// those included that are made while this runs.
+import type { Redis } from 'ioredis'
+import type { LogEntry } from '../../../packages/log/entry.ts'
+import { type Follow, Followers } from '../../../packages/log/follow.ts'
+import type { Log } from '../../../packages/log/log.ts'
+import type { Logger } from '../../../packages/runtime/logger.ts'
+import type { AlarmDocument, Alarms } from '../../../packages/state/alarm.ts'
+import type { Projects } from '../../../packages/state/project.ts'
+
+export type AnnouncePorts = {
+  readonly log: Log
+  readonly projects: Projects
+  readonly alarms: Alarms
+  readonly logger: Logger
+  /** A connection for reading that may block. */
+  connect(name: string): Promise<Redis>
+  /** Publishes retained. */
+  announce(topic: string, payload: string): Promise<void>
+}
+
+const LOOK_MS = 1000
+const PAGE = 1000
+
+export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
+  const followed = new Map<string, Follow>()
+  const { log, logger } = ports
+  const followers = new Followers({
+    log,
+    connect: () => ports.connect('alarms'),
+    troubled: (error, project) => logger.warn({ project, reason: error.message }, 'alarms not followed'),
+  })
+  const unreadable = new Set<string>()
+  /** Each by itself: one project that cannot be read keeps neither the others nor the gateway waiting. */
+  const begin = async (project: string) => {
+    try {
+      followed.set(project, await announceIn(ports, followers, project))
+      unreadable.delete(project)
+    } catch (error) {
+      if (!unreadable.has(project)) logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
+      unreadable.add(project)
+    }
+  }
+  const look = async () => {
+    const projects = new Set(await ports.projects.list())
+    for (const project of projects) if (!followed.has(project)) await begin(project)
+    for (const project of unreadable) if (!projects.has(project)) unreadable.delete(project)
+    for (const [project, gone] of followed)
+      if (!projects.has(project)) {
+        followed.delete(project)
+        await gone.stop()
+      }
+  }
+  await look()
+  let looking: Promise<void> | undefined
+  const timer = setInterval(() => {
+    // Redis may be away for a while; the next look does what this one could not.
+    looking ??= look()
+      .catch((error: Error) => ports.logger.debug({ reason: error.message }, 'projects not listed'))
+      .finally(() => {
+        looking = undefined
+      })
+  }, LOOK_MS)
+  return {
+    stop: async () => {
+      clearInterval(timer)
+      await looking
+      await Promise.all([...followed.values()].map(one => one.stop()))
+    },
+  }
+}
+
+async function announceIn(ports: AnnouncePorts, followers: Followers, project: string): Promise<Follow> {
+  const announce = (alarm: AlarmDocument) =>
+    ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
+  const from = await ports.log.last(project, 'alarmlog')
+  const announceAll = async () => {
+    for (let after = ''; ; ) {
+      const page = await ports.alarms.list(project, {}, after, PAGE)
+      for (const alarm of page.alarms) await announce(alarm)
+      after = page.next
+      if (after === '') return
+    }
+  }
+  await announceAll()
+  const follower = {
+    arrived: async (entries: readonly LogEntry[]) => {
+      for (const { events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument)
+    },
+    jumped: announceAll,
+  }
+  return followers.follow(project, 'alarmlog', follower, from)
+}

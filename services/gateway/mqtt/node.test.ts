@@ -1,0 +1,220 @@
+// Several gateways on one Redis: what is published at one reaches who is connected to another, and costs nothing where nobody wants it.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Failure } from '../../../packages/core/failure.ts'
+import type { Caller } from '../../../packages/identity/identity.ts'
+import { installed, openTestRedis, type TestRedis } from '../../../packages/log/fixture.ts'
+import { Guesses } from '../../../packages/runtime/guess.ts'
+import { newId } from '../../../packages/runtime/id.ts'
+import { openLogger } from '../../../packages/runtime/logger.ts'
+import { until } from '../../../test/eventually.ts'
+import { openWire, type Wire } from '../../../test/wire.ts'
+import { Accept } from '../accept.ts'
+import { UNLIMITED, undecoded } from '../fixture.ts'
+import { type MqttDoor, openMqtt } from './mqtt.ts'
+
+const TOPIC = 'projects/p/devices/d/state'
+const callers = (): Record<string, Caller> => ({
+  k: { keyId: 'k', account: 'a', roles: { p: 'developer' } },
+  other: { keyId: 'other', account: 'b', roles: { p: 'developer' } },
+  several: { keyId: 'several', account: 'c', roles: { p: 'developer', q: 'developer' } },
+})
+
+describe.skipIf(!installed)('two gateways', () => {
+  let server: TestRedis
+  let here: MqttDoor
+  let there: MqttDoor
+  const known = callers()
+  /** Keys whose rights cannot be looked up. */
+  const unsure = new Set<string>()
+
+  async function openDoor(): Promise<MqttDoor> {
+    const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
+    return openMqtt(
+      {
+        accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
+        ...UNLIMITED,
+        ...undecoded(),
+        guesses: new Guesses(undefined),
+        limits: { packetBytes: 1024 * 1024, perAddress: 0 },
+        cut: () => {},
+        quarantine: down,
+        rejected: () => {},
+        identity: {
+          login: keyId => Promise.resolve(known[keyId]),
+          certified: () => Promise.resolve(undefined),
+          renew: async ({ keyId }) => {
+            if (unsure.has(keyId)) throw new Failure('unavailable', 'Redis is away')
+            return known[keyId]
+          },
+          watch: () => () => {},
+        },
+        clock: { nowUs: () => 0, newId: () => newId() },
+        log: openLogger('silent'),
+        follow: () => Promise.reject(new Failure('unavailable', 'there is no stream')),
+        dropped: () => {},
+        redis: await server.connect('producer'),
+        subscriber: await server.connect(),
+      },
+      '127.0.0.1',
+      0,
+    )
+  }
+
+  beforeAll(async () => {
+    server = await openTestRedis()
+    here = await openDoor()
+    there = await openDoor()
+  })
+  afterAll(async () => {
+    await here?.close()
+    await there?.close()
+    await server?.stop()
+  })
+
+  const connect = (door: MqttDoor, clientId: string, clean = true, keyId = 'k') =>
+    openWire(door.port, { keyId, secret: 's' }, clientId, clean)
+  const texts = ({ received }: Wire) => received.flatMap(packet => (packet.cmd === 'publish' ? [packet.payload.toString()] : []))
+  const published = async () => Number(/cmdstat_publish:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+
+  async function subscribe(wire: Wire, topic: string): Promise<number> {
+    wire.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic, qos: 1 }] })
+    await until('SUBACK', () => wire.received.some(({ cmd }) => cmd === 'suback'))
+    const [ack] = wire.received.filter(packet => packet.cmd === 'suback')
+    return ack?.cmd === 'suback' ? (ack.granted[0] as number) : -1
+  }
+
+  it('bring messages across, each once, and none where nobody wants them', async () => {
+    const wire = await connect(there, 'hears')
+    await subscribe(wire, 'projects/p/devices/+/state')
+    await until('the other gateway knows', () => here.hasSubscribers(TOPIC))
+    const sender = await connect(here, 'sends')
+    const before = await published()
+    for (let n = 1; n <= 20; n++) await sender.publish(n, 'projects/p/nobody', 'x')
+    // What gateways tell each other every few seconds is among them.
+    expect((await published()) - before).toBeLessThan(10)
+    for (let n = 1; n <= 20; n++) await sender.publish(n, TOPIC, String(n))
+    await until('all are there', () => texts(wire).length >= 20)
+    expect(texts(wire)).toEqual(Array.from({ length: 20 }, (_, n) => String(n + 1)))
+    await wire.leave()
+    await until('the other gateway knows', () => !here.hasSubscribers(TOPIC))
+    await sender.leave()
+  })
+
+  it('hand over a session: the old connection ends, and what waits is had at the new one', async () => {
+    const first = await connect(here, 'moves', false)
+    await subscribe(first, 'projects/p/moves')
+    const sender = await connect(there, 'sends')
+    await sender.publish(1, 'projects/p/moves', 'one')
+    await until('it is there', () => texts(first).length === 1)
+    const second = await connect(there, 'moves', false)
+    await until('the first is cut off', () => first.hasEnded())
+    await until('what was not acknowledged is there', () => texts(second).length >= 1)
+    await sender.publish(2, 'projects/p/moves', 'two')
+    await until('it is there', () => texts(second).length >= 2)
+    expect(texts(second)).toEqual(['one', 'two'])
+    await second.leave()
+    await sender.leave()
+  })
+
+  it('keep two keys with the same client id apart', async () => {
+    const mine = await connect(here, 'same', false)
+    const theirs = await connect(there, 'same', false, 'other')
+    expect(theirs.received[0]).toMatchObject({ sessionPresent: false })
+    mine.send({ cmd: 'pingreq' })
+    await until('PINGRESP', () => mine.received.some(({ cmd }) => cmd === 'pingresp'))
+    await mine.leave()
+    await theirs.leave()
+  })
+
+  it('send nothing that was retained by a key which is gone (hazard 9)', async () => {
+    known['gone'] = { keyId: 'gone', account: 'g', roles: { p: 'developer' } }
+    const sender = await connect(here, 'retains', true, 'gone')
+    sender.send({ cmd: 'publish', topic: 'projects/p/r/gone', payload: 'bad', qos: 1, messageId: 1, retain: true, dup: false })
+    await until('PUBACK', () => sender.received.some(({ cmd }) => cmd === 'puback'))
+    await sender.leave()
+    delete known['gone']
+    const stays = await connect(there, 'stays')
+    stays.send({ cmd: 'publish', topic: 'projects/p/r/stays', payload: 'good', qos: 1, messageId: 1, retain: true, dup: false })
+    await until('PUBACK', () => stays.received.some(({ cmd }) => cmd === 'puback'))
+    const late = await connect(here, 'late')
+    await subscribe(late, 'projects/p/r/#')
+    await until('the other one is there', () => texts(late).includes('good'))
+    expect(texts(late)).toEqual(['good'])
+    for (const wire of [stays, late]) await wire.leave()
+  })
+
+  it('send a session no more than it may leave unacknowledged; the rest waits, and comes in order', async () => {
+    const topic = 'projects/p/window'
+    const silent = await connect(there, 'slow', false)
+    await subscribe(silent, topic)
+    await until('the other gateway knows', () => here.hasSubscribers(topic))
+    const sender = await connect(here, 'sends')
+    const count = 1500
+    for (let n = 1; n <= count; n++)
+      sender.send({ cmd: 'publish', topic, payload: String(n), qos: 1, messageId: n, retain: false, dup: false })
+    await until('all are taken', () => sender.received.filter(({ cmd }) => cmd === 'puback').length === count)
+    await until('the window is full', () => texts(silent).length >= 1000)
+    silent.send({ cmd: 'pingreq' })
+    await until('PINGRESP', () => silent.received.some(({ cmd }) => cmd === 'pingresp'))
+    // What is on its way at once may be over it.
+    expect(texts(silent).length).toBeLessThan(1100)
+    await silent.cut()
+    const back = await connect(there, 'slow', false)
+    let acked = 0
+    await until('all are there', () => {
+      for (const packet of back.received.slice(acked))
+        if (packet.cmd === 'publish') back.send({ cmd: 'puback', messageId: packet.messageId as number })
+      acked = back.received.length
+      return texts(back).length >= count
+    })
+    expect(texts(back)).toEqual(Array.from({ length: count }, (_, n) => String(n + 1)))
+    for (const wire of [back, sender]) await wire.leave()
+  })
+
+  it('grant a session 1000 filters, also when several packets ask for more at once', async () => {
+    const wire = await connect(here, 'filters', false)
+    for (const messageId of [1, 2]) {
+      const subscriptions = Array.from({ length: 600 }, (_, n) => ({ topic: `projects/p/filters/${messageId}/${n}`, qos: 1 as const }))
+      wire.send({ cmd: 'subscribe', messageId, subscriptions })
+    }
+    await until('both are answered', () => wire.received.filter(({ cmd }) => cmd === 'suback').length === 2)
+    const granted = wire.received.flatMap(packet => (packet.cmd === 'suback' ? (packet.granted as number[]) : []))
+    expect([granted.filter(qos => qos === 1).length, granted.filter(qos => qos === 128).length]).toEqual([1000, 200])
+    await wire.leave()
+  })
+
+  it('end a client for which retained messages cannot be read, so that it asks again, and nothing else', async () => {
+    const sender = await connect(here, 'retains', true, 'other')
+    sender.send({ cmd: 'publish', topic: 'projects/p/unsure/a', payload: 'x', qos: 1, messageId: 1, retain: true, dup: false })
+    await until('PUBACK', () => sender.received.some(({ cmd }) => cmd === 'puback'))
+    unsure.add('other')
+    const asks = await connect(there, 'asks')
+    await subscribe(asks, 'projects/p/unsure/#')
+    await until('the end', () => asks.hasEnded())
+    unsure.delete('other')
+    const again = await connect(there, 'asks')
+    await subscribe(again, 'projects/p/unsure/#')
+    await until('it is there', () => texts(again).includes('x'))
+    for (const wire of [sender, again]) await wire.leave()
+  })
+
+  it('refuse a short topic of a key that has several projects and none of its own', async () => {
+    const wire = await connect(here, 'several', true, 'several')
+    expect(await subscribe(wire, 'sensors/#')).toBe(128)
+    wire.send({ cmd: 'publish', topic: 'sensors/x', payload: 'x', qos: 1, messageId: 2, retain: false, dup: false })
+    await until('the end', () => wire.hasEnded())
+  })
+
+  it('announce what Telltale itself says once, whoever of them begins', async () => {
+    const wire = await connect(here, 'alarms')
+    await subscribe(wire, 'projects/p/alarms/#')
+    await until('the other gateway knows', () => there.hasSubscribers('projects/p/alarms/hot/oven'))
+    const say = (text: string) => Promise.all([here, there].map(door => door.announce('projects/p/alarms/hot/oven', text)))
+    await say('active')
+    await say('cleared')
+    await say('cleared')
+    await until('both are there', () => texts(wire).includes('cleared'))
+    expect(texts(wire)).toEqual(['active', 'cleared'])
+    await wire.leave()
+  })
+})

@@ -1,0 +1,67 @@
+// SUBSCRIBE, filter by filter: whether it is granted, with which QoS, and what is kept of it for a session that lasts.
+import type { Client, Subscription } from 'aedes'
+import { Failure } from '../../../packages/core/failure.ts'
+import type { Qos } from '../broker/message.ts'
+import { NO_FILTER } from '../broker/persistence.ts'
+import type { Sessions } from '../broker/sessions.ts'
+import type { Live } from './live.ts'
+import type { Refused } from './publishing.ts'
+import type { Session } from './session.ts'
+import { isShort, maySubscribe, mounted, refusalOf, streamTopic } from './topic.ts'
+
+export type Subscribing = { readonly live: Live; readonly sessions: Sessions; readonly refused: Refused }
+
+/** As it comes from a client, or from a session that is restored. */
+type Asked = Subscription & { short?: boolean; readonly restored?: true }
+
+const TOO_MANY_STREAMS = 'too many stream topics of one connection, or it is gone'
+const TOO_MANY = 'a session has 1000 filters at most'
+/** All is delivered by the way of QoS 1 and 2, where `forward` decides: aedes goes by the first filter that matches, and only if it is no wildcard. */
+const HIGHEST = 2
+
+/** @returns what aedes is to subscribe to, or null when it is refused. */
+export async function subscribe(inside: Subscribing, client: Client, session: Session, asked: Asked): Promise<Subscription | null> {
+  if (asked.topic === NO_FILTER) return null
+  const short = asked.restored ? asked.short === true : isShort(asked.topic)
+  asked.topic = mounted(asked.topic, session.project)
+  try {
+    return await grant(inside, client, session, asked, short)
+  } finally {
+    session.grants.release(asked.topic)
+  }
+}
+
+async function grant(inside: Subscribing, client: Client, session: Session, asked: Asked, short: boolean): Promise<Subscription | null> {
+  const { topic, qos } = asked
+  const refusal = await refusalFor(inside.live, client, session, asked)
+  if (refusal !== undefined) {
+    inside.refused(client, session, topic, refusal)
+    // A stream is had another time; what was granted before is for nothing now but to fill a queue.
+    if (!streamTopic(topic)) await end(inside.sessions, session, topic)
+    return null
+  }
+  if (session.lasting && !asked.restored) await inside.sessions.subscribe(session.lasting.id, [[topic, { qos: qos as Qos, short }]])
+  session.grants.set(topic, { qos: qos as Qos, short })
+  return { ...asked, qos: HIGHEST }
+}
+
+async function end(sessions: Sessions, { grants, lasting }: Session, topic: string): Promise<void> {
+  grants.delete(topic)
+  if (lasting) await sessions.subscribe(lasting.id, [[topic, undefined]])
+}
+
+/** @returns why not, or nothing. */
+async function refusalFor(live: Live, client: Client, session: Session, { topic, qos }: Asked): Promise<string | undefined> {
+  const wanted = streamTopic(topic)
+  const caller = maySubscribe(session.caller, topic) ? session.caller : await session.renew()
+  if (!wanted) {
+    if (!maySubscribe(caller, topic)) return refusalOf(topic)
+    return session.grants.reserve(topic) ? undefined : TOO_MANY
+  }
+  try {
+    return (await live.enter(client, caller, topic, wanted, qos > 0 ? 1 : 0)) ? undefined : TOO_MANY_STREAMS
+  } catch (error) {
+    if (error instanceof Failure) return error.message
+    throw error
+  }
+}
