@@ -25,7 +25,7 @@ describe.skipIf(installed === undefined)('a budget', () => {
     const take = async (device: string, shape?: string) => {
       const one = event(device, shape)
       if (budget.admits(one)) return undefined
-      return (await budget.ask(one))?.message
+      return (await budget.ask([one]))[0]?.message
     }
     const register = async (device: string) => {
       await devices.register(project, [[device, 'temperature']])

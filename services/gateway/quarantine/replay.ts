@@ -10,8 +10,9 @@ import type { Catalog, Known } from '../decoder/catalog.ts'
 import { claimant, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
 import { builtInMapping, type Decoder } from '../decoder/mapping.ts'
 import type { Draft } from '../decoder/memory.ts'
-import { contentOf, type IngestPorts } from '../ingest.ts'
+import type { IngestPorts } from '../ingest.ts'
 import { mayTell, ownOnly } from '../own.ts'
+import { marksOf, withoutAccepted } from '../part.ts'
 
 export type ReplayPorts = {
   readonly quarantine: Pick<Quarantine, 'after' | 'find' | 'remove' | 'accepted'>
@@ -129,8 +130,9 @@ type Attempt = {
   readonly draft?: Draft | undefined
   readonly events: readonly { readonly event: Incoming; readonly key: string }[]
   readonly failures: readonly Failure[]
-  /** What of it was accepted before. */
+  /** What of it was accepted before, and is now. */
   readonly accepted: readonly string[]
+  readonly marks: readonly string[]
 }
 
 /** Decoded one after the other, accepted in their order, some together. */
@@ -184,28 +186,28 @@ function added({ accept }: ReplayPorts, event: Incoming, key: string): Promise<v
 }
 
 async function letGo({ quarantine }: ReplayPorts, project: string, attempts: readonly Attempt[]): Promise<void> {
-  for (const { record, events, failures, accepted } of attempts)
-    if (failures.length > 0 && events.length > 0)
-      await quarantine.accepted(project, record.id, [...accepted, ...events.map(({ event }) => contentOf(event))])
+  for (const { record, events, failures, accepted, marks } of attempts)
+    if (failures.length > 0 && events.length > 0) await quarantine.accepted(project, record.id, [...accepted, ...marks])
   const done = attempts.filter(({ failures }) => failures.length === 0).map(({ record }) => record.id)
   await quarantine.remove(project, done)
 }
 
 async function attemptOf(ports: ReplayPorts, project: string, known: Known, kept: QuarantinedPayload, how: How): Promise<Attempt> {
   const { record, again, accepted } = kept
-  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted })
+  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted, marks: [] })
   if (!again) return refused(new Failure('unsupported', unrepeatable(record)))
   // What a device may send is known; of others only that they might not.
   if (record.code === 'forbidden' && again.sender === undefined && !how.isNamed)
     return refused(new Failure('forbidden', 'its sender may not send it: name it in `ids` to accept it all the same'))
   try {
-    const { decoded, draft } = await decodeAgain(ports, project, known, kept, again, how)
+    const { decoded, draft, separable } = await decodeAgain(ports, project, known, kept, again, how)
     const left = withoutAccepted(decoded, accepted)
     return {
       record,
       accepted,
       draft,
-      events: left.flatMap(({ one, index }) => ('event' in one ? [{ event: one.event, key: keyOf(one.event, record, again, index) }] : [])),
+      events: left.flatMap(({ one, index, part }) => eventIn(one, record, again, separable ? index : part)),
+      marks: marksOf(left.map(({ one }) => one)),
       failures: left.flatMap(({ one }) => ('event' in one ? [] : [one.failure])),
     }
   } catch (error) {
@@ -228,16 +230,18 @@ async function decodeAgain(
   { record, bytes }: QuarantinedPayload,
   again: Again,
   { isDry, isNamed }: How,
-): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined }> {
+): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined; readonly separable: boolean }> {
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
   const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
   const { sender: id } = again
   const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
   const own = ownOnly(sender, made.decoded)
-  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
+  // Elements are kept by themselves; what they become today has the order that it has.
+  const separable = decoder.format.separable === true || again.isElement === true
+  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined, separable }
   const isTold = made.draft.touched && mayTell(sender, made.decoded)
-  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
+  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined, separable }
 }
 
 /** As it was chosen then, among those of today. */
@@ -284,22 +288,10 @@ function identityOf({ id }: QuarantineRecord, { delivery, mayRepeat }: Again): s
   return mayRepeat ? delivery : id
 }
 
-type Placed = { readonly one: Decoded; readonly index: number }
-
-/** Each that was accepted stands for one that is. */
-function withoutAccepted(decoded: readonly Decoded[], accepted: readonly string[]): Placed[] {
-  const counts = new Map<string, number>()
-  for (const content of accepted) counts.set(content, (counts.get(content) ?? 0) + 1)
-  return decoded.flatMap((one, index) => {
-    const content = 'event' in one ? contentOf(one.event) : ''
-    const count = counts.get(content) ?? 0
-    if (count > 0) counts.set(content, count - 1)
-    return count > 0 ? [] : [{ one, index }]
-  })
-}
-
-/** As it would have been then, and the same each time. */
-function keyOf({ key }: Incoming, record: QuarantineRecord, again: Again, at: number): string {
+/** With the key that it would have had then, and has each time. */
+function eventIn(one: Decoded, record: QuarantineRecord, again: Again, part: number | string | undefined): Attempt['events'] {
+  if (!('event' in one)) return []
+  const { event } = one
   const identity = identityOf(record, again)
-  return key ?? (again.isElement && at === 0 ? identity : `${identity}.${at}`)
+  return [{ event, key: event.key ?? (again.isElement && part === 0 ? identity : `${identity}.${part}`) }]
 }
