@@ -171,7 +171,11 @@ describe.skipIf(installed === undefined)('a replay', () => {
     const sent = { ...again, place: {}, asked: 'mine', sender: 'd' }
     await add({ payload: body, code: 'invalid', again: sent })
     const using = ports()
-    expect(await replay(using)).toMatchObject({ accepted: 2, refused: 1, errors: [{ code: 'forbidden', field: 'device' }, { code: 'forbidden' }] })
+    expect(await replay(using)).toMatchObject({
+      accepted: 2,
+      refused: 1,
+      errors: [{ code: 'forbidden', field: 'device' }, { code: 'forbidden' }],
+    })
     expect((await using.run.memories.load({ project, decoder: 'mine', format: 'counted' })).isEmpty).toBe(true)
     const [record] = await left()
     expect(await replay(using, [record?.id ?? ''])).toMatchObject({ accepted: 2, refused: 0 })
