@@ -192,7 +192,7 @@ export async function startGateway(
   const decoding = new Decoding({ ingest, ...ports.durable, logger })
   decoding.start()
   lifecycle.started('decoding', () => decoding.stop())
-  const announcing = await startAnnouncements({ ...ports, announce: (topic, payload) => door.announce(topic, payload) })
+  const announcing = await startAnnouncements({ ...ports, announce: (topic, payload, order) => door.announce(topic, payload, order) })
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat(ports, accept, door, [
     () => catalog.refresh(),
