@@ -337,6 +337,23 @@ describe('a credential of a device', () => {
     await client.endAsync()
   })
 
+  test('lets it announce its sensors for what it sends itself', async () => {
+    const project = await newProject(telltale)
+    const client = await login(await credential('node-1', project))
+    const said = (device: string, topic: string) => JSON.stringify({ dev: { ids: [device] }, stat_t: topic, dev_cla: 'temperature' })
+    await client.publishAsync('homeassistant/sensor/node-1/t/config', said('node-1', 'attic/t/state'), { qos: 1 })
+    await client.publishAsync('homeassistant/sensor/node-2/t/config', said('node-2', 'cellar/t/state'), { qos: 1 })
+    await client.publishAsync('attic/t/state', '21.5', { qos: 1 })
+    await client.publishAsync('cellar/t/state', '21.5', { qos: 1 })
+    await eventually(async () => {
+      const { devices } = await done(telltale.http(`/v2/projects/${project}/devices`))
+      expect((devices as { name: string }[]).map(({ name }) => name)).toEqual([`projects/${project}/devices/node-1`])
+    })
+    const { quarantine } = (await done(telltale.http(`/v2/projects/${project}/quarantine`))) as { quarantine?: { code: string }[] }
+    expect(quarantine?.map(({ code }) => code)).toEqual(['forbidden'])
+    await client.endAsync()
+  })
+
   test('opens nothing else: no route, no sign-in, no token, no dialect', async () => {
     const own = await credential('cred-3')
     const { paths } = (await telltale.http('/openapi.json')).json as { paths: Record<string, Record<string, { security?: unknown[] }>> }

@@ -2,6 +2,7 @@
 import { Failure } from '../../packages/core/failure.ts'
 import { type Caller, isPartOf, mayActAs } from '../../packages/identity/identity.ts'
 import { type Decoded, elementOf, type Fit, type Incoming, type Unfit } from './decode/event.ts'
+import type { MayTell } from './decoder/decoderun.ts'
 
 /** Events of other devices become refusals, each by itself; the same list where there are none. Developers may publish for all. */
 export function ownOnly(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): readonly Decoded[] {
@@ -28,13 +29,17 @@ export function allowed(caller: Pick<Caller, 'roles' | 'device'>): (one: Decoded
   }
 }
 
-/** Whether what a payload told for later is its sender's to tell: a device tells of itself only, in payloads that show that they are its own. */
-export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): boolean {
+/**
+ * Whether what a payload told for later is its sender's to tell, and what it asks is sent. A device tells itself only (ownmemory.ts), in payloads
+ * that hold nothing of others, and asks something of others only in those that show that they are its own.
+ */
+export function mayTell(caller: Pick<Caller, 'roles' | 'device'>, decoded: readonly Decoded[]): MayTell {
   const { device } = caller
-  if (!device) return true
+  if (!device) return { tell: true, ask: true }
   const isOwn = (one: Decoded) =>
     'event' in one ? mayActAs(caller, one.event.project, one.event.device) : one.device !== undefined && isPartOf(device.id, one.device)
-  return decoded.some(one => 'event' in one) && decoded.every(isOwn)
+  const tell = decoded.every(isOwn)
+  return { tell, ask: tell && decoded.some(one => 'event' in one) }
 }
 
 function refused(id: string, fit: Fit): Decoded {

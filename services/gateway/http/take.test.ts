@@ -72,7 +72,7 @@ describe.skipIf(installed === undefined)('a body whose decoder remembers', () =>
     for (const payload of ['b=2', 'a=1,b=2', 'forget b']) await send(payload, DEVICE)
     expect([state.sent.length, rows]).toEqual([1, new Map([['b', '1']])])
     await send('a=2', DEVICE)
-    expect([state.sent.length, rows.get('a'), values()]).toEqual([2, '2', ['b=1', 'a=1', 'a=2']])
+    expect([state.sent.length, rows.get('own/a/a'), values()]).toEqual([2, '2', ['b=1', 'a=1', 'a=2']])
   })
 
   it('holds of a device its own events and those of its channels', async () => {

@@ -69,7 +69,9 @@ describe('a decoder that remembers', () => {
       2,
       new Map([
         ['b', '1'],
-        ['a', '2'],
+        // For itself alone.
+        ['own/a/a', '2'],
+        ['own/a', '{"keys":1,"chars":8}'],
       ]),
     ])
     expect(values()).toEqual(['b=1', 'a=1', 'a=2'])
