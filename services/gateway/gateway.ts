@@ -17,12 +17,10 @@ import { Budgets } from '../../packages/state/budget.ts'
 import { Decoders } from '../../packages/state/decoder.ts'
 import { DecoderMemory } from '../../packages/state/decodermemory.ts'
 import type { Devices } from '../../packages/state/device.ts'
-import { DeviceClocks } from '../../packages/state/deviceclock.ts'
-import { Removals } from '../../packages/state/deviceremoval.ts'
-import { Listening } from '../../packages/state/listening.ts'
 import type { Projects } from '../../packages/state/project.ts'
 import type { Quarantine } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
+import { startBeat } from './beat.ts'
 import { Budget } from './check/budget.ts'
 import { addBudgetRoutes } from './check/budgetroute.ts'
 import { ClockWatch } from './check/clockwatch.ts'
@@ -87,7 +85,6 @@ export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
   endSockets(): void
 }
 
-const BEAT_MS = 1000
 /** What a packet is longer than its limit says, which counts without the header: so that a frame may hold the longest one. */
 const FRAME_HEAD_BYTES = 16
 /** Of decoders that break, by name. */
@@ -101,19 +98,87 @@ export async function startGateway(
   mqttPort: number,
   lifecycle: Lifecycle,
 ): Promise<GatewayDoor> {
-  const { metrics, logger } = ports
+  // There when the first event is refused: the doors open together.
+  let door: MqttDoor | undefined
+  const send: Send = (...what) => door?.send(...what)
+  const inside = openInside(ports, send)
+  const { accept, clocks, catalog, budget } = inside
+  addRoutes(ports, app, inside, send, lifecycle)
+  door = await openMqttDoor(ports, app, inside, host, mqttPort)
+  const { port, take, connections, announce } = door
+  const maxFrameBytes = ports.mqttLimits.packetBytes + FRAME_HEAD_BYTES
+  const sockets = openWebSocket(app, ports.upgrades, { maxFrameBytes }, take)
+  lifecycle.started('mqtt', async () => {
+    await accept.drain()
+    await door.close()
+  })
+  const decoding = new Decoding({ ingest: inside.ingest, ...ports.durable, logger: ports.logger })
+  decoding.start()
+  lifecycle.started('decoding', () => decoding.stop())
+  const announcing = await startAnnouncements({ ...ports, announce })
+  lifecycle.started('alarm announcements', () => announcing.stop())
+  const beat = startBeat({ ...ports, accept, clocks, connections, refresh: [() => catalog.refresh(), () => budget.refresh()] })
+  lifecycle.started('beat', beat.stop)
+  return { port, take, connections, socketBytes: SOCKET_BYTES, drain: () => accept.drain(), endSockets: () => sockets.close() }
+}
+
+type Send = MqttDoor['send']
+
+/** What stands behind every door. */
+type Inside = {
+  readonly accept: Accept
+  readonly ingest: IngestPorts
+  readonly budgets: Budgets
+  readonly budget: Budget
+  readonly clocks: ClockWatch
+  readonly decoders: Decoders
+  readonly catalog: Catalog
+  readonly check: Schemas['check']
+  readonly run: RunPorts
+}
+
+function openInside(ports: GatewayPorts, send: Send): Inside {
+  const { redis, metrics, durable, quarantine } = ports
+  const decoders = new Decoders(redis)
+  const catalog = new Catalog({
+    formats: FORMATS,
+    decoders: project => decoders.decoders.list(project).catch(rethrow),
+    schemas: project => decoders.schemas.list(project).catch(rethrow),
+    changes: since => decoders.changes.since(since),
+  })
+  const check: Schemas['check'] = (project, schema, payloads) => durable.schemas.check(project, schema, payloads)
+  const budgets = new Budgets(redis)
+  const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
+  const accept = openAccept(ports, budget)
+  const clocks = new ClockWatch()
+  const ingest: IngestPorts = {
+    accept,
+    budget,
+    clocks,
+    screen: (project, decoded) => screen({ catalog, check }, project, decoded),
+    quarantine: async (project, refused) => {
+      const lost = await quarantine.add(project, refused).catch(rethrow)
+      metrics.quarantineLost.inc(lost)
+      for (const { device, payload } of rejectionsOf(refused, Date.now())) send(project, `devices/${device}/rejected`, payload)
+    },
+    rejected: count => metrics.rejected.inc(count),
+  }
+  return { accept, ingest, budgets, budget, clocks, decoders, catalog, check, run: runPorts(ports) }
+}
+
+function openAccept({ log, devices, wakes, metrics, logger, produced }: GatewayPorts, budget: Budget): Accept {
   // While Redis takes nothing, each batch fails, and there may be one every millisecond.
   const failed = new Sample((facts, message) => logger.warn(facts, message), 'reason')
-  const accept = new Accept({
+  return new Accept({
     append: async (project, batch) => {
-      const outcome = await ports.log.append(project, batch).catch(rethrow)
-      ports.produced(project)
+      const outcome = await log.append(project, batch).catch(rethrow)
+      produced(project)
       // What cannot be written now is written with the next batch.
       budget.save(project).catch((error: Error) => logger.debug({ reason: error.message }, 'names of fields not written'))
       return outcome
     },
-    register: (project, devices) => ports.devices.register(project, devices).catch(rethrow),
-    wake: (project, consumer) => ports.wakes.wake(project, consumer),
+    register: (project, fresh) => devices.register(project, fresh).catch(rethrow),
+    wake: (project, consumer) => wakes.wake(project, consumer),
     counted: (accepted, duplicates) => {
       metrics.accepted.inc(accepted)
       metrics.duplicates.inc(duplicates)
@@ -123,85 +188,41 @@ export async function startGateway(
       failed.add(reason, { reason }, 'batch not accepted')
     },
   })
-  const decoders = new Decoders(ports.redis)
-  const catalog = new Catalog({
-    formats: FORMATS,
-    decoders: project => decoders.decoders.list(project).catch(rethrow),
-    schemas: project => decoders.schemas.list(project).catch(rethrow),
-    changes: since => decoders.changes.since(since),
-  })
-  const run = runPorts(ports)
-  const { schemas } = ports.durable
-  const check: Schemas['check'] = (project, schema, payloads) => schemas.check(project, schema, payloads)
-  let sender: Pick<MqttDoor, 'send'> | undefined
-  const budgets = new Budgets(ports.redis)
-  const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
-  const clocks = new ClockWatch()
-  const ingest: IngestPorts = {
-    accept,
-    budget,
-    clocks,
-    screen: (project, decoded) => screen({ catalog, check }, project, decoded),
-    quarantine: async (project, refused) => {
-      const lost = await ports.quarantine.add(project, refused).catch(rethrow)
-      metrics.quarantineLost.inc(lost)
-      for (const { device, payload } of rejectionsOf(refused, Date.now())) sender?.send(project, `devices/${device}/rejected`, payload)
-    },
-    rejected: count => metrics.rejected.inc(count),
-  }
+}
+
+function addRoutes(ports: GatewayPorts, app: HttpApp, inside: Inside, send: Send, lifecycle: Lifecycle): void {
+  const { redis, identity, devices, quarantine } = ports
+  const { accept, ingest, budgets, budget, decoders, catalog, check, run } = inside
   const zstd = new Zstd()
   lifecycle.started('zstd', () => zstd.close())
-  const { identity } = ports
   const http: HttpPorts = {
     ...ingest,
     clock,
     catalog,
     run,
-    send: (...what) => sender?.send(...what),
+    send,
     unpackers: new Unpackers(zstd),
     watch: (caller, ended, project) => identity.watch(caller, ended, project),
-    known: (project, device) => ports.devices.one(project, device),
+    known: (project, device) => devices.one(project, device),
   }
   addIngestRoutes(app, http)
   addInflux(app, { ...http, identity })
   addBudgetRoutes(app, { budgets, budget, clock })
-  const resource = { formats: FORMATS, decoders, catalog, memory: new DecoderMemory(ports.redis) }
+  const resource = { formats: FORMATS, decoders, catalog, memory: new DecoderMemory(redis) }
   addDecoderRoutes(app, resource)
   addDecoderTests(app, { ...resource, run, screen: ingest.screen, clock })
   addSchemaRoutes(app, { decoders, catalog, check })
-  const { quarantine } = ports
   const decoded = (project: string, all: readonly Decoded[]) => checked(ingest, project, all)
   addReplayRoute(app, { quarantine, formats: FORMATS, catalog, run, accept, checked: decoded, screen: ingest.screen })
+}
+
+async function openMqttDoor(ports: GatewayPorts, { guesses }: HttpApp, inside: Inside, host: string, port: number): Promise<MqttDoor> {
+  const { metrics, identity, follow, redis, logger: log, mqttLimits: limits } = ports
+  const { ingest, catalog, run } = inside
+  const subscriber = await ports.connect('mqtt')
   const dropped = () => metrics.mqttDropped.inc()
   const cut = (why: Cut | 'shed') => (why === 'shed' ? metrics.mqttShed.inc() : metrics.mqttCut.inc({ reason: why }))
-  const { follow, mqttLimits: limits, redis } = ports
-  const { guesses } = app
-  const subscriber = await ports.connect('mqtt')
-  const door = await openMqtt(
-    { ...ingest, catalog, run, identity, guesses, follow, clock, log: logger, redis, subscriber, dropped, cut, limits },
-    host,
-    mqttPort,
-  )
-  const maxFrameBytes = limits.packetBytes + FRAME_HEAD_BYTES
-  const sockets = openWebSocket(app, ports.upgrades, { maxFrameBytes }, (stream, from) => door.take(stream, from))
-  sender = door
-  lifecycle.started('mqtt', async () => {
-    await accept.drain()
-    await door.close()
-  })
-  const decoding = new Decoding({ ingest, ...ports.durable, logger })
-  decoding.start()
-  lifecycle.started('decoding', () => decoding.stop())
-  const announcing = await startAnnouncements({ ...ports, announce: (topic, payload, order) => door.announce(topic, payload, order) })
-  lifecycle.started('alarm announcements', () => announcing.stop())
-  const beat = startBeat(ports, accept, door, [
-    () => catalog.refresh(),
-    () => budget.refresh(),
-    () => tellClocks(clocks, new DeviceClocks(ports.redis)),
-  ])
-  lifecycle.started('beat', beat.stop)
-  const { port, take, connections } = door
-  return { port, take, connections, socketBytes: SOCKET_BYTES, drain: () => accept.drain(), endSockets: () => sockets.close() }
+  return openMqtt({ ...ingest, catalog, run, identity, guesses, follow, clock, log, redis, subscriber, dropped, cut, limits }, host, port)
 }
 
 function runPorts({ redis, logger }: GatewayPorts): RunPorts {
@@ -228,57 +249,4 @@ function runPorts({ redis, logger }: GatewayPorts): RunPorts {
 
 function rethrow(error: unknown): never {
   throw translate(error)
-}
-
-/** Once a second: says that events are being received, and looks whether devices were removed and whether there is room for more. */
-function startBeat(
-  { redis, refusal, logger, metrics }: GatewayPorts,
-  accept: Accept,
-  door: MqttDoor,
-  more: readonly (() => Promise<void>)[],
-): { stop(): Promise<void> } {
-  const listening = new Listening(redis)
-  let running: Promise<void> | undefined
-  const removals = new Removals(redis)
-  let newest = 0
-  const round = async () => {
-    try {
-      await listening.beat()
-      const removed = await removals.since(newest)
-      accept.forget(removed.projects)
-      newest = removed.newest
-      accept.refusal = refusal()
-      // Each by itself: what one of them cannot do keeps none of the others from it.
-      const done = await Promise.allSettled(more.map(one => one()))
-      for (const one of done) if (one.status === 'rejected') throw one.reason
-    } catch (error) {
-      logger.warn({ reason: (error as Error).message }, 'log not reachable')
-    }
-    metrics.connections.set(door.connections())
-    running = undefined
-  }
-  const timer = setInterval(() => {
-    running ??= round()
-  }, BEAT_MS)
-  running = round()
-  return {
-    stop: async () => {
-      clearInterval(timer)
-      await running
-    },
-  }
-}
-
-/** Writes whose clock is wrong, and learns what others have found. */
-async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void> {
-  const untold = new Map(watch.take())
-  try {
-    for (const [project, changes] of untold) {
-      await clocks.save(project, changes)
-      untold.delete(project)
-    }
-  } finally {
-    for (const [project, changes] of untold) watch.putBack(project, changes)
-  }
-  for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
 }
