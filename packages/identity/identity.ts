@@ -20,6 +20,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  isPartOf,
   mayActAs,
   ownProject,
   permissionsOf,

@@ -82,6 +82,8 @@ export const STATUS: Readonly<Record<FailureCode, number>> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  // 429 would be tried again for ever.
+  quota_exceeded: 403,
   unsupported: 415,
   too_many: 429,
   unavailable: 503,

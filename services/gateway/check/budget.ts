@@ -201,5 +201,5 @@ const KINDS = { devices: 'devices', eventTypes: 'event types', fields: 'fields' 
 function refusal(project: string, limits: Limits, kind: keyof typeof KINDS, what: string): Failure {
   const [field = ''] = what.split(' ', 1)
   const held = `it would be a new one, and project ${project} has the ${limits[kind]} ${KINDS[kind]} that its budget allows (${kind})`
-  return new Failure('too_large', `${what}: ${held}`, { field })
+  return new Failure('quota_exceeded', `${what}: ${held}`, { field })
 }

@@ -36,6 +36,11 @@ describe('esphome', () => {
   it('refuses what is no text', () =>
     expect(decodeShort(esphome, ['c3/sensor/humidity/state', Buffer.from([0xff, 0xfe])])).rejects.toThrow('payload: not UTF-8 text'))
 
+  it('refuses a number that is none', async () => {
+    const { events, failures } = await decodeShort(esphome, ['c3/sensor/humidity/state', 'err'])
+    expect([events, failures]).toEqual([[], ['humidity: expected a number, got "err"']])
+  })
+
   it('survives damage', async () => {
     const samples: Sample[] = [
       ['c3/sensor/supply/state', '3300'],

@@ -97,7 +97,10 @@ describe('homeassistant', () => {
     expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', '1650.5'], { memory })).toEqual([
       ['6055f97b55e0', 'voltage', { value: 1.6505, original: { value: 1650.5, unit: 'mV' } }],
     ])
-    expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', 'nan'], { memory })).toEqual([])
+    for (const absent of ['nan', 'unknown', 'unavailable', 'None', ''])
+      expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', absent], { memory })).toEqual([])
+    const wrong = await decodeShort(homeassistant, ['c3/sensor/pressure_voltage/state', 'err'], { memory })
+    expect(wrong).toEqual({ events: [], failures: [expect.stringMatching(/: expected a number, got "err"$/)] })
     expect(await eventsOf(homeassistant, ['c3/status', 'online'], { memory })).toEqual([
       ['6055f97b55e0', 'availability', { state: 'ONLINE' }],
     ])

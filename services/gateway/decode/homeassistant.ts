@@ -111,7 +111,8 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
 
 /** @returns those that are new. Every entity of a device repeats where its availability stands. */
 function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
-  const there = entitiesOn(topic, memory)
+  // What a key announced by this name is seen by a device that announces it for itself, and it cannot take that back.
+  const there = entitiesOn(topic, memory).filter(one => one.config !== entities[0]?.config)
   const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
   const placed = entities.filter(({ kind, device }) => {
     if (kind !== 'availability') return true

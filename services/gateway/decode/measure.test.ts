@@ -111,6 +111,27 @@ describe('what was measured', () => {
     ['a light level without a unit', { name: 'lightLevel', value: 3 }, 'lightLevel', { value: 3 }],
   ])('keeps %s', (_, measure, eventType, fields) => expect(measured([measure])).toEqual([{ eventType, data: { [eventType]: fields } }]))
 
+  it.each<[string, string | boolean]>([
+    ['temperature', 'err'],
+    ['temp', '21.5'],
+    ['Humidity', true],
+    ['co2', 'unavailable'],
+    ['voltage', 'NaN'],
+  ])('is refused where a number is meant and %s is %j', (name, value) => {
+    const { kept, refused } = told([
+      { name, value },
+      { name: 'power', value: 2 },
+    ])
+    expect(kept.map(({ measure }) => measure.name)).toEqual(['power'])
+    const message = `${name}: expected a number, got ${JSON.stringify(String(value))}`
+    expect(refused).toMatchObject([{ failure: { code: 'invalid', field: name, message } }])
+  })
+
+  it.each(['speed', 'volume', 'windDirection', 'light', 'uptime', 'battery', 'moisture', 'power', 'mode'])(
+    'may be a word where makers have words: %s',
+    name => expect(told([{ name, value: 'high' }]).refused).toEqual([]),
+  )
+
   it('of thousands that mean the same is told in no time', () => {
     const many = Array.from({ length: 10_000 }, (_, i) => ({ name: `${'-'.repeat(i % 150)}temp`, value: i }))
     const [startMs, { refused }] = [performance.now(), told(many)]

@@ -89,6 +89,22 @@ export const STATE_NAMES: ReadonlyMap<string, State> = new Map(
   STATES.flatMap(([eventType, yes, no, names]) => [eventType, ...names.split(' ')].map(name => [name, { eventType, yes, no }])),
 )
 
+/** Names of numbers under which makers also say words: a fan's speed is `high`, a wind is `NW`, an uptime `0T01:02:03`. */
+const WORDED: ReadonlySet<string> = new Set(
+  (
+    'power current frequency freq light uv tvoc voc volatileorganiccompounds volatileorganiccompoundsparts vocindex noxindex airqualityindex ' +
+    'aqi iaq noise soundlevel distance speed winddirection direction precipitation rain rainfall soilmoisture moisture weight volume ' +
+    'waterconsumption gasconsumption flow position coverposition uptime battery batterylevel batterystatus linkquality'
+  ).split(' '),
+)
+
+/** Whether only a number can be meant: a temperature that is `err` is no word about it. */
+export function isNumberOnly(name: string): boolean {
+  const plain = plainName(name)
+  if (WORDED.has(plain) || STATE_NAMES.has(name) || STATE_NAMES.has(plain)) return false
+  return NUMBER_NAMES.has(name) || NUMBER_NAMES.has(numberName(name))
+}
+
 /** Types that say more than their name. */
 export const STANDARD: ReadonlySet<string> = new Set([...NUMBERS, ...STATES].map(([eventType]) => eventType).concat('humidity'))
 

@@ -179,5 +179,20 @@ describe('shelly, second generation and later', () => {
   it('refuses what is plainly its own and broken', () =>
     expect(decodeShort(shelly, ['shellyplus1-a/events/rpc', '{"src":'])).rejects.toThrow(/^payload: not JSON/))
 
+  it('refuses a number that is none, and takes null for no reading', async () => {
+    const status = (fields: object): Sample => ['shellies/plus1pm/status/switch:0', JSON.stringify({ id: 0, output: true, ...fields })]
+    const on = ['plus1pm', 'switch', { state: 'ON' }]
+    expect(await decodeShort(shelly, status({ voltage: 'err' }))).toEqual({
+      events: [on],
+      failures: ['voltage: expected a number, got "err"'],
+    })
+    expect(await decodeShort(shelly, status({ voltage: null, temperature: { tC: null, tF: null } }))).toEqual({
+      events: [on],
+      failures: [],
+    })
+    const { failures } = await decodeShort(shelly, ['shellies/plug/temperature', 'err'])
+    expect(failures).toEqual(['deviceTemperature: expected a number, got "err"'])
+  })
+
   it('survives damage', () => survives(shelly, SAMPLES))
 })

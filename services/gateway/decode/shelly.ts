@@ -173,8 +173,7 @@ function meter(parts: Parts, device: string, fields: Fields): void {
   for (const [key, value] of Object.entries(fields)) {
     const [, phase, rest] = PHASE.exec(key) ?? []
     const measure = MEASURES.get(rest ?? key)
-    if (measure && typeof value === 'number')
-      parts.put(phase === undefined ? device : channelOf(device, phase), measure[0], value, measure[1])
+    if (measure && isScalar(value)) parts.put(phase === undefined ? device : channelOf(device, phase), measure[0], value, measure[1])
     else if (key === 'output' && typeof value === 'boolean') parts.put(device, 'switch', value)
     else if (key === 'brightness' || (key === 'state' && typeof value === 'string')) parts.rest(device, key, value)
   }

@@ -142,6 +142,10 @@ describe('tasmota', () => {
     await expect(decodeShort(tasmota, ['tele/a/SENSOR', '{"Time":'])).rejects.toThrow(/^payload: not JSON/)
     const { failures } = await decodeShort(tasmota, ['tele/a/SENSOR', '{"AM2301":{"Temperature":1e999}}'])
     expect(failures).toEqual(['data.temperature.value: expected a finite number'])
+    // A sensor that does not answer is null there.
+    const wrong = await decodeShort(tasmota, ['tele/a/SENSOR', '{"AM2301":{"Temperature":"err","Humidity":null,"DewPoint":4}}'])
+    expect(wrong.events).toEqual([['a', 'dewPoint', { value: 4 }]])
+    expect(wrong.failures).toEqual(['Temperature: expected a number, got "err"'])
   })
 
   it('survives damage', () => survives(tasmota, SAMPLES))

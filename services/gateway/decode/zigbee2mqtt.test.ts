@@ -134,6 +134,12 @@ describe('zigbee2mqtt', () => {
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', 'oops'])).rejects.toThrow(/^payload: not JSON/)
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '[1]'])).rejects.toThrow('payload: expected a JSON object')
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"last_seen":"noon"}'])).rejects.toThrow(/^last_seen: expected/)
+    const wrong = await decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"temperature":"err","humidity":true,"power":2,"volume":"high"}'])
+    expect(wrong.events).toEqual([
+      ['a', 'power', { value: 2 }],
+      ['a', 'state', { volume: 'high' }],
+    ])
+    expect(wrong.failures).toEqual(['temperature: expected a number, got "err" (and 1 more)'])
     const odd = await decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"__proto__":{"x":1},"constructor":1,"battery":1e999,"power":2}'])
     expect(odd.events).toEqual([['a', 'power', { value: 2 }]])
     expect(odd.failures).toEqual([expect.stringContaining('(and 1 more)')])

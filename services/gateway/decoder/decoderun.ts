@@ -6,6 +6,7 @@ import type { Memory, Output, Payload, Reply } from '../decode/format.ts'
 import { type Done, type IngestPorts, ingestInTurn, type Source } from '../ingest.ts'
 import { type Decoder, filledIn } from './mapping.ts'
 import { Draft, type Hold, Kept, type Memories } from './memory.ts'
+import { memoryFor } from './ownmemory.ts'
 
 export type Given = {
   readonly project: string
@@ -13,6 +14,8 @@ export type Given = {
   /** Levels, in the project's own space. */
   readonly topic: readonly string[]
   readonly place: Omit<Place, 'project'>
+  /** The device that sends it by a credential of its own: what it tells is for itself alone. */
+  readonly sender?: string | undefined
 }
 
 /** `draft`: what the payload told for later; nothing of it holds until it is held. */
@@ -30,13 +33,15 @@ export type TellPorts = {
   send(project: string, topic: string, payload: Buffer): void
 }
 
+export type MayTell = { readonly tell: boolean; readonly ask: boolean }
+
 /**
- * What a payload told is known from now on, and what it asks is sent, where its sender may do both. What this returns goes into
+ * What a payload told is known from now on, and what it asks is sent, where its sender may do so. What this returns goes into
  * `ingestTold` in the same tick.
  */
-export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: boolean): Hold | undefined {
-  if (!may) draft.changes.clear()
-  else for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: MayTell): Hold | undefined {
+  if (!may.tell) draft.changes.clear()
+  if (may.ask) for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
   return run.memories.hold(draft)
 }
 
@@ -129,9 +134,10 @@ function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<M
 function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
   const { format, mapping } = decoder
   const { project, bytes, topic } = given
+  const own = memoryFor(memory, given.sender)
   const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
   try {
-    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory }
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: own }
     const output = format.decode(payload, clock)
     return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
   } catch (error) {
@@ -164,15 +170,16 @@ export function claimant(
   decoders: readonly Decoder[],
   project: string,
   topic: string,
+  sender?: string,
 ): Decoder | undefined | Promise<Decoder | undefined> {
   const { memories } = ports
   for (const [i, decoder] of decoders.entries()) {
     const id = { project, decoder: decoder.mapping.name, format: decoder.format.name }
     const kept = memories.find(id)
-    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic))
+    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic, sender))
     // Nobody waits for it: what is announced elsewhere at this moment may be missed as well.
     void memories.look(kept, false)
-    if (!kept.isEmpty && decoder.format.claims?.(topic, new Draft(kept)) === true) return decoder
+    if (!kept.isEmpty && decoder.format.claims?.(topic, memoryFor(new Draft(kept), sender)) === true) return decoder
   }
   return undefined
 }

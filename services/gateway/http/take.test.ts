@@ -72,6 +72,14 @@ describe.skipIf(installed === undefined)('a body whose decoder remembers', () =>
     for (const payload of ['b=2', 'a=1,b=2', 'forget b']) await send(payload, DEVICE)
     expect([state.sent.length, rows]).toEqual([1, new Map([['b', '1']])])
     await send('a=2', DEVICE)
-    expect([state.sent.length, rows.get('a'), values()]).toEqual([2, '2', ['b=1', 'a=1', 'a=2']])
+    expect([state.sent.length, rows.get('own/a/a'), values()]).toEqual([2, '2', ['b=1', 'a=1', 'a=2']])
+  })
+
+  it('holds of a device its own events and those of its channels', async () => {
+    const { state, values, send } = await openDoor()
+    expect(await send('a=1,a:3=1,a::boot=1,b=1,a2=1,a-3=1,a:=1,a2:3=1', DEVICE)).toBe(207)
+    expect(values()).toEqual(['a=1', 'a:3=1', 'a::boot=1'])
+    const problems = state.refused.flatMap(([, one]) => one.problems ?? [])
+    expect(problems.map(({ device, code }) => [device, code])).toEqual(Array(5).fill(['a', 'forbidden']))
   })
 })

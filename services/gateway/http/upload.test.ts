@@ -98,7 +98,7 @@ describe('a body of lines', () => {
 
   it('says of each line that is refused, for whatever reason, how it is decoded again', async () => {
     const ask: IngestPorts['budget']['ask'] = async events =>
-      events.map(() => new Failure('too_large', 'device d: no', { field: 'device' }))
+      events.map(() => new Failure('quota_exceeded', 'device d: no', { field: 'device' }))
     const budget: IngestPorts['budget'] = { admits: ({ device }) => device === 'ours', ask }
     const text = 'temperature,device=d value=1 5\ntemperature,device=ours value=1 6\ntemperature value= 7'
     const { refused, tally } = await upload(text, 'influx', { budget }, { sender: 'ours' })

@@ -232,15 +232,19 @@ describe.skipIf(installed === undefined)('a replay', () => {
     const { add, replay, events, left, again, ports, project } = open([
       { name: 'mine', format: 'counted', topics: [], contentTypes: [], options: {}, enabled: true },
     ])
-    const body = Buffer.from(JSON.stringify(['d', 'other'].map(device => ({ device, data: { temperature: { value: 1 } } }))))
+    const body = Buffer.from(JSON.stringify(['d', 'd:3', 'd2', 'other'].map(device => ({ device, data: { temperature: { value: 1 } } }))))
     const sent = { ...again, place: {}, asked: 'mine', sender: 'd' }
     await add({ payload: body, code: 'invalid', again: sent })
     const using = ports()
-    expect(await replay(using)).toMatchObject({ accepted: 1, refused: 1, errors: [{ code: 'forbidden', field: 'device' }] })
+    expect(await replay(using)).toMatchObject({
+      accepted: 2,
+      refused: 1,
+      errors: [{ code: 'forbidden', field: 'device' }, { code: 'forbidden' }],
+    })
     expect((await using.run.memories.load({ project, decoder: 'mine', format: 'counted' })).isEmpty).toBe(true)
     const [record] = await left()
-    expect(await replay(using, [record?.id ?? ''])).toMatchObject({ accepted: 1, refused: 0 })
-    expect((await events()).map(({ targetName }) => targetName.split('/').at(-1))).toEqual(['d', 'other'])
+    expect(await replay(using, [record?.id ?? ''])).toMatchObject({ accepted: 2, refused: 0 })
+    expect((await events()).map(({ targetName }) => targetName.split('/').at(-1))).toEqual(['d', 'd:3', 'd2', 'other'])
   })
 })
 

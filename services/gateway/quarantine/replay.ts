@@ -233,14 +233,15 @@ async function decodeAgain(
 ): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined; readonly separable: boolean }> {
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
-  const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
-  const { sender: id } = again
-  const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
+  const id = isNamed ? undefined : again.sender
+  const given = { project, bytes, topic, place: again.place, sender: id }
+  const made = await runDecoder(ports.run, decoder, given, clockOf(record, again))
+  const sender = { roles: {}, ...(id === undefined ? {} : { device: { project, id } }) }
   const own = ownOnly(sender, made.decoded)
   // Elements are kept by themselves; what they become today has the order that it has.
   const separable = decoder.format.separable === true || again.isElement === true
   if (isDry) return { decoded: await ports.screen(project, own), draft: undefined, separable }
-  const isTold = made.draft.touched && mayTell(sender, made.decoded)
+  const isTold = made.draft.touched && mayTell(sender, made.decoded).tell
   return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined, separable }
 }
 
@@ -250,13 +251,13 @@ async function decoderOf(
   project: string,
   { mappings }: Known,
   { contentType }: QuarantineRecord,
-  { topic, asked, format, builtIn, options }: Again,
+  { topic, asked, format, builtIn, options, sender }: Again,
 ): Promise<Decoder> {
   if (builtIn !== undefined) return builtInDecoder(formats, builtIn)
   if (format !== undefined) return withOptions(mappings.ofFormat(format), options)
   if (asked !== undefined) return mappings.named(asked)
   if (topic !== undefined) {
-    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic))
+    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic, sender))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))} today`, { field: 'topic' })
   }
