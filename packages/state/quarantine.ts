@@ -29,6 +29,8 @@ export type Again = {
   readonly options?: Readonly<Record<string, unknown>>
   /** Device that sent it with a credential of its own: nothing of others is accepted from it. */
   readonly sender?: string
+  /** It was decoded when it came: what it tells, its decoder was told. */
+  readonly isTold?: true
   /** Else that of the record. */
   readonly arrivedUs?: number
   /** When it was sent, for what gives no time of its own. */

@@ -141,8 +141,9 @@ function take({ accept, clocks }: IngestPorts, event: Incoming, key: string, fro
   accept.add(event, key, event.key !== undefined || from.mayRepeat(), done)
 }
 
-function refusalsOf(decoded: readonly Decoded[], from: Source, keys: readonly string[]): Refused[] {
-  const { payload } = from
+function refusalsOf(decoded: readonly Decoded[], source: Source, keys: readonly string[]): Refused[] {
+  const { payload, again: how } = source
+  const from: Source = how === undefined ? source : { ...source, again: { ...how, isTold: true } }
   if (payload && (decoded.length === 1 || !from.separable)) {
     const unfit = decoded.flatMap(one => ('event' in one ? [] : [one]))
     return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, marksOf(decoded))]

@@ -2,7 +2,7 @@
 import type { Memory } from './format.ts'
 import { channelOf } from './measure.ts'
 import type { Parts } from './part.ts'
-import { setRecent } from './recent.ts'
+import { isRepeat, setRecent } from './recent.ts'
 
 /** Negative bytes: signed. */
 type Row = readonly [id: number, name: string, bytes: number, factor: number, unit?: string]
@@ -135,7 +135,7 @@ function sizeOf(id: number, length: number): number | undefined {
 function isNewPacket(data: Buffer, device: string, memory: Memory): boolean {
   if (data[0] !== 0 || !(data.includes(BUTTON) || data.includes(DIMMER))) return true
   const packet = data[1]
-  if (memory.get(`packet/${device}`) === packet) return false
+  if (isRepeat(memory, 'packet', device, packet)) return false
   setRecent(memory, 'packet', device, packet)
   return true
 }

@@ -23,6 +23,15 @@ export interface Memory {
   get(key: string): unknown
   /** Undefined: forgets it. */
   set(key: string, value: unknown): void
+  /** Of all that is kept, with what this payload has set. */
+  readonly used: { readonly keys: number; readonly chars: number }
+  /** All that is kept under keys that begin so. */
+  entries(prefix: string): readonly (readonly [key: string, value: unknown])[]
+  /** As `get`, of what was noted: in this process alone, never on disk, and gone at any time. */
+  noted(key: string): unknown
+  note(key: string, value: unknown): void
+  /** What this payload tells it told before, when it was refused: that it is known makes it no repeat. */
+  readonly isReplay: boolean
 }
 
 /** What is published to the clients of the project, beside what came: a request for a rebirth, for example. Topic as in `Payload`. */
@@ -56,6 +65,8 @@ export type Format = {
   readonly contentTypes: readonly string[]
   /** Whether a topic that no mapping is for is this format's all the same: earlier payloads said so. */
   claims?(topic: string, memory: Memory): boolean
+  /** Whether payloads of this topic tell what others rest on, so rarely that what other gateways have learnt is asked for before each. */
+  isLasting?(topic: readonly string[]): boolean
   /** Of formats that have one event a line: a body of any length is taken part by part. */
   readonly lines?: LineFormat
   /**

@@ -150,7 +150,7 @@ describe('homeassistant', () => {
   it('writes nothing for what is announced again unchanged', async () => {
     const memory = await remembered([BATTERY])
     let writes = 0
-    const counted = { get: memory.get, set: () => void writes++ }
+    const counted = { ...memory, set: () => void writes++ }
     await decodeShort(homeassistant, BATTERY, { memory: counted })
     expect(writes).toBe(0)
   })

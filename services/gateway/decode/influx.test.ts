@@ -1,6 +1,7 @@
 // InfluxDB's line protocol: every spelling of its specification, what is refused, and what hostile names become (hazard 28).
 import { describe, expect, it } from 'vitest'
 import type { Decoded } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import { influx } from './influx.ts'
 import { influxLines } from './influxline.ts'
 import { parsePoint } from './influxpoint.ts'
@@ -9,8 +10,7 @@ const ARRIVAL_US = 1_772_433_669_104_000
 const clock = { nowUs: () => ARRIVAL_US, newId: () => 'cr1tq0gd2kq0f5m3n780' }
 
 async function decode(text: string | Buffer, options: Record<string, unknown> = {}): Promise<readonly Decoded[]> {
-  const memory = { get: () => undefined, set: () => {} }
-  const output = await influx.decode({ bytes: Buffer.from(text), topic: [], place: { project: 'p' }, options, memory }, clock)
+  const output = await influx.decode({ bytes: Buffer.from(text), topic: [], place: { project: 'p' }, options, memory: NO_MEMORY }, clock)
   return output.decoded
 }
 
@@ -218,7 +218,7 @@ describe('an event', () => {
     ['those beside the device of the topic', {}, 'placed', 'placed:cpu1'],
   ])('has as channels %s', async (_, options, device, expected) => {
     const payload = { bytes: Buffer.from('level,device=d,tank=left,cpu=cpu1 f=1'), topic: [], place: { project: 'p', device }, options }
-    const { decoded } = await influx.decode({ ...payload, memory: { get: () => undefined, set: () => {} } }, clock)
+    const { decoded } = await influx.decode({ ...payload, memory: NO_MEMORY }, clock)
     expect(decoded).toMatchObject([{ event: { device: expected } }])
   })
 

@@ -19,7 +19,13 @@ import {
 } from './quantity.ts'
 
 /** One thing that one payload says of a device. */
-export type Measure = { readonly name: string; readonly value: number | string | boolean; readonly unit?: string | undefined }
+export type Measure = {
+  readonly name: string
+  readonly value: number | string | boolean
+  readonly unit?: string | undefined
+  /** Its own, whatever its name means. */
+  readonly eventType?: string | undefined
+}
 
 /** Of one time; `data` is keyed by the event type. */
 export type Measured = { readonly eventType: string; readonly data: EventData }
@@ -143,6 +149,7 @@ function withHumidity<One extends Measure>(kept: ReadonlyMap<string, Told<One>>)
 
 function typed(measure: Measure): Named {
   const { name, value, unit } = measure
+  if (measure.eventType !== undefined) return { eventType: measure.eventType, fields: ownFields(measure) }
   const quantity = numberOf(name, value)
   if (quantity) {
     const standard = inUnitOf(quantity, value as number, unit)
@@ -151,6 +158,11 @@ function typed(measure: Measure): Named {
   const state = stateOf(name, value, unit)
   if (state) return { eventType: state.eventType, fields: { state: state.word } }
   return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+}
+
+/** Which a measure has by itself. */
+export function typeOf(measure: Measure): string {
+  return typed(measure).eventType
 }
 
 function inUnitOf(quantity: Quantity, value: number, unit: string | undefined): Named | undefined {

@@ -14,3 +14,8 @@ export function setRecent(memory: Memory, kind: string, key: string, value: unkn
   }
   memory.set(`${kind}/${key}`, value)
 }
+
+/** Whether this was told before. No repeat is a payload that told it itself: some of it was refused then, and it is decoded again. */
+export function isRepeat(memory: Memory, kind: string, key: string, value: unknown): boolean {
+  return !memory.isReplay && memory.get(`${kind}/${key}`) === value
+}

@@ -31,9 +31,30 @@ class OwnMemory implements Memory {
     this.#all.set(own, value)
   }
 
+  get used(): Size {
+    return (this.#all.get(this.#size) as Size | undefined) ?? NOTHING
+  }
+
+  get isReplay(): boolean {
+    return this.#all.isReplay
+  }
+
+  entries(prefix: string): readonly (readonly [key: string, value: unknown])[] {
+    const own = this.#all.entries(this.#prefix + prefix).map(([key, value]) => [key.slice(this.#prefix.length), value] as const)
+    return [...new Map([...this.#all.entries(prefix), ...own])]
+  }
+
+  noted(key: string): unknown {
+    return this.#all.noted(this.#prefix + key) ?? this.#all.noted(key)
+  }
+
+  note(key: string, value: unknown): void {
+    this.#all.note(this.#prefix + key, value)
+  }
+
   #count(before: Size, after: Size): void {
     if (before.chars === after.chars) return
-    const { keys, chars } = (this.#all.get(this.#size) as Size | undefined) ?? NOTHING
+    const { keys, chars } = this.used
     const now = { keys: keys + after.keys - before.keys, chars: chars + after.chars - before.chars }
     const isMore = after.chars > before.chars
     if (isMore && (now.keys > MAX_KEYS || now.chars > MAX_CHARS)) {

@@ -228,6 +228,52 @@ describe.skipIf(installed === undefined)('a replay', () => {
     expect((await events())[0]).toMatchObject({ targetName: expect.stringMatching(/by-key$/), timestamp: '2025-03-03T11:06:40.000000Z' })
   })
 
+  describe('of what decoders remember', () => {
+    const PRESS = Buffer.from('{"id":"A4:C1:38:8D:18:B2","rssi":-60,"servicedatauuid":"fcd2","servicedata":"4000093a02"}')
+    const announcement = (template: string) =>
+      Buffer.from(
+        `{"state_topic":"lab/t","device_class":"temperature","unit_of_measurement":"°C","unique_id":"t1","value_template":"${template}","device":{"identifiers":["probe"]}}`,
+      )
+    const topic = 'homeassistant/sensor/probe/t/config'
+
+    it.each([
+      ['that its own delivery told is accepted', { isTold: true as const }, 1],
+      ['that another delivery told is a repeat, and no event', {}, 0],
+    ])('a press %s', async (_, told, presses) => {
+      const { add, replay, events, left, again, ports, project } = open()
+      const using = ports()
+      const sent = { ...again, place: {}, asked: 'bthome' }
+      await add({ payload: PRESS, again: sent })
+      expect(await replay(using)).toMatchObject({ refused: 0 })
+      expect((await using.run.memories.load({ project, decoder: 'bthome', format: 'bthome' })).isEmpty).toBe(false)
+      await add({ payload: PRESS, again: { ...sent, ...told, delivery: 'other' } })
+      expect(await replay()).toMatchObject({ refused: 0 })
+      expect((await events()).filter(({ eventType }) => eventType === 'action')).toHaveLength(1 + presses)
+      expect(await left()).toEqual([])
+    })
+
+    it('an announcement is learned, and then what it announced is accepted', async () => {
+      const { add, replay, events, left, again } = open()
+      await add({ payload: Buffer.from('21.5'), again: { ...again, place: {}, topic: 'homeassistant/lab' } })
+      expect(await replay()).toMatchObject({ accepted: 0, learned: 0, refused: 1, errors: [{ code: 'not_found' }] })
+      await add({ payload: announcement('{{ value }}'), again: { ...again, place: {}, topic } })
+      await add({ payload: Buffer.from('22.5'), again: { ...again, place: {}, topic: 'lab/t' } })
+      expect(await replay()).toMatchObject({ records: 3, accepted: 1, learned: 1, refused: 1 })
+      expect(values(await events())).toEqual([22.5])
+      expect(await left()).toHaveLength(1)
+    })
+
+    it('an announcement of a device is learned for that device alone', async () => {
+      const { add, replay, again, ports, project } = open()
+      await add({ payload: announcement('{{ value }}'), again: { ...again, place: {}, topic, sender: 'd' } })
+      const using = ports()
+      expect(await replay(using)).toMatchObject({ learned: 1, refused: 0 })
+      const kept = await using.run.memories.load({ project, decoder: 'homeassistant', format: 'homeassistant' })
+      expect([...kept.values.keys()].filter(key => !/^own\/d(\/|$)/.test(key))).toEqual([])
+      expect(kept.isEmpty).toBe(false)
+    })
+  })
+
   it('accepts of a device what is its own, and remembers nothing that it told of others, unless somebody names it', async () => {
     const { add, replay, events, left, again, ports, project } = open([
       { name: 'mine', format: 'counted', topics: [], contentTypes: [], options: {}, enabled: true },

@@ -7,9 +7,9 @@ import type { Accept } from '../accept.ts'
 import type { Clock, Decoded, Incoming } from '../decode/event.ts'
 import type { Format } from '../decode/format.ts'
 import type { Catalog, Known } from '../decoder/catalog.ts'
-import { claimant, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
+import { claimant, type Made, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
+import type { Draft } from '../decoder/kept.ts'
 import { builtInMapping, type Decoder } from '../decoder/mapping.ts'
-import type { Draft } from '../decoder/memory.ts'
 import type { IngestPorts } from '../ingest.ts'
 import { mayTell, ownOnly } from '../own.ts'
 import { marksOf, withoutAccepted } from '../part.ts'
@@ -49,6 +49,8 @@ export type Replayed = {
   records: number
   /** Events. */
   accepted: number
+  /** Records that left and were no events: announcements, whose decoder knows now what they tell. */
+  learned: number
   /** Records that stay. */
   refused: number
   readonly errors: StillRefused[]
@@ -67,7 +69,7 @@ const MAX_WAITING = 500
 const PAGE = 100
 
 export async function replay(ports: ReplayPorts, project: string, selection: Selection, isDry: boolean): Promise<Replayed> {
-  const replayed: Replayed = { records: 0, accepted: 0, refused: 0, errors: [], next: undefined }
+  const replayed: Replayed = { records: 0, accepted: 0, learned: 0, refused: 0, errors: [], next: undefined }
   const endMs = performance.now() + MAX_MS
   let [from, lookedAt, bytes] = [startOf(selection), 0, 0]
   const known = await ports.catalog.of(project)
@@ -163,9 +165,10 @@ async function takeAll(
   await settle()
 }
 
-function count({ record, events, failures }: Attempt, replayed: Replayed): void {
+function count({ record, events, failures, accepted }: Attempt, replayed: Replayed): void {
   replayed.records++
   replayed.accepted += events.length
+  if (events.length + failures.length + accepted.length === 0) replayed.learned++
   if (failures.length > 0) replayed.refused++
   for (const { code, field = '', message } of failures)
     if (replayed.errors.length < MAX_ERRORS) replayed.errors.push({ id: record.id, source: record.source, code, field, message })
@@ -176,8 +179,7 @@ async function accepted(ports: ReplayPorts, project: string, attempts: readonly 
   const events = attempts.flatMap(one => one.events)
   for (let from = 0; from < events.length; from += MAX_WAITING)
     await Promise.all(events.slice(from, from + MAX_WAITING).map(({ event, key }) => added(ports, event, key)))
-  // It is older than what is known: it adds to that, and changes nothing of it.
-  for (const { draft } of attempts) if (draft) await ports.run.memories.commit(draft, false)
+  for (const { draft, record } of attempts) if (draft) await ports.run.memories.commitAgain(draft, msOf(record.id))
   await letGo(ports, project, attempts)
 }
 
@@ -234,15 +236,25 @@ async function decodeAgain(
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
   const id = isNamed ? undefined : again.sender
-  const given = { project, bytes, topic, place: again.place, sender: id }
+  const given = { project, bytes, topic, place: again.place, sender: id, isReplay: again.isTold === true }
   const made = await runDecoder(ports.run, decoder, given, clockOf(record, again))
   const sender = { roles: {}, ...(id === undefined ? {} : { device: { project, id } }) }
+  checkUnderstood(made)
   const own = ownOnly(sender, made.decoded)
   // Elements are kept by themselves; what they become today has the order that it has.
   const separable = decoder.format.separable === true || again.isElement === true
   if (isDry) return { decoded: await ports.screen(project, own), draft: undefined, separable }
   const isTold = made.draft.touched && mayTell(sender, made.decoded).tell
   return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined, separable }
+}
+
+/** What becomes nothing at all leaves the quarantine only where its decoder knows what it tells. @throws Failure. */
+function checkUnderstood({ decoded, draft }: Made): void {
+  if (decoded.length === 0 && draft.changes.size === 0 && draft.missed)
+    throw new Failure(
+      'not_found',
+      'nothing becomes of it today: its decoder does not know what it is about, because nobody has announced it',
+    )
 }
 
 /** As it was chosen then, among those of today. */
