@@ -297,8 +297,8 @@ export class Identity {
 
   /**
    * Says within a second when what the caller may has become less than it was: the key or account removed, its secret changed, the session
-   * ended, HTTP Basic switched off for who came by it, or the role in this project (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends
-   * the watch.
+   * ended, the token or session expired, HTTP Basic switched off for who came by it, or the role in this project (in any of its projects when
+   * none is given) taken away or lowered. Says it once; returns what ends the watch.
    */
   watch(caller: Caller, ended: Ended, project?: string): () => void {
     return this.#watches.add(caller, ended, project)

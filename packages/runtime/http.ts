@@ -19,7 +19,7 @@ import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
 import { CORS, CSP } from './policy.ts'
 import { checkOf, queryReader } from './schema.ts'
-import { continueLate, type Uploads } from './upload.ts'
+import { continueLate, stopLate, Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
 
 export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
@@ -98,7 +98,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
-  const uploads: Uploads = new WeakSet()
+  const uploads = new Uploads()
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -115,7 +115,7 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
-      if (error.code !== LATE || !uploads.has(socket)) refuseClient(error, socket)
+      if (error.code !== LATE || !uploads.isSlow(socket)) refuseClient(error, socket)
     },
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
@@ -183,6 +183,7 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
   continueLate(app)
+  stopLate(app)
   await app.register(fastifyCookie)
   await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
   await app.register(fastifyCors, CORS)

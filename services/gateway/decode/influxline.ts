@@ -19,6 +19,9 @@ export const influxLines: LineFormat = {
 
 class InfluxEnds implements LineEnds {
   readonly #look = new Look()
+  #bytes: Buffer = Buffer.alloc(0)
+  readonly #codeAt = (at: number) => this.#bytes[at] as number
+  readonly #newlineFrom = (at: number) => this.#bytes.indexOf(NEWLINE, at)
 
   /** Most lines have neither quotes nor escapes: then it is the next newline. */
   next(bytes: Buffer, from: number, isLast: boolean): number {
@@ -27,12 +30,8 @@ class InfluxEnds implements LineEnds {
       const end = first < 0 ? bytes.length : first
       if (isPlain(bytes, from, end)) return first < 0 && !isLast ? -1 : this.#look.ended(from, end)
     }
-    const text = {
-      length: bytes.length,
-      codeAt: (at: number) => bytes[at] as number,
-      newlineFrom: (at: number) => bytes.indexOf(NEWLINE, at),
-    }
-    return this.#look.next(text, from, isLast)
+    this.#bytes = bytes
+    return this.#look.next({ length: bytes.length, codeAt: this.#codeAt, newlineFrom: this.#newlineFrom }, from, isLast)
   }
 }
 
