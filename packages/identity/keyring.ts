@@ -107,17 +107,14 @@ function keep(map: Map<string, Read>, max: number, keyId: string, read: Read): v
 
 /** A token may be used until it expires, not until the very moment. */
 const EXPIRY_GRACE_MS = 1000
-export const EXPIRED = 'the access token expired; come back with a new one'
 
 /** Unix time. Infinity: never. */
 export function lastsUntilMs({ expiresMs }: Caller): number {
   return expiresMs === undefined ? Number.POSITIVE_INFINITY : expiresMs + EXPIRY_GRACE_MS
 }
 
-/** Why what was proven then does not hold any more, whatever it was allowed; undefined when it does. */
-export function endOf(caller: Caller, now: Known | undefined): string | undefined {
-  const { proof, session, expiresMs = 0, basic } = caller
-  if (lastsUntilMs(caller) <= Date.now()) return EXPIRED
+/** Why what was proven then does not hold any more, whatever it was allowed, however long it lasts; undefined when it does. */
+export function endOf({ proof, session, expiresMs = 0, basic }: Caller, now: Known | undefined): string | undefined {
   if (!now) return 'the key was revoked'
   if (proof !== undefined && proof !== now.caller.proof) return 'the key has another secret'
   if (!now.holder) return undefined

@@ -1,7 +1,7 @@
 // Those who stay connected learn that their rights ended: one look at Redis per round and process, however many are watching. A token ends
 // by a timer of its own.
 import { Failure } from '../core/failure.ts'
-import { EXPIRED, endOf, type Known, lastsUntilMs } from './keyring.ts'
+import { endOf, type Known, lastsUntilMs } from './keyring.ts'
 import { type Caller, covers, type Role, roleIn } from './role.ts'
 
 /**
@@ -23,6 +23,7 @@ export type Troubled = (error: Error) => void
 
 type Watcher = { readonly caller: Caller; readonly project: string | undefined; readonly ended: Ended; timer: NodeJS.Timeout | undefined }
 
+const EXPIRED = 'the access token expired; come back with a new one'
 /** Redis may take the rest of the second. */
 const ROUND_MS = 400
 const LOOKS_AT_ONCE = 200
@@ -135,7 +136,7 @@ export class Watches {
       if (reason === undefined) continue
       clearTimeout(watcher.timer)
       this.#watchers.get(keyId)?.delete(watcher)
-      ended(reason, end !== undefined, end === EXPIRED)
+      ended(reason, end !== undefined, false)
     }
     if (this.#watchers.get(keyId)?.size === 0) this.#watchers.delete(keyId)
   }

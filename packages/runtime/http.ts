@@ -185,7 +185,12 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   continueLate(app)
   stopLate(app)
   await app.register(fastifyCookie)
-  await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  const headers = await safeHeaders()
+  // On the answer itself: some routes write it by hand.
+  app.addHook('onRequest', (_request, reply, done) => {
+    for (const [name, value] of headers) reply.raw.setHeader(name, value)
+    done()
+  })
   await app.register(fastifyCors, CORS)
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
@@ -220,6 +225,20 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
     sendFailure(new Failure('not_found', `no route ${request.method} ${pathOf(request)}`), request, reply),
   )
   return app
+}
+
+/** The same in every answer. The plugin would put them together anew for each, of its settings. */
+async function safeHeaders(): Promise<readonly (readonly [name: string, value: string])[]> {
+  const bare = fastify()
+  await bare.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  const names: string[] = []
+  bare.get('/', (_request, reply) => {
+    names.push(...reply.raw.getHeaderNames())
+    return reply.send()
+  })
+  const { headers } = await bare.inject('/')
+  await bare.close()
+  return names.map(name => [name, String(headers[name])] as const)
 }
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */

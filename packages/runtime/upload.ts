@@ -78,7 +78,8 @@ const LINGER_MS = 500
 export class Upload {
   readonly #request: FastifyRequest
   readonly #idleMs: number
-  #leave = () => {}
+  /** While it is read. */
+  #leave: (() => void) | undefined
   #movedMs = performance.now()
   #wake = () => {}
   #failure: Failure | undefined
@@ -112,6 +113,7 @@ export class Upload {
 
   /** Nothing more is read of it: whoever reads still, wherever they are, hears that nobody wants it. */
   close(): void {
+    if (!this.#leave) return
     this.#leave()
     this.stop(new Failure('unavailable', 'the upload is over'))
   }
@@ -150,7 +152,7 @@ export class Upload {
           })
       }
     } finally {
-      this.#leave()
+      this.#leave?.()
     }
   }
 
@@ -185,6 +187,7 @@ export class Upload {
       timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
     }
     this.#leave = () => {
+      this.#leave = undefined
       clearInterval(timer)
       leave()
       // What goes wrong with it later goes wrong for nobody: its listener for errors stays.
