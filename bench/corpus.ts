@@ -168,7 +168,13 @@ const LARGE: Readonly<Record<string, readonly Sample[]>> = {
   ],
   json: [text(JSON.stringify(Array.from({ length: 10_000 }, () => ({ device: 'd', eventType: 'gap', data: { gap: { value: 1 } } }))))],
   ndjson: [text('{"device":"d","eventType":"gap","data":{"gap":{"value":1}}}\n'.repeat(10_000))],
-  influx: [text('gap,host=a value=1 1769860800000000000\n'.repeat(10_000))],
+  influx: [
+    text('gap,host=a value=1 1769860800000000000\n'.repeat(10_000)),
+    // Quotes that open in every line and close in none; newlines of which every other is escaped.
+    text('m f=""x="\n'.repeat(25_000)),
+    text('m f=""x="\\\n\n'.repeat(20_000)),
+    text('\\\n'.repeat(100_000)),
+  ],
   ttn: [
     text(
       JSON.stringify({
