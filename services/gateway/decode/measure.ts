@@ -5,7 +5,18 @@ import { Failure } from '../../../packages/core/failure.ts'
 import { contentKey } from '../../../packages/core/id.ts'
 import { conversion, convert, parseUnit } from '../../../packages/core/unit.ts'
 import { type Clock, checkedEvent, type Decoded, decodedFrom, oncePerElement } from './event.ts'
-import { BY_DIMENSION, NUMBER_NAMES, numberName, plainName, type Quantity, SHARES, STANDARD, STATE_NAMES, truthOf } from './quantity.ts'
+import {
+  BY_DIMENSION,
+  COUNTED,
+  NUMBER_NAMES,
+  numberName,
+  plainName,
+  type Quantity,
+  SHARES,
+  STANDARD,
+  STATE_NAMES,
+  truthOf,
+} from './quantity.ts'
 
 /** One thing that one payload says of a device. */
 export type Measure = { readonly name: string; readonly value: number | string | boolean; readonly unit?: string | undefined }
@@ -31,7 +42,7 @@ export function measured(measures: readonly Measure[]): Measured[] {
 
 /** Whether a measure has a type that others know as well. */
 export function isKnown({ name, value, unit }: Measure): boolean {
-  return numberOf(name, value) !== undefined || stateOf(name, value, unit) !== undefined
+  return numberOf(name, value) !== undefined || stateOf(name, value, unit) !== undefined || countOf(name, value) !== undefined
 }
 
 /** Whether a device is there; `connectionStatus` says by which way, which most systems do not tell. */
@@ -122,7 +133,14 @@ function typed(measure: Measure): Named {
   }
   const state = stateOf(name, value, unit)
   if (state) return { eventType: state.eventType, fields: { state: state.word } }
-  return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+  return { eventType: countOf(name, value) ?? eventTypeOf(name), fields: ownFields(measure) }
+}
+
+/** `motion: 3` is how often something moved, and no state. */
+function countOf(name: string, value: unknown): string | undefined {
+  if (!Number.isInteger(value) || (value as number) < 0) return undefined
+  const state = STATE_NAMES.get(name) ?? STATE_NAMES.get(plainName(name))
+  return state && COUNTED.has(state.eventType) ? `${state.eventType}Count` : undefined
 }
 
 function inUnitOf(quantity: Quantity, value: number, unit: string | undefined): Named | undefined {
