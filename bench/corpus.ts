@@ -24,9 +24,9 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
       { keys: {} },
     ),
     text(
-      '{"id":"BC:02:6E:AA:BB:CC","model_id":"SBBT_002C_ENCR","type":"BTN","encr":2,"cipher":"62511158bd25","ctr":"b8f09364","mic":"5b573115"}',
-      'home/gw/BTtoMQTT/BC026EAABBCC',
-      { keys: { 'BC:02:6E:AA:BB:CC': '231d39c1d7cc1ab1aee224cd096db932' } },
+      '{"id":"54:48:E6:8F:80:A5","model_id":"SBHT-003C_ENCR","type":"THB","encr":2,"cipher":"a47266c95f73","ctr":"00112233","mic":"78237214"}',
+      'home/gw/BTtoMQTT/5448E68F80A5',
+      { keys: { '54:48:E6:8F:80:A5': '231d39c1d7cc1ab1aee224cd096db932' } },
     ),
   ],
   esphome: [

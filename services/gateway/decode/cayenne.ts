@@ -197,7 +197,9 @@ function channelOfKind(kind: Kind | undefined, channel: number, value: unknown):
     return [{ channel, kind, value: STATES.has(kind.name) ? value !== 0 && value !== false : Number(value) }]
   if (!hasAxes || typeof value !== 'object' || value === null) return undefined
   const given = value as Record<string, unknown>
-  const axis = kind.parts.map(part => [part.axis, given[part.axis] ?? given[part.axis.slice(0, 1)]] as const)
+  const axis = kind.parts.map(
+    part => [part.axis, given[part.axis] ?? (kind.name === 'color' ? given[part.axis.slice(0, 1)] : undefined)] as const,
+  )
   return axis.every(([, number]) => typeof number === 'number')
     ? [{ channel, kind, value: Object.fromEntries(axis) as Record<string, number> }]
     : undefined

@@ -50,39 +50,41 @@ const BUTTON = /^button([1-9])?$/
 /** Theengs numbers two presses anew. */
 const BUTTONS: Readonly<Record<number, string>> = { ...PRESSES, 9: 'long', 11: 'hold' }
 
+type Reading = (value: unknown, fields: Fields) => Named | undefined
+
+/** What depends on the model, or on what stands beside it. */
+const READINGS: ReadonlyMap<string, Reading> = new Map<string, Reading>([
+  // Of tyres it is what is in them.
+  ['pres', (_, { type, model_id: model }) => ['pressure', type === 'TIRE' || model === 'TPMS' ? 'bar' : 'hPa']],
+  ['open', value => (typeof value === 'number' ? ['position', '%'] : ['opening'])],
+  ['contact', () => ['opening']],
+  // Of a blind it is its motor that moves.
+  ['motion', (_, { type }) => (type === 'WCVR' ? undefined : ['motion'])],
+  ['weight', (_, { unit }) => ['mass', textIn(unit) ?? 'kg']],
+  ['lvl_cm', () => ['level', 'cm']],
+  ['tempf', (_, { tempc }) => (tempc === undefined ? ['temperature', '°F'] : undefined)],
+  ['avg', (_, { avgu }) => (avgu === 'm³' ? ['flow', 'm³/h'] : ['power', textIn(avgu)])],
+  ['sum', (_, { sumu }) => (sumu === 'm³' ? ['volume', 'm³'] : ['energy', textIn(sumu)])],
+])
+
 /** Of what is in sight without being a sensor (phones, beacons) nothing but their names is told. */
 export function relayed(parts: Parts, device: string, fields: Fields, memory: Memory): void {
-  const isNew = isNewPress(device, fields, memory)
   const isSensor = typeof fields['model_id'] === 'string' && fields['type'] !== 'RMAC'
-  const used = new Set([...SKIPPED, ...accelerated(parts, device, fields)])
+  const used = new Set([...SKIPPED, ...accelerated(parts, device, fields), ...acted(parts, device, fields, memory)])
   for (const [field, value] of Object.entries(fields)) {
     if (used.has(field) || !isScalar(value)) continue
-    const [, channel] = CHANNEL.exec(field) ?? []
-    const [isButton, number = '1'] = BUTTON.exec(field) ?? []
-    const named = channel === undefined ? namedFor(field, value, fields) : (['temperature', '°C'] as const)
-    if (isButton !== undefined && typeof value === 'number') {
-      if (isNew) pressed(parts, number === '1' ? device : channelOf(device, number), value)
-    } else if (named) put(parts, channel === undefined ? device : channelOf(device, channel), named, value)
+    const { own, named } = namedFor(device, field, value, fields)
+    if (named) put(parts, own, named, value)
     else if (isSensor && !isRepeated(field, fields)) parts.rest(device, field, value)
   }
 }
 
-/** What a value is called; undefined for what only its model knows. */
-function namedFor(field: string, value: unknown, fields: Fields): Named | undefined {
-  const { model_id: model, type } = fields
-  const isBlind = type === 'WCVR'
-  // Of tyres it is what is in them.
-  if (field === 'pres') return ['pressure', model === 'TPMS' || type === 'TIRE' ? 'bar' : 'hPa']
-  if (field === 'open') return typeof value === 'number' ? ['position', '%'] : ['opening']
-  if (field === 'contact') return ['opening']
-  // Of a blind it is its motor that moves.
-  if (field === 'motion') return isBlind ? undefined : ['motion']
-  if (field === 'weight') return ['mass', textIn(fields['unit']) ?? 'kg']
-  if (field === 'lvl_cm') return ['level', 'cm']
-  if (field === 'tempf' && fields['tempc'] === undefined) return ['temperature', '°F']
-  if (field === 'avg') return fields['avgu'] === 'm³' ? ['flow', 'm³/h'] : ['power', textIn(fields['avgu'])]
-  if (field === 'sum') return fields['sumu'] === 'm³' ? ['volume', 'm³'] : ['energy', textIn(fields['sumu'])]
-  return NAMES.get(field)
+/** What a value is called, and whose it is; not called anything where only its model knows. */
+function namedFor(device: string, field: string, value: unknown, fields: Fields): { own: string; named: Named | undefined } {
+  const [, channel] = CHANNEL.exec(field) ?? []
+  if (channel !== undefined) return { own: channelOf(device, channel), named: ['temperature', '°C'] }
+  const reading = READINGS.get(field)
+  return { own: device, named: reading ? reading(value, fields) : NAMES.get(field) }
 }
 
 function textIn(value: unknown): string | undefined {
@@ -101,18 +103,25 @@ function put(parts: Parts, device: string, [name, unit]: Named, value: string | 
   else parts.put(device, name, name === 'opening' && value === 'timeout not closed' ? true : value)
 }
 
+/** @returns the fields that it used. */
+function acted(parts: Parts, device: string, fields: Fields, memory: Memory): readonly string[] {
+  const buttons = Object.entries(fields).filter(([field, value]) => BUTTON.test(field) && typeof value === 'number')
+  const presses = buttons.filter(([, press]) => (press as number) > 0)
+  if (presses.length > 0 && isNewPacket(device, fields['packet'], memory))
+    for (const [field, press] of presses) {
+      const [, number = '1'] = BUTTON.exec(field) ?? []
+      const value = BUTTONS[press as number] ?? `press_${String(press)}`
+      parts.measure(number === '1' ? device : channelOf(device, number), { name: 'action', value })
+    }
+  return buttons.map(([field]) => field)
+}
+
 /** Gateways that hear the same packet say the same press. */
-function isNewPress(device: string, fields: Fields, memory: Memory): boolean {
-  const { packet } = fields
-  const isPress = Object.entries(fields).some(([field, value]) => BUTTON.test(field) && typeof value === 'number' && value > 0)
-  if (!isPress || typeof packet !== 'number') return true
+function isNewPacket(device: string, packet: unknown, memory: Memory): boolean {
+  if (typeof packet !== 'number') return true
   if (memory.get(`packet/${device}`) === packet) return false
   setRecent(memory, 'packet', device, packet)
   return true
-}
-
-function pressed(parts: Parts, device: string, press: number): void {
-  if (press > 0) parts.measure(device, { name: 'action', value: BUTTONS[press] ?? `press_${press}` })
 }
 
 const AXES: readonly (readonly [x: string, y: string, z: string])[] = [
