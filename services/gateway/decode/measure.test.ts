@@ -42,7 +42,7 @@ describe('what was measured', () => {
   })
 
   it('is said in the words of its states', () => {
-    expect(measured([{ name: 'occupancy', value: true }])[0]?.data).toEqual({ motion: { state: 'MOTION_DETECTED' } })
+    expect(measured([{ name: 'occupancy', value: true }])[0]?.data).toEqual({ occupancy: { state: 'OCCUPIED' } })
   })
 
   it.each<[string, Measure, string, object]>([
@@ -58,7 +58,10 @@ describe('what was measured', () => {
     ['a name with a second meaning', { name: 'light', value: 40, unit: '%' }, 'light', { value: 40, unit: '%' }],
     ['a door', { name: 'door', value: true }, 'contact', { state: 'OPEN' }],
     ['a word for a state', { name: 'smoke', value: 'clear' }, 'smoke', { state: 'NOT_DETECTED' }],
-    ['a number for a state', { name: 'occupancy', value: 1 }, 'motion', { state: 'MOTION_DETECTED' }],
+    ['a number for a state', { name: 'occupancy', value: 1 }, 'occupancy', { state: 'OCCUPIED' }],
+    ['a number of motions', { name: 'motion', value: 3 }, 'motionCount', { value: 3 }],
+    ['a number of people', { name: 'presence', value: 12 }, 'occupancyCount', { value: 12 }],
+    ['a door that is shut', { name: 'door', value: 'close' }, 'contact', { state: 'CLOSED' }],
     ['an amount', { name: 'co', value: 1, unit: 'ppm' }, 'co', { value: 1, unit: 'ppm' }],
     ['an amount without a unit', { name: 'co', value: 1 }, 'co', { value: 1 }],
     ['moisture as a number', { name: 'moisture', value: 1 }, 'soilMoisture', { value: 1 }],

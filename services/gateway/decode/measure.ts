@@ -7,6 +7,7 @@ import { conversion, convert, parseUnit } from '../../../packages/core/unit.ts'
 import { type Clock, checkedEvent, type Decoded, decodedFrom, oncePerElement } from './event.ts'
 import {
   BY_DIMENSION,
+  COUNTED,
   isNumberOnly,
   NUMBER_NAMES,
   numberName,
@@ -49,7 +50,12 @@ export function measured(measures: readonly Measure[]): Measured[] {
 /** Whether a measure has a type that others know as well, or would have if it were a number: then it is refused. */
 export function isKnown(measure: Measure): boolean {
   const { name, value, unit } = measure
-  return numberOf(name, value) !== undefined || stateOf(name, value, unit) !== undefined || isNoNumber(measure)
+  return (
+    numberOf(name, value) !== undefined ||
+    stateOf(name, value, unit) !== undefined ||
+    countOf(name, value) !== undefined ||
+    isNoNumber(measure)
+  )
 }
 
 function isNoNumber({ name, value }: Measure): boolean {
@@ -157,7 +163,14 @@ function typed(measure: Measure): Named {
   }
   const state = stateOf(name, value, unit)
   if (state) return { eventType: state.eventType, fields: { state: state.word } }
-  return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+  return { eventType: countOf(name, value) ?? eventTypeOf(name), fields: ownFields(measure) }
+}
+
+/** `motion: 3` is how often something moved, and no state. */
+function countOf(name: string, value: unknown): string | undefined {
+  if (!Number.isInteger(value) || (value as number) < 0) return undefined
+  const state = STATE_NAMES.get(name) ?? STATE_NAMES.get(plainName(name))
+  return state && COUNTED.has(state.eventType) ? `${state.eventType}Count` : undefined
 }
 
 /** Which a measure has by itself. */
