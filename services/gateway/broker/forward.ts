@@ -78,7 +78,7 @@ async function sendWaiting(client: Client, lasting: Lasting): Promise<void> {
     lasting.isBehind = false
     for await (const { id, message, packetId } of lasting.waiting()) {
       if (client.closed) return
-      if (!message || packetId !== undefined) continue
+      if (packetId !== undefined) continue
       const packet = { ...message, ...waitingPacket(id), retain: false, dup: false }
       await new Promise<void>(resolve => (client as Sending).deliverQoS(packet, resolve))
     }

@@ -104,7 +104,7 @@ export class Persistence {
   async outgoingUpdate(client: Named, packet: Outgoing): Promise<void> {
     const lasting = this.#ports.lastingOf(client)
     if (!lasting || packet.messageId === undefined) return
-    if (packet.cmd === 'pubrel') return lasting.received(packet.messageId)
+    if (packet.cmd === 'pubrel') return lasting.acceptedBy(packet.messageId)
     if (packet.qos === 0) return
     const id = packet.properties?.id
     const known = id === undefined ? undefined : lasting.packetIdOf(id)
@@ -124,11 +124,9 @@ export class Persistence {
     const lasting = this.#ports.lastingOf(client)
     async function* packets() {
       if (!lasting) return
-      for await (const { id, message, packetId } of lasting.waiting()) {
-        if (message) yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
-        else if (packetId !== undefined) yield { cmd: 'pubrel', messageId: packetId }
-        else await lasting.discard(id)
-      }
+      for (const messageId of lasting.received) yield { cmd: 'pubrel', messageId }
+      for await (const { id, message, packetId } of lasting.waiting())
+        yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
     }
     return Readable.from(packets(), { highWaterMark: 1 })
   }

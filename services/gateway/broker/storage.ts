@@ -5,7 +5,7 @@ import type { Logger } from '../../../packages/runtime/logger.ts'
 import { Bus, type Marks } from './bus.ts'
 import type { Author, Qos } from './message.ts'
 import { projectOf, Retained } from './retained.ts'
-import { type SessionLimits, Sessions } from './sessions.ts'
+import { type From, type SessionLimits, Sessions } from './sessions.ts'
 import { Wills } from './will.ts'
 
 export type StoragePorts = {
@@ -60,6 +60,7 @@ export class Storage {
     }
     const heard = (message: Buffer) => (message[0] === RETAINED ? retained.heard(message) : sessions.heard(message))
     const bus = await Bus.open({ redis, subscriber, node, log, heard, reconnected: again, lost })
+    await sessions.renew()
     await sessions.read()
     return new Storage(ports, bus, sessions, retained)
   }
@@ -73,22 +74,23 @@ export class Storage {
    * On disk when it resolves: for the sessions that wait for its topic, and as retained. Undefined: there is nothing to keep. Resolves
    * with false for a message with QoS 2 that came before; `from` says by which session and packet id.
    */
-  keep(packet: Kept, author: Author, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> | undefined {
+  keep(packet: Kept, author: Author, from?: From): Promise<boolean> | undefined {
     const waits = packet.qos > 0 && this.sessions.has(packet.topic)
     if (!waits && !packet.retain && !from) return undefined
     return this.#keep(packet, author, from)
   }
 
-  async #keep(packet: Kept, author: Author, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
+  async #keep(packet: Kept, author: Author, from?: From): Promise<boolean> {
     const id = this.#newId()
     // aedes hands them on with the message.
-    const properties: Marks = { id }
-    Object.assign(packet, { properties })
+    Object.assign(packet, { properties: { id } satisfies Marks })
     const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
     const message = { id, topic: packet.topic, qos: packet.qos, payload }
     const project = projectOf(packet.topic)
     if (packet.retain && project !== undefined) await this.retained.store(project, { ...message, author })
-    return this.sessions.queue(message, from)
+    const queued = await this.sessions.queue(message, from)
+    if (queued !== undefined && queued !== id) Object.assign(packet, { properties: { id: queued } satisfies Marks })
+    return queued !== undefined
   }
 
   async stop(): Promise<void> {
