@@ -29,7 +29,9 @@ export type Tell = (step: Step, id: string, packetId: number, message: string) =
 
 const PAGE = 100
 const MAX_EARLY = 1000
-const MAX_PACKET_ID = 65_535
+export const MAX_PACKET_ID = 65_535
+/** Topic of what passes and is retained. */
+const RETAINED = ''
 /** Messages that are sent and not acknowledged; what comes then waits in Redis. */
 const WINDOW = 1000
 /** Also with what passes by the queue: nobody has so much under way who reads. */
@@ -63,6 +65,9 @@ export class Lasting {
   /** Sent before this connection, and not found among what waits yet. */
   readonly #unseen: Set<string>
   #room: (() => void) | undefined
+  /** Retained messages on their way. */
+  #retained = 0
+  readonly #retainedRoom: (() => void)[] = []
 
   constructor(redis: Redis & Scripts, tell: Tell, id: string, { existed, filters, sent, received, got }: Restored) {
     this.#redis = redis
@@ -75,6 +80,17 @@ export class Lasting {
     this.#unseen = new Set(this.#sentIds.keys())
     this.#received = new Set(received)
     this.#got = new Set(got)
+  }
+
+  /** Messages that wait in Redis until they are acknowledged, and are on their way. */
+  get sentCount(): number {
+    return this.#sentIds.size + this.#leaving.size
+  }
+
+  /** The oldest of those that wait, as far as they are not on their way. */
+  async unsent(): Promise<string[]> {
+    const oldest = await this.#redis.zrange(`${PREFIX}queue:${this.id}`, 0, String(this.sentCount + PAGE))
+    return oldest.filter(id => !this.#sentIds.has(id) && !this.#leaving.has(id))
   }
 
   /** It has as much to acknowledge as it may have. */
@@ -141,6 +157,24 @@ export class Lasting {
     this.#passing.set(packetId, topic)
   }
 
+  /** A retained message does, which is had by the next SUBSCRIBE; `next` is the packet id that is wanted. @returns the one it has. */
+  passesRetained(next: number): number {
+    const packetId = this.freePacketId(next)
+    this.#passing.set(packetId, RETAINED)
+    this.#retained++
+    return packetId
+  }
+
+  /** Resolves when not so many retained messages are on their way; never, when nothing is acknowledged. */
+  async retainedRoom(): Promise<void> {
+    while (this.#retained >= WINDOW) await new Promise<void>(resolve => this.#retainedRoom.push(resolve))
+  }
+
+  #passed(topic: string): void {
+    if (topic !== RETAINED || --this.#retained > WINDOW / 2) return
+    for (const resolve of this.#retainedRoom.splice(0)) resolve()
+  }
+
   /** PUBREC. */
   async acceptedBy(packetId: number): Promise<void> {
     const message = this.#sent.get(packetId)
@@ -153,7 +187,11 @@ export class Lasting {
   /** PUBACK, PUBCOMP, or nobody wants it any more. @returns the topic of what passed, and was not waiting. */
   async done(packetId: number): Promise<string | undefined> {
     const topic = this.#passing.get(packetId)
-    if (this.#passing.delete(packetId)) return topic
+    if (topic !== undefined) {
+      this.#passing.delete(packetId)
+      this.#passed(topic)
+      return topic
+    }
     const message = this.#sent.get(packetId)
     if (message !== undefined) {
       await this.#tell('done', this.id, packetId, message)
@@ -193,6 +231,12 @@ export class Lasting {
     if (!this.#room || this.#unacknowledged > WINDOW / 2) return
     this.#room()
     this.#room = undefined
+  }
+
+  /** What waited is sent, and nobody reads it any more: what comes from now on is sent as it comes, or begins another reading. */
+  caughtUp(): void {
+    this.isCurrent = true
+    this.isReading = false
   }
 
   /** Something may wait that nobody told of. */

@@ -8,18 +8,21 @@ import type { Storage } from './storage.ts'
 export type Speaking = { readonly broker: Aedes; readonly storage: Storage; newId(): string }
 
 /** Retained, if it is not what stands there already. */
-export async function announce({ broker, storage: { retained, sessions } }: Speaking, topic: string, payload: Buffer): Promise<void> {
+export async function announce({ broker, storage }: Speaking, topic: string, payload: Buffer): Promise<void> {
+  const { retained } = storage
   const project = projectOf(topic)
   if (project === undefined || (await retained.get(topic))?.payload.equals(payload)) return
   const message = { id: contentKey(`${topic}\t${payload.toString('utf8')}`), topic, qos: 1 as const, payload }
-  await sessions.queue(message)
-  // Each gateway announces; the one that changed something publishes.
+  // Each gateway announces. What another one has announced is queued already; a session that has acknowledged it would have it once more.
+  if (await retained.stands(message)) return
+  await storage.queue(message)
+  // The one that changed something publishes.
   if (await retained.store(project, message)) await emit(broker, message, true)
 }
 
 export async function say({ broker, storage, newId }: Speaking, topic: string, payload: Buffer): Promise<void> {
   const message = { id: newId(), topic, qos: 1 as const, payload }
-  await storage.sessions.queue(message)
+  await storage.queue(message)
   await emit(broker, message, false)
 }
 

@@ -103,11 +103,12 @@ return gone`
 /**
  * KEYS messages of a project, what of them counts · ARGV project, topic, message (empty: none any more), most messages, most bytes. Only
  * those with an author count: what Telltale retains takes no room from others. Returns 1, 0: too much is retained there, or 2: it stood
- * there already. Publishes what changed.
+ * there already; and the number of the last change. Publishes what changed. The numbers rise, also from one that nothing is left of.
  */
 const RETAIN = `
 local before = redis.call('HGET', KEYS[1], ARGV[2])
-if before == ARGV[3] or (not before and ARGV[3] == '') then return 2 end
+local version = tonumber(redis.call('HGET', KEYS[2], 'version') or '0')
+if before == ARGV[3] or (not before and ARGV[3] == '') then return { 2, version } end
 local function counts(message)
   return message and message ~= '' and cjson.decode(string.match(message, '^[^\\n]*')).author ~= nil
 end
@@ -115,12 +116,24 @@ local messages, bytes = tonumber(redis.call('HGET', KEYS[2], 'messages') or '0')
 if counts(before) then messages, bytes = messages - 1, bytes - #before - #ARGV[2] end
 if counts(ARGV[3]) then
   messages, bytes = messages + 1, bytes + #ARGV[3] + #ARGV[2]
-  if messages > tonumber(ARGV[4]) or bytes > tonumber(ARGV[5]) then return 0 end
+  if messages > tonumber(ARGV[4]) or bytes > tonumber(ARGV[5]) then return { 0, version } end
 end
+local time = redis.call('TIME')
+version = math.max(version + 1, time[1] * 1000000 + time[2])
+local number = string.format('%.0f', version)
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[2]) else redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
-if messages == 0 then redis.call('DEL', KEYS[2]) else redis.call('HSET', KEYS[2], 'messages', messages, 'bytes', bytes) end
-redis.call('PUBLISH', '${CHANNEL}', 'R' .. ARGV[1] .. '\\n' .. #ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[3])
-return 1`
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2])
+else redis.call('HSET', KEYS[2], 'messages', messages, 'bytes', bytes, 'version', number) end
+redis.call('PUBLISH', '${CHANNEL}', 'R' .. ARGV[1] .. '\\n' .. number .. '\\n' .. #ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[3])
+return { 1, version }`
+
+/** ARGV sessions, each with how many of its messages are known to be sent. Returns those for which more waits. */
+const AHEAD = `
+local ahead = {}
+for i = 1, #ARGV, 2 do
+  if redis.call('ZCARD', KEYS[1] .. 'queue:' .. ARGV[i]) > tonumber(ARGV[i + 1]) then ahead[#ahead + 1] = ARGV[i] end
+end
+return ahead`
 
 type Argument = string | number | Buffer
 
@@ -139,7 +152,8 @@ export type Scripts = {
   mqttWaitingBuffer(keys: 1, key: string, ...args: Argument[]): Promise<Buffer[]>
   mqttSteps(keys: 1, key: string, ...args: Argument[]): Promise<unknown>
   mqttExpire(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
-  mqttRetain(keys: 2, messages: string, bytes: string, ...args: Argument[]): Promise<number>
+  mqttRetain(keys: 2, messages: string, bytes: string, ...args: Argument[]): Promise<[outcome: 0 | 1 | 2, version: number]>
+  mqttAhead(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
 }
 
 export function defineScripts(redis: Redis): Redis & Scripts {
@@ -155,6 +169,7 @@ export function defineScripts(redis: Redis): Redis & Scripts {
     mqttSteps: STEPS,
     mqttExpire: EXPIRE,
     mqttRetain: RETAIN,
+    mqttAhead: AHEAD,
   }
   for (const [name, lua] of Object.entries(scripts)) redis.defineCommand(name, { lua })
   return redis as Redis & Scripts

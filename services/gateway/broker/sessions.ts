@@ -171,6 +171,22 @@ export class Sessions {
     return id
   }
 
+  /** Those that are connected here. */
+  connected(): Lasting[] {
+    return [...this.#connected]
+  }
+
+  /** Those for which more waits than was sent to them. */
+  async ahead(some: readonly Lasting[]): Promise<Lasting[]> {
+    const found: Lasting[] = []
+    for (let at = 0; at < some.length; at += AT_ONCE) {
+      const page = some.slice(at, at + AT_ONCE)
+      const ids = new Set(await this.#redis.mqttAhead(1, PREFIX, ...page.flatMap(({ id, sentCount }) => [id, sentCount])))
+      found.push(...page.filter(({ id }) => ids.has(id)))
+    }
+    return found
+  }
+
   /** Forgets the sessions that nobody came back to; done every minute, by every gateway. */
   async expire(): Promise<void> {
     const beforeMs = this.#ports.nowMs() - this.#limits.awayMs

@@ -31,7 +31,7 @@ describe.skipIf(installed === undefined)('announcements', () => {
     const warned: unknown[] = []
     const logger = openLogger('silent')
     logger.warn = (facts: unknown) => void warned.push(facts)
-    const announcing = await startAnnouncements({
+    const announcing = startAnnouncements({
       log: new Log(redis, []),
       projects,
       alarms: new Alarms(redis),
@@ -39,6 +39,7 @@ describe.skipIf(installed === undefined)('announcements', () => {
       connect: () => server.connect(),
       announce: async topic => void topics.push(topic),
     })
+    await until('the other is announced', () => topics.length > 0 && warned.length > 0)
     expect(topics).toEqual(['projects/whole/alarms/r/d'])
     await redis.hset(projectKey('broken', 'alarms'), 'a', JSON.stringify({ alarmId: 'a', rule: 'r', device: 'd' }))
     await until('it is taken in', () => topics.includes('projects/broken/alarms/r/d'))
