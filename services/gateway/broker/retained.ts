@@ -41,11 +41,11 @@ export class Retained {
     return outcome === 1
   }
 
-  /** As Redis says, which may know more than was told here by now. */
-  async stands(message: Message): Promise<boolean> {
-    const project = projectOf(message.topic)
-    const bytes = project !== undefined && (await this.#redis.hgetBuffer(projectKey(project, 'retained'), message.topic))
-    return bytes ? bytes.equals(encodeMessage(message)) : false
+  /** Whether it says what stands there as Redis says, which may be more than was told here by now. */
+  async stands({ topic, payload }: Message): Promise<boolean> {
+    const project = projectOf(topic)
+    const bytes = project === undefined ? null : await this.#redis.hgetBuffer(projectKey(project, 'retained'), topic)
+    return bytes !== null && decodeMessage(bytes).payload.equals(payload)
   }
 
   /** What each filter finds, a message that several find once. Filters name their project. */
