@@ -126,7 +126,7 @@ describe.skipIf(!installed)('while Redis is slow or not heard', () => {
     const topic = `projects/${freshProject()}/c`
     const { storage } = await openStorage('eight')
     await comeAndGo(storage, 'k\norder', topic)
-    const all = Array.from({ length: 10 }, (_, n) => storage.keep(publication(topic, String(n), 1, n % 2 === 0), AUTHOR))
+    const all = Array.from({ length: 10 }, async (_, n) => storage.keep(publication(topic, String(n), 1, n % 2 === 0), AUTHOR))
     await Promise.all(all)
     const texts: string[] = []
     for await (const { message } of (await storage.sessions.open('k\norder', 'p')).waiting()) texts.push(message.payload.toString())
