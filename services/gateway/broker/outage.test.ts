@@ -10,7 +10,7 @@ import { Storage } from './storage.ts'
 
 const log = openLogger('silent')
 const AUTHOR = { keyId: 'k', account: 'a' }
-const BEAT_MS = 100
+const BEAT_MS = 25
 
 describe.skipIf(!installed)('while Redis is slow or not heard', () => {
   let server: TestRedis
@@ -63,8 +63,9 @@ describe.skipIf(!installed)('while Redis is slow or not heard', () => {
     const [here, there] = [await openBus('one'), await openBus('two')]
     there.bus.on('a', (_packet, done) => done())
     await until('it is known', () => here.bus.has('a'))
-    const before = [here, there].map(one => one.misses())
-    await held(() => until('both have waited for an answer, for twenty beats', () => [here, there].every(isAway)))
+    await held(() =>
+      until('both have waited for an answer, for more beats than it takes to be forgotten', () => [here, there].every(isAway)),
+    )
     let forgotten = false
     for (const { bus, redis } of [here, there]) {
       await until('Redis is back', () => redis.status === 'ready')
@@ -74,10 +75,9 @@ describe.skipIf(!installed)('while Redis is slow or not heard', () => {
       forgotten ||= !here.bus.has('a')
     }
     expect(forgotten).toBe(false)
-    expect([here, there].map(one => one.misses())).toEqual(before)
   })
 
-  it('a gateway that is silent is still sent what it wants; after long it is forgotten', { timeout: 30_000 }, async () => {
+  it('a gateway that is silent is still sent what it wants; after long it is forgotten', async () => {
     const [here, there] = [await openBus('three'), await openBus('four')]
     there.bus.on('c', (_packet, done) => done())
     await until('it is known', () => here.bus.has('c'))
@@ -85,7 +85,7 @@ describe.skipIf(!installed)('while Redis is slow or not heard', () => {
     there.redis.disconnect()
     await until('it is noticed', () => here.misses() > before)
     expect(here.bus.has('c')).toBe(true)
-    await until('it is forgotten', () => !here.bus.has('c'), 25_000)
+    await until('it is forgotten', () => !here.bus.has('c'))
   })
 
   it('what is published with QoS 2, and queued without an answer, is passed on when it comes again; once, under its id', async () => {
