@@ -6,7 +6,7 @@ import type { Ticket } from './admission.ts'
 import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from './connect.ts'
 import { Frames } from './frame.ts'
 import { type From, Inside } from './inside.ts'
-import { Sent } from './outgoing.ts'
+import { Sent, TOO_MANY_OPEN } from './outgoing.ts'
 import { bodyFault, DISCONNECT, DISCONNECT_PACKET, headerFault, isAck, PUBLISH, PUBREL, tooLong } from './packet.ts'
 import type { Cut, GuardPorts, Inner } from './port.ts'
 
@@ -318,8 +318,8 @@ export class Guard {
       return
     }
     const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
-    this.#sent.wrote(bytes)
-    this.#stream.write(bytes, done)
+    if (this.#sent.wrote(bytes)) this.#stream.write(bytes, done)
+    else this.#cut('not reading', TOO_MANY_OPEN)
   }
 
   #acknowledge(packetIds: readonly number[]): void {

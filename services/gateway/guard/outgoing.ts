@@ -2,12 +2,17 @@
 import { Frames } from './frame.ts'
 import { PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL } from './packet.ts'
 
+/** More than a session that lasts may have under way, and what is retained besides. Without an end packet ids would be given twice [MQTT-2.3.1-2]. */
+const MAX_OPEN = 20_000
+export const TOO_MANY_OPEN = `it leaves more than ${MAX_OPEN} messages unacknowledged`
+
 export class Sent {
   readonly #frames = new Frames(() => undefined)
   /** By packet identifier the type of the packet that is to come. */
   #open: Map<number, number> | undefined
 
-  wrote(bytes: Buffer): void {
+  /** @returns whether that is no more than a client may leave without acknowledgement. */
+  wrote(bytes: Buffer): boolean {
     const frames = this.#frames
     frames.push(bytes)
     while (frames.next() === true) {
@@ -16,6 +21,7 @@ export class Sent {
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }
+    return this.#open === undefined || this.#open.size <= MAX_OPEN
   }
 
   /** Whether this is what is to come; it is waited for no longer. */
