@@ -277,7 +277,7 @@ export class Lasting {
 
   #found(id: string, bytes: Buffer): Waiting | undefined {
     this.#unseen.delete(id)
-    // Its bytes may bear the name of a try that failed before any session had it.
+    // What came again goes on under its first name, which is not the one in its bytes.
     return this.#leaving.has(id) ? undefined : { id, message: { ...decodeMessage(bytes), id }, packetId: this.#sentIds.get(id) }
   }
 

@@ -1,7 +1,11 @@
 // What happens to the messages that wait for MQTT sessions, in one step in Redis: they are queued, read, sent and acknowledged.
 import { COMMON } from './lua.ts'
 
-/** Of one script: meanwhile Redis does nothing else. */
+/** Messages that make room in one step: meanwhile Redis does nothing else. */
+const DROPS_AT_ONCE = 100
+/** What forgotten sessions left is let go of first. */
+const CLEAN_AT_ONCE = 500
+/** What would take the place of more, as large as they are on average, is not queued. */
 const MAX_DROPS = 1000
 /** Among so many of its oldest a session that has to make room has one of its own. */
 const MAX_LOOKS = 8
@@ -17,13 +21,13 @@ const MAX_LOOKS = 8
  * oldest goes for everybody if that frees more than all of them take to refer to it, and else for this session. What others share is
  * not walked through: they find the body gone. What has no room even so is not queued.
  *
- * Returns nothing if it had come before; or its id, the sessions that lost something and how many messages each, and the sessions of
- * holders that need the message.
+ * Returns nothing if it had come before; or its id, the sessions that lost something and how many messages each, the sessions of holders
+ * that need the message, and those for which this was too much work for one step.
  */
 export const QUEUE = `${COMMON}
-local id, blob, from, packet, left, lost, again = ARGV[1], ARGV[2], ARGV[7], ARGV[8], ${MAX_DROPS}, {}, {}
+local id, blob, from, packet, left, lost, again, later = ARGV[1], ARGV[2], ARGV[7], ARGV[8], ${DROPS_AT_ONCE}, {}, {}, {}
 local MOST, SESSION, HOLDER, ALL = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local held, total, swept = {}, nil, false
+local held, total = {}, nil
 local isKnown = from ~= '' and redis.call('EXISTS', P .. 'session:' .. from) == 1
 if isKnown then
   if redis.call('HEXISTS', P .. 'got:' .. from, packet) == 1 then return false end
@@ -81,34 +85,39 @@ local function length(of)
   if there > 0 then return there, OVERHEAD end
   return #blob, OVERHEAD + #blob
 end
-local function hasRoom(sid, of, bytes)
+local function tooMuch(gives, whose, need)
+  local waiting = redis.call('ZCARD', P .. 'queue:' .. gives)
+  local bytes = tonumber(redis.call('ZSCORE', P .. 'holds:' .. whose, gives) or '0')
+  return need * waiting > bytes * ${MAX_DROPS} or waiting == 0
+end
+local YES, NO, LATER = 1, 2, 3
+local function room(sid, of, bytes)
   local size, need = length(of)
-  if size + OVERHEAD > SESSION then return false end
+  if size + OVERHEAD > SESSION then return NO end
   while redis.call('ZCARD', P .. 'queue:' .. sid) >= MOST or bytes + size + OVERHEAD > SESSION do
     local oldest = redis.call('ZRANGE', P .. 'queue:' .. sid, 0, 0)[1]
-    if not oldest or left <= 0 then return false end
+    if not oldest then return NO end
+    if left <= 0 then return LATER end
     bytes = bytes - drop(sid, of, oldest)
     left = left - 1
   end
   local gives, whose = giver(sid, of, bytes + size + OVERHEAD, need)
-  if gives and not swept then
-    swept = true
-    left = clean(left)
-    gives, whose = giver(sid, of, bytes + size + OVERHEAD, need)
+  if not gives then return YES end
+  if redis.call('EXISTS', P .. 'trash') == 1 then
+    clean(${CLEAN_AT_ONCE})
+    left = 0
+    return LATER
   end
-  if gives then
-    local waiting = redis.call('ZCARD', P .. 'queue:' .. gives)
-    local each = tonumber(redis.call('ZSCORE', P .. 'holds:' .. whose, gives) or '0') / math.max(waiting, 1)
-    if need > each * left then return false end
-  end
+  if tooMuch(gives, whose, need) then return NO end
   while gives do
-    if left <= 0 or not give(gives, whose) then return false end
+    if left <= 0 then return LATER end
+    if not give(gives, whose) then return NO end
     left = left - 1
     size, need = length(of)
     bytes = tonumber(redis.call('HGET', P .. 'session:' .. sid, 'bytes'))
     gives, whose = giver(sid, of, bytes + size + OVERHEAD, need)
   end
-  return true
+  return YES
 end
 local function add(sid, of, bytes, at)
   local session, size, need = P .. 'session:' .. sid, length(of)
@@ -121,30 +130,28 @@ local function add(sid, of, bytes, at)
 end
 local function isThere(of) return redis.call('HEXISTS', P .. 'body:' .. of, id) == 1 end
 local function isLost(of) return redis.call('HEXISTS', P .. 'lost:' .. of, id) == 1 end
+local function isAway(of) return blob == '' and not isThere(of) end
 local function queue(sid)
   local of, bytes, at = unpack(redis.call('HMGET', P .. 'session:' .. sid, 'holder', 'bytes', 'next'))
   if not of or redis.call('ZSCORE', P .. 'queue:' .. sid, id) then return end
   if isLost(of) then return lose(sid, 1) end
-  if blob == '' and not isThere(of) then
-    again[#again + 1] = sid
-    return
-  end
   local before = left
-  if not hasRoom(sid, of, tonumber(bytes)) then return lose(sid, 1) end
+  local found = isAway(of) and LATER or room(sid, of, tonumber(bytes))
+  if found == NO then return lose(sid, 1) end
+  -- Room was made, perhaps with what is being queued.
   if left < before then
-    -- Room was made, perhaps with what is being queued.
     if isLost(of) then return lose(sid, 1) end
-    if blob == '' and not isThere(of) then
-      again[#again + 1] = sid
-      return
-    end
     bytes = redis.call('HGET', P .. 'session:' .. sid, 'bytes')
   end
-  add(sid, of, tonumber(bytes), tonumber(at or '0'))
+  if found == YES and not isAway(of) then add(sid, of, tonumber(bytes), tonumber(at or '0'))
+  elseif isThere(of) then later[#later + 1] = sid
+  else again[#again + 1] = sid end
 end
-for i = 10, #ARGV do queue(ARGV[i]) end
+for i = 10, #ARGV do
+  if left > 0 then queue(ARGV[i]) else later[#later + 1] = ARGV[i] end
+end
 settle()
-if isKnown and ARGV[9] == '1' and #again == 0 then
+if isKnown and ARGV[9] == '1' and #again + #later == 0 then
   redis.call('HSET', P .. 'got:' .. from, packet, 1)
   redis.call('HDEL', P .. 'coming:' .. from, packet)
 elseif isKnown then redis.call('HSET', P .. 'coming:' .. from, packet, id) end
@@ -153,7 +160,7 @@ for sid, many in pairs(lost) do
   flat[#flat + 1] = sid
   flat[#flat + 1] = many
 end
-return { id, flat, again }`
+return { id, flat, again, later }`
 
 /** ARGV session, place after which, how many. Returns place, id and message of each; nothing for one that had to make room, and ends here. */
 export const WAITING = `${COMMON}

@@ -137,6 +137,8 @@ return ahead`
 
 type Argument = string | number | Buffer
 
+type Queued = [id: string, lost: (string | number)[], again: string[], later: string[]]
+
 export type Scripts = {
   mqttOpen(
     keys: 1,
@@ -148,7 +150,7 @@ export type Scripts = {
   mqttClean(keys: 1, key: string, ...args: Argument[]): Promise<number>
   mqttRenew(keys: 1, key: string, ...args: Argument[]): Promise<number>
   mqttSubscribe(keys: 1, key: string, ...args: Argument[]): Promise<number>
-  mqttQueue(keys: 1, key: string, ...args: Argument[]): Promise<[id: string, lost: (string | number)[], again: string[]] | null>
+  mqttQueue(keys: 1, key: string, ...args: Argument[]): Promise<Queued | null>
   mqttWaitingBuffer(keys: 1, key: string, ...args: Argument[]): Promise<Buffer[]>
   mqttSteps(keys: 1, key: string, ...args: Argument[]): Promise<unknown>
   mqttExpire(keys: 1, key: string, ...args: Argument[]): Promise<string[]>

@@ -43,7 +43,7 @@ const LOOK_MS = 60_000
 const AT_ONCE = 500
 const EXPIRE_AT_ONCE = 200
 /** Messages of forgotten sessions that are let go of at once. */
-const CLEAN_AT_ONCE = 1000
+const CLEAN_AT_ONCE = 500
 /** As many as a session has. */
 const FILTERS_AT_ONCE = 1000
 const FILTER = 'f:'
@@ -165,10 +165,11 @@ export class Sessions {
       const limits = [messages, sessionBytes, holderBytes, allBytes]
       const queued = await this.#queueFor(message, [id, isNeeded ? bytes : '', ...limits, ...origin, ...some])
       if (!queued) return undefined
-      id = queued[0]
-      for (const [one, count] of pairs(queued[1])) this.#lost(one, Number(count))
-      isNeeded = queued[2].length > 0
-      left = [...queued[2], ...rest]
+      const [known, lost, again, later] = queued
+      id = known
+      for (const [one, count] of pairs(lost)) this.#lost(one, Number(count))
+      isNeeded = again.length > 0
+      left = [...again, ...later, ...rest]
     } while (left.length > 0)
     return id
   }
