@@ -11,14 +11,16 @@ export type Grant = { readonly qos: Qos; readonly short: boolean }
 export type Waiting = {
   readonly id: string
   readonly message: Message
-  /** It was sent before, under this packet id. */
+  /** It was sent before, under this packet id and with this QoS. */
   readonly packetId: number | undefined
+  readonly sentQos: Qos | undefined
 }
 
 export type Restored = {
   readonly existed: boolean
   readonly filters: ReadonlyMap<string, Grant>
-  readonly sent: ReadonlyMap<number, string>
+  /** Messages, each with its packet id, and IS_QOS_2 more where it was sent with that. */
+  readonly sent: readonly (readonly [message: string, packetId: number])[]
   /** In the order of their PUBREC. */
   readonly received: readonly number[]
   readonly got: readonly number[]
@@ -30,6 +32,7 @@ export type Tell = (step: Step, id: string, packetId: number, message: string) =
 const PAGE = 100
 const MAX_EARLY = 1000
 export const MAX_PACKET_ID = 65_535
+const IS_QOS_2 = MAX_PACKET_ID + 1
 /** Topic of what passes and is retained. */
 const RETAINED = ''
 /** Messages that are sent and not acknowledged; what comes then waits in Redis. */
@@ -51,6 +54,8 @@ export class Lasting {
   readonly #tell: Tell
   readonly #sent: Map<number, string>
   readonly #sentIds: Map<string, number>
+  /** Of what was sent before this connection. */
+  readonly #restoredQos: ReadonlyMap<string, Qos>
   /** Received by the client, which waits for PUBREL or has it, in the order of their PUBREC. */
   readonly #received: Set<number>
   readonly #got: Set<number>
@@ -75,8 +80,10 @@ export class Lasting {
     this.id = id
     this.existed = existed
     this.restored = filters
-    this.#sent = new Map(sent)
-    this.#sentIds = new Map([...sent].map(([packetId, message]) => [message, packetId]))
+    const all = sent.map(([message, value]) => [message, value % IS_QOS_2, value < IS_QOS_2 ? 1 : 2] as const)
+    this.#sent = new Map(all.map(([message, packetId]) => [packetId, message]))
+    this.#sentIds = new Map(all.map(([message, packetId]) => [message, packetId]))
+    this.#restoredQos = new Map(all.map(([message, , qos]) => [message, qos]))
     this.#unseen = new Set(this.#sentIds.keys())
     this.#received = new Set(received)
     this.#got = new Set(got)
@@ -146,11 +153,11 @@ export class Lasting {
     this.#leaving.add(message)
   }
 
-  async sentAs(packetId: number, message: string): Promise<void> {
+  async sentAs(packetId: number, message: string, qos: Qos = 1): Promise<void> {
     this.#leaving.delete(message)
     this.#sent.set(packetId, message)
     this.#sentIds.set(message, packetId)
-    await this.#tell('sent', this.id, packetId, message)
+    await this.#tell('sent', this.id, packetId + (qos === 2 ? IS_QOS_2 : 0), message)
   }
 
   passes(packetId: number, topic: string): void {
@@ -244,6 +251,18 @@ export class Lasting {
     this.#place = '0'
   }
 
+  /** What was sent before this connection, in the order in which it was [MQTT-4.6.0-1]. */
+  async *sentBefore(): AsyncGenerator<Waiting> {
+    for (let at = '0'; this.#unseen.size > 0; ) {
+      const rows = await this.#page(at)
+      if (rows.length === 0) return this.#dropUnseen()
+      for (const { place, waiting } of rows) {
+        at = place
+        if (waiting?.packetId !== undefined) yield waiting
+      }
+    }
+  }
+
   /** What waits and was not read yet, in the order in which it came: all, or as far as there is room for what was not sent yet. */
   async *waiting(): AsyncGenerator<Waiting> {
     for (;;) {
@@ -278,7 +297,12 @@ export class Lasting {
   #found(id: string, bytes: Buffer): Waiting | undefined {
     this.#unseen.delete(id)
     // What came again goes on under its first name, which is not the one in its bytes.
-    return this.#leaving.has(id) ? undefined : { id, message: { ...decodeMessage(bytes), id }, packetId: this.#sentIds.get(id) }
+    return this.#leaving.has(id) ? undefined : { id, message: { ...decodeMessage(bytes), id }, ...this.#sending(id) }
+  }
+
+  #sending(id: string): Pick<Waiting, 'packetId' | 'sentQos'> {
+    const packetId = this.#sentIds.get(id)
+    return { packetId, sentQos: packetId === undefined ? undefined : this.#restoredQos.get(id) }
   }
 
   /** What was sent before and waits no more was dropped meanwhile: nobody acknowledges it. */

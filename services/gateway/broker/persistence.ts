@@ -115,23 +115,24 @@ export class Persistence {
     const known = id === undefined ? undefined : lasting.packetIdOf(id)
     packet.messageId = known ?? lasting.freePacketId(packet.messageId)
     if (id === undefined) lasting.passes(packet.messageId, packet.topic ?? '')
-    else if (known === undefined) await lasting.sentAs(packet.messageId, id)
+    else if (known === undefined) await lasting.sentAs(packet.messageId, id, packet.qos)
   }
 
-  async outgoingClearMessageId(client: Named, { messageId }: Outgoing): Promise<{ topic: string } | undefined> {
+  /** Of PUBACK and PUBCOMP. aedes asks also for what it does not send again after all, and stands still when it is told of more than a few of those. */
+  async outgoingClearMessageId(client: Named, { cmd, messageId }: Outgoing): Promise<{ topic: string } | undefined> {
     const lasting = this.#ports.lastingOf(client)
-    if (!lasting || messageId === undefined) return undefined
+    if (!lasting || messageId === undefined || cmd === 'publish') return undefined
     return { topic: (await lasting.done(messageId)) ?? '' }
   }
 
-  /** What waits when the client comes back; under its old packet id and as a repeat, where it was sent before [MQTT-4.4.0-1]. */
+  /** What was sent before, when the client comes back: under its old packet id and as a repeat [MQTT-4.4.0-1]. The rest follows (forward.ts). */
   outgoingStream(client: Named): Readable {
     const lasting = this.#ports.lastingOf(client)
     async function* packets() {
       if (!lasting) return
       for (const messageId of lasting.received) yield { cmd: 'pubrel', messageId }
-      for await (const { id, message, packetId } of lasting.waiting())
-        yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
+      for await (const { id, message, packetId, sentQos } of lasting.sentBefore())
+        yield { ...message, ...waitingPacket(id, sentQos), dup: true, messageId: packetId }
     }
     return Readable.from(packets(), { highWaterMark: 1 })
   }

@@ -8,11 +8,13 @@ export { CHANNEL, PREFIX } from './lua.ts'
 /** Of what is in Redis for sessions. Another one is not read. */
 const LAYOUT = 2
 const RENEW_AT_ONCE = 200
+/** Instead of whether a session was there: as many are connected as there may be. */
+export const FULL = -2
 
 /**
- * ARGV session, now, most of its key, most in all, holder. One of another holder is forgotten first. Returns whether it was there (-1: it
- * was forgotten), its fields, what was sent (id, packet id), packet ids that were received in order, got, and who was forgotten for it: the
- * longest away of its key, or of the holder that has most.
+ * ARGV session, now, most of its key, most in all, holder, for how long after it was seen a session may be connected. One of another holder is
+ * forgotten first. Returns whether it was there (-1: it was forgotten; FULL: there is no room), its fields, what was sent (id, packet id), packet
+ * ids that were received in order, got, and who was forgotten for it: the longest away of its key, or of the holder that has most.
  */
 const OPEN = `${COMMON}
 local sid, now, of = ARGV[1], ARGV[2], ARGV[5]
@@ -22,22 +24,29 @@ if there == 1 and holder(sid) ~= of then
   forget(sid)
   there = -1
 end
-if there ~= 1 then redis.call('HSET', session, 'bytes', 0, 'holder', of) end
+local gone = {}
+local function full()
+  settle()
+  return { ${FULL} }
+end
+local function makesRoom(among)
+  local oldest, seen = unpack(redis.call('ZRANGE', P .. among, 0, 0, 'WITHSCORES'))
+  if not oldest or tonumber(seen) > tonumber(now) - tonumber(ARGV[6]) then return false end
+  forget(oldest)
+  gone[#gone + 1] = oldest
+  return true
+end
+if there ~= 1 then
+  if redis.call('ZCARD', P .. 'of:' .. key(sid)) >= tonumber(ARGV[3]) and not makesRoom('of:' .. key(sid)) then return full() end
+  local richest, most = unpack(redis.call('ZREVRANGE', P .. 'crowds', 0, 0, 'WITHSCORES'))
+  local own = tonumber(redis.call('ZSCORE', P .. 'crowds', of) or '0') + 1
+  if own > 1 and own >= tonumber(most) then richest = of end
+  if redis.call('ZCARD', P .. 'sessions') >= tonumber(ARGV[4]) and not (richest and makesRoom('by:' .. richest)) then return full() end
+  redis.call('HSET', session, 'bytes', 0, 'holder', of)
+end
 redis.call('ZADD', P .. 'sessions', now, sid)
 redis.call('ZADD', P .. 'of:' .. key(sid), now, sid)
 if redis.call('ZADD', P .. 'by:' .. of, now, sid) == 1 then count('crowds', of, 1) end
-local gone = {}
-local function leaves(among)
-  for _, oldest in ipairs(redis.call('ZRANGE', P .. among, 0, 1)) do
-    if oldest ~= sid then
-      forget(oldest)
-      gone[#gone + 1] = oldest
-      return
-    end
-  end
-end
-if redis.call('ZCARD', P .. 'of:' .. key(sid)) > tonumber(ARGV[3]) then leaves('of:' .. key(sid)) end
-if redis.call('ZCARD', P .. 'sessions') > tonumber(ARGV[4]) then leaves('by:' .. redis.call('ZREVRANGE', P .. 'crowds', 0, 0)[1]) end
 settle()
 return {
   there, redis.call('HGETALL', session), redis.call('HGETALL', P .. 'sent:' .. sid), redis.call('ZRANGE', P .. 'released:' .. sid, 0, -1),

@@ -1,6 +1,7 @@
 // All sessions that outlive their connections, of every gateway: in Redis, with an index in memory of who waits for which topics. Nobody
 // who stays away may keep the memory of all: sessions are forgotten after a day, and too much that waits loses its oldest.
 import type { Redis } from 'ioredis'
+import { Failure } from '../../../packages/core/failure.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
@@ -9,7 +10,7 @@ import { defineInOrder, type InOrder } from './inorder.ts'
 import { type Grant, Lasting, type Tell } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'
 import type { Step } from './queue.ts'
-import { defineScripts, PREFIX, renewLayout, type Scripts } from './script.ts'
+import { defineScripts, FULL, PREFIX, renewLayout, type Scripts } from './script.ts'
 
 export type SessionLimits = {
   readonly awayMs: number
@@ -40,6 +41,8 @@ const LIMITS: SessionLimits = {
   allBytes: 256 * MIB,
 }
 const LOOK_MS = 60_000
+/** Of a session that is connected somewhere: it is told once in LOOK_MS. */
+const UNSEEN_MS = 2.5 * LOOK_MS
 const AT_ONCE = 500
 const EXPIRE_AT_ONCE = 200
 /** Messages of forgotten sessions that are let go of at once. */
@@ -93,8 +96,9 @@ export class Sessions {
    */
   async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
-    const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder]
+    const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder, UNSEEN_MS]
     const [there, fields, sent, received, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
+    if (there === FULL) throw new Failure('unavailable', 'as many sessions are connected as there may be', { retryAfterMs: LOOK_MS })
     for (const one of gone) this.#forgotten(one, 'too many sessions are away')
     if (there === -1) this.#forgotten(id, 'it belongs to another project')
     if (there === -1 || gone.length > 0) this.#clean()
@@ -102,7 +106,7 @@ export class Sessions {
     const lasting = new Lasting(this.#redis, tell, id, {
       existed: there === 1,
       filters: filtersOf(fields),
-      sent: new Map(pairs(sent).map(([message, packetId]) => [Number(packetId), message])),
+      sent: pairs(sent).map(([message, packetId]) => [message, Number(packetId)] as const),
       received: received.map(Number),
       got: got.map(Number),
     })

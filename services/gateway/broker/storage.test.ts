@@ -48,6 +48,8 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     const lasting = await storage.sessions.open(id, holder)
     await storage.sessions.subscribe(id, [[filter, { qos: 1, short: false }]])
     await storage.sessions.leave(lasting)
+    // Long enough to be taken for away.
+    nowMs += 180_000
     return id
   }
 

@@ -86,6 +86,34 @@ describe.skipIf(!installed)('what waits for many sessions', () => {
     expect(await queueOf(all[999] as Lasting)).toEqual(['m'])
   })
 
+  it('is sent again as it was sent before, in its order; what was not sent is not among it', async () => {
+    const lasting = await come('c')
+    for (const id of ['one', 'two', 'three', 'four']) await publish(id)
+    await lasting.sentAs(9, 'one', 2)
+    await lasting.sentAs(5, 'three', 1)
+    await sessions.leave(lasting)
+    const again = await sessions.open(lasting.id, 'p')
+    const found: unknown[] = []
+    for await (const { id, packetId, sentQos } of again.sentBefore()) found.push([id, packetId, sentQos])
+    expect(found).toEqual([
+      ['one', 9, 2],
+      ['three', 5, 1],
+    ])
+    expect((await queueOf(again)).length).toBe(4)
+  })
+
+  it('lets in nobody more when as many are connected as there may be, and puts out who is away', async () => {
+    await openWith({ sessionsOfKey: 2, sessions: 3 })
+    await come('a')
+    await come('b')
+    await expect(come('c')).rejects.toMatchObject({ code: 'unavailable' })
+    nowMs = 200_000
+    await come('b')
+    await come('c')
+    expect(await redis.zrange(`${PREFIX}sessions`, 0, '-1')).toEqual(['b', 'c'].map(id => sessionId('p', id)))
+    await audited()
+  })
+
   const acknowledged = async (lasting: Lasting) => {
     for await (const { id } of lasting.waiting()) await lasting.sentAs(7, id)
     await lasting.done(7)
