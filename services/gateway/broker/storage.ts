@@ -1,4 +1,4 @@
-// What the broker keeps in Redis, for all gateways: sessions and what waits for them, retained messages, wills; and the way to the other
+// What the broker keeps in Redis, for all gateways: sessions and what waits for them, retained messages; and the way to the other
 // gateways. A message is kept before it is acknowledged, so that nothing acknowledged is lost with the process.
 import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
@@ -6,7 +6,6 @@ import { Bus, type Marks } from './bus.ts'
 import type { Author, Qos } from './message.ts'
 import { projectOf, Retained } from './retained.ts'
 import { type SessionLimits, Sessions } from './sessions.ts'
-import { Wills } from './will.ts'
 
 export type StoragePorts = {
   /** Fails at once while Redis is away. */
@@ -19,6 +18,8 @@ export type StoragePorts = {
   newId(): string
   /** Told of each message that waited and was dropped. */
   dropped(): void
+  /** A session of this id is no more; there may be another one. */
+  forgotten?(id: string): void
   nowMs?(): number
 }
 
@@ -36,7 +37,6 @@ export class Storage {
   readonly bus: Bus
   readonly sessions: Sessions
   readonly retained: Retained
-  readonly wills: Wills
   readonly #newId: () => string
   readonly #subscriber: Redis
 
@@ -44,15 +44,14 @@ export class Storage {
     this.bus = bus
     this.sessions = sessions
     this.retained = retained
-    this.wills = new Wills(ports.redis, ports.node, ports.log)
     this.#newId = ports.newId
     this.#subscriber = ports.subscriber
   }
 
   /** `lost`: a gateway is gone, and with it what it did not pass on. */
   static async open(ports: StoragePorts, lost: () => void, limits: Partial<SessionLimits> = {}): Promise<Storage> {
-    const { redis, log, node, subscriber, dropped, nowMs = Date.now } = ports
-    const sessions = new Sessions({ redis, log, dropped, nowMs }, limits)
+    const { redis, log, node, subscriber, dropped, forgotten = () => {}, nowMs = Date.now } = ports
+    const sessions = new Sessions({ redis, log, dropped, forgotten, nowMs }, limits)
     const retained = new Retained(redis, log)
     const again = () => {
       retained.forget()
@@ -92,7 +91,6 @@ export class Storage {
   }
 
   async stop(): Promise<void> {
-    this.wills.stop()
     await this.sessions.stop()
     this.#subscriber.disconnect()
   }

@@ -122,16 +122,11 @@ export class Guard {
     if (this.#phase === 'new') return true
     if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
     const { size, bytes } = this.#acks
-    return size < this.#share && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+    return size < this.#share && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#ports.flow.wait(this.#retry))
   }
 
   get #share(): number {
     return Math.min(MAX_OPEN, this.#ports.flow.share)
-  }
-
-  #waits(): true {
-    this.#ports.flow.wait(this.#retry)
-    return true
   }
 
   /** What is not read is not lost: it waits at the client [MQTT-4.4]. */
@@ -286,10 +281,17 @@ export class Guard {
   /** Acknowledgements of what came before go out before the connection ends: else it would be sent again. */
   #leave(): void {
     this.#forward()
+    if (!this.#leaves) this.#inner?.left()
     this.#leaves = true
     if (this.#acks.size > 0 || this.#before > 0) return
     this.#acks.flush()
     this.#inside?.push(DISCONNECT_PACKET)
+  }
+
+  /** The stream ended before all of it was taken; a DISCONNECT may be behind it. */
+  #over(isFault = false): void {
+    if (this.#phase === 'open' && !isFault && !this.#leaves && this.#frames.holds(DISCONNECT_PACKET)) this.#inner?.left()
+    this.#phase = 'over'
   }
 
   #end(): void {
@@ -300,7 +302,6 @@ export class Guard {
     this.destroy()
   }
 
-  /** Nothing of what came is under way, or waits for something. */
   #isQuiet(): boolean {
     return this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
   }
@@ -358,7 +359,7 @@ export class Guard {
   #cut(cut: Cut, reason: string): void {
     if (this.#phase === 'over') return
     this.#note(cut, reason)
-    this.#phase = 'over'
+    this.#over(cut !== 'unavailable')
     this.#stream.destroy()
   }
 
@@ -368,7 +369,7 @@ export class Guard {
   }
 
   #ended(): void {
-    this.#phase = 'over'
+    this.#over()
     this.#finish()
   }
 
@@ -383,7 +384,7 @@ export class Guard {
   }
 
   #close(): void {
-    this.#phase = 'over'
+    this.#over()
     this.#stopTimers()
     this.#ticket?.leave()
     this.#ports.addresses.leave(this.#source)
