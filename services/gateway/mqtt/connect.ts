@@ -53,12 +53,13 @@ export async function connectClient(
 ): Promise<Connected | undefined> {
   // [MQTT-3.1.3-8]
   if (isUnnamed) throw connectRefusal(IDENTIFIER_REJECTED, 'an empty client id needs a clean session')
-  const caller = await login(ports, from, { clientId: client.id, username, password }, () => decidedOf(client.conn))
+  const decided = () => decidedOf(client.conn)
+  const caller = await login(ports, from, { clientId: client.id, username, password }, decided)
   const will = willOf(client, caller)
   if (client.conn.destroyed) return undefined
   // A device keeps its session when it is given another credential.
   client.id = sessionId(caller.device ? caller.account : caller.keyId, client.id)
-  const done = await ports.turns.take(client.id, () => client.close())
+  const done = await ports.turns.take(client.id, () => client.close(), decided)
   try {
     const begun = client.closed ? undefined : await begin(ports, client, caller, will)
     if (begun) return { caller, ...begun, done }

@@ -61,6 +61,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const sessions = new WeakMap<Client, Session>()
   const newId = () => clock.newId()
   const node = newId()
+  const turns = new Turns()
   let broker: Aedes | undefined
   const lost = () => broker && catchUpAll(broker, sessions, log)
   const forgotten = (id: string) => broker && endForgotten(door, broker, id)
@@ -71,7 +72,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     node,
     log,
     newId,
-    close: id => broker && clientsOf(broker)[id]?.close(),
+    close: id => turns.close(id),
     publish: async (id, will) => publishLast(door, await opening, id, will),
   })
   const send = (project: string, topic: string, payload: Buffer) => {
@@ -81,7 +82,6 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     )
   }
   const publishing = { ...ports, send }
-  const turns = new Turns()
   const door: Door = { ports, publishing, storage, owners, turns, sessions, refused: refusals(log), repeats: new WeakSet() }
   const opening = openBroker(door, node)
   const opened = await opening
@@ -226,11 +226,11 @@ type Hooks = {
 
 /** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
 function begin(hooks: Hooks, client: Client, connected: Connected): boolean {
-  const { door, opened, redeliveries } = hooks
+  const { door, broker, opened, redeliveries } = hooks
   const { identity, log } = door.ports
   const { caller, lasting } = connected
   // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
-  if (client.closed || client.conn.destroyed) {
+  if (client.closed || client.conn.destroyed || broker.closed) {
     void over(hooks, connected, undefined)
     return false
   }

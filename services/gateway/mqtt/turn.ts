@@ -9,6 +9,8 @@ type Turn = {
 
 /** What comes of an end has limits of its own, below this. */
 const WAIT_MS = 20_000
+/** Less than the process gives this door to stop. */
+const STOP_MS = 3000
 const STILL_THERE = new Failure('unavailable', 'the connection that this client had before still ends', { retryAfterMs: 1000 })
 
 export class Turns {
@@ -16,10 +18,11 @@ export class Turns {
 
   /**
    * The newest ends those before it, also one that waits itself.
+   * @param waits called when there is one.
    * @returns what to call when this connection is over.
    * @throws Failure `unavailable`.
    */
-  async take(id: string, close: () => void): Promise<() => void> {
+  async take(id: string, close: () => void, waits: () => void): Promise<() => void> {
     const before = this.#last.get(id)
     let resolve = () => {}
     const over = new Promise<void>(done => {
@@ -32,15 +35,21 @@ export class Turns {
       resolve()
     }
     if (!before) return done
+    waits()
     before.close()
     if (await endsWithin(before.over, WAIT_MS)) return done
     void before.over.then(done)
     throw STILL_THERE
   }
 
-  /** All that there are have ended; or it takes too long. */
+  /** The client has come to another gateway. */
+  close(id: string): void {
+    this.#last.get(id)?.close()
+  }
+
+  /** All that there are have ended. What takes too long is in Redis, for another gateway. */
   async over(): Promise<void> {
-    await endsWithin(Promise.all([...this.#last.values()].map(({ over }) => over)), WAIT_MS)
+    await endsWithin(Promise.all([...this.#last.values()].map(({ over }) => over)), STOP_MS)
   }
 }
 
