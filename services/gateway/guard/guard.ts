@@ -292,14 +292,11 @@ export class Guard {
 
   #end(): void {
     this.#hasEnded = true
-    if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
+    const isQuiet = () => this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
+    if (this.#phase === 'entering' || (this.#phase === 'open' && !isQuiet())) return
     // Before the connection is, and what the broker has still to say: else all of it would be sent again.
     this.#acks.flush()
     if (this.#phase !== 'open' || (this.#sent.hasAnswered && this.#inside?.writableLength === 0)) this.destroy()
-  }
-
-  #isQuiet(): boolean {
-    return this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
   }
 
   #wanted(): void {
