@@ -53,14 +53,15 @@ export function take(door: Door, client: Sender, session: Session, packet: Publi
   // Also when the connection ends meanwhile.
   const { lasting } = session
   packet.topic = mounted(packet.topic, session.project)
-  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId)) {
+  const from = lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
+  const isPassedOn = !from || !door.storage.isUnsettled(packet, from)
+  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId) && isPassedOn) {
     door.repeats.add(packet)
     done(null)
     return
   }
   publish(door.publishing, door.refused, client, session, packet as PublishPacket & { payload: Buffer }, error => {
     if (error) return done(error)
-    const from = lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
     const kept = door.storage.keep(packet as PublishPacket & { payload: Buffer }, authorOf(session), from)
     if (!kept) return done(null)
     kept.then(isNew => {

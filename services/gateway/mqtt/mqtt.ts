@@ -4,7 +4,8 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type Client } from 'aedes'
 import type { Identity } from '../../../packages/identity/identity.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { catchUp, cutOff, type Forwarded, forward } from '../broker/forward.ts'
+import { catchUp, catchUpAgain, cutOff, type Forwarded, forward } from '../broker/forward.ts'
+import type { Lasting } from '../broker/lasting.ts'
 import type { Message } from '../broker/message.ts'
 import { Owners } from '../broker/owner.ts'
 import { Persistence } from '../broker/persistence.ts'
@@ -32,8 +33,8 @@ export type MqttDoor = {
   readonly port: number
   /** A connection that came in another way. */
   take(stream: Duplex, from: From): void
-  /** Publishes as Telltale itself and retains it, if it is not what stands there already. */
-  announce(topic: string, payload: string): Promise<void>
+  /** Publishes as Telltale itself and retains it, if it is not what stands there already. `order`: text; what is lower than what was said is not said. */
+  announce(topic: string, payload: string, order: string): Promise<void>
   /** Publishes as Telltale itself under `projects/{project}/`, with QoS 1, to whoever may see the project. */
   send(project: string, topic: string, payload: Buffer): void
   /** Whether anybody wants what is published on this topic, in its long form: connected to any gateway, or away. */
@@ -63,9 +64,13 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   const node = newId()
   const turns = new Turns()
   let broker: Aedes | undefined
-  const lost = () => broker && catchUpAll(broker, sessions, log)
+  const behind = (lasting: Lasting) => {
+    const client = broker && clientsOf(broker)[lasting.id]
+    // One that takes the session over reads all of it.
+    if (client && sessions.get(client)?.lasting === lasting) catchUpAgain(client, lasting, log)
+  }
   const forgotten = (id: string) => broker && endForgotten(door, broker, id)
-  const storage = await Storage.open({ ...ports, node, newId, forgotten }, lost)
+  const storage = await Storage.open({ ...ports, node, newId, forgotten }, behind)
   const owners = await Owners.open({
     redis,
     subscriber,
@@ -98,7 +103,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   return {
     port: bound,
     take: (stream, from) => listener.take(stream, from),
-    announce: (topic, payload) => announce(speaking(), topic, Buffer.from(payload)),
+    announce: (topic, payload, order) => announce(speaking(), topic, Buffer.from(payload), order),
     send,
     hasSubscribers: topic => storage.hasSubscribers(topic),
     connections: () => opened.connectedClients,
@@ -153,7 +158,10 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
-      asking: () => cutOff(asking, ports.log),
+      asking: () => {
+        const lasting = asking && sessions.get(asking)?.lasting
+        return { failed: cutOff(asking, ports.log), room: async () => lasting?.retainedRoom() }
+      },
     }),
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
@@ -204,6 +212,8 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
   // What is retained for a SUBSCRIBE is asked for right after this, and aedes does not say for whom.
   broker.on('subscribe', (_subscriptions, client) => {
     asking = client
+    const lasting = sessions.get(client)?.lasting
+    if (lasting) storage.subscribed(lasting)
   })
   hooks = { door, broker, registered: new Registered(broker), opened, redeliveries }
   watch(broker, door)
@@ -349,22 +359,12 @@ function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
     if (client.closed) return
     for (const filter of filters) sessions.get(client)?.grants.delete(filter)
   })
-  broker.on('clientReady', client => caughtUp(client, sessions, log))
+  broker.on('clientReady', client => {
+    const lasting = sessions.get(client)?.lasting
+    if (lasting) catchUp(client, lasting, log)
+  })
   // Not in aedes' types: what its persistence could not do.
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
-}
-
-function caughtUp(client: Client, sessions: WeakMap<Client, Session>, log: Logger): void {
-  const lasting = sessions.get(client)?.lasting
-  if (lasting) catchUp(client, lasting, log)
-}
-
-/** Of messages that a gateway kept, and was gone before it said so. */
-function catchUpAll(broker: Aedes, sessions: WeakMap<Client, Session>, log: Logger): void {
-  for (const client of Object.values(clientsOf(broker))) {
-    sessions.get(client)?.lasting?.rewind()
-    if (client.connected) caughtUp(client, sessions, log)
-  }
 }
 
 async function close(listener: Listener, broker: Aedes): Promise<void> {
