@@ -2,6 +2,7 @@
 import { type Caller, covers, type Identity, ownProject, type Role, roleIn } from '../../../packages/identity/identity.ts'
 import { Grants } from '../broker/grant.ts'
 import type { Lasting } from '../broker/lasting.ts'
+import type { Author } from '../broker/message.ts'
 import type { Place } from '../decode/event.ts'
 import type { Deliveries } from './redelivery.ts'
 import { Sequence } from './sequence.ts'
@@ -35,6 +36,10 @@ export function ownProjectOf(caller: Caller): string {
   return ownProject(caller) ?? ''
 }
 
+export function authorOf({ caller: { keyId, account, device } }: { readonly caller: Caller }): Author {
+  return { keyId, account, ...(device ? { device } : {}) }
+}
+
 export type SessionPorts = {
   readonly identity: Pick<Identity, 'renew' | 'watch'>
   /** Told once, when the caller may do less than before. */
@@ -47,6 +52,8 @@ export class Session {
   readonly grants = new Grants()
   /** Of a session that outlives the connection. */
   lasting: Lasting | undefined
+  /** DISCONNECT has come. */
+  hasLeft = false
   /** Of the message that was forwarded last: a message is sent once, however many filters match it. */
   forwarded: object | undefined
   readonly #ports: SessionPorts
@@ -102,6 +109,11 @@ export class Session {
     // One who lost something is about to be told by the watch, which compares with what was.
     if (now.roles !== this.#caller.roles && holdsAll(now, this.#caller)) this.#adopt(now)
     return now
+  }
+
+  /** All publishes that came are answered. */
+  settled(): Promise<void> {
+    return new Promise(resolve => this.sequence.answer(() => resolve())(null))
   }
 
   close(): void {
