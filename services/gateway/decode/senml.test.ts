@@ -215,6 +215,42 @@ describe('a record', () => {
   })
 })
 
+it('nothing is taken for what a wrong base field does not say', () => {
+  const pack = [
+    { bn: 'a/', n: 'temp', v: 1 },
+    { bn: 7, n: 'temp', v: 2 },
+    { n: 'temp', v: 3 },
+    { bn: 'b/', n: 'temp', v: 4 },
+  ]
+  expect(events(pack)).toEqual([
+    ['a', 'temperature', { value: 1 }],
+    'invalid 1.bn: expected text',
+    'invalid 2: a base field before it is wrong: 1.bn: expected text',
+    'invalid 3: a base field before it is wrong: 1.bn: expected text',
+  ])
+  for (const wrong of [{ bt: 'now' }, { bu: 1 }, { bv: '1' }, { bs: null }, { bver: 'x' }, { bn: 'x'.repeat(257) }])
+    expect(
+      events([
+        { ...wrong, n: 'd/temp', v: 1 },
+        { n: 'd/temp', v: 2 },
+      ]),
+    ).toEqual([expect.stringMatching(/^invalid 0\./), expect.stringMatching(/^invalid 1: a base field before it/)])
+})
+
+it('a long base name is cut once, not for each record', () => {
+  // A separator before and behind the many, so that a search from each of them fails.
+  const pack = (count: number, name: string) =>
+    JSON.stringify([{ bn: name, n: 'a', v: 1 }, ...Array.from({ length: count }, () => ({ n: 'a', v: 1 }))])
+  const tookMs = (text: string) => {
+    const startMs = performance.now()
+    decode(Buffer.from(text))
+    return performance.now() - startMs
+  }
+  const [short, long] = [pack(3000, 'd/'), pack(3000, `d${'/'.repeat(250)}`)]
+  const shortMs = Math.min(tookMs(short), tookMs(short), tookMs(short))
+  expect(Math.min(tookMs(long), tookMs(long), tookMs(long))).toBeLessThan(shortMs * 4 + 50)
+})
+
 it('a relative time is no time of the sender: a redelivery, which has another one, is not known by it', () => {
   const pack = [
     { n: 'd/temp', t: -5, v: 21 },
