@@ -16,6 +16,7 @@ import { FORMATS } from '../decode/formats.ts'
 import { decodeJson } from '../decode/json.ts'
 import { Catalog } from '../decoder/catalog.ts'
 import { Memories } from '../decoder/memory.ts'
+import { shelfOf } from '../fixture.ts'
 import { type Replayed, type ReplayPorts, replay } from './replay.ts'
 
 /** Says nothing of what it has seen before, as formats do whose packets are numbered. */
@@ -66,8 +67,8 @@ describe.skipIf(installed === undefined)('a replay', () => {
       formats,
       catalog: new Catalog({
         formats,
-        decoders: async () => decoders.map(one => [one.name, one] as const),
-        schemas: async () => [],
+        decoders: shelfOf(new Map(decoders.map(one => [one.name, one]))),
+        schemas: shelfOf(new Map()),
         changes: async () => ({ newest: 0, projects: [] }),
       }),
       run: { memories: new Memories({ disk, nowMs: () => 0, troubled: () => {} }), broke: () => {} },
