@@ -54,8 +54,8 @@ export function growth(work: (size: number) => unknown, size: number): number {
   return took(() => work(8 * size)) / took(() => work(size))
 }
 
-/** The best of some: others use the machine as well. */
-function took(work: () => unknown): number {
+/** Milliseconds: the best of some, because others use the machine as well. */
+export function took(work: () => unknown): number {
   let bestMs = Number.POSITIVE_INFINITY
   for (let i = 0; i < 5; i++) {
     const startMs = performance.now()
