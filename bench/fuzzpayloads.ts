@@ -82,7 +82,7 @@ function sumOf(lengths: readonly number[]): number {
 
 /** As the gateway bounds it. */
 function memoryOf(): Memory {
-  const values = new Map<string, string>()
+  const [values, notes] = [new Map<string, string>(), new Map<string, unknown>()]
   return {
     get: key => {
       const text = values.get(key)
@@ -92,6 +92,13 @@ function memoryOf(): Memory {
       if (value === undefined || values.size > 1000) values.delete(key)
       else values.set(key, JSON.stringify(value))
     },
+    used: { keys: 0, chars: 0 },
+    entries: prefix => [...values].flatMap(([key, text]) => (key.startsWith(prefix) ? [[key, JSON.parse(text) as unknown] as const] : [])),
+    noted: key => notes.get(key),
+    note: (key, value) => {
+      if (notes.size < 1000) notes.set(key, value)
+    },
+    isReplay: false,
   }
 }
 

@@ -3,7 +3,7 @@ import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../core/failure.ts'
 import { type Caller, type Identity, type Role, requireActAs, requireRole } from '../identity/identity.ts'
-import { deviceAt } from './peer.ts'
+import { deviceAsking } from './peer.ts'
 
 export const SESSION_COOKIE = 'telltale_session'
 
@@ -48,7 +48,7 @@ export async function authenticate(identity: Identity, request: FastifyRequest):
     proof === undefined
       ? await certified(identity, request)
       : await guarded(request, claimOf(proof), () => identity.authenticate(shown, devices))
-  if (!caller && proof === undefined && !devices && deviceAt(request.raw.socket))
+  if (!caller && proof === undefined && !devices && deviceAsking(request.raw))
     throw new Failure('forbidden', 'a device publishes, and nothing else: this needs a key')
   if (!caller)
     throw new Failure('unauthenticated', 'credentials missing or wrong: send HTTP Basic with a key id and its secret, or a token')
@@ -61,7 +61,7 @@ export async function authenticate(identity: Identity, request: FastifyRequest):
 
 /** By the certificate of the connection, where devices are let in. */
 async function certified(identity: Identity, { raw, routeOptions }: FastifyRequest): Promise<Caller | undefined> {
-  const device = routeOptions.config.devices ? deviceAt(raw.socket) : undefined
+  const device = routeOptions.config.devices ? deviceAsking(raw) : undefined
   return device && identity.certified(device.project, device.id)
 }
 

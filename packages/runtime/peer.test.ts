@@ -1,7 +1,9 @@
 // Which device a certificate is for, by the names in it as Node reads them.
+import type { IncomingMessage } from 'node:http'
+import type { TLSSocket } from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
-import { deviceOf } from './peer.ts'
+import { deviceAsking, deviceOf, rememberDevice } from './peer.ts'
 
 type Subject = { readonly CN?: string | string[]; readonly O?: string | string[] }
 const read = (subject: Subject, subjectaltname?: string) => deviceOf({ subject, subjectaltname } as never, 'home')
@@ -45,5 +47,21 @@ describe('the device of a client certificate', () => {
     ['refused in a project that could not be one', {}, 'URI:t:projects/%2B/devices/a'],
   ])('is %s', (_, subject, names) => {
     expect(() => read(subject, names)).toThrow(Failure)
+  })
+})
+
+describe('a certificate that a browser shows', () => {
+  const socket = {}
+  rememberDevice(socket as TLSSocket, { project: 'plant', id: 'pump-1' })
+
+  it.each<[string, string | undefined, boolean]>([
+    ['no page', undefined, true],
+    ['a page of this host', 'https://hub.example.com:8443', true],
+    ['a page of another host', 'https://evil.example.com', false],
+    ['a page of another port', 'https://hub.example.com', false],
+    ['a page that hides where it is from', 'null', false],
+  ])('counts as asked for by %s: %s', (_, origin, counts) => {
+    const headers = { host: 'hub.example.com:8443', ...(origin === undefined ? {} : { origin }) }
+    expect(deviceAsking({ socket, headers } as IncomingMessage)?.id).toBe(counts ? 'pump-1' : undefined)
   })
 })

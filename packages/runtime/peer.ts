@@ -1,4 +1,5 @@
 // Who stands at the other end of a TLS connection: the device that its certificate names. TLS has verified the certificate; here it is read.
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { PeerCertificate, TLSSocket } from 'node:tls'
 import { checkDevice } from '../core/event.ts'
 import { Failure } from '../core/failure.ts'
@@ -64,4 +65,17 @@ export function rememberDevice(socket: TLSSocket, device: PeerDevice): void {
 /** The device by whose certificate this connection was made, if there was one; of HTTP/2 a connection that is gone is undefined. */
 export function deviceAt(socket: object | undefined): PeerDevice | undefined {
   return (socket as Known | undefined)?.[DEVICE]
+}
+
+/**
+ * Whose certificate the sender of a request has. A browser shows it with the requests of any site's pages too: from those of others it counts
+ * for nothing (hazard 35).
+ */
+export function deviceAsking({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): PeerDevice | undefined {
+  return headers.origin === undefined || isOwnOrigin(headers) ? deviceAt(socket) : undefined
+}
+
+/** Whether a request comes from a page of this very host. */
+export function isOwnOrigin({ origin = '', host }: Pick<IncomingHttpHeaders, 'origin' | 'host'>): boolean {
+  return URL.canParse(origin) && new URL(origin).host === host?.toLowerCase()
 }

@@ -32,7 +32,7 @@ const LOOK_EVERY_MS = 60_000
 /** Rejects with the error of `listen`. */
 export async function openTls({ certificates, host, port, project, alpn, take, ...more }: TlsSettings, log: Logger): Promise<TlsPort> {
   const sockets = new Set<Socket>()
-  const known = new Set<TLSSocket>()
+  const known = new Map<TLSSocket, number>()
   const server = createServer(
     {
       ...contextOf(certificates.current()),
@@ -46,16 +46,20 @@ export async function openTls({ certificates, host, port, project, alpn, take, .
       ...(more.highWaterMark === undefined ? {} : { highWaterMark: more.highWaterMark }),
     },
     socket => {
-      if (!admit(socket, project, log)) return
-      sockets.add(socket)
-      if (isCertified(socket)) known.add(socket)
-      socket.once('close', () => {
-        sockets.delete(socket)
-        known.delete(socket)
-      })
+      const endMs = admit(socket, project, log)
+      if (endMs === undefined) return
+      if (endMs < Number.POSITIVE_INFINITY) {
+        known.set(socket, endMs)
+        socket.once('close', () => known.delete(socket))
+      }
       take(socket)
     },
   )
+  // Also those that have not shaken hands: the server waits for all of them when it closes.
+  server.on('connection', socket => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
   // A client that gives up, or that does not speak TLS: nothing of ours is wrong.
   server.on('tlsClientError', (error, socket) => {
     log.debug({ reason: error.message }, 'tls client refused')
@@ -65,7 +69,7 @@ export async function openTls({ certificates, host, port, project, alpn, take, .
   const unfollow = certificates.follow((fresh, before) => {
     server.setSecureContext(contextOf(fresh))
     // Who may not come any more is not known by looking; who may is back at once.
-    if (!sameAuthorities(fresh, before)) for (const socket of known) socket.destroy()
+    if (!sameAuthorities(fresh, before)) for (const socket of known.keys()) socket.destroy()
   })
   const timer = setInterval(() => endExpired(known, Date.now()), LOOK_EVERY_MS).unref()
   return {
@@ -85,25 +89,26 @@ function contextOf({ cert, key, ca, crl = [] }: Certificate) {
   return { cert, key, minVersion: 'TLSv1.2' as const, ...(ca === undefined ? {} : { ca }), ...(crl.length === 0 ? {} : { crl: [...crl] }) }
 }
 
-function isCertified(socket: TLSSocket): boolean {
-  return Object.keys(socket.getPeerCertificate() ?? {}).length > 0
-}
-
-/** A certificate that is given has to be good; one that names no device is no identity, and its client may still show a key. */
-function admit(socket: TLSSocket, project: string, log: Logger): boolean {
+/**
+ * A certificate that is given has to be good; one that names no device is no identity, and its client may still show a key.
+ * @returns when it ends, or undefined: the connection has ended.
+ */
+function admit(socket: TLSSocket, project: string, log: Logger): number | undefined {
   socket.on('error', error => log.debug({ reason: error.message }, 'tls connection broke'))
-  if (!isCertified(socket)) return true
+  // Once: it is made anew each time. Of a socket that was destroyed there is none any more, whatever its type says.
+  const certificate = socket.getPeerCertificate() as PeerCertificate | null
+  if (certificate === null || Object.keys(certificate).length === 0) return Number.POSITIVE_INFINITY
   if (!socket.authorized) {
     log.info({ address: socket.remoteAddress, reason: String(socket.authorizationError) }, 'client certificate refused')
     socket.destroy()
-    return false
+    return undefined
   }
   try {
-    rememberDevice(socket, deviceOf(socket.getPeerCertificate(), project))
+    rememberDevice(socket, deviceOf(certificate, project))
   } catch (error) {
     log.info({ address: socket.remoteAddress, reason: (error as Error).message }, 'client certificate names no device')
   }
-  return true
+  return Date.parse(certificate.valid_to)
 }
 
 function sameAuthorities(fresh: Certificate, before: Certificate): boolean {
@@ -111,12 +116,8 @@ function sameAuthorities(fresh: Certificate, before: Certificate): boolean {
   return bytes(fresh).equals(bytes(before))
 }
 
-export function endExpired(sockets: ReadonlySet<TLSSocket>, nowMs: number): void {
-  for (const socket of sockets) {
-    // One that was destroyed has none any more, whatever its type says.
-    const certificate = socket.getPeerCertificate() as PeerCertificate | null
-    if (certificate && Date.parse(certificate.valid_to) <= nowMs) socket.destroy()
-  }
+function endExpired(sockets: ReadonlyMap<TLSSocket, number>, nowMs: number): void {
+  for (const [socket, endMs] of sockets) if (endMs <= nowMs) socket.destroy()
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

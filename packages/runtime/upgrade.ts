@@ -6,6 +6,7 @@ import { setImmediate as soon } from 'node:timers/promises'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { Failure } from '../core/failure.ts'
 import type { HttpApp } from './http.ts'
+import { isOwnOrigin } from './peer.ts'
 
 export type Upgrades = {
   /** Whether this request waits to become a WebSocket. */
@@ -102,8 +103,7 @@ function checkHandshake({ headers, httpVersion, method }: IncomingMessage): void
 
 /** A cookie travels with the handshakes of other sites' pages too, and no same-origin policy holds for WebSockets (hazard 35). */
 function checkOrigin({ headers }: IncomingMessage): void {
-  const origin = URL.canParse(headers.origin ?? '') ? new URL(headers.origin as string).host : undefined
-  if (origin === undefined || origin !== headers.host?.toLowerCase())
+  if (!isOwnOrigin(headers))
     throw new Failure('forbidden', 'header origin: expected that of this console; programs send a key or a token instead of its cookie')
 }
 

@@ -1,6 +1,7 @@
 // Values under names that somebody chose: which are measures, and in which units, which are places and axes, and which are only words.
 import { Failure } from '../../../packages/core/failure.ts'
 import { eventTypeOf, isKnown, MAX_NAME_CHARS, type Measure, type Measured, measured } from './measure.ts'
+import { airPressureUnit, NUMBER_NAMES, numberName } from './quantity.ts'
 import { type Fields, isObject, isScalar } from './text.ts'
 
 /** What a value is really called, by the name that it has. */
@@ -14,6 +15,8 @@ const SUFFIXES =
   'c °C,f °F,celsius °C,fahrenheit °F,pct %,percent %,v V,mv mV,a A,ma mA,w W,kw kW,wh Wh,kwh kWh,hz Hz,pa Pa,hpa hPa,kpa kPa,mbar mbar,' +
   'lux lx,lx lx,ppm ppm,ppb ppb,m m,cm cm,mm mm,dbm dBm'
 const UNITS: ReadonlyMap<string, string> = new Map(SUFFIXES.split(',').map(pair => pair.split(' ') as [string, string]))
+/** What stands beside a value without being one: `{"displayName": "Air temperature", "unit": "°C", "value": 21.5}`. */
+const ABOUT_VALUE: ReadonlySet<string> = new Set(['value', 'unit', 'displayName', 'display_name', 'name', 'label', 'description'])
 const MAX_DEPTH = 8
 const MAX_VALUES = 256
 /** No percentage: what is called a battery is then its voltage. */
@@ -54,7 +57,7 @@ class Found implements Values {
     if (name.length > MAX_NAME_CHARS) this.measures.push({ name, value: false })
     else if (isScalar(value)) this.#scalar(name, value)
     else if (!isObject(value)) this.rest[name] = value
-    else if (isScalar(value['value']) && Object.keys(value).every(key => key === 'value' || key === 'unit'))
+    else if (isScalar(value['value']) && Object.keys(value).every(key => ABOUT_VALUE.has(key)))
       this.#scalar(name, value['value'], typeof value['unit'] === 'string' ? value['unit'] : undefined)
     else {
       const vector = vectorIn(name, value)
@@ -80,7 +83,15 @@ function guessed(name: string, value: number | string | boolean, unit: string | 
     behind !== undefined && unit === undefined && isKnown({ name: short, value })
       ? { name: short, value, unit: behind }
       : { name, value, unit }
-  return isBattery(measure.name) ? battery(measure) : measure
+  if (isBattery(measure.name)) return battery(measure)
+  return measure.unit === undefined && typeof value === 'number' ? unitless(measure) : measure
+}
+
+/** Makers of LoRa devices send pressure in hPa and distance in mm, and do not say so. */
+function unitless({ name, value }: Measure): Measure {
+  const pressure = airPressureUnit(name, value)
+  if (pressure !== undefined) return { name, value, unit: pressure }
+  return NUMBER_NAMES.get(numberName(name))?.eventType === 'distance' ? { name: `${name}_raw`, value } : { name, value }
 }
 
 function isBattery(name: string): boolean {

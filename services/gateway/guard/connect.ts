@@ -2,7 +2,8 @@
 import { stringEnd } from './packet.ts'
 import { topicFault } from './text.ts'
 
-export type Connect = { readonly clientId: string; readonly keepAliveS: number; readonly keepAliveAt: number }
+/** `level` of the protocol: 3 (MQTT 3.1) or 4 (3.1.1). */
+export type Connect = { readonly clientId: string; readonly level: number; readonly keepAliveS: number; readonly keepAliveAt: number }
 
 /** `answer` goes out before the end. */
 export type Refusal = { readonly fault: string; readonly answer?: Buffer }
@@ -46,14 +47,14 @@ export function readConnect(bytes: Buffer, body: number, end: number): Connect |
   if (level === MQTT_5 && levels.includes(4)) return { fault: `MQTT 5: ${REASON_5}`, answer: connack5() }
   if (!levels.includes(level)) return { fault: `[MQTT-3.1.2-2] protocol level ${level}`, answer: connack(BAD_LEVEL) }
   if (nameEnd + 4 > end) return { fault: '[MQTT-3.1.2] CONNECT that is cut short' }
-  return readPayload(bytes, nameEnd + 1, end)
+  return readPayload(bytes, nameEnd + 1, end, level & 0x7f)
 }
 
 function levelsOf(name: string): readonly number[] | undefined {
   return Object.hasOwn(LEVELS, name) ? LEVELS[name] : undefined
 }
 
-function readPayload(bytes: Buffer, flagsAt: number, end: number): Connect | Refusal {
+function readPayload(bytes: Buffer, flagsAt: number, end: number, level: number): Connect | Refusal {
   const flags = bytes[flagsAt] as number
   const fault = flagsFault(flags)
   if (fault !== undefined) return { fault }
@@ -67,7 +68,7 @@ function readPayload(bytes: Buffer, flagsAt: number, end: number): Connect | Ref
     return { fault: '[MQTT-3.1.3-8] an empty client id with clean session 0', answer: connack(BAD_CLIENT_ID) }
   // CVE-2017-7650: what stands for a client in a pattern of topics may be none itself.
   if (/[+#]/.test(clientId)) return { fault: 'a client id with + or #', answer: connack(BAD_CLIENT_ID) }
-  return { clientId, keepAliveS: bytes.readUInt16BE(flagsAt + 1), keepAliveAt: flagsAt + 1 }
+  return { clientId, level, keepAliveS: bytes.readUInt16BE(flagsAt + 1), keepAliveAt: flagsAt + 1 }
 }
 
 function flagsFault(flags: number): string | undefined {

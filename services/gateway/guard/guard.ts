@@ -6,25 +6,23 @@ import type { Ticket } from './admission.ts'
 import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from './connect.ts'
 import { Frames } from './frame.ts'
 import { type From, Inside } from './inside.ts'
+import * as limit from './limit.ts'
 import { Sent } from './outgoing.ts'
-import { bodyFault, DISCONNECT, DISCONNECT_PACKET, headerFault, isAck, PUBLISH, PUBREL, tooLong } from './packet.ts'
+import {
+  bodyFault,
+  cutOf,
+  DISCONNECT,
+  DISCONNECT_PACKET,
+  headerFault,
+  isAck,
+  isOldRepeat,
+  PUBLISH,
+  PUBLISH_QOS_1,
+  PUBREL,
+  tooLong,
+} from './packet.ts'
 import type { Cut, GuardPorts, Inner } from './port.ts'
-
-/** With its will. Most are of some 100 bytes. */
-const MAX_CONNECT_BYTES = 64 * 1024
-/** Of QoS 2, between PUBLISH and PUBREL (GHSA-5jvp-3p2v-5qgf). */
-const MAX_UNRELEASED = 1000
-/** Publishes of one connection that are under way; whoever has more of them sent is not read meanwhile. */
-const MAX_OPEN = 1000
-const MAX_OPEN_BYTES = 2 * 1024 * 1024
-/** What may come before the login is done. */
-const MAX_HELD_BYTES = 64 * 1024
-const READ_BYTES = 64 * 1024
-const WRITE_BYTES = 256 * 1024
-/** Who takes no acknowledgements for so long. */
-const UNREAD_MS = 10_000
-/** For the last words. */
-const LINGER_MS = 1000
+import { Run } from './run.ts'
 
 type Phase = 'new' | 'entering' | 'open' | 'over'
 
@@ -44,10 +42,10 @@ export class Guard {
   #connect: Connect | undefined
   #inside: Inside | undefined
   #inner: Inner | undefined
-  /** Bytes that were checked and go to the broker: a run of the frames' buffer. */
-  #run: Buffer | undefined
-  #runFrom = 0
-  #runTo = 0
+  /** Was checked, and goes to the broker. */
+  readonly #run = new Run(bytes => {
+    if (this.#phase !== 'over' && this.#inside?.push(bytes) === false) this.#wants = false
+  })
   /** Publishes that the broker has not seen yet. While there are some, others go the same way after them. */
   #before = 0
   #underWay = 0
@@ -87,8 +85,12 @@ export class Guard {
   }
 
   #judge(first: number, length: number): string | undefined {
-    if (this.#phase === 'new') return firstFault(first) ?? (length > MAX_CONNECT_BYTES ? tooLong(length, MAX_CONNECT_BYTES) : undefined)
-    return headerFault(first) ?? (length > this.#ports.limits.packetBytes ? tooLong(length, this.#ports.limits.packetBytes) : undefined)
+    if (this.#phase === 'new')
+      return firstFault(first) ?? (length > limit.MAX_CONNECT_BYTES ? tooLong(length, limit.MAX_CONNECT_BYTES) : undefined)
+    return (
+      headerFault(first, this.#level) ??
+      (length > this.#ports.limits.packetBytes ? tooLong(length, this.#ports.limits.packetBytes) : undefined)
+    )
   }
 
   #read(chunk: Buffer): void {
@@ -106,13 +108,13 @@ export class Guard {
       const found = this.#frames.next()
       if (found === false) break
       if (typeof found === 'string') {
-        this.#cut(found.startsWith('too long') ? 'too long' : 'malformed', found)
+        this.#cut(cutOf(found), found)
         break
       }
       if (this.#phase === 'new') this.#first()
       else this.#packet()
     }
-    this.#forward()
+    this.#run.flush()
     this.#going = false
     this.#pace()
     if (this.#hasEnded) this.#end()
@@ -122,11 +124,15 @@ export class Guard {
     if (this.#phase === 'new') return true
     if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
     const { size, bytes } = this.#acks
-    return size < this.#share && bytes < MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+    return size < this.#share && bytes < limit.MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+  }
+
+  get #level(): number {
+    return this.#connect?.level ?? 4
   }
 
   get #share(): number {
-    return Math.min(MAX_OPEN, this.#ports.flow.share)
+    return Math.min(limit.MAX_OPEN, this.#ports.flow.share)
   }
 
   #waits(): true {
@@ -137,7 +143,7 @@ export class Guard {
   /** What is not read is not lost: it waits at the client [MQTT-4.4]. */
   #pace(): void {
     if (this.#phase === 'over') return
-    const room = this.#phase === 'entering' ? this.#frames.held < MAX_HELD_BYTES : this.#mayGo()
+    const room = this.#phase === 'entering' ? this.#frames.held < limit.MAX_HELD_BYTES : this.#mayGo()
     if (room === !this.#paused) return
     this.#paused = !room
     if (room) this.#stream.resume()
@@ -172,7 +178,7 @@ export class Guard {
       turn: (bytes: number, done: Done, drop?: () => void) => this.#turn(bytes, done, drop),
       decided: () => this.#ticket?.leave(),
     }
-    this.#inside = new Inside(this.#from, outside, READ_BYTES, WRITE_BYTES)
+    this.#inside = new Inside(this.#from, outside, limit.READ_BYTES, limit.WRITE_BYTES)
     this.#inner = this.#ports.open(this.#inside)
     this.#inside.push(connect)
   }
@@ -196,12 +202,14 @@ export class Guard {
     const { first, bytes, start, body, end } = this.#frames
     const type = first >> 4
     const fault = bodyFault(first, bytes, body, end)
-    if (fault !== undefined) this.#cut('malformed', fault)
+    if (fault !== undefined) this.#cut(cutOf(fault), fault)
     else if (type === PUBLISH) this.#publish(first, bytes, start, body, end)
     else if (type === DISCONNECT) this.#leave()
     else if (isAck(type) && !this.#sent.expects(type, bytes.readUInt16BE(body)))
       this.#cut('malformed', `[MQTT-4.8.0-1] an acknowledgement of type ${type} for what was not sent`)
     else {
+      // The broker knows the flags of 3.1.1 only.
+      if (isOldRepeat(first, this.#level)) bytes[start] = first & ~8
       if (type === PUBREL) this.#unreleased?.delete(bytes.readUInt16BE(body))
       this.#pass(bytes, start, end)
     }
@@ -218,7 +226,7 @@ export class Guard {
       this.#pass(bytes, start, end)
       return
     }
-    this.#forward()
+    this.#run.flush()
     const messageId = qos === 0 ? undefined : bytes.readUInt16BE(topicEnd)
     const payload = bytes.subarray(topicEnd + (qos === 0 ? 0 : 2), end)
     const publication = this.#begin(messageId ?? 0, payload.length)
@@ -239,7 +247,7 @@ export class Guard {
     if (--this.#underWay === 0) this.#ports.flow.leave()
     this.#acks.settle(publication, error)
     const { size, bytes } = this.#acks
-    if (this.#paused && size <= this.#share / 2 && bytes <= MAX_OPEN_BYTES / 2) this.#go()
+    if (this.#paused && size <= this.#share / 2 && bytes <= limit.MAX_OPEN_BYTES / 2) this.#go()
     if (this.#leaves) this.#leave()
     if (this.#hasEnded) this.#end()
   }
@@ -261,31 +269,19 @@ export class Guard {
   #hold(packetId: number): boolean {
     this.#unreleased ??= new Set()
     this.#unreleased.add(packetId)
-    if (this.#unreleased.size <= MAX_UNRELEASED) return true
-    this.#cut('too many', `more than ${MAX_UNRELEASED} publishes with QoS 2 that wait for their PUBREL`)
+    if (this.#unreleased.size <= limit.MAX_UNRELEASED) return true
+    this.#cut('too many', `more than ${limit.MAX_UNRELEASED} publishes with QoS 2 that wait for their PUBREL`)
     return false
   }
 
   #pass(bytes: Buffer, start: number, end: number): void {
-    if (this.#run !== bytes || this.#runTo !== start) {
-      this.#forward()
-      this.#run = bytes
-      this.#runFrom = start
-    }
-    this.#runTo = end
-  }
-
-  #forward(): void {
-    const run = this.#run
-    if (!run) return
-    this.#run = undefined
-    if (this.#phase === 'over') return
-    if (this.#inside?.push(run.subarray(this.#runFrom, this.#runTo)) === false) this.#wants = false
+    this.#sent.asked(bytes[start] as number)
+    this.#run.add(bytes, start, end)
   }
 
   /** Acknowledgements of what came before go out before the connection ends: else it would be sent again. */
   #leave(): void {
-    this.#forward()
+    this.#run.flush()
     this.#leaves = true
     if (this.#acks.size > 0 || this.#before > 0) return
     this.#acks.flush()
@@ -295,9 +291,9 @@ export class Guard {
   #end(): void {
     this.#hasEnded = true
     if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
-    // Before the connection is: else all of it would be sent again.
+    // Before the connection is, and what the broker has still to say: else all of it would be sent again.
     this.#acks.flush()
-    this.destroy()
+    if (this.#phase !== 'open' || (this.#sent.hasAnswered && this.#inside?.writableLength === 0)) this.destroy()
   }
 
   /** Nothing of what came is under way, or waits for something. */
@@ -319,7 +315,10 @@ export class Guard {
     }
     const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
     this.#sent.wrote(bytes)
-    this.#stream.write(bytes, done)
+    this.#stream.write(bytes, error => {
+      done(error)
+      if (this.#hasEnded) this.#end()
+    })
   }
 
   #acknowledge(packetIds: readonly number[]): void {
@@ -328,8 +327,10 @@ export class Guard {
     const bytes = Buffer.allocUnsafe(packetIds.length * 4)
     for (const [i, id] of packetIds.entries()) bytes.writeUInt32BE(0x4002_0000 | id, i * 4)
     // Nothing of the broker's is before them: one stream less to go through.
-    const hasRoom = inside.writableLength === 0 ? this.#stream.write(bytes) : inside.write(bytes)
-    if (!hasRoom) this.#unread ??= setTimeout(() => this.#cut('not reading', 'it does not read its acknowledgements'), UNREAD_MS)
+    const isBehind = inside.writableLength > 0
+    if (isBehind) this.#sent.asked(PUBLISH_QOS_1, packetIds.length)
+    const hasRoom = isBehind ? inside.write(bytes) : this.#stream.write(bytes)
+    if (!hasRoom) this.#unread ??= setTimeout(() => this.#cut('not reading', 'it does not read its acknowledgements'), limit.UNREAD_MS)
   }
 
   #drained(): void {
@@ -377,7 +378,7 @@ export class Guard {
     const stream = this.#stream
     if (stream.destroyed || stream.writableEnded) return
     this.#stopTimers()
-    this.#timer = setTimeout(() => stream.destroy(), LINGER_MS)
+    this.#timer = setTimeout(() => stream.destroy(), limit.LINGER_MS)
     stream.resume()
     stream.end(last, () => stream.destroy())
   }

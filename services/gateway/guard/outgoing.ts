@@ -1,11 +1,22 @@
 // What the broker has sent to one client and waits to have acknowledged, so that an acknowledgement of something else is known as such.
 import { Frames } from './frame.ts'
-import { PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL } from './packet.ts'
+import { isAnswer, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, wantsAnswer } from './packet.ts'
 
 export class Sent {
   readonly #frames = new Frames(() => undefined)
+  #unanswered = 0
   /** By packet identifier the type of the packet that is to come. */
   #open: Map<number, number> | undefined
+
+  /** All that the client asked for. */
+  get hasAnswered(): boolean {
+    return this.#unanswered === 0
+  }
+
+  /** Packets of the client, by their first byte, are answered by what is written here. */
+  asked(first: number, count = 1): void {
+    if (wantsAnswer(first)) this.#unanswered += count
+  }
 
   wrote(bytes: Buffer): void {
     const frames = this.#frames
@@ -13,6 +24,7 @@ export class Sent {
     while (frames.next() === true) {
       const type = frames.first >> 4
       const qos = (frames.first >> 1) & 3
+      if (isAnswer(type)) this.#unanswered--
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }

@@ -17,8 +17,8 @@ const packet = (first: number, ...parts: (Buffer | number)[]) => {
 const ID = Buffer.from([0, 1])
 const NO_ID = Buffer.from([0, 0])
 
-function faultOf(bytes: Buffer): string | undefined {
-  const frames = new Frames(headerFault)
+function faultOf(bytes: Buffer, level = 4): string | undefined {
+  const frames = new Frames(first => headerFault(first, level))
   frames.push(bytes)
   const found = frames.next()
   if (found === false) return 'incomplete'

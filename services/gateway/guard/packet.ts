@@ -1,10 +1,12 @@
 // Every rule of MQTT 3.1.1 on the form of a packet that a client may send after its CONNECT. What breaks one is a protocol error, and
 // the connection ends [MQTT-4.8.0-1].
+import type { Cut } from './port.ts'
 import { filterFault, textFault, topicFault } from './text.ts'
 
 export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBREL = 6
+export const PUBLISH_QOS_1 = 0x32
 export const DISCONNECT = 14
 export const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
 
@@ -13,7 +15,10 @@ export const PUBREC = 5
 export const PUBCOMP = 7
 const SUBSCRIBE = 8
 const UNSUBSCRIBE = 10
+const SUBACK = 9
+const UNSUBACK = 11
 const PINGREQ = 12
+const PINGRESP = 13
 
 /** Of one SUBSCRIBE or UNSUBSCRIBE: as many as a session may have. */
 const MAX_FILTERS = 1000
@@ -30,20 +35,38 @@ const FLAGS: Readonly<Record<number, readonly [flags: number, clause: string]>> 
   [DISCONNECT]: [0, 'MQTT-3.14.1-1'],
 }
 
+/** Of the broker, to one packet of the client. */
+export function isAnswer(type: number): boolean {
+  return isAck(type) || type === SUBACK || type === UNSUBACK || type === PINGRESP
+}
+
+/** Whether a packet of the client has an answer; DISCONNECT and acknowledgements have none, nor has what is published with QoS 0. */
+export function wantsAnswer(first: number): boolean {
+  const type = first >> 4
+  return type === PUBLISH ? (first & 6) !== 0 : type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE || type === PINGREQ
+}
+
 /** Of what the broker has sent. */
 export function isAck(type: number): boolean {
   return type === PUBACK || type === PUBREC || type === PUBCOMP
 }
 
-/** What the first byte of a packet alone says is wrong, or nothing; CONNECT is not for here. */
-export function headerFault(first: number): string | undefined {
+/** MQTT 3.1 has DUP also for these (2.1, table 2.2), and its clients set it when they send them again. */
+export function isOldRepeat(first: number, level: number): boolean {
+  const type = first >> 4
+  return level === 3 && (first & 8) !== 0 && (type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE)
+}
+
+/** What the first byte of a packet alone says is wrong, or nothing; CONNECT is not for here. @param level of the protocol: 3 or 4. */
+export function headerFault(first: number, level: number): string | undefined {
   const type = first >> 4
   if (type === PUBLISH) return publishFlagsFault(first)
   if (type === CONNECT) return '[MQTT-3.1.0-2] a second CONNECT'
   const expected = FLAGS[type]
   if (!expected) return `[MQTT-2.2.1] a packet of type ${type}, which no client sends`
   const [flags, clause] = expected
-  return (first & 15) === flags ? undefined : `[${clause}] reserved flags of a packet of type ${type}`
+  const given = isOldRepeat(first, level) ? first & 7 : first & 15
+  return given === flags ? undefined : `[${clause}] reserved flags of a packet of type ${type}`
 }
 
 function publishFlagsFault(first: number): string | undefined {
@@ -123,4 +146,9 @@ export function stringEnd(bytes: Buffer, at: number, end: number, what: string):
 
 export function tooLong(length: number, limit: number): string {
   return `too long: a packet of ${length} bytes, at most ${limit} are taken`
+}
+
+export function cutOf(fault: string): Cut {
+  if (fault.startsWith('too long')) return 'too long'
+  return fault.startsWith('too many') ? 'too many' : 'malformed'
 }

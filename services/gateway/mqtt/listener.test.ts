@@ -1,7 +1,7 @@
 // Connections through the guard to the broker: what a client meets whose log is slow or away, and the way that its events take.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { generate, type Packet, parser } from 'mqtt-packet'
+import { generate, type IConnectPacket, type Packet, parser } from 'mqtt-packet'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Caller } from '../../../packages/identity/identity.ts'
@@ -74,7 +74,7 @@ async function openDoor() {
   }
 }
 
-async function enter(port: number, keepalive = 0): Promise<{ socket: Socket; received: Packet[] }> {
+async function enter(port: number, keepalive = 0, more: Partial<IConnectPacket> = {}): Promise<{ socket: Socket; received: Packet[] }> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   socket.on('error', () => socket.destroy())
   const received: Packet[] = []
@@ -83,7 +83,7 @@ async function enter(port: number, keepalive = 0): Promise<{ socket: Socket; rec
   socket.on('data', part => void reading.parse(part))
   await once(socket, 'connect')
   const login = { username: 'k', password: Buffer.from('secret'), clientId: '', clean: true, keepalive }
-  socket.write(generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, ...login }))
+  socket.write(generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, ...login, ...more }))
   await until('CONNACK', () => received.some(({ cmd }) => cmd === 'connack'))
   return { socket, received }
 }
@@ -126,6 +126,42 @@ describe.skipIf(!installed)('a client that has said all, and listens', () => {
     door.release()
     await once(socket, 'close')
     expect(acks(received)).toEqual([1, 2])
+  })
+
+  it('has them also where its publishes go by the broker', async () => {
+    const door = await openDoor()
+    const reader = await enter(door.port)
+    reader.socket.write(
+      generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'projects/p/devices/+/events/#', qos: 1 }] } as never),
+    )
+    await until('SUBACK', () => reader.received.some(({ cmd }) => cmd === 'suback'))
+    const { socket, received } = await enter(door.port)
+    const exactly = generate({ cmd: 'publish', qos: 2, dup: false, retain: false, topic: TOPIC, payload: '3', messageId: 3 })
+    socket.end(Buffer.concat([publish(1, 1), publish(1, 2), exactly]))
+    await once(socket, 'close')
+    expect(received.slice(1).map(({ cmd, messageId }) => [cmd, messageId])).toEqual([
+      ['puback', 1],
+      ['puback', 2],
+      ['pubrec', 3],
+    ])
+    reader.socket.destroy()
+  })
+})
+
+describe.skipIf(!installed)('a client of MQTT 3.1', () => {
+  it('may set DUP on what it sends again: PUBREL, SUBSCRIBE and UNSUBSCRIBE (MQTT 3.1, 2.1)', async () => {
+    const door = await openDoor()
+    const { socket, received } = await enter(door.port, 0, { protocolId: 'MQIsdp', protocolVersion: 3, clientId: 'old' })
+    const again = (packet: Buffer) => Buffer.concat([Buffer.from([(packet[0] as number) | 8]), packet.subarray(1)])
+    socket.write(again(generate({ cmd: 'pubrel', messageId: 9 })))
+    socket.write(again(generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'notes', qos: 1 }] } as never)))
+    socket.write(again(generate({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: ['notes'] })))
+    await until('all are answered', () => ['pubcomp', 'suback', 'unsuback'].every(one => received.some(({ cmd }) => cmd === one)))
+    const other = await enter(door.port)
+    other.socket.write(again(generate({ cmd: 'pubrel', messageId: 9 })))
+    await once(other.socket, 'close')
+    expect(door.counted).toEqual(['malformed'])
+    socket.destroy()
   })
 })
 

@@ -12,6 +12,15 @@ function afterAnHour() {
 }
 
 describe('a delivery without id or time', () => {
+  it('is known again however many clients another key goes through', () => {
+    const redeliveries = afterAnHour()
+    redeliveries.connect('k\nmine', true).mayRepeat('a', false)
+    for (let i = 0; i < 60_000; i++) redeliveries.connect(`other\n${i}`, true).mayRepeat('a', false)
+    expect(redeliveries.connect('k\nmine', true).mayRepeat('a', false)).toBe(true)
+    expect(redeliveries.connect('other\n0', true).mayRepeat('a', false)).toBe(false)
+    expect(redeliveries.connect('other\n59999', true).mayRepeat('a', false)).toBe(true)
+  })
+
   it('may repeat one of the last of a client that kept its session and was cut off', () => {
     const redeliveries = afterAnHour()
     const first = redeliveries.connect('c', true)

@@ -1,4 +1,5 @@
 // Which MQTT publishes may be repeats: for events that carry neither id nor time there is only the delivery itself to go by.
+import { keyIdOf } from './session.ts'
 
 /** The keys of the deliveries that a client made last, oldest first. */
 type Recent = string[]
@@ -14,6 +15,8 @@ export type Deliveries = {
 /** A client keeps at most so much in flight; what it sent before that it knows to be acknowledged. */
 const KEPT = 100
 const MAX_CLIENTS = 50_000
+/** Of one key: nobody who goes through client ids takes what is remembered of others. */
+const MAX_OF_KEY = 10_000
 /** After a restart nothing is remembered; clients that were cut off by it are back within this time. */
 const BLIND_MS = 10 * 60_000
 
@@ -23,7 +26,9 @@ const BLIND_MS = 10 * 60_000
  * wakes and sends the same value under the same packet id again and again is no repeat.
  */
 export class Redeliveries {
-  readonly #clients = new Map<string, Recent>()
+  /** By key, then by client. */
+  readonly #clients = new Map<string, Map<string, Recent>>()
+  #size = 0
   readonly #startedMs: number
   readonly #nowMs: () => number
 
@@ -33,12 +38,12 @@ export class Redeliveries {
   }
 
   connect(clientId: string, keepsSession: boolean): Deliveries {
-    const before = this.#clients.get(clientId)
+    const before = this.#known(clientId)
     const blind = before === undefined && this.#nowMs() - this.#startedMs < BLIND_MS
     const suspects = new Set(keepsSession ? before : [])
     const recent: Recent = []
     let first = keepsSession ? KEPT : 0
-    if (!keepsSession) this.#clients.delete(clientId)
+    if (!keepsSession) this.#forget(keyIdOf(clientId), clientId)
     return {
       mayRepeat: (key, dup) => {
         // Only now: a connection that was cut off before it delivered anything has redelivered nothing.
@@ -50,17 +55,38 @@ export class Redeliveries {
       },
       endedCleanly: () => {
         recent.length = 0
-        const kept = this.#clients.get(clientId)
+        const kept = this.#known(clientId)
         if (keepsSession && (kept === before || kept === recent)) this.#keep(clientId, recent)
       },
     }
   }
 
   #keep(clientId: string, recent: Recent): void {
-    this.#clients.delete(clientId)
-    this.#clients.set(clientId, recent)
-    if (this.#clients.size <= MAX_CLIENTS) return
-    const [oldest] = this.#clients.keys()
-    if (oldest !== undefined) this.#clients.delete(oldest)
+    const key = keyIdOf(clientId)
+    this.#forget(key, clientId)
+    const clients = this.#clients.get(key) ?? new Map<string, Recent>()
+    // Behind the others, as whoever was heard last.
+    this.#clients.delete(key)
+    this.#clients.set(key, clients.set(clientId, recent))
+    this.#size++
+    if (clients.size > MAX_OF_KEY) this.#forgetOldest(key)
+    const [quietest] = this.#clients.keys()
+    if (this.#size > MAX_CLIENTS && quietest !== undefined) this.#forgetOldest(quietest)
+  }
+
+  #known(clientId: string): Recent | undefined {
+    return this.#clients.get(keyIdOf(clientId))?.get(clientId)
+  }
+
+  #forgetOldest(key: string): void {
+    const [oldest] = this.#clients.get(key)?.keys() ?? []
+    if (oldest !== undefined) this.#forget(key, oldest)
+  }
+
+  #forget(key: string, clientId: string): void {
+    const clients = this.#clients.get(key)
+    if (clients?.delete(clientId) !== true) return
+    this.#size--
+    if (clients.size === 0) this.#clients.delete(key)
   }
 }

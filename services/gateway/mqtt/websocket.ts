@@ -1,10 +1,10 @@
 // MQTT over WebSocket at `/mqtt` [MQTT-6.0.0]: handshakes, and the bytes in binary frames as the stream that every connection is here.
-// Pages of any site may connect: who they are stands in CONNECT, and a cookie that a browser adds counts for nothing.
+// Pages of any site may connect: who they are stands in CONNECT, and a cookie or certificate that a browser adds counts for nothing.
 import { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import type { HttpApp } from '../../../packages/runtime/http.ts'
-import { deviceAt } from '../../../packages/runtime/peer.ts'
+import { deviceAsking } from '../../../packages/runtime/peer.ts'
 import type { Accepted, Upgrades } from '../../../packages/runtime/upgrade.ts'
 import type { From } from '../guard/inside.ts'
 
@@ -36,7 +36,7 @@ export function openWebSocket(
     const accepted = upgrades.accept(request.raw, maxFrameBytes, PROTOCOLS)
     open.add(accepted)
     accepted.peer.once('close', () => open.delete(accepted))
-    take(new WebSocketStream(accepted), { address: addressIn(request), device: deviceAt(request.raw.socket) })
+    take(new WebSocketStream(accepted), { address: addressIn(request), device: deviceAsking(request.raw) })
   })
   return {
     close: () => {
