@@ -249,7 +249,7 @@ function checkUnderstood({ decoded, draft }: Made, mayTell: boolean): void {
   if (decoded.length > 0 || !draft.touched) return
   if (draft.changes.size > 0 && !mayTell)
     throw new Failure('forbidden', 'its sender may not tell a decoder what others rest on: name it in `ids` to accept it all the same')
-  if (draft.changes.size === 0 && draft.missed)
+  if (draft.changes.size === 0 && draft.missed.length > 0)
     throw new Failure(
       'not_found',
       'nothing becomes of it today: its decoder does not know what it is about, because nobody has announced it',
