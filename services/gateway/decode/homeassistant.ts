@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { Failure } from '../../../packages/core/failure.ts'
 import { contentKey } from '../../../packages/core/id.ts'
 import type { Clock } from './event.ts'
-import type { Format, Memory, Output, Payload } from './format.ts'
+import { type Format, GROUP, type Memory, type Output, type Payload } from './format.ts'
 import { announced, type Entity } from './homeassistantconfig.ts'
 import { availability, channelOf, deviceOf, isKnown } from './measure.ts'
 import { Parts } from './part.ts'
@@ -32,7 +32,7 @@ export const homeassistant: Format = {
   }),
   topics: ['homeassistant/#'],
   contentTypes: [],
-  claims: (topic, memory) => memory.get(`topic/${topic}`) !== undefined,
+  claims: (topic, memory) => memory.entries(topicKey(topic)).length > 0,
   decode(payload, clock) {
     const { topic, options } = payload
     const prefix = (options['discoveryPrefix'] as string).split('/')
@@ -45,9 +45,17 @@ export const homeassistant: Format = {
 type Announcement = { readonly hash: string; readonly topics: readonly string[]; readonly count: number; readonly types: readonly string[] }
 type Kept = Entity & { readonly config: string }
 
+/** With the path of the announcement. */
+const CONFIG = `config${GROUP}`
+
+/** Each announcement has an entry of its own on each of its topics: two gateways learn of one topic at the same time. */
+function topicKey(topic: string, config?: string): string {
+  return `topic/${topic}${GROUP}${config === undefined ? '' : contentKey(config)}`
+}
+
 function learn({ bytes, memory, options }: Payload, path: readonly string[]): Output {
   const config = path.join('/')
-  const before = memory.get(`config/${config}`) as Announcement | undefined
+  const before = memory.get(CONFIG + config) as Announcement | undefined
   if (bytes.length === 0) {
     if (before) forget(config, before, memory)
     return NOTHING
@@ -58,7 +66,7 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   const { entities, failures } = announced(path, objectOf(text), options['deviceBy'] as 'identifier' | 'name')
   if (before?.hash === hash && entities.every(entity => stands(entity, config, memory))) return NOTHING
   if (before) forget(config, before, memory)
-  const count = (memory.get('count') as number | undefined) ?? 0
+  const count = announcedIn(memory)
   if (count + entities.length > MAX_ENTITIES)
     throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
   checkRoom(entities, memory)
@@ -67,15 +75,13 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   const kept = topics.flatMap(topic =>
     place(
       topic,
+      config,
       owned.filter(one => one.topic === topic),
       memory,
     ),
   )
   const types = kept.flatMap(entity => ownedType(entity, config, memory))
-  if (kept.length > 0) {
-    memory.set(`config/${config}`, { hash, topics, count: kept.length, types })
-    memory.set('count', count + kept.length)
-  }
+  if (kept.length > 0) memory.set(CONFIG + config, { hash, topics, count: kept.length, types })
   return { decoded: failures.map(failure => ({ failure, element: text })) }
 }
 
@@ -110,20 +116,19 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
 }
 
 /** @returns those that are new. Every entity of a device repeats where its availability stands. */
-function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
-  const there = entitiesOn(topic, memory)
-  const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
+function place(topic: string, config: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
+  const devices = new Set(entitiesOn(topic, memory).flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
   const placed = entities.filter(({ kind, device }) => {
     if (kind !== 'availability') return true
     const isNew = !devices.has(device)
     devices.add(device)
     return isNew
   })
-  if (placed.length > 0) memory.set(`topic/${topic}`, [...there, ...placed])
+  if (placed.length > 0) memory.set(topicKey(topic, config), placed)
   return placed
 }
 
-/** Two gateways that learn of one topic at the same time overwrite each other: what is announced again is there again. */
+/** All of it may be known, and some of it gone: with the announcement that said first who is there. */
 function stands({ topic, kind, key, device }: Entity, config: string, memory: Memory): boolean {
   const own = deviceOf(device)
   return entitiesOn(topic, memory).some(one =>
@@ -132,17 +137,18 @@ function stands({ topic, kind, key, device }: Entity, config: string, memory: Me
 }
 
 function entitiesOn(topic: string, memory: Memory): readonly Kept[] {
-  return (memory.get(`topic/${topic}`) as readonly Kept[] | undefined) ?? []
+  const all = memory.entries(topicKey(topic)) as readonly (readonly [string, readonly Kept[]])[]
+  return all.length === 1 ? (all[0]?.[1] ?? []) : all.flatMap(([, entities]) => entities)
 }
 
-function forget(config: string, { topics, count, types }: Announcement, memory: Memory): void {
-  for (const topic of topics) {
-    const others = entitiesOn(topic, memory).filter(one => one.config !== config)
-    memory.set(`topic/${topic}`, others.length === 0 ? undefined : others)
-  }
+function forget(config: string, { topics, types }: Announcement, memory: Memory): void {
+  for (const topic of topics) memory.set(topicKey(topic, config), undefined)
   for (const type of types) memory.set(type, undefined)
-  memory.set(`config/${config}`, undefined)
-  memory.set('count', Math.max(0, ((memory.get('count') as number | undefined) ?? 0) - count))
+  memory.set(CONFIG + config, undefined)
+}
+
+function announcedIn(memory: Memory): number {
+  return memory.entries(CONFIG).reduce((sum, [, one]) => sum + (one as Announcement).count, 0)
 }
 
 function states({ topic, bytes, memory, place: { project } }: Payload, clock: Clock): Output {
@@ -151,7 +157,13 @@ function states({ topic, bytes, memory, place: { project } }: Payload, clock: Cl
   const text = textOf(bytes)
   const rendering = new Rendering(text)
   const parts = new Parts()
-  for (const entity of entities) found(parts, entity, rendering, text)
+  const there = new Set<string>()
+  for (const entity of entities) {
+    // Two gateways that learn of it at the same time both keep it.
+    if (entity.kind === 'availability' && there.has(entity.device)) continue
+    if (entity.kind === 'availability') there.add(entity.device)
+    found(parts, entity, rendering, text)
+  }
   return { decoded: parts.reported(undefined, project, clock, text) }
 }
 
