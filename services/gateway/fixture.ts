@@ -13,7 +13,7 @@ import type { IngestPorts } from './ingest.ts'
 import type { PublishPorts } from './mqtt/publishing.ts'
 
 export const UNLIMITED: Pick<IngestPorts, 'budget' | 'clocks' | 'screen'> = {
-  budget: { admits: () => true, ask: async () => undefined },
+  budget: { admits: () => true, ask: async events => events.map(() => undefined) },
   screen: (_project, decoded) => decoded,
   clocks: { observe: () => {} },
 }

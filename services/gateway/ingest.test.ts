@@ -127,7 +127,8 @@ describe('a delivery', () => {
     ['a line of JSON', '{"t": {"t": 1}} ', decodeLines(Buffer.from('{"t": {"t": 1}} '), { ...place, device: 'a' }, clock)],
     ['a line of Influx', 't,device=a t=1 5', influxLines('t,device=a t=1 5\n')],
   ])('keeps %s as it was sent when there is no room for it', async (_, sent, decoded) => {
-    const ask = async () => new Failure('too_large', 'device a: no', { field: 'device' })
+    const ask: IngestPorts['budget']['ask'] = async events =>
+      events.map(() => new Failure('quota_exceeded', 'device a: no', { field: 'device' }))
     const { refused } = await run([...decoded, bad('x')], { ports: { budget: { admits: () => false, ask } } })
     expect(refused[0]).toMatchObject({ device: 'a', payload: Buffer.from(sent) })
   })

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { projectKey } from '../../../packages/log/key.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { TopicTree } from './filter.ts'
+import { defineInOrder, type InOrder } from './inorder.ts'
 import { decodeMessage, encodeMessage, type Message } from './message.ts'
 import { defineScripts, type Scripts } from './script.ts'
 
@@ -17,7 +18,7 @@ const WARN_EVERY_MS = 60_000
 type Tree = TopicTree<Message>
 
 export class Retained {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis & Scripts & InOrder
   readonly #log: Logger
   readonly #limits: RetainedLimits
   /** The longest unused first. */
@@ -25,7 +26,7 @@ export class Retained {
   readonly #warnedMs = new Map<string, number>()
 
   constructor(redis: Redis, log: Logger, limits: RetainedLimits = LIMITS) {
-    this.#redis = defineScripts(redis)
+    this.#redis = defineInOrder(defineScripts(redis))
     this.#log = log
     this.#limits = limits
   }
@@ -35,10 +36,13 @@ export class Retained {
     const bytes = message.payload.length === 0 ? '' : encodeMessage(message)
     const { messages, bytes: most } = this.#limits
     const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
-    const outcome = await this.#redis.mqttRetain(2, key, heldKey, project, message.topic, bytes, messages, most)
+    const args = [project, message.topic, bytes, messages, most]
+    const outcome = await (message.order === undefined
+      ? this.#redis.mqttRetain(2, key, heldKey, ...args)
+      : this.#redis.mqttRetainInOrder(2, key, heldKey, message.order, ...args))
     if (outcome === 0) this.#refused(project, message)
     // Whoever subscribes after the acknowledgement gets this one, whenever the common channel tells of it.
-    if (outcome === 1) (await this.#trees.get(project))?.set(message.topic, bytes === '' ? undefined : message)
+    if (outcome === 1) learn(await this.#trees.get(project), message.topic, bytes === '' ? undefined : message)
     return outcome === 1
   }
 
@@ -69,7 +73,7 @@ export class Retained {
     const message = end === change.length ? undefined : decodeMessage(change.subarray(end))
     // Of a project that is being read this is applied to what was read.
     this.#trees.get(change.toString('utf8', 1, first))?.then(
-      tree => tree.set(topic, message),
+      tree => learn(tree, topic, message),
       () => this.#log.debug({ topic }, 'retained messages not read'),
     )
   }
@@ -110,6 +114,12 @@ export class Retained {
     const facts = { project, topic, keyId: author?.keyId, ...this.#limits }
     this.#log.warn(facts, 'not retained: the project retains as many messages, or bytes, as it may; subscribers got it all the same')
   }
+}
+
+/** What another gateway has retained since may be known before it is known here that this one did. */
+function learn(tree: Tree | undefined, topic: string, message: Message | undefined): void {
+  if (message?.order !== undefined && (tree?.get(topic)?.order ?? '') > message.order) return
+  tree?.set(topic, message)
 }
 
 /** Of a topic in its long form. */

@@ -116,7 +116,7 @@ return 1`
  * session that holds most of it does. What has no room even so is dropped itself. Returns sessions that lost something and how many
  * messages of each, or -1: it had come before.
  */
-const QUEUE = `${COMMON}
+export const QUEUE = `${COMMON}
 local id, blob, left, lost = ARGV[1], ARGV[2], ${MAX_DROPS}, {}
 if ARGV[7] ~= '' and redis.call('HEXISTS', P .. 'got:' .. ARGV[7], ARGV[8]) == 1 then return { -1 } end
 local function drop(sid, one)
@@ -191,7 +191,7 @@ return gone`
  * those with an author count: what Telltale retains takes no room from others. Returns 1, 0: too much is retained there, or 2: it stood
  * there already. Publishes what changed.
  */
-const RETAIN = `
+export const RETAIN = `
 local before = redis.call('HGET', KEYS[1], ARGV[2])
 if before == ARGV[3] or (not before and ARGV[3] == '') then return 2 end
 local function counts(message)

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
+import { defineInOrder, type InOrder } from './inorder.ts'
 import { type Grant, Lasting } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'
 import { defineScripts, PREFIX, type Scripts } from './script.ts'
@@ -45,7 +46,7 @@ const FILTER = 'f:'
 const MAX_WARNED = 10_000
 
 export class Sessions {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis & Scripts & InOrder
   readonly #ports: SessionsPorts
   readonly #limits: SessionLimits
   /** Of filters with QoS 1 and 2: for others nothing waits. */
@@ -59,7 +60,7 @@ export class Sessions {
   #looking: Promise<void> | undefined
 
   constructor(ports: SessionsPorts, limits: Partial<SessionLimits> = {}) {
-    this.#redis = defineScripts(ports.redis)
+    this.#redis = defineInOrder(defineScripts(ports.redis))
     this.#ports = ports
     this.#limits = { ...LIMITS, ...limits }
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref()
@@ -110,7 +111,7 @@ export class Sessions {
 
   /**
    * On disk when this resolves, for everyone who waits for its topic; `from`: it came with QoS 2 to this session, under this packet id.
-   * @returns whether it came the first time.
+   * @returns whether it came the first time, and behind none that is later in their order.
    */
   async queue(message: Message, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
     const to = new Set<string>()
@@ -123,11 +124,15 @@ export class Sessions {
       const some = ids.slice(at, at + AT_ONCE)
       const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
       const limits = [messages, sessionBytes, holderBytes, allBytes]
-      const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
-      if (lost[0] === -1) return false
+      const lost = await this.#queue(message, [message.id, bytes, ...limits, ...origin, ...some])
+      if (Number(lost[0]) < 0) return false
       for (const [id, count] of pairs(lost)) this.#lost(id, Number(count))
     }
     return true
+  }
+
+  #queue({ order, topic }: Message, args: readonly (string | number | Buffer)[]): Promise<(string | number)[]> {
+    return order === undefined ? this.#redis.mqttQueue(1, PREFIX, ...args) : this.#redis.mqttQueueInOrder(1, PREFIX, order, topic, ...args)
   }
 
   /** Forgets the sessions that nobody came back to; done every minute, by every gateway. */

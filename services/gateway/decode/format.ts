@@ -46,15 +46,25 @@ export type Reply = { readonly topic: string; readonly payload: Buffer }
 /** Nothing decoded: the payload is none of this format's business (a log line, a command), or it only told something for later. */
 export type Output = { readonly decoded: readonly Decoded[]; readonly replies?: readonly Reply[] }
 
+/** An event is far smaller. A line that is longer is refused, and what has no end within it is ended all the same. */
+export const MAX_LINE_BYTES = 256 * 1024
+
 /** Where the lines of a format end, of which each that is not empty is one event. Such a format remembers nothing, and asks for nothing. */
 export type LineFormat = {
-  /**
-   * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet. The last line of all ends where the
-   * bytes do. @param looked before this there is none.
-   */
-  endOf(bytes: Buffer, from: number, looked: number, isLast: boolean): number
+  /** Of one body, from its beginning. */
+  ends(): LineEnds
   /** A line that says nothing. */
   isEmpty(bytes: Buffer, from: number, to: number): boolean
+}
+
+/** Remembers how far it has looked: each byte costs about the same, whatever stands before it and in however many pieces it comes. */
+export interface LineEnds {
+  /**
+   * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet, and at the latest where the bytes do when
+   * these are the last of all. Asked of one line behind the other, and of the same one again when more of it has come. Whatever stands in it,
+   * a line ends at the first newline beyond `MAX_LINE_BYTES`.
+   */
+  next(bytes: Buffer, from: number, isLast: boolean): number
 }
 
 export type Format = {

@@ -10,7 +10,7 @@ import { availability, channelOf, deviceOf, isKnown } from './measure.ts'
 import { Parts } from './part.ts'
 import { NUMBER_NAMES, plainName, STATE_NAMES } from './quantity.ts'
 import { Rendering } from './template.ts'
-import { isScalar, objectOf, scalarOf, textOf } from './text.ts'
+import { ABSENT, isScalar, objectOf, scalarOf, textOf } from './text.ts'
 
 const NOTHING: Output = { decoded: [] }
 
@@ -21,7 +21,7 @@ const MAX_PATH_CHARS = 400
 
 export const homeassistant: Format = {
   name: 'homeassistant',
-  version: 1,
+  version: 2,
   title: 'Home Assistant MQTT discovery: whatever announces itself',
   options: Type.Object({
     discoveryPrefix: Type.String({ default: 'homeassistant', description: 'As in the settings of Home Assistant.' }),
@@ -32,7 +32,7 @@ export const homeassistant: Format = {
   }),
   topics: ['homeassistant/#'],
   contentTypes: [],
-  claims: (topic, memory) => memory.entries(topicKey(topic)).length > 0,
+  claims: (topic, memory) => namesOf(topic, memory).some(name => memory.entries(topicKey(name)).length > 0),
   decode(payload, clock) {
     const { topic, options } = payload
     const prefix = (options['discoveryPrefix'] as string).split('/')
@@ -70,6 +70,7 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   if (count + entities.length > MAX_ENTITIES)
     throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
   checkRoom(entities, memory)
+  learnPatterns(entities, memory)
   const owned = entities.map(entity => ({ ...entity, config, device: ownDevice(entity, config, memory) }))
   const topics = [...new Set(owned.map(({ topic }) => topic))]
   const kept = topics.flatMap(topic =>
@@ -117,7 +118,9 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
 
 /** @returns those that are new. Every entity of a device repeats where its availability stands. */
 function place(topic: string, config: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
-  const devices = new Set(entitiesOn(topic, memory).flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
+  // What a key announced by this name is seen by a device that announces it for itself, and it cannot take that back.
+  const there = entitiesOn(topic, memory).filter(one => one.config !== config)
+  const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
   const placed = entities.filter(({ kind, device }) => {
     if (kind !== 'availability') return true
     const isNew = !devices.has(device)
@@ -151,27 +154,64 @@ function announcedIn(memory: Memory): number {
   return memory.entries(CONFIG).reduce((sum, [, one]) => sum + (one as Announcement).count, 0)
 }
 
+/** Ways in which `+` stands in announced topics, `4 0,1`: so many levels, and which of them. */
+const MAX_PATTERNS = 16
+
+const PATTERN = `pattern${GROUP}`
+
+function learnPatterns(entities: readonly Entity[], memory: Memory): void {
+  for (const { topic } of entities) if (topic.includes('+')) memory.set(PATTERN + patternOf(topic), true)
+  if (memory.entries(PATTERN).length > MAX_PATTERNS)
+    throw new Failure('too_large', `state_topic: at most ${MAX_PATTERNS} ways to place + in topics`, { field: 'state_topic' })
+}
+
+function patternOf(topic: string): string {
+  const levels = topic.split('/')
+  return `${levels.length} ${levels.flatMap((level, i) => (level === '+' ? [i] : [])).join()}`
+}
+
+/** By what entities of a topic may be announced: itself, and as it would be with `+`. */
+function namesOf(topic: string, memory: Memory): string[] {
+  const patterns = memory.entries(PATTERN)
+  if (patterns.length === 0) return [topic]
+  const levels = topic.split('/')
+  const others = patterns.flatMap(([key]) => {
+    const [count, places = ''] = key.slice(PATTERN.length).split(' ')
+    const plus = new Set(places.split(',').map(Number))
+    return Number(count) === levels.length ? [levels.map((level, i) => (plus.has(i) ? '+' : level)).join('/')] : []
+  })
+  return [topic, ...others]
+}
+
 function states({ topic, bytes, memory, place: { project } }: Payload, clock: Clock): Output {
-  const entities = entitiesOn(topic.join('/'), memory)
+  const entities = namesOf(topic.join('/'), memory).flatMap(name => entitiesOn(name, memory))
   if (entities.length === 0 || bytes.length === 0) return NOTHING
   const text = textOf(bytes)
   const rendering = new Rendering(text)
   const parts = new Parts()
-  const there = new Set<string>()
-  for (const entity of entities) {
-    // Two gateways that learn of it at the same time both keep it.
-    if (entity.kind === 'availability' && there.has(entity.device)) continue
-    if (entity.kind === 'availability') there.add(entity.device)
-    found(parts, entity, rendering, text)
-  }
+  for (const entity of onceAvailable(entities)) found(parts, entity, rendering, text)
   return { decoded: parts.reported(undefined, project, clock, text) }
+}
+
+/**
+ * Whether a device is there, once: two gateways that learn of it at the same time both keep it, and a sensor of it on the same topic says what
+ * the availability says.
+ */
+function onceAvailable(entities: readonly Kept[]): readonly Kept[] {
+  const told = new Map<string, Kept>()
+  for (const one of entities) if (one.kind === 'availability' && !told.has(one.device)) told.set(one.device, one)
+  if (told.size === 0) return entities
+  return entities.filter(one =>
+    one.kind === 'availability' ? told.get(one.device) === one : !told.has(one.device) || !isAvailability(one),
+  )
 }
 
 /** As the states of Home Assistant itself. */
 const MAX_TEXT = 255
 
-/** What a sensor says while it has nothing to say. */
-const ABSENT: ReadonlySet<string> = new Set(['unknown', 'unavailable', 'none', 'null', 'nan', ''])
+function isAvailability({ name }: Entity): boolean {
+  return STATE_NAMES.get(plainName(name))?.eventType === 'availability'
+}
 
 function found(parts: Parts, entity: Kept, rendering: Rendering, text: string): void {
   const { device, kind, name, unit, template } = entity

@@ -151,9 +151,12 @@ describe('a payload', () => {
     const bytes = Buffer.from(text)
     const ends: number[] = []
     for (let from = 0; from < bytes.length; ) {
-      const end = influxLines.endOf(bytes, from, from, false)
+      const once = influxLines.ends()
+      const bit = influxLines.ends()
+      const end = once.next(bytes, from, false)
       ends.push(end)
-      for (let length = from; length < end; length++) expect(influxLines.endOf(bytes.subarray(0, length), from, from, false)).toBe(-1)
+      for (let length = from; length < end; length++) expect(bit.next(bytes.subarray(0, length), from, false)).toBe(-1)
+      expect(bit.next(bytes, from, false)).toBe(end)
       from = end + 1
     }
     expect(ends.map(end => text[end])).toEqual(['\n', '\n', '\n', '\n'])

@@ -36,6 +36,14 @@ export function isRepeat(memory: Memory, kind: string, key: string, value: unkno
   return !memory.isReplay && recent(memory, kind, key) === value
 }
 
+/** Whether a packet of a sender has not come before: several gateways hear the same one. One without a number is new. */
+export function isNewPacket(memory: Memory, sender: string, packet: unknown): boolean {
+  if (typeof packet !== 'number') return true
+  if (isRepeat(memory, 'packet', sender, packet)) return false
+  setRecent(memory, 'packet', sender, packet)
+  return true
+}
+
 function keyOf(kind: string, key: string): string {
   return `${kind}${GROUP}${key}`
 }

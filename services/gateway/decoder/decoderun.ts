@@ -8,6 +8,7 @@ import { type Done, type IngestPorts, ingestInTurn, type Source } from '../inges
 import { Draft, Kept } from './kept.ts'
 import { type Decoder, filledIn } from './mapping.ts'
 import type { Hold, Memories } from './memory.ts'
+import { memoryFor } from './ownmemory.ts'
 
 export type Given = {
   readonly project: string
@@ -15,6 +16,8 @@ export type Given = {
   /** Levels, in the project's own space. */
   readonly topic: readonly string[]
   readonly place: Omit<Place, 'project'>
+  /** The device that sends it by a credential of its own: what it tells is for itself alone. */
+  readonly sender?: string | undefined
   /** It told once before what it tells: in the quarantine is what was refused of it. */
   readonly isReplay?: boolean
 }
@@ -37,10 +40,12 @@ export type TellPorts = {
   send(project: string, topic: string, payload: Buffer): void
 }
 
-/** What a payload told is known from now on, and what it asks is sent, where its sender may do both. To be given to `runDecoder`. */
-export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: boolean): Hold | undefined {
-  if (!may) draft.forget()
-  else for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+export type MayTell = { readonly tell: boolean; readonly ask: boolean }
+
+/** What a payload told is known from now on, and what it asks is sent, where its sender may do so. To be given to `runDecoder`. */
+export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: MayTell): Hold | undefined {
+  if (!may.tell) draft.forget()
+  if (may.ask) for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
   return run.memories.hold(draft)
 }
 
@@ -177,9 +182,10 @@ function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Told | Promise<T
 function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
   const { format, mapping } = decoder
   const { project, bytes, topic } = given
+  const own = memoryFor(memory, given.sender)
   const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
   try {
-    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory }
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: own }
     const output = format.decode(payload, clock)
     return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
   } catch (error) {
@@ -213,14 +219,15 @@ export function claimant(
   decoders: readonly Decoder[],
   project: string,
   topic: string,
+  sender?: string,
 ): Decoder | undefined | Promise<Decoder | undefined> {
   const [decoder, ...others] = decoders
   if (!decoder) return undefined
   const { memories } = ports
-  const next = () => claimant(ports, others, project, topic)
+  const next = () => claimant(ports, others, project, topic, sender)
   const ask = (kept: Kept, mayLook: boolean): ReturnType<typeof claimant> => {
     const draft = new Draft(kept)
-    const isClaimed = decoder.format.claims?.(topic, draft) === true
+    const isClaimed = decoder.format.claims?.(topic, memoryFor(draft, sender)) === true
     const looking = mayLook ? memories.look(kept, isClaimed ? [] : draft.missed) : undefined
     if (isClaimed) return decoder
     return looking ? looking.then(isMore => (isMore ? ask(kept, false) : next())) : next()

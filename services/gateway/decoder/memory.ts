@@ -55,6 +55,8 @@ export class Memories {
   /** With what others have learnt until now. */
   load(id: MemoryId): Promise<Kept> {
     const name = nameOf(id)
+    const known = this.#kept.get(name)
+    if (known) return this.#lookAnew(known).then(() => known)
     const under = this.#loading.get(name)
     if (under) return under
     const loading = this.#loaded(id, name).finally(() => this.#loading.delete(name))
@@ -108,6 +110,7 @@ export class Memories {
     if (nowMs - kept.sinceMs >= LOOK_MS) kept.begin(nowMs)
     if (missed.length > 0 && kept.looks < MAX_LOOKS && kept.mayBe(missed)) {
       const before = kept.revision
+      if (!kept.nextLook) kept.looks++
       return this.#lookAnew(kept).then(() => {
         kept.absent(missed)
         return kept.revision !== before
@@ -121,7 +124,6 @@ export class Memories {
   #lookAnew(kept: Kept): Promise<void> {
     const begin = () => {
       kept.nextLook = undefined
-      kept.looks++
       kept.lookedMs = this.#ports.nowMs()
       const looking = this.#look(kept).finally(() => {
         if (kept.looking === looking) kept.looking = undefined
@@ -141,11 +143,6 @@ export class Memories {
 
   async #loaded(id: MemoryId, name: string): Promise<Kept> {
     const nowMs = this.#ports.nowMs()
-    const known = this.#kept.get(name)
-    if (known) {
-      await this.#lookAnew(known)
-      return known
-    }
     const kept = new Kept(id, nowMs)
     kept.adopt(await this.#ports.disk.read(id, -1))
     this.#kept.set(name, kept)

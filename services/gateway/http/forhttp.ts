@@ -71,8 +71,8 @@ export type BodyPorts = {
 export async function decodeBody(
   { run, clock }: BodyPorts,
   decoder: Decoder,
-  { project, bytes, place }: Body,
+  { project, bytes, place, again }: Body,
   told?: (made: Made) => Told['hold'],
 ): Promise<Told> {
-  return runDecoder(run, decoder, { project, bytes, topic: [], place }, clock, told)
+  return runDecoder(run, decoder, { project, bytes, topic: [], place, sender: again.sender }, clock, told)
 }

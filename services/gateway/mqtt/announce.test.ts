@@ -8,6 +8,7 @@ import { openLogger } from '../../../packages/runtime/logger.ts'
 import { Alarms } from '../../../packages/state/alarm.ts'
 import { FIRST_ORGANIZATION, Organizations } from '../../../packages/state/organization.ts'
 import { Projects } from '../../../packages/state/project.ts'
+import { orderOf } from '../broker/inorder.ts'
 import { startAnnouncements } from './announce.ts'
 
 describe.skipIf(installed === undefined)('announcements', () => {
@@ -28,6 +29,8 @@ describe.skipIf(installed === undefined)('announcements', () => {
     }
     await redis.hset(projectKey('broken', 'alarms'), 'a', 'no JSON')
     const topics: string[] = []
+    const orders: string[] = []
+    const before = await redis.xadd(projectKey('whole', 'alarmlog'), '*', 'i', 'x\tr\t1', 'f', JSON.stringify({ rule: 'r', device: 'x' }))
     const warned: unknown[] = []
     const logger = openLogger('silent')
     logger.warn = (facts: unknown) => void warned.push(facts)
@@ -37,16 +40,34 @@ describe.skipIf(installed === undefined)('announcements', () => {
       alarms: new Alarms(redis),
       logger,
       connect: () => server.connect(),
-      announce: async topic => void topics.push(topic),
+      announce: async (topic, _, order) => {
+        topics.push(topic)
+        orders.push(order)
+      },
     })
     expect(topics).toEqual(['projects/whole/alarms/r/d'])
+    // As far as the log of alarms was when it was read.
+    expect(orders).toEqual([orderOf(before ?? '')])
     await redis.hset(projectKey('broken', 'alarms'), 'a', JSON.stringify({ alarmId: 'a', rule: 'r', device: 'd' }))
     await until('it is taken in', () => topics.includes('projects/broken/alarms/r/d'))
     expect(warned).toEqual([{ project: 'broken', reason: expect.stringContaining('JSON') }])
     // One that devices share stands under the name of their group.
     const group = groupNameOf({ zone: 'a/b', site: '#1' })
-    await redis.xadd(projectKey('whole', 'alarmlog'), '*', 'i', `${group}\tr\t1`, 'f', JSON.stringify({ rule: 'r', device: group }))
+    const said = await redis.xadd(
+      projectKey('whole', 'alarmlog'),
+      '*',
+      'i',
+      `${group}\tr\t1`,
+      'f',
+      JSON.stringify({ rule: 'r', device: group }),
+    )
     await until('it is announced', () => topics.includes('projects/whole/alarms/r/zone=a%2Fb,site=%231'))
+    expect(orders.at(-1)).toBe(orderOf(said ?? ''))
     await announcing.stop()
   })
+})
+
+it('the order of what is announced is that of the log, however many digits its entries have', () => {
+  const ids = ['0-0', '9-1', '10-0', '1795318552910-2', '1795318552910-10', '1795318552911-0']
+  expect(ids.map(orderOf).toSorted()).toEqual(ids.map(orderOf))
 })

@@ -1,12 +1,13 @@
 // Alarms stand retained under `projects/{project}/alarms/{rule}/{device}`: all that there are, then each change, in every project,
-// those included that are made while this runs.
+// those included that are made while this runs. Every gateway does so; the entry of the log that says something is its order (inorder.ts).
 import type { Redis } from 'ioredis'
 import type { LogEntry } from '../../../packages/log/entry.ts'
 import { type Follow, Followers } from '../../../packages/log/follow.ts'
 import type { Log } from '../../../packages/log/log.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import type { AlarmDocument, Alarms } from '../../../packages/state/alarm.ts'
+import type { AlarmDocument, AlarmPage, Alarms } from '../../../packages/state/alarm.ts'
 import type { Projects } from '../../../packages/state/project.ts'
+import { orderOf } from '../broker/inorder.ts'
 
 export type AnnouncePorts = {
   readonly log: Log
@@ -15,12 +16,13 @@ export type AnnouncePorts = {
   readonly logger: Logger
   /** A connection for reading that may block. */
   connect(name: string): Promise<Redis>
-  /** Publishes retained. */
-  announce(topic: string, payload: string): Promise<void>
+  /** Publishes retained, unless something of a higher order was said there. */
+  announce(topic: string, payload: string, order: string): Promise<void>
 }
 
 const LOOK_MS = 1000
 const PAGE = 1000
+const MAX_READS = 5
 
 export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
   const followed = new Map<string, Follow>()
@@ -71,13 +73,13 @@ export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop()
 }
 
 async function announceIn(ports: AnnouncePorts, followers: Followers, project: string): Promise<Follow> {
-  const announce = (alarm: AlarmDocument) =>
-    ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm))
+  const announce = (alarm: AlarmDocument, entryId: string) =>
+    ports.announce(`projects/${project}/alarms/${alarm.rule}/${alarm.device}`, JSON.stringify(alarm), orderOf(entryId))
   const from = await ports.log.last(project, 'alarmlog')
   const announceAll = async () => {
     for (let after = ''; ; ) {
-      const page = await ports.alarms.list(project, {}, after, PAGE)
-      for (const alarm of page.alarms) await announce(alarm)
+      const { page, at } = await steadyPage(ports, project, after)
+      for (const alarm of page.alarms) await announce(alarm, at)
       after = page.next
       if (after === '') return
     }
@@ -85,9 +87,23 @@ async function announceIn(ports: AnnouncePorts, followers: Followers, project: s
   await announceAll()
   const follower = {
     arrived: async (entries: readonly LogEntry[]) => {
-      for (const { events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument)
+      for (const { id, events } of entries) for (const { frame } of events) await announce(JSON.parse(frame) as AlarmDocument, id)
     },
     jumped: announceAll,
   }
   return followers.follow(project, 'alarmlog', follower, from)
+}
+
+/**
+ * Alarms as they are after an entry of their log. Where they change all the time it is an entry that they may be ahead of: what they have come to
+ * is still to arrive, and is said again.
+ */
+async function steadyPage({ log, alarms }: AnnouncePorts, project: string, after: string): Promise<{ page: AlarmPage; at: string }> {
+  let at = await log.last(project, 'alarmlog')
+  for (let reads = 1; ; reads++) {
+    const page = await alarms.list(project, {}, after, PAGE)
+    const now = await log.last(project, 'alarmlog')
+    if (now === at || reads === MAX_READS) return { page, at }
+    at = now
+  }
 }

@@ -31,8 +31,8 @@ export type MqttDoor = {
   readonly port: number
   /** A connection that came in another way. */
   take(stream: Duplex, from: From): void
-  /** Publishes as Telltale itself and retains it, if it is not what stands there already. */
-  announce(topic: string, payload: string): Promise<void>
+  /** Publishes as Telltale itself and retains it, if it is not what stands there already. `order`: text; what is lower than what was said is not said. */
+  announce(topic: string, payload: string, order: string): Promise<void>
   /** Publishes as Telltale itself under `projects/{project}/`, with QoS 1, to whoever may see the project. */
   send(project: string, topic: string, payload: Buffer): void
   /** Whether anybody wants what is published on this topic, in its long form: connected to any gateway, or away. */
@@ -108,7 +108,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   return {
     port: bound,
     take: (stream, from) => listener.take(stream, from),
-    announce: (topic, payload) => announce(speaking(), topic, Buffer.from(payload)),
+    announce: (topic, payload, order) => announce(speaking(), topic, Buffer.from(payload), order),
     send,
     hasSubscribers: topic => storage.hasSubscribers(topic),
     connections: () => broker.connectedClients,

@@ -10,8 +10,9 @@ import type { Catalog, Known } from '../decoder/catalog.ts'
 import { claimant, type Made, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
 import type { Draft } from '../decoder/kept.ts'
 import { builtInMapping, type Decoder } from '../decoder/mapping.ts'
-import { contentOf, type IngestPorts } from '../ingest.ts'
+import type { IngestPorts } from '../ingest.ts'
 import { mayTell, ownOnly } from '../own.ts'
+import { marksOf, withoutAccepted } from '../part.ts'
 
 export type ReplayPorts = {
   readonly quarantine: Pick<Quarantine, 'after' | 'find' | 'remove' | 'accepted'>
@@ -131,8 +132,9 @@ type Attempt = {
   readonly draft?: Draft | undefined
   readonly events: readonly { readonly event: Incoming; readonly key: string }[]
   readonly failures: readonly Failure[]
-  /** What of it was accepted before. */
+  /** What of it was accepted before, and is now. */
   readonly accepted: readonly string[]
+  readonly marks: readonly string[]
 }
 
 /** Decoded one after the other, accepted in their order, some together. */
@@ -186,28 +188,28 @@ function added({ accept }: ReplayPorts, event: Incoming, key: string): Promise<v
 }
 
 async function letGo({ quarantine }: ReplayPorts, project: string, attempts: readonly Attempt[]): Promise<void> {
-  for (const { record, events, failures, accepted } of attempts)
-    if (failures.length > 0 && events.length > 0)
-      await quarantine.accepted(project, record.id, [...accepted, ...events.map(({ event }) => contentOf(event))])
+  for (const { record, events, failures, accepted, marks } of attempts)
+    if (failures.length > 0 && events.length > 0) await quarantine.accepted(project, record.id, [...accepted, ...marks])
   const done = attempts.filter(({ failures }) => failures.length === 0).map(({ record }) => record.id)
   await quarantine.remove(project, done)
 }
 
 async function attemptOf(ports: ReplayPorts, project: string, known: Known, kept: QuarantinedPayload, how: How): Promise<Attempt> {
   const { record, again, accepted } = kept
-  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted })
+  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted, marks: [] })
   if (!again) return refused(new Failure('unsupported', unrepeatable(record)))
   // What a device may send is known; of others only that they might not.
   if (record.code === 'forbidden' && again.sender === undefined && !how.isNamed)
     return refused(new Failure('forbidden', 'its sender may not send it: name it in `ids` to accept it all the same'))
   try {
-    const { decoded, draft } = await decodeAgain(ports, project, known, kept, again, how)
+    const { decoded, draft, separable } = await decodeAgain(ports, project, known, kept, again, how)
     const left = withoutAccepted(decoded, accepted)
     return {
       record,
       accepted,
       draft,
-      events: left.flatMap(({ one, index }) => ('event' in one ? [{ event: one.event, key: keyOf(one.event, record, again, index) }] : [])),
+      events: left.flatMap(({ one, index, part }) => eventIn(one, record, again, separable ? index : part)),
+      marks: marksOf(left.map(({ one }) => one)),
       failures: left.flatMap(({ one }) => ('event' in one ? [] : [one.failure])),
     }
   } catch (error) {
@@ -230,26 +232,25 @@ async function decodeAgain(
   { record, bytes }: QuarantinedPayload,
   again: Again,
   { isDry, isNamed }: How,
-): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined }> {
+): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined; readonly separable: boolean }> {
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
-  const given = { project, bytes, topic, place: again.place, isReplay: again.isTold === true }
+  const id = isNamed ? undefined : again.sender
+  const given = { project, bytes, topic, place: again.place, sender: id, isReplay: again.isTold === true }
   const made = await runDecoder(ports.run, decoder, given, clockOf(record, again))
-  const { sender: id } = again
-  const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
-  checkUnderstood(made, mayTell(sender, made.decoded))
+  const sender = { roles: {}, ...(id === undefined ? {} : { device: { project, id } }) }
+  checkUnderstood(made)
   const own = ownOnly(sender, made.decoded)
-  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
-  const isTold = made.draft.touched && mayTell(sender, made.decoded)
-  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
+  // Elements are kept by themselves; what they become today has the order that it has.
+  const separable = decoder.format.separable === true || again.isElement === true
+  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined, separable }
+  const isTold = made.draft.touched && mayTell(sender, made.decoded).tell
+  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined, separable }
 }
 
 /** What becomes nothing at all leaves the quarantine only where its decoder knows what it tells. @throws Failure. */
-function checkUnderstood({ decoded, draft }: Made, mayTell: boolean): void {
-  if (decoded.length > 0 || !draft.touched) return
-  if (draft.changes.size > 0 && !mayTell)
-    throw new Failure('forbidden', 'its sender may not tell a decoder what others rest on: name it in `ids` to accept it all the same')
-  if (draft.changes.size === 0 && draft.missed.length > 0)
+function checkUnderstood({ decoded, draft }: Made): void {
+  if (decoded.length === 0 && draft.changes.size === 0 && draft.missed.length > 0)
     throw new Failure(
       'not_found',
       'nothing becomes of it today: its decoder does not know what it is about, because nobody has announced it',
@@ -262,13 +263,13 @@ async function decoderOf(
   project: string,
   { mappings }: Known,
   { contentType }: QuarantineRecord,
-  { topic, asked, format, builtIn, options }: Again,
+  { topic, asked, format, builtIn, options, sender }: Again,
 ): Promise<Decoder> {
   if (builtIn !== undefined) return builtInDecoder(formats, builtIn)
   if (format !== undefined) return withOptions(mappings.ofFormat(format), options)
   if (asked !== undefined) return mappings.named(asked)
   if (topic !== undefined) {
-    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic))
+    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic, sender))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))} today`, { field: 'topic' })
   }
@@ -300,22 +301,10 @@ function identityOf({ id }: QuarantineRecord, { delivery, mayRepeat }: Again): s
   return mayRepeat ? delivery : id
 }
 
-type Placed = { readonly one: Decoded; readonly index: number }
-
-/** Each that was accepted stands for one that is. */
-function withoutAccepted(decoded: readonly Decoded[], accepted: readonly string[]): Placed[] {
-  const counts = new Map<string, number>()
-  for (const content of accepted) counts.set(content, (counts.get(content) ?? 0) + 1)
-  return decoded.flatMap((one, index) => {
-    const content = 'event' in one ? contentOf(one.event) : ''
-    const count = counts.get(content) ?? 0
-    if (count > 0) counts.set(content, count - 1)
-    return count > 0 ? [] : [{ one, index }]
-  })
-}
-
-/** As it would have been then, and the same each time. */
-function keyOf({ key }: Incoming, record: QuarantineRecord, again: Again, at: number): string {
+/** With the key that it would have had then, and has each time. */
+function eventIn(one: Decoded, record: QuarantineRecord, again: Again, part: number | string | undefined): Attempt['events'] {
+  if (!('event' in one)) return []
+  const { event } = one
   const identity = identityOf(record, again)
-  return key ?? (again.isElement && at === 0 ? identity : `${identity}.${at}`)
+  return [{ event, key: event.key ?? (again.isElement && part === 0 ? identity : `${identity}.${part}`) }]
 }
