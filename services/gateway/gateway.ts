@@ -115,7 +115,7 @@ export async function startGateway(
   const decoding = new Decoding({ ingest: inside.ingest, ...ports.durable, logger: ports.logger })
   decoding.start()
   lifecycle.started('decoding', () => decoding.stop())
-  const announcing = await startAnnouncements({ ...ports, announce })
+  const announcing = startAnnouncements({ ...ports, announce })
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat({ ...ports, accept, clocks, connections, refresh: [() => catalog.refresh(), () => budget.refresh()] })
   lifecycle.started('beat', beat.stop)

@@ -8,25 +8,22 @@ import type { Storage } from './storage.ts'
 export type Speaking = { readonly broker: Aedes; readonly storage: Storage; newId(): string }
 
 /** Retained, if it is not what stands there already, and nothing that is later in the order (inorder.ts) was said there. */
-export async function announce(
-  { broker, storage: { retained, sessions } }: Speaking,
-  topic: string,
-  payload: Buffer,
-  order: string,
-): Promise<void> {
+export async function announce({ broker, storage }: Speaking, topic: string, payload: Buffer, order: string): Promise<void> {
+  const { retained } = storage
   const project = projectOf(topic)
   if (project === undefined) return
   const there = await retained.get(topic)
   if (there?.payload.equals(payload) || (there?.order ?? '') > order) return
   const message = { id: contentKey(`${topic}\t${payload.toString('utf8')}`), topic, qos: 1 as const, payload, order }
-  if (!(await sessions.queue(message))) return
-  // Each gateway announces; the one that changed something publishes.
+  // Each gateway announces. What another one has announced is queued already; a session that has acknowledged it would have it once more.
+  if ((await retained.stands(message)) || !(await storage.queue(message))) return
+  // The one that changed something publishes.
   if (await retained.store(project, message)) await emit(broker, message, true)
 }
 
 export async function say({ broker, storage, newId }: Speaking, topic: string, payload: Buffer): Promise<void> {
   const message = { id: newId(), topic, qos: 1 as const, payload }
-  await storage.sessions.queue(message)
+  await storage.queue(message)
   await emit(broker, message, false)
 }
 

@@ -4,10 +4,12 @@ import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
+import { Gather } from './gather.ts'
 import { defineInOrder, type InOrder } from './inorder.ts'
-import { type Grant, Lasting } from './lasting.ts'
+import { type Grant, Lasting, type Tell } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'
-import { defineScripts, PREFIX, type Scripts } from './script.ts'
+import type { Step } from './queue.ts'
+import { defineScripts, PREFIX, renewLayout, type Scripts } from './script.ts'
 
 export type SessionLimits = {
   readonly awayMs: number
@@ -39,8 +41,11 @@ const LIMITS: SessionLimits = {
 }
 const LOOK_MS = 60_000
 const AT_ONCE = 500
-/** What waits for each of them is let go of with it, and meanwhile Redis does nothing else. */
-const EXPIRE_AT_ONCE = 20
+const EXPIRE_AT_ONCE = 200
+/** Messages of forgotten sessions that are let go of at once. */
+const CLEAN_AT_ONCE = 500
+/** As many as a session has. */
+const FILTERS_AT_ONCE = 1000
 const FILTER = 'f:'
 /** Sessions that were warned of; beyond it some are again. */
 const MAX_WARNED = 10_000
@@ -57,13 +62,24 @@ export class Sessions {
   /** One for each reading that is under way. */
   readonly #changes = new Set<Changed>()
   readonly #timer: NodeJS.Timeout
+  readonly #steps: Gather<readonly [Step, string, number, string]>
+  readonly #subscribing = new Map<string, Gather<Granted[number]>>()
+  #cleaning: Promise<void> | undefined
+  #isDirty = false
   #looking: Promise<void> | undefined
 
   constructor(ports: SessionsPorts, limits: Partial<SessionLimits> = {}) {
     this.#redis = defineInOrder(defineScripts(ports.redis))
     this.#ports = ports
     this.#limits = { ...LIMITS, ...limits }
+    this.#steps = new Gather(AT_ONCE, steps => this.#redis.mqttSteps(1, PREFIX, ...steps.flat()))
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref()
+  }
+
+  /** Before anything else: sessions in Redis that another version of Telltale wrote another way are forgotten. */
+  async renew(): Promise<void> {
+    const count = await renewLayout(this.#redis, PREFIX)
+    if (count > 0) this.#ports.log.warn({ count }, 'mqtt sessions of an older version forgotten')
   }
 
   /** Whether a session, connected or not, waits for it. */
@@ -72,18 +88,22 @@ export class Sessions {
   }
 
   /**
-   * A client connects to it; it begins here if there is none.
+   * A client connects to it; it begins here if there is none, or one of another holder.
    * @param holder whose memory is taken by what waits for it: a project, where there is one.
    */
   async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
     const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder]
-    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
+    const [there, fields, sent, received, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
     for (const one of gone) this.#forgotten(one, 'too many sessions are away')
-    const lasting = new Lasting(this.#redis, id, {
+    if (there === -1) this.#forgotten(id, 'it belongs to another project')
+    if (there === -1 || gone.length > 0) this.#clean()
+    const tell: Tell = (...step) => this.#steps.add(step)
+    const lasting = new Lasting(this.#redis, tell, id, {
       existed: there === 1,
       filters: filtersOf(fields),
       sent: new Map(pairs(sent).map(([message, packetId]) => [Number(packetId), message])),
+      received: received.map(Number),
       got: got.map(Number),
     })
     this.#connected.add(lasting)
@@ -97,13 +117,26 @@ export class Sessions {
   }
 
   async forget(id: string): Promise<void> {
-    await this.#redis.mqttForget(1, PREFIX, id)
+    const hasLeft = await this.#redis.mqttForget(1, PREFIX, id)
     this.#ended(id)
+    if (hasLeft) this.#clean()
   }
 
-  /** Undefined ends what was granted. */
+  /** Undefined ends what was granted. All of one turn of the event loop, as of one SUBSCRIBE, are one step. */
   async subscribe(id: string, granted: Granted): Promise<void> {
-    if (granted.length === 0) return
+    let gather = this.#subscribing.get(id)
+    if (!gather) {
+      gather = new Gather(FILTERS_AT_ONCE, all => {
+        this.#subscribing.delete(id)
+        return this.#subscribe(id, all)
+      })
+      this.#subscribing.set(id, gather)
+    }
+    const gathered = gather
+    await Promise.all(granted.map(one => gathered.add(one)))
+  }
+
+  async #subscribe(id: string, granted: Granted): Promise<void> {
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
     if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
     this.#subscribed(id, granted)
@@ -111,27 +144,53 @@ export class Sessions {
 
   /**
    * On disk when this resolves, for everyone who waits for its topic; `from`: it came with QoS 2 to this session, under this packet id.
-   * @returns whether it came the first time, and behind none that is later in their order.
+   * @returns the id under which it is queued: that of a try before which failed half way; or nothing when it had come already, or is behind one
+   * that is later in their order.
    */
-  async queue(message: Message, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
+  async queue(message: Message, from?: From): Promise<string | undefined> {
     const to = new Set<string>()
     if (message.qos > 0) this.#tree.each(message.topic, id => to.add(id))
-    if (to.size === 0 && !from) return true
-    const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
-    const ids = [...to]
-    const bytes = encodeMessage(message)
-    for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
-      const limits = [messages, sessionBytes, holderBytes, allBytes]
-      const lost = await this.#queue(message, [message.id, bytes, ...limits, ...origin, ...some])
-      if (Number(lost[0]) < 0) return false
-      for (const [id, count] of pairs(lost)) this.#lost(id, Number(count))
-    }
-    return true
+    if (to.size === 0 && !from) return message.id
+    return this.#queue(message, [...to], from)
   }
 
-  #queue({ order, topic }: Message, args: readonly (string | number | Buffer)[]): Promise<(string | number)[]> {
+  /** Its bytes go to Redis with the first sessions, and again only for those whose holder has them not, or no more. */
+  async #queue(message: Message, to: readonly string[], from?: From): Promise<string | undefined> {
+    const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
+    const bytes = encodeMessage(message)
+    let [id, left, isNeeded] = [message.id, to, true]
+    do {
+      const [some, rest] = [left.slice(0, AT_ONCE), left.slice(AT_ONCE)]
+      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0]
+      const limits = [messages, sessionBytes, holderBytes, allBytes]
+      const queued = await this.#queueFor(message, [id, isNeeded ? bytes : '', ...limits, ...origin, ...some])
+      if (!queued) return undefined
+      const [known, lost, again, later] = queued
+      id = known
+      for (const [one, count] of pairs(lost)) this.#lost(one, Number(count))
+      isNeeded = again.length > 0
+      left = [...again, ...later, ...rest]
+    } while (left.length > 0)
+    return id
+  }
+
+  /** Those that are connected here. */
+  connected(): Lasting[] {
+    return [...this.#connected]
+  }
+
+  /** Those for which more waits than was sent to them. */
+  async ahead(some: readonly Lasting[]): Promise<Lasting[]> {
+    const found: Lasting[] = []
+    for (let at = 0; at < some.length; at += AT_ONCE) {
+      const page = some.slice(at, at + AT_ONCE)
+      const ids = new Set(await this.#redis.mqttAhead(1, PREFIX, ...page.flatMap(({ id, sentCount }) => [id, sentCount])))
+      found.push(...page.filter(({ id }) => ids.has(id)))
+    }
+    return found
+  }
+
+  #queueFor({ order, topic }: Message, args: readonly (string | number | Buffer)[]): ReturnType<Scripts['mqttQueue']> {
     return order === undefined ? this.#redis.mqttQueue(1, PREFIX, ...args) : this.#redis.mqttQueueInOrder(1, PREFIX, order, topic, ...args)
   }
 
@@ -141,8 +200,14 @@ export class Sessions {
     for (;;) {
       const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
       for (const id of gone) this.#forgotten(id, 'nobody came back')
+      if (gone.length > 0) this.#clean()
       if (gone.length < EXPIRE_AT_ONCE) return
     }
+  }
+
+  /** Lets go of what forgotten sessions left, a little at a time; whichever gateway forgot them. */
+  async clean(): Promise<void> {
+    while ((await this.#redis.mqttClean(1, PREFIX, CLEAN_AT_ONCE)) === 1);
   }
 
   /** A gateway changed something. */
@@ -186,12 +251,27 @@ export class Sessions {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await this.#looking
+    while (this.#cleaning) await this.#cleaning
+  }
+
+  /** What is left while it cleans is cleaned next. */
+  #clean(): void {
+    this.#isDirty = true
+    if (this.#cleaning) return
+    this.#isDirty = false
+    this.#cleaning = this.clean()
+      .catch((error: Error) => this.#ports.log.debug({ reason: error.message }, 'forgotten mqtt sessions not cleaned'))
+      .finally(() => {
+        this.#cleaning = undefined
+        if (this.#isDirty) this.#clean()
+      })
   }
 
   #look(): void {
     const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'mqtt sessions not looked after')
     this.#looking ??= this.#seen([...this.#connected].map(({ id }) => id))
       .then(() => this.expire())
+      .then(() => this.clean())
       .catch(failed)
       .finally(() => {
         this.#looking = undefined
@@ -251,6 +331,9 @@ export class Sessions {
     )
   }
 }
+
+/** By which session and packet id a message with QoS 2 came. */
+export type From = { readonly id: string; readonly packetId: number }
 
 type Granted = readonly (readonly [filter: string, grant: Grant | undefined])[]
 

@@ -2,6 +2,10 @@
 import { Frames } from './frame.ts'
 import { isAnswer, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, wantsAnswer } from './packet.ts'
 
+/** More than a session that lasts may have under way, and what is retained besides. Without an end packet ids would be given twice [MQTT-2.3.1-2]. */
+const MAX_OPEN = 20_000
+export const TOO_MANY_OPEN = `it leaves more than ${MAX_OPEN} messages unacknowledged`
+
 export class Sent {
   readonly #frames = new Frames(() => undefined)
   #unanswered = 0
@@ -13,12 +17,18 @@ export class Sent {
     return this.#unanswered === 0
   }
 
-  /** Packets of the client, by their first byte, are answered by what is written here. */
-  asked(first: number, count = 1): void {
-    if (wantsAnswer(first)) this.#unanswered += count
+  /** A packet of the client, by its first byte, goes to the broker. */
+  asked(first: number): void {
+    if (wantsAnswer(first)) this.#unanswered++
   }
 
-  wrote(bytes: Buffer): void {
+  /** So many answers are written here to packets that the broker never saw. */
+  answers(count: number): void {
+    this.#unanswered += count
+  }
+
+  /** @returns whether that is no more than a client may leave without acknowledgement. */
+  wrote(bytes: Buffer): boolean {
     const frames = this.#frames
     frames.push(bytes)
     while (frames.next() === true) {
@@ -28,6 +38,7 @@ export class Sent {
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }
+    return this.#open === undefined || this.#open.size <= MAX_OPEN
   }
 
   /** Whether this is what is to come; it is waited for no longer. */

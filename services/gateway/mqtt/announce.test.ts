@@ -34,7 +34,7 @@ describe.skipIf(installed === undefined)('announcements', () => {
     const warned: unknown[] = []
     const logger = openLogger('silent')
     logger.warn = (facts: unknown) => void warned.push(facts)
-    const announcing = await startAnnouncements({
+    const announcing = startAnnouncements({
       log: new Log(redis, []),
       projects,
       alarms: new Alarms(redis),
@@ -45,6 +45,7 @@ describe.skipIf(installed === undefined)('announcements', () => {
         orders.push(order)
       },
     })
+    await until('the other is announced', () => topics.length > 0 && warned.length > 0)
     expect(topics).toEqual(['projects/whole/alarms/r/d'])
     // As far as the log of alarms was when it was read.
     expect(orders).toEqual([orderOf(before ?? '')])
@@ -64,6 +65,40 @@ describe.skipIf(installed === undefined)('announcements', () => {
     await until('it is announced', () => topics.includes('projects/whole/alarms/r/zone=a%2Fb,site=%231'))
     expect(orders.at(-1)).toBe(orderOf(said ?? ''))
     await announcing.stop()
+  })
+
+  it('keep neither the start nor other projects waiting for one that hangs; their end waits for it', async () => {
+    const { redis } = server
+    const projects = new Projects(redis)
+    for (const id of ['ahangs', 'next']) {
+      await projects.add(id)
+      await redis.zadd(projectKey(id, 'alarmIndex'), 1, 'a', 1, 'b')
+      for (const alarmId of ['a', 'b'])
+        await redis.hset(projectKey(id, 'alarms'), alarmId, JSON.stringify({ alarmId, rule: alarmId, device: 'd' }))
+    }
+    const topics: string[] = []
+    const held: (() => void)[] = []
+    const announcing = startAnnouncements({
+      log: new Log(redis, []),
+      projects,
+      alarms: new Alarms(redis),
+      logger: openLogger('silent'),
+      connect: () => server.connect(),
+      announce: async topic => {
+        topics.push(topic)
+        if (topic.startsWith('projects/ahangs/')) await new Promise<void>(resolve => void held.push(resolve))
+      },
+    })
+    await until('it hangs, and the other is announced', () => held.length === 1 && topics.includes('projects/next/alarms/b/d'))
+    let isOver = false
+    const stopped = announcing.stop().then(() => {
+      isOver = true
+    })
+    await redis.ping()
+    expect(isOver).toBe(false)
+    for (const release of held) release()
+    await stopped
+    expect(topics.filter(topic => topic.startsWith('projects/ahangs/'))).toHaveLength(1)
   })
 })
 

@@ -23,9 +23,13 @@ export type AnnouncePorts = {
 const LOOK_MS = 1000
 const PAGE = 1000
 const MAX_READS = 5
+/** Projects whose alarms are announced at the same time. */
+const AT_ONCE = 8
 
-export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop(): Promise<void> }> {
+/** Begins with the projects that there are, and goes on while others do their work: nobody waits for it. */
+export function startAnnouncements(ports: AnnouncePorts): { stop(): Promise<void> } {
   const followed = new Map<string, Follow>()
+  const beginning = new Map<string, Promise<void>>()
   const { log, logger } = ports
   const followers = new Followers({
     log,
@@ -33,19 +37,37 @@ export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop()
     troubled: (error, project) => logger.warn({ project, reason: error.message }, 'alarms not followed'),
   })
   const unreadable = new Set<string>()
+  let isStopped = false
+  let waiting: string[] = []
   /** Each by itself: one project that cannot be read keeps neither the others nor the gateway waiting. */
   const begin = async (project: string) => {
+    const announce: AnnouncePorts['announce'] = async (...what) => {
+      if (isStopped && beginning.has(project)) throw new Error('stopped')
+      await ports.announce(...what)
+    }
     try {
-      followed.set(project, await announceIn(ports, followers, project))
+      followed.set(project, await announceIn({ ...ports, announce }, followers, project))
       unreadable.delete(project)
     } catch (error) {
+      if (isStopped) return
       if (!unreadable.has(project)) logger.warn({ project, reason: (error as Error).message }, 'alarms of a project not announced')
       unreadable.add(project)
     }
   }
+  const fill = () => {
+    while (!isStopped && beginning.size < AT_ONCE && waiting.length > 0) {
+      const project = waiting.shift() as string
+      const ended = begin(project).finally(() => {
+        beginning.delete(project)
+        fill()
+      })
+      beginning.set(project, ended)
+    }
+  }
   const look = async () => {
     const projects = new Set(await ports.projects.list())
-    for (const project of projects) if (!followed.has(project)) await begin(project)
+    waiting = [...projects].filter(project => !followed.has(project) && !beginning.has(project))
+    fill()
     for (const project of unreadable) if (!projects.has(project)) unreadable.delete(project)
     for (const [project, gone] of followed)
       if (!projects.has(project)) {
@@ -53,20 +75,23 @@ export async function startAnnouncements(ports: AnnouncePorts): Promise<{ stop()
         await gone.stop()
       }
   }
-  await look()
   let looking: Promise<void> | undefined
-  const timer = setInterval(() => {
+  const lookOnce = () => {
     // Redis may be away for a while; the next look does what this one could not.
     looking ??= look()
       .catch((error: Error) => ports.logger.debug({ reason: error.message }, 'projects not listed'))
       .finally(() => {
         looking = undefined
       })
-  }, LOOK_MS)
+  }
+  const timer = setInterval(lookOnce, LOOK_MS)
+  lookOnce()
   return {
     stop: async () => {
+      isStopped = true
       clearInterval(timer)
       await looking
+      await Promise.all(beginning.values())
       await Promise.all([...followed.values()].map(one => one.stop()))
     },
   }

@@ -9,6 +9,7 @@ import { openLogger } from '../../../packages/runtime/logger.ts'
 import { until } from '../../../test/eventually.ts'
 import { openWire, type Wire } from '../../../test/wire.ts'
 import { Accept } from '../accept.ts'
+import { Sessions } from '../broker/sessions.ts'
 import { UNLIMITED, undecoded } from '../fixture.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 
@@ -114,6 +115,26 @@ describe.skipIf(!installed)('two gateways', () => {
     expect(texts(second)).toEqual(['one', 'two'])
     await second.leave()
     await sender.leave()
+  })
+
+  it('send a session what was queued for it and not passed on, as soon as there is a reason to look', async () => {
+    const topic = 'projects/p/stuck'
+    const wire = await connect(here, 'stuck', false)
+    await subscribe(wire, topic)
+    // A gateway that died before it passed anything on.
+    const dead = new Sessions({ redis: server.redis, log: openLogger('silent'), dropped: () => {}, nowMs: Date.now })
+    await dead.read()
+    const queue = (id: string) => dead.queue({ id, topic, qos: 1, payload: Buffer.from(id) })
+    await queue('before it subscribes again')
+    wire.send({ cmd: 'subscribe', messageId: 2, subscriptions: [{ topic: 'projects/p/other', qos: 1 }] })
+    await until('it is there', () => texts(wire).length === 1)
+    await queue('before another gateway comes')
+    const third = await openDoor()
+    await until('it is there', () => texts(wire).length === 2)
+    expect(texts(wire)).toEqual(['before it subscribes again', 'before another gateway comes'])
+    await dead.stop()
+    await third.close()
+    await wire.leave()
   })
 
   it('keep two keys with the same client id apart', async () => {
