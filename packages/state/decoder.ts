@@ -9,6 +9,8 @@ import { adding, Removals } from './deviceremoval.ts'
 /** A mapping: what matches `topics` or `contentTypes`, or is sent to it by its name, is decoded by `format`. */
 export type DecoderRecord = {
   readonly name: string
+  /** Under which it is remembered what it was told: another one when it is created again. Undefined: as the built-in one of its name. */
+  readonly uid?: string | undefined
   readonly format: string
   /** Topic filters, in the project's own space. */
   readonly topics: readonly string[]

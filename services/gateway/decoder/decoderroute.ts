@@ -1,4 +1,5 @@
 // Decoders of a project: which format takes which topics and content types; and what a sample would become.
+import { randomUUID } from 'node:crypto'
 import { Type } from 'typebox'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { callerIn, type HttpApp } from '../../../packages/runtime/http.ts'
@@ -80,9 +81,7 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
       if (!before && ports.formats.has(name))
         throw new Failure('conflict', `decoder ${name} is built in: PUT it with "enabled": false to switch it off`, { field: 'decoder' })
       await ports.decoders.decoders.remove(project, name)
-      // The built-in one that comes back remembers what its own form did.
-      const isBuiltIn = before?.format === name && ports.formats.has(name)
-      if (before && !isBuiltIn) await ports.memory.forget({ project, decoder: name, format: before.format })
+      if (before) await forget(ports, project, before)
       await ports.catalog.refresh()
       return {}
     },
@@ -170,9 +169,20 @@ async function save(ports: DecoderRoutePorts, project: string, record: DecoderRe
   const before = await ports.decoders.decoders.find(project, name)
   if (onlyNew && !before && ports.formats.has(name))
     throw invalid('name', `${name} is the name of a built-in decoder: PUT it to replace that`)
-  await ports.decoders.decoders.save(project, name, record, onlyNew)
-  if (before && before.format !== format) await ports.memory.forget({ project, decoder: name, format: before.format })
+  const uid = before?.format === format ? before.uid : newUid(record)
+  await ports.decoders.decoders.save(project, name, { ...record, uid }, onlyNew)
+  if (before && before.format !== format) await forget(ports, project, before)
   // Other gateways see it within a second.
   await ports.catalog.refresh()
   return decoderToJson(project, { ...record, builtIn: false })
+}
+
+/** Of a format by whose name it is called, what is remembered is that of the built-in one. */
+function newUid({ name, format }: DecoderRecord): string | undefined {
+  return name === format ? undefined : randomUUID()
+}
+
+/** The built-in one that comes back remembers what its own form did. */
+async function forget({ memory }: DecoderRoutePorts, project: string, { name, format, uid }: DecoderRecord): Promise<void> {
+  if (name !== format) await memory.forget({ project, decoder: name, format, uid })
 }

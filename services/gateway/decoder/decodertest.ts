@@ -5,6 +5,7 @@ import { callerIn, type HttpApp, verb } from '../../../packages/runtime/http.ts'
 import { ProjectId } from '../../../packages/runtime/schema.ts'
 import { shownIn } from '../../../packages/state/quarantine.ts'
 import type { Clock } from '../decode/event.ts'
+import { GROUP } from '../decode/format.ts'
 import { mediaTypeOf } from '../http/forhttp.ts'
 import type { IngestPorts } from '../ingest.ts'
 import type { Catalog } from './catalog.ts'
@@ -162,7 +163,7 @@ async function shown(ports: DecoderTestPorts, project: string, { decoded, replie
       )
       .slice(0, MAX_SHOWN),
     replies: replies.slice(0, MAX_SHOWN).map(({ topic, payload }) => ({ topic, ...shownIn(payload) })),
-    remembers: [...draft.changes.keys()].slice(0, MAX_SHOWN),
+    remembers: [...draft.changes.keys()].slice(0, MAX_SHOWN).map(key => key.replaceAll(GROUP, ' ')),
   }
 }
 

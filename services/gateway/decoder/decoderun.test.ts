@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { expect, it } from 'vitest'
 import type { Memory, Payload } from '../decode/format.ts'
 import { decodeJson } from '../decode/json.ts'
-import { runDecoder } from './decoderun.ts'
+import { type Made, runDecoder } from './decoderun.ts'
 import { Memories } from './memory.ts'
 
 const clock = { nowUs: () => 0, newId: () => 'id' }
@@ -13,7 +13,7 @@ const mapping = { name: 'd', format: 'f', topics: [], contentTypes: [], options:
 function decoderOf(wait: (one: string) => Promise<void> | undefined) {
   const learn = (one: string, memory: Memory) => {
     // Something that is not there is asked of the other gateways.
-    memory.get('none')
+    if (one === 'waits') memory.get('none')
     memory.set('all', [...((memory.get('all') ?? []) as string[]), one])
     return { decoded: [] }
   }
@@ -51,8 +51,12 @@ function gateway() {
   const memories = new Memories({ disk, nowMs: () => time.nowMs, troubled: () => {} })
   const take = async (one: string, wait: (one: string) => Promise<void> | undefined = () => undefined) => {
     const given = { project: 'p', bytes: Buffer.from(one), topic: [], place: {} }
-    const { draft } = await runDecoder({ memories, broke: () => {} }, decoderOf(wait), given, clock)
-    await memories.commit(draft)
+    const tell = ({ draft }: Made) => memories.hold(draft)
+    const { hold } = await runDecoder({ memories, broke: () => {} }, decoderOf(wait), given, clock, tell)
+    await new Promise<void>((resolve, reject) => {
+      if (hold) hold.settle(undefined, failure => (failure ? reject(failure) : resolve()))
+      else resolve()
+    })
   }
   return { take, rows, time, memories, answer: () => open(revision) }
 }
@@ -100,4 +104,13 @@ it('what another payload tells while a decoder thinks is kept', async () => {
   go()
   await slow
   expect(JSON.parse(rows.get('all') ?? '')).toEqual(['a', 'quick', 'slow'])
+})
+
+it.each([
+  ['at once', undefined],
+  ['later', () => Promise.resolve()],
+])('what payloads tell that come together to a gateway that has just begun is all kept, by decoders that answer %s', async (_, wait) => {
+  const { take, rows } = gateway()
+  await Promise.all(['a', 'b', 'c'].map(one => take(one, wait)))
+  expect(JSON.parse(rows.get('all') ?? '').toSorted()).toEqual(['a', 'b', 'c'])
 })

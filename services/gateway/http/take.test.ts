@@ -100,6 +100,13 @@ describe.skipIf(installed === undefined)('a body whose decoder remembers', () =>
     expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
   })
 
+  it.each(['cold', 'warm'])('is seen by the next ones that come at the same time: %s', async state => {
+    const { rows, values, send } = await openDoor()
+    if (state === 'warm') await send('forget x')
+    expect(await Promise.all(Array.from({ length: 3 }, () => send('a=1')))).toEqual([200, 200, 200])
+    expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
+  })
+
   it('tells and asks nothing of other devices when a device has sent it', async () => {
     const { state, rows, values, send } = await openDoor()
     await send('b=1')
