@@ -51,7 +51,7 @@ export class Guard {
   #underWay = 0
   #unreleased: Set<number> | undefined
   /** Of the broker's, what the client is to acknowledge. */
-  readonly #sent = new Sent()
+  readonly #sent = new Sent(() => process.nextTick(this.#retry))
   #wants = true
   #paused = false
   #going = false
@@ -122,7 +122,7 @@ export class Guard {
 
   #mayGo(): boolean {
     if (this.#phase === 'new') return true
-    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
+    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread || !this.#sent.allows(this.#frames.coming)) return false
     const { size, bytes } = this.#acks
     return size < this.#share && bytes < limit.MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
   }

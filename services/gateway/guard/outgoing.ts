@@ -1,12 +1,32 @@
 // What the broker has sent to one client and waits to have acknowledged, so that an acknowledgement of something else is known as such.
 import { Frames } from './frame.ts'
-import { isAnswer, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, wantsAnswer } from './packet.ts'
+import { changesFilters, isAnswer, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, saysChanged, wantsAnswer } from './packet.ts'
+
+/** SUBSCRIBE or UNSUBSCRIBE under way: one by one each would wait for Redis, and all at once hold up everybody. */
+const MAX_CHANGES = 20
 
 export class Sent {
   readonly #frames = new Frames(() => undefined)
+  readonly #changed: () => void
   #unanswered = 0
+  #changes = 0
+  /** The type of all of them. */
+  #changing = 0
   /** By packet identifier the type of the packet that is to come. */
   #open: Map<number, number> | undefined
+
+  /** @param changed called with each SUBACK and UNSUBACK. */
+  constructor(changed: () => void) {
+    this.#changed = changed
+  }
+
+  /**
+   * Whether what begins with this byte may go to the broker, which works on all that it has at once: SUBSCRIBE is answered before anything else
+   * begins, and so is UNSUBSCRIBE [MQTT-3.10.4-1]. Undefined: nothing has come yet.
+   */
+  allows(first: number | undefined): boolean {
+    return this.#changes === 0 || first === undefined || (first >> 4 === this.#changing && this.#changes < MAX_CHANGES)
+  }
 
   /** All that the client asked for. */
   get hasAnswered(): boolean {
@@ -16,6 +36,9 @@ export class Sent {
   /** Packets of the client, by their first byte, are answered by what is written here. */
   asked(first: number, count = 1): void {
     if (wantsAnswer(first)) this.#unanswered += count
+    if (!changesFilters(first >> 4)) return
+    this.#changing = first >> 4
+    this.#changes++
   }
 
   wrote(bytes: Buffer): void {
@@ -25,6 +48,7 @@ export class Sent {
       const type = frames.first >> 4
       const qos = (frames.first >> 1) & 3
       if (isAnswer(type)) this.#unanswered--
+      if (saysChanged(type)) this.#answered()
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }
@@ -39,6 +63,11 @@ export class Sent {
       return true
     }
     return expected === type && this.#open?.delete(packetId) === true
+  }
+
+  #answered(): void {
+    this.#changes--
+    this.#changed()
   }
 
   #afterTopic(): number {

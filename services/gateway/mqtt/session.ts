@@ -3,6 +3,7 @@ import { type Caller, covers, type Identity, ownProject, type Role, roleIn } fro
 import { Grants } from '../broker/grant.ts'
 import type { Lasting } from '../broker/lasting.ts'
 import type { Place } from '../decode/event.ts'
+import type { Asking } from './asking.ts'
 import type { Deliveries } from './redelivery.ts'
 import { Sequence } from './sequence.ts'
 import { ingestPlace } from './topic.ts'
@@ -45,6 +46,8 @@ export class Session {
   readonly deliveries: Deliveries
   readonly sequence = new Sequence()
   readonly grants = new Grants()
+  /** The SUBSCRIBE that came last. */
+  asking: Asking | undefined
   /** Of a session that outlives the connection. */
   lasting: Lasting | undefined
   /** Of the message that was forwarded last: a message is sent once, however many filters match it. */
