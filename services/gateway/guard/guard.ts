@@ -178,7 +178,7 @@ export class Guard {
       turn: (bytes: number, done: Done, drop?: () => void) => this.#turn(bytes, done, drop),
       decided: () => this.#ticket?.leave(),
     }
-    this.#inside = new Inside(this.#from, outside, limit.READ_BYTES, limit.WRITE_BYTES)
+    this.#inside = new Inside(this.#from, outside, this.#sent, limit.READ_BYTES, limit.WRITE_BYTES)
     this.#inner = this.#ports.open(this.#inside)
     this.#inside.push(connect)
   }

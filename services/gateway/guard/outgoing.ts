@@ -14,6 +14,10 @@ export class Sent {
   #changing = 0
   /** By packet identifier the type of the packet that is to come. */
   #open: Map<number, number> | undefined
+  /** Topics of publishes that are about to be written and whose acknowledgements are asked for: how many. */
+  readonly #coming = new Map<string, number>()
+  /** By packet identifier, once they are. */
+  readonly #noted = new Map<number, string>()
 
   /** @param changed called with each SUBACK and UNSUBACK. */
   constructor(changed: () => void) {
@@ -41,6 +45,18 @@ export class Sent {
     this.#changes++
   }
 
+  /** The broker is about to write a publish with QoS 1 on this topic, where there are no others: `takeTopic` knows it by its packet id. */
+  comes(topic: string): void {
+    this.#coming.set(topic, (this.#coming.get(topic) ?? 0) + 1)
+  }
+
+  /** For an acknowledgement that has come; once. */
+  takeTopic(packetId: number): string | undefined {
+    const topic = this.#noted.get(packetId)
+    this.#noted.delete(packetId)
+    return topic
+  }
+
   wrote(bytes: Buffer): void {
     const frames = this.#frames
     frames.push(bytes)
@@ -49,6 +65,7 @@ export class Sent {
       const qos = (frames.first >> 1) & 3
       if (isAnswer(type)) this.#unanswered--
       if (saysChanged(type)) this.#answered()
+      if (type === PUBLISH && qos > 0 && this.#coming.size > 0) this.#noteTopic()
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }
@@ -68,6 +85,17 @@ export class Sent {
   #answered(): void {
     this.#changes--
     this.#changed()
+  }
+
+  #noteTopic(): void {
+    const { bytes, body } = this.#frames
+    const end = this.#afterTopic()
+    const topic = bytes.toString('utf8', body + 2, end)
+    const count = this.#coming.get(topic)
+    if (count === undefined) return
+    if (count > 1) this.#coming.set(topic, count - 1)
+    else this.#coming.delete(topic)
+    this.#noted.set(bytes.readUInt16BE(end), topic)
   }
 
   #afterTopic(): number {
