@@ -18,8 +18,19 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
     text('{"id":"A4:C1:38:8D:18:B2","rssi":-60,"servicedatauuid":"fcd2","servicedata":"4002ca0903bf13"}', 'home/gw/BTtoMQTT/A4C1388D18B2', {
       keys: {},
     }),
+    text(
+      '{"id":"AA:BB:CC:DD:EE:FF","model_id":"IBT-2X(S)","type":"BBQ","rssi":-60,"tempc":28,"tempf":82.4,"tempc2":32,"tempf2":89.6,"batt":70}',
+      'home/gw/BTtoMQTT/AABBCCDDEEFF',
+      { keys: {} },
+    ),
+    text(
+      '{"id":"54:48:E6:8F:80:A5","model_id":"SBHT-003C_ENCR","type":"THB","encr":2,"cipher":"a47266c95f73","ctr":"00112233","mic":"78237214"}',
+      'home/gw/BTtoMQTT/5448E68F80A5',
+      { keys: { '54:48:E6:8F:80:A5': '231d39c1d7cc1ab1aee224cd096db932' } },
+    ),
   ],
   esphome: [
+    text('1013.2', 'c3/sensor/pressure/state', { units: {}, names: {} }),
     text('3300', 'c3/sensor/supply/state', { units: { supply: 'mV' }, names: { supply: 'voltage' } }),
     text('{"state":"ON","brightness":200}', 'c3/light/lamp/state', { units: {}, names: {} }),
   ],
@@ -28,6 +39,11 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
       '{"dev":{"ids":"ea33"},"cmps":{"t":{"p":"sensor","device_class":"temperature","value_template":"{{ value_json.temperature | float }}"},' +
         '"b":{"p":"sensor","dev_cla":"battery","unit_of_meas":"%","val_tpl":"{{ value_json.battery }}"}},"state_topic":"bedroom/state"}',
       'homeassistant/device/0AFFD2/config',
+      { discoveryPrefix: 'homeassistant', deviceBy: 'identifier' },
+    ),
+    text(
+      '{"~":"ems-esp","stat_t":"~/boiler_data","dev":{"ids":["boiler"]},"val_tpl":"{{value_json[\'t\'] if value_json[\'t\'] is defined else 0}}"}',
+      'homeassistant/sensor/ems-esp/t/config',
       { discoveryPrefix: 'homeassistant', deviceBy: 'identifier' },
     ),
     text('{"temperature":21.5,"battery":91}', 'bedroom/state', { discoveryPrefix: 'homeassistant', deviceBy: 'identifier' }),
@@ -44,6 +60,12 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
     ),
   ],
   shelly: [
+    text(
+      '{"src":"shellyplus1-a","method":"NotifyEvent","params":{"ts":1682952866,"events":[{"component":"script:1","event":"shelly-blu",' +
+        '"data":{"address":"38:39:8F:71:EE:FF","pid":7,"button":[0,1,0,0],"battery":100,"wind speed":[2.1,5],"rssi":-60}}]}}',
+      'shellyplus1-a/events/rpc',
+      { temperatureUnit: 'C' },
+    ),
     text('37.53', 'shellies/plug/relay/0/power', { temperatureUnit: 'C' }),
     text(
       '{"src":"shellyplus1pm-a","method":"NotifyStatus","params":{"ts":1661517385.44,"switch:0":{"id":0,"voltage":232.7,"apower":12.1}}}',
@@ -56,6 +78,7 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
       '{"Time":"2019-11-03T19:34:28","BME280":{"Temperature":21.7,"Humidity":66.6,"Pressure":988.6},"PressureUnit":"hPa","TempUnit":"C"}',
       'tele/tasmota/SENSOR',
     ),
+    text('{"AM2301":{"Temperature":null},"BMP280":{"Temperature":22},"ANALOG":{"CTEnergy1":{"Power":230}}}', 'tele/x/SENSOR'),
     text('{"Time":"2018-02-15T17:37:10","ENERGY":{"Total":6.294,"Power":[2635,3],"Voltage":227}}', 'tele/pow1/SENSOR'),
   ],
   zigbee2mqtt: [
@@ -168,7 +191,13 @@ const LARGE: Readonly<Record<string, readonly Sample[]>> = {
   ],
   json: [text(JSON.stringify(Array.from({ length: 10_000 }, () => ({ device: 'd', eventType: 'gap', data: { gap: { value: 1 } } }))))],
   ndjson: [text('{"device":"d","eventType":"gap","data":{"gap":{"value":1}}}\n'.repeat(10_000))],
-  influx: [text('gap,host=a value=1 1769860800000000000\n'.repeat(10_000))],
+  influx: [
+    text('gap,host=a value=1 1769860800000000000\n'.repeat(10_000)),
+    // Quotes that open in every line and close in none; newlines of which every other is escaped.
+    text('m f=""x="\n'.repeat(25_000)),
+    text('m f=""x="\\\n\n'.repeat(20_000)),
+    text('\\\n'.repeat(100_000)),
+  ],
   ttn: [
     text(
       JSON.stringify({

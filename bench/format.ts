@@ -51,12 +51,17 @@ async function decode(name: string, { payload, topic, options }: Sample, memory:
 }
 
 function memoryOf(): Memory {
-  const values = new Map<string, unknown>()
+  const [values, notes] = [new Map<string, unknown>(), new Map<string, unknown>()]
   return {
     get: key => values.get(key),
     set: (key, value) => {
       if (value === undefined) values.delete(key)
       else values.set(key, value)
     },
+    used: { keys: 0, chars: 0 },
+    entries: prefix => [...values].filter(([key]) => key.startsWith(prefix)),
+    noted: key => notes.get(key),
+    note: (key, value) => void notes.set(key, value),
+    isReplay: false,
   }
 }

@@ -73,7 +73,7 @@ async function decoded(
 
 /** As the gateway bounds it. */
 function memoryOf(): Memory {
-  const values = new Map<string, string>()
+  const [values, notes] = [new Map<string, string>(), new Map<string, unknown>()]
   return {
     get: key => {
       const text = values.get(key)
@@ -83,6 +83,13 @@ function memoryOf(): Memory {
       if (value === undefined || values.size > 1000) values.delete(key)
       else values.set(key, JSON.stringify(value))
     },
+    used: { keys: 0, chars: 0 },
+    entries: prefix => [...values].flatMap(([key, text]) => (key.startsWith(prefix) ? [[key, JSON.parse(text) as unknown] as const] : [])),
+    noted: key => notes.get(key),
+    note: (key, value) => {
+      if (notes.size < 1000) notes.set(key, value)
+    },
+    isReplay: false,
   }
 }
 

@@ -312,7 +312,8 @@ describe('a credential of a device', () => {
     const client = await login(own)
     await client.publishAsync('d/cred-1/temperature', '21.5', { qos: 1 })
     await client.publishAsync(`projects/${project}/devices/cred-1/events/level`, '4', { qos: 1 })
-    for (const topic of ['d/cred-2/temperature', `projects/${project}/devices/cred-2/events/temperature`])
+    await client.publishAsync('d/cred-1:3/temperature', '20', { qos: 1 })
+    for (const topic of ['d/cred-2/temperature', 'd/cred-12/temperature', `projects/${project}/devices/cred-2/events/temperature`])
       await client.publishAsync(topic, '1', { qos: 1 })
     const event = (device: string) => ({ ...temperature(device, 1), targetName: `projects/${project}/devices/${device}` })
     const post = (path: string, body: unknown) => telltale.http(path, { method: 'POST', headers: headers(own), body: JSON.stringify(body) })
@@ -320,13 +321,36 @@ describe('a credential of a device', () => {
     expect([both.status, both.json]).toMatchObject([207, { accepted: 1, rejected: 1, errors: [{ index: 1, code: 'forbidden' }] }])
     expect((await post(`/v2/projects/${project}/devices/cred-1:publish`, { temperature: { value: 1 } })).status).toBe(200)
     expect((await post(`/v2/projects/${project}/devices/cred-2:publish`, { temperature: { value: 1 } })).status).toBe(403)
+    expect((await post(`/v2/projects/${project}/devices/cred-1:3:publish`, { level: { value: 1 } })).status).toBe(200)
+    expect((await post(`/v2/projects/${project}/devices/cred-12:publish`, { temperature: { value: 1 } })).status).toBe(403)
+    expect((await post(`/api/v2/write?bucket=${project}`, 'temperature,device=cred-1 value=1')).status).toBe(403)
     expect((await post('/v2/projects/default/devices/cred-1:publish', { temperature: { value: 1 } })).status).toBe(404)
     await eventually(async () => {
       const { devices } = await done(telltale.http(`/v2/projects/${project}/devices`))
       expect(
         (devices as { name: string; reported: object }[]).map(({ name, reported }) => [name, Object.keys(reported).toSorted()]),
-      ).toEqual([[`projects/${project}/devices/cred-1`, ['level', 'temperature']]])
+      ).toEqual([
+        [`projects/${project}/devices/cred-1`, ['level', 'temperature']],
+        [`projects/${project}/devices/cred-1:3`, ['level', 'temperature']],
+      ])
     })
+    await client.endAsync()
+  })
+
+  test('lets it announce its sensors for what it sends itself', async () => {
+    const project = await newProject(telltale)
+    const client = await login(await credential('node-1', project))
+    const said = (device: string, topic: string) => JSON.stringify({ dev: { ids: [device] }, stat_t: topic, dev_cla: 'temperature' })
+    await client.publishAsync('homeassistant/sensor/node-1/t/config', said('node-1', 'attic/t/state'), { qos: 1 })
+    await client.publishAsync('homeassistant/sensor/node-2/t/config', said('node-2', 'cellar/t/state'), { qos: 1 })
+    await client.publishAsync('attic/t/state', '21.5', { qos: 1 })
+    await client.publishAsync('cellar/t/state', '21.5', { qos: 1 })
+    await eventually(async () => {
+      const { devices } = await done(telltale.http(`/v2/projects/${project}/devices`))
+      expect((devices as { name: string }[]).map(({ name }) => name)).toEqual([`projects/${project}/devices/node-1`])
+    })
+    const { quarantine } = (await done(telltale.http(`/v2/projects/${project}/quarantine`))) as { quarantine?: { code: string }[] }
+    expect(quarantine?.map(({ code }) => code)).toEqual(['forbidden'])
     await client.endAsync()
   })
 

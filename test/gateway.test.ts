@@ -97,12 +97,33 @@ describe('a body of lines', () => {
     expect(parts.slice(0, -1).reduce((sum, part) => sum + Number(part['accepted']), 0)).toBe(accepted.length)
   }, 30_000)
 
+  test('of a device goes on for as long as its credential is good', async () => {
+    const made = await telltale.send('POST', '/v2/projects/default/devices/lining/credentials', {})
+    const { secret } = made.json
+    const keyId = String(made.json['name']).split('/').at(-1)
+    const authorization = `Basic ${Buffer.from(`${keyId}:${String(secret)}`).toString('base64')}`
+    const { request, said, isOver } = upload({ accept: 'application/x-ndjson', authorization })
+    request.write(line('lining', 1))
+    await until('it is on disk', () => said().includes('"accepted":1'))
+    const since = performance.now()
+    await until('rights were looked at', () => performance.now() - since > 1500)
+    request.end(line('lining', 2))
+    await until('it is over', isOver)
+    expect(parsed(said()).at(-1)).toEqual({ total: true, accepted: 2, rejected: 0 })
+  })
+
   test('of which nothing whole comes in time is cut off, and what came before is told', async () => {
     const { request, said, answer, isOver } = upload({})
     request.write(`${line('dripping', 1)}${line('dripping', 2)}{`)
+    // Telegraf sends again what is refused with 503, and drops what is refused with 408.
+    const influx = upload({}, '/api/v2/write?bucket=default')
+    influx.request.write('t,device=late value=1 1\nt,device=late val')
     const drip = setInterval(() => request.write(' '), 500)
-    await until('it is over', isOver, REQUEST_MS * 3)
+    await until('both are over', () => isOver() && influx.isOver(), REQUEST_MS * 3)
     clearInterval(drip)
+    expect([influx.answer()?.statusCode, Number(influx.answer()?.headers['retry-after'])]).toEqual([503, 1])
+    expect(JSON.parse(influx.said())).toEqual({ code: 'unavailable', message: expect.stringContaining('the first 1 lines are written') })
+    influx.request.destroy()
     expect(answer()?.statusCode).toBe(408)
     expect(JSON.parse(said())).toMatchObject({ code: 408, accepted: 2, rejected: 0 })
     request.destroy()
@@ -409,7 +430,13 @@ describe('InfluxDB clients', () => {
   test('of 1.x write by the path of the official client, and are told of bad lines while the good ones are kept', async () => {
     const writer = new InfluxDB({ url: telltale.url(), token: token() }).getWriteApi('', '', 's', { maxRetries: 0, flushInterval: 0 })
     writer.path = '/write?db=telegraf&rp=autogen&precision=s'
-    writer.writeRecords([`t,device=v1-client value=1 ${(TIME_MS / 1000) | 0}`, 't,device=v1-client value=', 't,device=v1-client value=2'])
+    writer.writeRecords([
+      `t,device=v1-client value=1 ${(TIME_MS / 1000) | 0}`,
+      '# a comment',
+      '',
+      't,device=v1-client value=',
+      't,device=v1-client value=2',
+    ])
     const error = await writer.flush().then(
       () => undefined,
       (reason: unknown) => reason,
@@ -417,7 +444,7 @@ describe('InfluxDB clients', () => {
     expect(error).toBeInstanceOf(HttpError)
     expect(error).toMatchObject({
       statusCode: 400,
-      json: { error: expect.stringMatching(/^partial write: line 2: fields\.value: .* dropped=1$/) },
+      json: { error: expect.stringMatching(/^partial write: line 4: fields\.value: .* dropped=1$/) },
     })
     await eventually(async () => expect(await written('v1-client')).toHaveLength(2))
   })

@@ -401,7 +401,7 @@ describe('a budget', () => {
         accepted: 1,
         rejected: 1,
         errors: [
-          { index: 1, code: 'too_large', field: 'device', message: expect.stringMatching(/^device counted-2: it would be a new one/) },
+          { index: 1, code: 'quota_exceeded', field: 'device', message: expect.stringMatching(/^device counted-2: it would be a new one/) },
         ],
       }),
     )

@@ -73,7 +73,7 @@ const MAIN_FIELDS: ReadonlyMap<string, string> = new Map([
   ['ethernetStatus', 'ipAddress'],
   ['cellularStatus', 'signalStrength'],
   ...['smoke', 'gas', 'carbonMonoxide', 'vibration', 'tamper', 'sound', 'overheat', 'problem'].map(type => [type, 'state'] as const),
-  ...['batteryLow', 'charging', 'switch', 'lock', 'availability'].map(type => [type, 'state'] as const),
+  ...['occupancy', 'batteryLow', 'charging', 'switch', 'lock', 'availability'].map(type => [type, 'state'] as const),
 ])
 
 /**

@@ -2,7 +2,8 @@
 
 /**
  * `invalid` bad input · `unauthenticated` no or wrong credentials · `forbidden` known, not allowed · `not_found` ·
- * `conflict` exists or changed meanwhile · `too_large` over a limit · `unsupported` media type or protocol ·
+ * `conflict` exists or changed meanwhile · `too_large` over a limit · `quota_exceeded` over a budget of the project, which somebody may raise:
+ * waiting does not help · `unsupported` media type or protocol ·
  * `too_many` over a rate: wait · `unavailable` try again later (nothing was lost) · `setup` a setting or the machine is wrong: say how to mend it.
  */
 export type FailureCode =
@@ -12,6 +13,7 @@ export type FailureCode =
   | 'not_found'
   | 'conflict'
   | 'too_large'
+  | 'quota_exceeded'
   | 'unsupported'
   | 'too_many'
   | 'unavailable'

@@ -4,7 +4,7 @@ import jsonwebtoken from 'jsonwebtoken'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis } from '../log/fixture.ts'
-import { type AccessToken, type Caller, Identity, mayActAs, newSecret, ownProject, requireRole } from './identity.ts'
+import { type AccessToken, type Caller, Identity, mayActAs, newSecret, ownProject, requireActAs, requireRole } from './identity.ts'
 
 const KEY = 'k'.repeat(40)
 const KEYS = 't:{~registry}:keys'
@@ -270,6 +270,34 @@ describe('who may publish for a device', () => {
   ] as const)('is %s', (_, caller, may) => {
     expect(mayActAs(caller, 'home', 'd1')).toBe(may)
     expect(mayActAs(caller, 'constructor', 'd1')).toBe(false)
+  })
+})
+
+describe('a device', () => {
+  const caller: Caller = { keyId: 'k', account: 'a', roles: {}, device: { project: 'home', id: 'd' } }
+  it.each([
+    ['d', true],
+    ['d:3', true],
+    ['d:plug:1', true],
+    ['d::boot', true],
+    ['d:', false],
+    ['', false],
+    ['d2', false],
+    ['d2:3', false],
+    ['d-3', false],
+    ['D:3', false],
+    ['e:d', false],
+    [':d', false],
+  ] as const)('may act as %j: %s', (id, may) => {
+    expect([mayActAs(caller, 'home', id), mayActAs(caller, 'other', id)]).toEqual([may, false])
+    const act = () => requireActAs(caller, 'home', id)
+    if (may) expect(act).not.toThrow()
+    else expect(act).toThrow(`device d publishes its own events and those of its channels, d:…, and none of device ${id}`)
+  })
+
+  it('that is a channel is not the device that it is a channel of', () => {
+    const channel = { roles: {}, device: { project: 'home', id: 'd:3' } }
+    expect(['d', 'd:3', 'd:3:b', 'd:4', 'd:33'].map(id => mayActAs(channel, 'home', id))).toEqual([false, true, true, false, false])
   })
 })
 

@@ -7,7 +7,7 @@ import { Accounts, type Holder } from '../state/account.ts'
 import { Credentials } from '../state/credential.ts'
 import { Members, type Role } from '../state/member.ts'
 import { readChanges, type Scope } from '../state/registry.ts'
-import { deviceName, endOf, Keyring, type Known, nobodysDigest } from './keyring.ts'
+import { deviceName, endOf, Keyring, type Known, lastsUntilMs, nobodysDigest } from './keyring.ts'
 import { Otps } from './otp.ts'
 import { type Lifetimes, type Pair, Pairs } from './pair.ts'
 import type { Caller } from './role.ts'
@@ -20,6 +20,7 @@ export type { Lifetimes, Pair } from './pair.ts'
 export {
   type Caller,
   covers,
+  isPartOf,
   mayActAs,
   ownProject,
   permissionsOf,
@@ -297,17 +298,17 @@ export class Identity {
 
   /**
    * Says within a second when what the caller may has become less than it was: the key or account removed, its secret changed, the session
-   * ended, HTTP Basic switched off for who came by it, or the role in this project (in any of its projects when none is given) taken away or lowered. Says it once; returns what ends
-   * the watch.
+   * ended, the token or session expired, HTTP Basic switched off for who came by it, or the role in this project (in any of its projects when
+   * none is given) taken away or lowered. Says it once; returns what ends the watch.
    */
   watch(caller: Caller, ended: Ended, project?: string): () => void {
     return this.#watches.add(caller, ended, project)
   }
 
-  /** What the caller may now, at most a second old; undefined when the key, its secret or the session is another. */
+  /** What the caller may now, at most a second old; undefined when the key, its secret or the session is another, or what they came by expired. */
   async renew(caller: Caller): Promise<Caller | undefined> {
     const known = await this.#keys.look(caller.keyId)
-    return endOf(caller, known) === undefined ? known?.caller : undefined
+    return endOf(caller, known) === undefined && lastsUntilMs(caller) > Date.now() ? known?.caller : undefined
   }
 
   async close(): Promise<void> {

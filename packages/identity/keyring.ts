@@ -105,7 +105,15 @@ function keep(map: Map<string, Read>, max: number, keyId: string, read: Read): v
   map.set(keyId, read)
 }
 
-/** Why what was proven then does not hold any more, whatever it was allowed; undefined when it does. */
+/** A token may be used until it expires, not until the very moment. */
+const EXPIRY_GRACE_MS = 1000
+
+/** Unix time. Infinity: never. */
+export function lastsUntilMs({ expiresMs }: Caller): number {
+  return expiresMs === undefined ? Number.POSITIVE_INFINITY : expiresMs + EXPIRY_GRACE_MS
+}
+
+/** Why what was proven then does not hold any more, whatever it was allowed, however long it lasts; undefined when it does. */
 export function endOf({ proof, session, expiresMs = 0, basic }: Caller, now: Known | undefined): string | undefined {
   if (!now) return 'the key was revoked'
   if (proof !== undefined && proof !== now.caller.proof) return 'the key has another secret'

@@ -25,7 +25,7 @@ export type Caller = {
   readonly session?: string
   /** Proven by HTTP Basic, which can be switched off for the account. */
   readonly basic?: true
-  /** Of a device that came by a credential or certificate of its own: it has no role anywhere, and may act as this device alone. */
+  /** Of a device that came by a credential or certificate of its own: it has no role anywhere, and may act as this device and its channels alone. */
   readonly device?: { readonly project: string; readonly id: string }
 }
 
@@ -118,9 +118,17 @@ export function requireRole(caller: Caller, project: string, role: Role): void {
   if (!covers(held, role)) throw new Failure('forbidden', `this needs the role project.${role} in project ${project}`)
 }
 
-/** Whether the caller may publish for this device: as its developer, or as this very device. */
+/**
+ * Whether it is the device or one of its channels, `plug:1` of `plug`, which formats make of what one device sends. A channel is a part of its
+ * device, whoever else has a credential for it.
+ */
+export function isPartOf(device: string, id: string): boolean {
+  return id === device || (id.length > device.length + 1 && id.startsWith(device) && id[device.length] === ':')
+}
+
+/** Whether the caller may publish for this device: as its developer, or as this very device or the one that it is a channel of. */
 export function mayActAs({ roles, device }: Pick<Caller, 'roles' | 'device'>, project: string, id: string): boolean {
-  if (device) return device.project === project && device.id === id
+  if (device) return device.project === project && isPartOf(device.id, id)
   return Object.hasOwn(roles, project) && covers(roles[project], 'developer')
 }
 
@@ -132,10 +140,14 @@ export function requireActAs(caller: Caller, project: string, id?: string): void
     return
   }
   if (device.project !== project) throw new Failure('not_found', `project ${project} does not exist`, { field: 'project' })
-  if (id !== undefined && device.id !== id)
-    throw new Failure('forbidden', `device ${device.id} publishes its own events, and none of device ${id.slice(0, 100)}`, {
-      field: 'device',
-    })
+  if (id !== undefined && !isPartOf(device.id, id))
+    throw new Failure(
+      'forbidden',
+      `device ${device.id} publishes its own events and those of its channels, ${device.id}:…, and none of device ${id.slice(0, 100)}`,
+      {
+        field: 'device',
+      },
+    )
 }
 
 /** An organisation is known to its admins; to others it does not exist. */

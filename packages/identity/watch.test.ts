@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Failure } from '../core/failure.ts'
 import { installed, openTestRedis, type TestRedis, until } from '../log/fixture.ts'
 import { Accounts } from '../state/account.ts'
+import { Credentials } from '../state/credential.ts'
 import { Members } from '../state/member.ts'
 import { Organizations } from '../state/organization.ts'
 import { Projects } from '../state/project.ts'
@@ -10,6 +11,7 @@ import { type Caller, Identity } from './identity.ts'
 import { Watches } from './watch.ts'
 
 const KEY = 'k'.repeat(40)
+const DEVICE_KEY = `dev${'0'.repeat(20)}`
 
 describe.skipIf(installed === undefined)('a watch', () => {
   let server: TestRedis
@@ -150,6 +152,35 @@ describe.skipIf(installed === undefined)('a watch', () => {
     caller = (await here.verify(caller.keyId, 'secret')) as Caller
     expect(caller).toMatchObject({ organizations: ['other'], roles: { home: 'developer', second: 'admin', theirs: 'admin' } })
     expect((await endedAfter(() => members.remove('organizations/other', caller.keyId), 'theirs')).reason).toContain('theirs')
+  })
+
+  it('of a device ends with its credential, and not before', async () => {
+    const credentials = new Credentials(server.redis)
+    await credentials.add({ id: DEVICE_KEY, project: 'home', device: 'd', secret: here.seal('secret'), createTime: '' })
+    caller = (await elsewhere.login(DEVICE_KEY, 'secret')) as Caller
+    const said: string[] = []
+    elsewhere.watch(caller, reason => said.push(reason), 'home')
+    const since = performance.now()
+    await until('two rounds are over', () => performance.now() - since > 1000, 3000)
+    expect(said).toEqual([])
+    await credentials.remove('home', 'd', DEVICE_KEY)
+    await until('the watch has ended', () => said.length > 0, 3000)
+    expect(said).toEqual(['the key was revoked'])
+  })
+
+  it('of a token ends shortly after it expires, and so does what its caller may', async () => {
+    const expiring = { ...caller, expiresMs: Date.now() + 300 }
+    const said: unknown[][] = []
+    elsewhere.watch(expiring, (...all) => said.push(all), 'home')
+    const left = elsewhere.watch(expiring, () => said.push(['who has left']))
+    elsewhere.watch({ ...caller, expiresMs: Date.now() + 10 ** 11 }, (...all) => said.push(all))
+    expect(await elsewhere.renew(expiring)).toBeDefined()
+    left()
+    const since = performance.now()
+    await until('the watch has ended', () => said.length > 0, 5000)
+    expect(performance.now() - since).toBeGreaterThan(250)
+    expect(said).toEqual([['the access token expired; come back with a new one', true, true]])
+    expect(await elsewhere.renew(expiring)).toBeUndefined()
   })
 
   it('says nothing after it was ended', async () => {

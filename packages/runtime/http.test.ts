@@ -114,6 +114,7 @@ describe.skipIf(installed === undefined)('http', () => {
     ['not_found', 404],
     ['conflict', 409],
     ['too_large', 413],
+    ['quota_exceeded', 403],
     ['unsupported', 415],
     ['unavailable', 503],
   ])('answers a failure that is %s with %i', async (code, status) => {

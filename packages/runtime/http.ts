@@ -19,7 +19,7 @@ import type { Logger } from './logger.ts'
 import { addOpenApi } from './openapi.ts'
 import { CORS, CSP } from './policy.ts'
 import { checkOf, queryReader } from './schema.ts'
-import { continueLate, type Uploads } from './upload.ts'
+import { continueLate, stopLate, Uploads } from './upload.ts'
 import { routedUrl } from './verb.ts'
 
 export { callerIn, guarded, projectsOf, publisherIn, SESSION_COOKIE } from './caller.ts'
@@ -82,6 +82,8 @@ export const STATUS: Readonly<Record<FailureCode, number>> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  // 429 would be tried again for ever.
+  quota_exceeded: 403,
   unsupported: 415,
   too_many: 429,
   unavailable: 503,
@@ -98,7 +100,7 @@ const LOOK_EVERY_MS = 1000
 const MAX_PARAM_CHARS = 512
 
 function create(log: Logger, trustedProxies: readonly string[], requestTimeout: number) {
-  const uploads: Uploads = new WeakSet()
+  const uploads = new Uploads()
   return fastify({
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     loggerInstance: log,
@@ -115,7 +117,7 @@ function create(log: Logger, trustedProxies: readonly string[], requestTimeout: 
       requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
-      if (error.code !== LATE || !uploads.has(socket)) refuseClient(error, socket)
+      if (error.code !== LATE || !uploads.isSlow(socket)) refuseClient(error, socket)
     },
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
@@ -183,8 +185,14 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
   const app = create(log, trustedProxies, requestTimeoutMs)
   app.server.on('checkExpectation', refuseExpectation)
   continueLate(app)
+  stopLate(app)
   await app.register(fastifyCookie)
-  await app.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  const headers = await safeHeaders()
+  // On the answer itself: some routes write it by hand.
+  app.addHook('onRequest', (_request, reply, done) => {
+    for (const [name, value] of headers) reply.raw.setHeader(name, value)
+    done()
+  })
   await app.register(fastifyCors, CORS)
   await app.register(fastifyRateLimit, { global: false })
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) =>
@@ -219,6 +227,20 @@ export async function openHttp(settings: HttpSettings): Promise<HttpApp> {
     sendFailure(new Failure('not_found', `no route ${request.method} ${pathOf(request)}`), request, reply),
   )
   return app
+}
+
+/** The same in every answer. The plugin would put them together anew for each, of its settings. */
+async function safeHeaders(): Promise<readonly (readonly [name: string, value: string])[]> {
+  const bare = fastify()
+  await bare.register(fastifyHelmet, { contentSecurityPolicy: { useDefaults: false, directives: CSP }, strictTransportSecurity: false })
+  const names: string[] = []
+  bare.get('/', (_request, reply) => {
+    names.push(...reply.raw.getHeaderNames())
+    return reply.send()
+  })
+  const { headers } = await bare.inject('/')
+  await bare.close()
+  return names.map(name => [name, String(headers[name])] as const)
 }
 
 /** Of one address, to sign in and to get tokens: a whole site may be behind it. */

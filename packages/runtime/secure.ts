@@ -143,7 +143,7 @@ const END_STREAM = 0x1
 
 function cutOff(sessions: ReadonlySet<Session>, unfinished: ReadonlyMap<ServerHttp2Stream, number>, { server, uploads }: HttpApp): void {
   const nowMs = performance.now()
-  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - server.requestTimeout && !uploads.has(stream)) stream.close(CANCEL)
+  for (const [stream, sinceMs] of unfinished) if (sinceMs < nowMs - server.requestTimeout && !uploads.isSlow(stream)) stream.close(CANCEL)
   for (const { session, streams, idleSinceMs } of sessions) if (streams === 0 && idleSinceMs < nowMs - IDLE_MS) session.close()
 }
 

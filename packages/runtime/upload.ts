@@ -1,11 +1,49 @@
 // Bodies that their route reads as they come, of any length: they may take as long as they move. All others are whole before a route sees
 // them, and have to come in the time for a request.
-import type { FastifyRequest } from 'fastify'
+import type { Http2Stream } from 'node:http2'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Failure } from '../core/failure.ts'
 import type { HttpApp } from './http.ts'
 
-/** Sockets of HTTP/1.1 and streams of HTTP/2 whose body has its own limit of time. */
-export type Uploads = Pick<WeakSet<object>, 'add' | 'delete' | 'has'>
+/** Those that a server reads now. */
+export class Uploads {
+  readonly #open = new Set<Upload>()
+  /** Sockets of HTTP/1.1 and streams of HTTP/2 whose body has its own limit of time. */
+  readonly #slow = new WeakSet<object>()
+  #stopped: Failure | undefined
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  isSlow(socket: object): boolean {
+    return this.#slow.has(socket)
+  }
+
+  /** @returns ends it. */
+  enter(upload: Upload, socket: object): () => void {
+    this.#open.add(upload)
+    this.#slow.add(socket)
+    if (this.#stopped) upload.stop(this.#stopped)
+    return () => {
+      this.#open.delete(upload)
+      this.#slow.delete(socket)
+    }
+  }
+
+  /** Each is answered with how far it got. */
+  stop(failure: Failure): void {
+    this.#stopped = failure
+    for (const upload of this.#open) upload.stop(failure)
+  }
+}
+
+/** The server does not close before all requests are answered, and an upload may have no end. */
+export function stopLate(app: HttpApp): void {
+  app.addHook('preClose', async () =>
+    app.uploads.stop(new Failure('unavailable', 'the server is stopping: send the rest again', { retryAfterMs: 1000 })),
+  )
+}
 
 /** Routes whose `config` says `streamed`. */
 export function addStreamed(app: HttpApp, add: (app: HttpApp) => void): void {
@@ -40,6 +78,8 @@ const LINGER_MS = 500
 export class Upload {
   readonly #request: FastifyRequest
   readonly #idleMs: number
+  /** While it is read. */
+  #leave: (() => void) | undefined
   #movedMs = performance.now()
   #wake = () => {}
   #failure: Failure | undefined
@@ -56,6 +96,26 @@ export class Upload {
   /** Something of use came: there is time for the next again. */
   moved(): void {
     this.#movedMs = performance.now()
+  }
+
+  /** When an answer to what has not come whole had begun before: the connection ends with it, and is not waited for. */
+  hangUp(response: FastifyReply['raw']): void {
+    const { raw } = this.#request
+    response.once('finish', () => {
+      if ('stream' in raw) (raw.stream as Http2Stream).close()
+      else {
+        // Who still sends reads it first.
+        raw.socket.end()
+        setTimeout(() => raw.socket.destroy(), LINGER_MS).unref()
+      }
+    })
+  }
+
+  /** Nothing more is read of it: whoever reads still, wherever they are, hears that nobody wants it. */
+  close(): void {
+    if (!this.#leave) return
+    this.#leave()
+    this.stop(new Failure('unavailable', 'the upload is over'))
   }
 
   /** Ends the reading with this. */
@@ -78,7 +138,7 @@ export class Upload {
   /** What comes, once; read no faster than it is taken. @throws Failure of `stop`, or the error by which the connection ended. */
   async *bytes({ asLongAsItMoves = false } = {}): AsyncGenerator<Buffer, void, undefined> {
     const { raw } = this.#request
-    const end = this.#begin(asLongAsItMoves)
+    this.#begin(asLongAsItMoves)
     try {
       for (;;) {
         if (this.#failure) throw this.#failure
@@ -92,7 +152,7 @@ export class Upload {
           })
       }
     } finally {
-      end()
+      this.#leave?.()
     }
   }
 
@@ -110,8 +170,7 @@ export class Upload {
     })
   }
 
-  /** @returns ends it. */
-  #begin(asLongAsItMoves: boolean): () => void {
+  #begin(asLongAsItMoves: boolean): void {
     const { raw, server } = this.#request
     const socket = 'stream' in raw ? (raw.stream as object) : raw.socket
     const wake = () => this.#wake()
@@ -121,14 +180,16 @@ export class Upload {
     }
     raw.on('readable', wake).on('end', wake).on('close', wake).on('error', failed)
     let timer: NodeJS.Timeout | undefined
+    let leave = () => {}
     if (asLongAsItMoves) {
-      server.uploads.add(socket)
+      leave = server.uploads.enter(this, socket)
       this.moved()
       timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
     }
-    return () => {
+    this.#leave = () => {
+      this.#leave = undefined
       clearInterval(timer)
-      server.uploads.delete(socket)
+      leave()
       // What goes wrong with it later goes wrong for nobody: its listener for errors stays.
       raw.off('readable', wake).off('end', wake).off('close', wake)
     }

@@ -12,6 +12,9 @@ export const DEFAULT_LIMITS: Limits = { devices: 1_000_000, eventTypes: 1000, fi
 /** What a project holds now; names as `shape` has them: `temperature`, `temperature\nvalue`. Undefined: as many as were known. */
 export type Held = { readonly limits: Limits; readonly devices: number; readonly names: readonly string[] | undefined }
 
+/** Rows of devices are large. */
+const AT_ONCE = 500
+
 export class Budgets {
   readonly #redis: Redis
 
@@ -43,8 +46,15 @@ export class Budgets {
     return this.#redis.scard(labelValuesKey(project))
   }
 
-  async isDevice(project: string, device: string): Promise<boolean> {
-    return (await this.#redis.hexists(projectKey(project, 'devices'), device)) === 1
+  /** Which of these are registered. */
+  async registered(project: string, devices: readonly string[]): Promise<ReadonlySet<string>> {
+    const found = new Set<string>()
+    for (let at = 0; at < devices.length; at += AT_ONCE) {
+      const some = devices.slice(at, at + AT_ONCE)
+      const rows = await this.#redis.hmget(projectKey(project, 'devices'), ...some)
+      for (const [index, row] of rows.entries()) if (row !== null) found.add(some[index] as string)
+    }
+    return found
   }
 
   async addNames(project: string, names: readonly string[]): Promise<void> {

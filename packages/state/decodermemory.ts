@@ -1,23 +1,69 @@
-// What decoders remember between payloads, on disk: of one project and mapping, JSON values by key, with a revision by which a gateway
-// sees that another one has learnt something.
+// What decoders remember between payloads, on disk: of one project and mapping, JSON values by key, each saved by itself, and which of them
+// changed last, by which another gateway reads only those.
 import type { Redis } from 'ioredis'
 import { projectKey } from '../log/key.ts'
 
-/** The empty key is the revision's. ARGV: key, value (empty: it is forgotten), and so on. */
+/** Of so many it is known that they changed; who knows less reads everything. Also what Lua may unpack. */
+const NOTICES = 1000
+
+/**
+ * The empty key is the revision's: milliseconds of Redis' clock, and more than the last. KEYS[2]: which keys changed, by the revision of their
+ * last change; the empty one stands for the beginning, so that who knows what was here before it was forgotten reads everything. ARGV: key,
+ * value (empty: it is forgotten), and so on.
+ */
 const SAVE = `
+local before = redis.call('HGET', KEYS[1], '') or '0'
+local time = redis.call('TIME')
+local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local revision = string.format('%.0f', math.max(ms, tonumber(before) + 1))
+if before == '0' then redis.call('ZADD', KEYS[2], revision, '') end
 for i = 1, #ARGV, 2 do
   if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[i]) else redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  redis.call('ZADD', KEYS[2], revision, ARGV[i])
 end
-return redis.call('HINCRBY', KEYS[1], '', 1)`
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -${NOTICES + 1})
+redis.call('HSET', KEYS[1], '', revision)
+return {before, revision}`
 
-type Scripts = { telltaleRemember(keys: 1, key: string, ...pairs: readonly string[]): Promise<number> }
+/** ARGV[1]: what is known. Answers the revision and, where it is another one, what changed: nil where nobody knows. */
+const NEWS = `
+local revision = redis.call('HGET', KEYS[1], '') or '0'
+if revision == ARGV[1] then return {revision, {}} end
+local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if revision == '0' or not first[2] or tonumber(ARGV[1]) < tonumber(first[2]) then return {revision} end
+local keys = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')
+if #keys == 0 then return {revision, {}} end
+local values = redis.call('HMGET', KEYS[1], unpack(keys))
+local pairs = {}
+for i, key in ipairs(keys) do
+  pairs[2 * i - 1] = key
+  pairs[2 * i] = values[i] or ''
+end
+return {revision, pairs}`
+
+/** When the one of them changed that did so first; of those that nobody knows of any more, the latest that it can have been. */
+const CHANGED = `
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or '0'
+local earliest = false
+for _, key in ipairs(ARGV) do
+  local at = redis.call('ZSCORE', KEYS[1], key) or first
+  if not earliest or tonumber(at) < tonumber(earliest) then earliest = at end
+end
+return earliest or '0'`
+
+type Scripts = {
+  telltaleRemember(keys: 2, key: string, changes: string, ...pairs: readonly string[]): Promise<[before: string, revision: string]>
+  telltaleRemembered(keys: 2, key: string, changes: string, known: number): Promise<[revision: string, pairs?: string[]]>
+  telltaleRememberedAt(keys: 1, changes: string, ...names: readonly string[]): Promise<string>
+}
 
 /** Of which project, mapping and format; another format means other things by the same keys. */
 export type MemoryId = { readonly project: string; readonly decoder: string; readonly format: string }
 
-export type Remembered = { readonly revision: number; readonly values: ReadonlyMap<string, string> }
+/** JSON texts by key. `isAll`: what is not there is forgotten; else these have changed, and empty ones are forgotten. */
+export type Remembered = { readonly revision: number; readonly isAll: boolean; readonly values: ReadonlyMap<string, string> }
 
-/** Lua unpacks some thousands. */
+/** In one command. */
 const PAIRS = 1000
 
 export class DecoderMemory {
@@ -25,33 +71,56 @@ export class DecoderMemory {
 
   constructor(redis: Redis) {
     redis.defineCommand('telltaleRemember', { lua: SAVE })
+    redis.defineCommand('telltaleRemembered', { lua: NEWS })
+    redis.defineCommand('telltaleRememberedAt', { lua: CHANGED })
     this.#redis = redis as Redis & Scripts
   }
 
-  /** Counts what was saved; 0: nothing is remembered. */
-  async revision(id: MemoryId): Promise<number> {
-    return Number((await this.#redis.hget(keyOf(id), '')) ?? 0)
-  }
-
-  async load(id: MemoryId): Promise<Remembered> {
+  /** @param known revision up to which everything is known; -1: nothing. */
+  async read(id: MemoryId, known: number): Promise<Remembered> {
+    if (known >= 0) {
+      const [revision, pairs] = await this.#redis.telltaleRemembered(2, keyOf(id), changesKeyOf(id), known)
+      if (pairs) return { revision: Number(revision), isAll: false, values: new Map(pairsOf(pairs)) }
+    }
     const { '': revision = '0', ...rows } = await this.#redis.hgetall(keyOf(id))
-    return { revision: Number(revision), values: new Map(Object.entries(rows)) }
+    return { revision: Number(revision), isAll: true, values: new Map(Object.entries(rows)) }
   }
 
-  /** JSON texts by key, empty ones for what is forgotten. Resolves with the new revision when they are on disk; more than some are saved in parts. */
-  async save(id: MemoryId, changes: ReadonlyMap<string, string>): Promise<number> {
+  /**
+   * JSON texts by key, empty ones for what is forgotten; more than some are saved in parts. Resolves, when they are on disk, with the
+   * revision up to which everything is known to who knew everything up to `known`.
+   */
+  async save(id: MemoryId, changes: ReadonlyMap<string, string>, known: number): Promise<number> {
     const pairs = [...changes]
-    const saving: Promise<number>[] = []
+    const saving: Promise<[before: string, revision: string]>[] = []
     for (let i = 0; i < pairs.length; i += PAIRS)
-      saving.push(this.#redis.telltaleRemember(1, keyOf(id), ...pairs.slice(i, i + PAIRS).flat()))
-    return (await Promise.all(saving)).at(-1) ?? 0
+      saving.push(this.#redis.telltaleRemember(2, keyOf(id), changesKeyOf(id), ...pairs.slice(i, i + PAIRS).flat()))
+    let upTo = known
+    for (const [before, revision] of await Promise.all(saving)) if (Number(before) === upTo) upTo = Number(revision)
+    return upTo
+  }
+
+  /** When all of them had changed since, in milliseconds: none was changed before that. Somewhat later than it was where that is long ago. */
+  async changedMs(id: MemoryId, keys: readonly string[]): Promise<number> {
+    const asked: Promise<string>[] = []
+    for (let i = 0; i < keys.length; i += PAIRS)
+      asked.push(this.#redis.telltaleRememberedAt(1, changesKeyOf(id), ...keys.slice(i, i + PAIRS)))
+    return Math.min(...(await Promise.all(asked)).map(Number))
   }
 
   async forget(id: MemoryId): Promise<void> {
-    await this.#redis.unlink(keyOf(id))
+    await this.#redis.unlink(keyOf(id), changesKeyOf(id))
   }
+}
+
+function pairsOf(flat: readonly string[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string])
 }
 
 function keyOf({ project, decoder, format }: MemoryId): string {
   return projectKey(project, `memory:${decoder}:${format}`)
+}
+
+function changesKeyOf({ project, decoder, format }: MemoryId): string {
+  return projectKey(project, `memorychanges:${decoder}:${format}`)
 }

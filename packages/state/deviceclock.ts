@@ -12,6 +12,8 @@ export type DeviceClock = {
   readonly since: string
 }
 
+const AT_ONCE = 1000
+
 export class DeviceClocks {
   readonly #redis: Redis
 
@@ -19,9 +21,14 @@ export class DeviceClocks {
     this.#redis = redis
   }
 
-  async all(project: string): Promise<ReadonlyMap<string, DeviceClock>> {
-    const rows = await this.#redis.hgetall(clocksKey(project))
-    return new Map(Object.entries(rows).map(([device, row]) => [device, parseClock(row)]))
+  /** All of them, a few at a time; one that changes meanwhile may come twice. */
+  async *all(project: string): AsyncGenerator<ReadonlyMap<string, DeviceClock>> {
+    for (let cursor = '0'; ; ) {
+      const [next, flat] = await this.#redis.hscan(clocksKey(project), cursor, 'COUNT', AT_ONCE)
+      yield new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, parseClock(flat[2 * i + 1] as string)]))
+      if (next === '0') return
+      cursor = next
+    }
   }
 
   /** Undefined: it is right again. */

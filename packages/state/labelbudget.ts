@@ -17,7 +17,7 @@ export class LabelBudget {
     this.#redis = redis
   }
 
-  /** Takes up the values that are new in the project. @throws Failure `too_large` that names the label, when there is no room for them. */
+  /** Takes up the values that are new in the project. @throws Failure `quota_exceeded` that names the label, when there is no room for them. */
   async spend(project: string, { added, modified }: LabelChange): Promise<void> {
     const values = Object.entries({ ...added, ...modified }).map(([key, value]) => facetMember(key, value))
     if (values.length === 0) return
@@ -44,7 +44,7 @@ export class LabelBudget {
     const { labelValues } = limitsOf(await this.#redis.hgetall(limitsKey(project)))
     const field = `labels.${value.split('\0', 1)[0]}`
     const held = `project ${project} has the ${labelValues} different values of labels that its budget allows (labelValues)`
-    return new Failure('too_large', `${field}: ${held}`, { field })
+    return new Failure('quota_exceeded', `${field}: ${held}`, { field })
   }
 
   /** Values that no device has any more make room. */

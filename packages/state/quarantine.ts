@@ -3,7 +3,7 @@
 import type { Redis } from 'ioredis'
 import type { FailureCode } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
-import { ADD, LOSE, MAX_DROPPED, REMOVE } from './quarantinescript.ts'
+import { ACCEPTED, ADD, LOSE, MAX_DROPPED, REMOVE } from './quarantinescript.ts'
 
 /** What found nothing good in it. */
 export type DecodedBy = { readonly name: string; readonly format: string; readonly version: number }
@@ -29,6 +29,8 @@ export type Again = {
   readonly options?: Readonly<Record<string, unknown>>
   /** Device that sent it with a credential of its own: nothing of others is accepted from it. */
   readonly sender?: string
+  /** It was decoded when it came: what it tells, its decoder was told. */
+  readonly isTold?: true
   /** Else that of the record. */
   readonly arrivedUs?: number
   /** When it was sent, for what gives no time of its own. */
@@ -59,7 +61,7 @@ export type Refused = {
   readonly device?: string | undefined
   /** Undefined: it cannot be decoded again. */
   readonly again?: Again
-  /** What of the payload was accepted, by its content: it is not accepted again. */
+  /** What of the payload was accepted, in the words of whoever adds it: it is not accepted again. */
   readonly accepted?: readonly string[]
   /** All that was wrong, of a payload that is kept as a whole. */
   readonly problems?: readonly Problem[]
@@ -107,6 +109,7 @@ type Scripts = {
   telltaleQuarantine(keys: 5, ...args: (string | number | Buffer)[]): Promise<number>
   telltaleRelease(keys: 5, ...args: (string | number)[]): Promise<number>
   telltaleLose(keys: 5, ...args: (string | number)[]): Promise<number>
+  telltaleAccepted(keys: 5, ...args: string[]): Promise<unknown>
 }
 
 export class Quarantine {
@@ -118,6 +121,7 @@ export class Quarantine {
     redis.defineCommand('telltaleQuarantine', { lua: ADD })
     redis.defineCommand('telltaleRelease', { lua: REMOVE })
     redis.defineCommand('telltaleLose', { lua: LOSE })
+    redis.defineCommand('telltaleAccepted', { lua: ACCEPTED })
     this.#redis = redis as Redis & Scripts
     this.#maxBytes = maxBytes
   }
@@ -191,7 +195,7 @@ export class Quarantine {
 
   /** Of a record that stays: this of it is accepted now. */
   async accepted(project: string, id: string, contents: readonly string[]): Promise<void> {
-    await this.#redis.hset(keysOf(project)[2], id, JSON.stringify(contents))
+    await this.#redis.telltaleAccepted(5, ...keysOf(project), id, JSON.stringify(contents))
   }
 }
 
@@ -222,7 +226,7 @@ function argumentsOf(one: Refused): Arguments {
   const { payload, accepted = [], again } = one
   const known = accepted.length > 0 ? JSON.stringify(accepted) : ''
   const fields = fieldsOf(one)
-  const size = RECORD_BYTES + payload.length + known.length
+  const size = RECORD_BYTES + payload.length
   const whole = payload.length > SHOWN_BYTES ? payload : ''
   return [size, whole, known, again?.delivery ?? '', Number(again?.mayRepeat === true), fields.length, ...fields]
 }

@@ -10,10 +10,11 @@ local function drop(row)
   local fields = row[2]
   redis.call('XDEL', KEYS[1], row[1])
   redis.call('HDEL', KEYS[2], row[1])
+  local known = redis.call('HSTRLEN', KEYS[3], row[1])
   redis.call('HDEL', KEYS[3], row[1])
   if fields[3] == 'delivery' and redis.call('HGET', KEYS[5], fields[4]) == row[1] then redis.call('HDEL', KEYS[5], fields[4]) end
   local bytes = fields[1] == 'bytes' and tonumber(fields[2]) or 0
-  return redis.call('DECRBY', KEYS[4], bytes)
+  return redis.call('DECRBY', KEYS[4], bytes + known)
 end
 local function limit(maxBytes, maxRecords)
   local size = tonumber(redis.call('GET', KEYS[4]) or '0')
@@ -28,7 +29,7 @@ local function limit(maxBytes, maxRecords)
 end`
 
 /**
- * ARGV: bytes and records that there may be; then of each record its bytes, its whole payload where the record has not all of it, what was
+ * ARGV: bytes and records that there may be; then of each record its bytes without what was accepted, its whole payload where the record has not all of it, what was
  * accepted, the identity of its delivery, 1 if that may be a repeat (it is not kept twice then), how many fields and values, and these.
  * Returns how many were lost; the newest stays however large it is.
  */
@@ -41,7 +42,7 @@ while at <= #ARGV do
     if whole ~= '' then redis.call('HSET', KEYS[2], id, whole) end
     if known ~= '' then redis.call('HSET', KEYS[3], id, known) end
     if delivery ~= '' then redis.call('HSET', KEYS[5], delivery, id) end
-    redis.call('INCRBY', KEYS[4], bytes)
+    redis.call('INCRBY', KEYS[4], bytes + #known)
   end
   at = last + 1
 end
@@ -58,6 +59,12 @@ for _, id in ipairs(ARGV) do
   end
 end
 return removed`
+
+/** ARGV: id, what of it is accepted now. Only of a record that is still there. */
+export const ACCEPTED = `
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return end
+redis.call('INCRBY', KEYS[4], #ARGV[2] - redis.call('HSTRLEN', KEYS[3], ARGV[1]))
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])`
 
 /** ARGV: bytes and records that there may be. */
 export const LOSE = `${DROP}

@@ -29,8 +29,8 @@ export function startBeat({ redis, refusal, logger, metrics, accept, clocks, con
   const listening = new Listening(redis)
   const removals = new Removals(redis)
   const written = new DeviceClocks(redis)
-  const all = [...refresh, () => tellClocks(clocks, written)]
   let running: Promise<void> | undefined
+  let telling: Promise<void> | undefined
   let newest = 0
   const round = async () => {
     try {
@@ -40,7 +40,7 @@ export function startBeat({ redis, refusal, logger, metrics, accept, clocks, con
       newest = removed.newest
       accept.refusal = refusal()
       // Each by itself: what one of them cannot do keeps none of the others from it.
-      const done = await Promise.allSettled(all.map(one => one()))
+      const done = await Promise.allSettled(refresh.map(one => one()))
       for (const one of done) if (one.status === 'rejected') throw one.reason
     } catch (error) {
       logger.warn({ reason: (error as Error).message }, 'log not reachable')
@@ -48,14 +48,22 @@ export function startBeat({ redis, refusal, logger, metrics, accept, clocks, con
     metrics.connections.set(connections())
     running = undefined
   }
+  // There may be many wrong clocks, and nothing else waits for them.
+  const tell = () =>
+    tellClocks(clocks, written)
+      .catch((error: Error) => logger.warn({ reason: error.message }, 'wrong clocks not written'))
+      .finally(() => {
+        telling = undefined
+      })
   const timer = setInterval(() => {
     running ??= round()
+    telling ??= tell()
   }, BEAT_MS)
   running = round()
   return {
     stop: async () => {
       clearInterval(timer)
-      await running
+      await Promise.all([running, telling])
     },
   }
 }
@@ -71,5 +79,12 @@ async function tellClocks(watch: ClockWatch, clocks: DeviceClocks): Promise<void
   } finally {
     for (const [project, changes] of untold) watch.putBack(project, changes)
   }
-  for (const project of watch.due(performance.now())) watch.known(project, await clocks.all(project))
+  for (const project of watch.due(performance.now())) {
+    const wrong = new Set<string>()
+    for await (const some of clocks.all(project)) {
+      watch.known(project, some)
+      for (const device of some.keys()) wrong.add(device)
+    }
+    watch.knownAll(project, wrong)
+  }
 }

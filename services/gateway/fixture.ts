@@ -13,7 +13,7 @@ import type { IngestPorts } from './ingest.ts'
 import type { PublishPorts } from './mqtt/publishing.ts'
 
 export const UNLIMITED: Pick<IngestPorts, 'budget' | 'clocks' | 'screen'> = {
-  budget: { admits: () => true, ask: async () => undefined },
+  budget: { admits: () => true, ask: async events => events.map(() => undefined) },
   screen: (_project, decoded) => decoded,
   clocks: { observe: () => {} },
 }
@@ -24,7 +24,7 @@ export function undecoded(): Pick<PublishPorts, 'catalog' | 'run'> {
   return {
     catalog: new Catalog({ formats: new Map(), decoders: down, schemas: down, changes: down }),
     run: {
-      memories: new Memories({ disk: { revision: down, load: down, save: down }, nowMs: () => 0, troubled: () => {} }),
+      memories: new Memories({ disk: { read: down, save: down, changedMs: down }, nowMs: () => 0, troubled: () => {} }),
       broke: () => {},
     },
   }
@@ -70,8 +70,8 @@ export function openTaking() {
     failed: () => {},
   })
   const disk = {
-    revision: async () => 1,
-    load: async (): Promise<Remembered> => ({ revision: 1, values: new Map(rows) }),
+    read: async (): Promise<Remembered> => ({ revision: 1, isAll: true, values: new Map(rows) }),
+    changedMs: async () => 0,
     save: async (_: object, changes: ReadonlyMap<string, string>) => {
       if (state.isDiskAway) throw away
       for (const [key, text] of changes) rows.set(key, text)

@@ -115,7 +115,7 @@ export async function startGateway(
   const decoding = new Decoding({ ingest: inside.ingest, ...ports.durable, logger: ports.logger })
   decoding.start()
   lifecycle.started('decoding', () => decoding.stop())
-  const announcing = await startAnnouncements({ ...ports, announce })
+  const announcing = startAnnouncements({ ...ports, announce })
   lifecycle.started('alarm announcements', () => announcing.stop())
   const beat = startBeat({ ...ports, accept, clocks, connections, refresh: [() => catalog.refresh(), () => budget.refresh()] })
   lifecycle.started('beat', beat.stop)
@@ -231,9 +231,9 @@ function runPorts({ redis, logger }: GatewayPorts): RunPorts {
   return {
     memories: new Memories({
       disk: {
-        revision: id => disk.revision(id).catch(rethrow),
-        load: id => disk.load(id).catch(rethrow),
-        save: (id, changes) => disk.save(id, changes).catch(rethrow),
+        read: (id, known) => disk.read(id, known).catch(rethrow),
+        save: (id, changes, known) => disk.save(id, changes, known).catch(rethrow),
+        changedMs: (id, keys) => disk.changedMs(id, keys).catch(rethrow),
       },
       nowMs: () => performance.now(),
       troubled: error => logger.warn({ reason: error.message }, 'what decoders remember was not looked at'),

@@ -4,6 +4,7 @@ import { Failure } from '../../packages/core/failure.ts'
 import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import type { Decoded, Unfit } from './decode/event.ts'
+import { NO_MEMORY } from './decode/fixture.ts'
 import type { Output } from './decode/format.ts'
 import { influx } from './decode/influx.ts'
 import { decodeJson, decodeLines } from './decode/json.ts'
@@ -20,8 +21,7 @@ const place = { project: 'p' }
 const clock = { nowUs: () => 1_800_000_000_000_000, newId: () => 'id' }
 
 function influxLines(text: string): Decoded[] {
-  const memory = { get: () => undefined, set: () => {} }
-  return [...(influx.decode({ bytes: Buffer.from(text), topic: [], place, options: {}, memory }, clock) as Output).decoded]
+  return [...(influx.decode({ bytes: Buffer.from(text), topic: [], place, options: {}, memory: NO_MEMORY }, clock) as Output).decoded]
 }
 
 function run(
@@ -94,10 +94,10 @@ describe('a delivery', () => {
     const from = { again: { place: {} }, deliveryKey: (index: number) => `delivery.${index}`, mayRepeat: () => true }
     const { refused } = await run([good('a'), bad('x'), bad('y')], { from })
     expect(refused.map(({ again }) => again)).toEqual(
-      [1, 2].map(index => ({ place: {}, delivery: `delivery.${index}`, isElement: true, mayRepeat: true })),
+      [1, 2].map(index => ({ place: {}, delivery: `delivery.${index}`, isElement: true, isTold: true, mayRepeat: true })),
     )
     const [whole] = (await run([good('a'), bad('x')], { from: { ...from, payload: Buffer.from('x') } })).refused
-    expect(whole?.again).toEqual({ place: {}, delivery: 'delivery', mayRepeat: true })
+    expect(whole?.again).toEqual({ place: {}, delivery: 'delivery', mayRepeat: true, isTold: true })
   })
 
   it('asks for the keys of a delivery in their order', async () => {
@@ -127,7 +127,8 @@ describe('a delivery', () => {
     ['a line of JSON', '{"t": {"t": 1}} ', decodeLines(Buffer.from('{"t": {"t": 1}} '), { ...place, device: 'a' }, clock)],
     ['a line of Influx', 't,device=a t=1 5', influxLines('t,device=a t=1 5\n')],
   ])('keeps %s as it was sent when there is no room for it', async (_, sent, decoded) => {
-    const ask = async () => new Failure('too_large', 'device a: no', { field: 'device' })
+    const ask: IngestPorts['budget']['ask'] = async events =>
+      events.map(() => new Failure('quota_exceeded', 'device a: no', { field: 'device' }))
     const { refused } = await run([...decoded, bad('x')], { ports: { budget: { admits: () => false, ask } } })
     expect(refused[0]).toMatchObject({ device: 'a', payload: Buffer.from(sent) })
   })

@@ -1,11 +1,11 @@
 // Between the doors and accept: what is valid goes to the log, what is not goes to the quarantine with its reason.
 import { Failure } from '../../packages/core/failure.ts'
-import { contentKey } from '../../packages/core/id.ts'
 import type { Again, DecodedBy, Problem, Refused } from '../../packages/state/quarantine.ts'
 import type { Accept, Settled } from './accept.ts'
 import type { Budget } from './check/budget.ts'
 import type { ClockWatch } from './check/clockwatch.ts'
 import { type Decoded, elementOf, type Incoming, type Unfit } from './decode/event.ts'
+import { marksOf, partsOf } from './part.ts'
 
 export type IngestPorts = {
   readonly accept: Accept
@@ -25,8 +25,11 @@ export type Source = {
   readonly project: string
   readonly source: string
   readonly keyId: string
-  /** Key for what carries neither id nor time of its own, by its place in the payload; asked for in their order: `{identity of the delivery}.{index}`. */
-  deliveryKey(index: number): string
+  /**
+   * Key for what carries neither id nor time of its own, by which part of the payload it is: `{identity of the delivery}.{part}`. Of what is
+   * separable that is its index, asked for in their order.
+   */
+  deliveryKey(part: number | string): string
   /** Whether the delivery may be a repeat, so that what of it was seen before is dropped. */
   mayRepeat(): boolean
   readonly clientId?: string
@@ -83,19 +86,25 @@ function uncheckable(error: unknown): never {
 
 function budgeted(ports: IngestPorts, decoded: readonly Decoded[]): readonly Decoded[] | Promise<readonly Decoded[]> {
   if (decoded.every(one => !('event' in one) || ports.budget.admits(one.event))) return decoded
-  return Promise.all(decoded.map(one => withinBudget(ports, one)))
+  return withinBudget(ports, decoded)
 }
 
-async function withinBudget({ budget }: IngestPorts, one: Decoded): Promise<Decoded> {
-  const failure = 'event' in one ? await budget.ask(one.event) : undefined
-  return failure && 'event' in one ? { failure, element: elementOf(one), device: one.event.device } : one
+async function withinBudget({ budget }: IngestPorts, decoded: readonly Decoded[]): Promise<readonly Decoded[]> {
+  const fit = decoded.filter(one => 'event' in one)
+  const failures = await budget.ask(fit.map(({ event }) => event))
+  const refused = new Map<Decoded, Failure>()
+  for (const [index, failure] of failures.entries()) if (failure) refused.set(fit[index] as Decoded, failure)
+  return decoded.map(one => {
+    const failure = refused.get(one)
+    return failure && 'event' in one ? { failure, element: elementOf(one), device: one.event.device } : one
+  })
 }
 
 /** As `ingest`, of what is checked. */
 export function append(ports: IngestPorts, decoded: readonly Decoded[], from: Source, settled: Done): void {
   const [only] = decoded
   if (only && decoded.length === 1 && 'event' in only) {
-    take(ports, only.event, only.event.key ?? from.deliveryKey(0), from, failure => settled(failure, ACCEPTED))
+    take(ports, only.event, only.event.key ?? keysOf(decoded, from)[0] ?? '', from, failure => settled(failure, ACCEPTED))
     return
   }
   if (!only) {
@@ -103,7 +112,7 @@ export function append(ports: IngestPorts, decoded: readonly Decoded[], from: So
     return
   }
   const outcomes: Outcome[] = decoded.map(one => ('event' in one ? undefined : one.failure))
-  const keys = decoded.map((one, index) => ('event' in one && one.event.key !== undefined ? one.event.key : from.deliveryKey(index)))
+  const keys = keysOf(decoded, from)
   const refused = refusalsOf(decoded, from, keys)
   let open = decoded.filter(one => 'event' in one).length + Number(refused.length > 0)
   let unsafe: Failure | undefined
@@ -115,6 +124,14 @@ export function append(ports: IngestPorts, decoded: readonly Decoded[], from: So
   if (refused.length > 0) setAside(ports, from.project, refused, done)
 }
 
+/** Of what is not separable decoders change the number and the order of events when they are mended. */
+function keysOf(decoded: readonly Decoded[], from: Source): string[] {
+  const parts = from.payload && !from.separable ? partsOf(decoded) : []
+  return decoded.map((one, index) =>
+    'event' in one && one.event.key !== undefined ? one.event.key : from.deliveryKey(parts[index] ?? index),
+  )
+}
+
 /** The usual case, one good event. */
 const ACCEPTED: readonly Outcome[] = [undefined]
 
@@ -124,11 +141,12 @@ function take({ accept, clocks }: IngestPorts, event: Incoming, key: string, fro
   accept.add(event, key, event.key !== undefined || from.mayRepeat(), done)
 }
 
-function refusalsOf(decoded: readonly Decoded[], from: Source, keys: readonly string[]): Refused[] {
-  const { payload } = from
+function refusalsOf(decoded: readonly Decoded[], source: Source, keys: readonly string[]): Refused[] {
+  const { payload, again: how } = source
+  const from: Source = how === undefined ? source : { ...source, again: { ...how, isTold: true } }
   if (payload && (decoded.length === 1 || !from.separable)) {
     const unfit = decoded.flatMap(one => ('event' in one ? [] : [one]))
-    return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, acceptedIn(decoded))]
+    return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, marksOf(decoded))]
   }
   return decoded.flatMap((one, index) => {
     if ('event' in one) return []
@@ -181,15 +199,6 @@ function wholeRefusal(from: Source, unfit: readonly Unfit[], payload: Buffer, ac
   // One thing that its sender may not send holds all of it back.
   const code = unfit.some(({ failure }) => failure.code === 'forbidden') ? 'forbidden' : first.failure.code
   return { ...refusal(from, first.failure, payload, { device: first.device }), code, reason, problems, accepted }
-}
-
-export function acceptedIn(decoded: readonly Decoded[]): string[] {
-  return decoded.flatMap(one => ('event' in one ? [contentOf(one.event)] : []))
-}
-
-/** By which an event is known that was accepted when others of its payload were not. */
-export function contentOf({ device, eventType, timeUs, key, sent }: Incoming): string {
-  return contentKey(`${device}\t${eventType}\t${key === undefined ? '' : timeUs}\t${JSON.stringify(sent)}`)
 }
 
 /** Puts refusals on disk, then settles. */

@@ -89,8 +89,6 @@ const SPREAD_STEP_MS = 20
 /** When an SSE client comes back: between these, and later the more there are. */
 const RETRY_MS = 1000
 const MAX_RETRY_MS = 30_000
-/** A token may be used until it expires, not until the very moment. */
-const EXPIRY_GRACE_MS = 1000
 
 export class Streams {
   /** For the doors, which read what is asked. */
@@ -208,7 +206,9 @@ export class Streams {
     }
     if (sink.format === 'sse') sink.write(retryFrame(retryMs(1)))
     if (query.pingMs !== undefined) stops.push(this.#pings.add(sink, frames, query.pingMs, reached))
-    for (const [ms, message] of this.#ends(asked)) stops.push(after(ms, () => sink.end(408, 'Request Timeout', message)))
+    const { maxAgeMs } = this.#ports
+    if (maxAgeMs > 0 && !asked.ageless)
+      stops.push(after(maxAgeMs * (1 - AGE_SPREAD * Math.random()), () => sink.end(408, 'Request Timeout', 'closing stream')))
     stops.push(this.#watch(caller, project, sink))
     caughtUp?.catch((error: unknown) => {
       this.#ports.troubled(error)
@@ -217,23 +217,13 @@ export class Streams {
     return leave
   }
 
-  /** What ends a stream in time. 408 even for a token: to clients 401 means never to come back, and they fetch a new token when they do. */
-  #ends({ caller, ageless }: Asked): [ms: number, message: string][] {
-    const { maxAgeMs, nowUs } = this.#ports
-    const ends: [number, string][] = maxAgeMs > 0 && !ageless ? [[maxAgeMs * (1 - AGE_SPREAD * Math.random()), 'closing stream']] : []
-    const { expiresMs } = caller
-    if (expiresMs !== undefined)
-      ends.push([
-        Math.max(0, expiresMs - nowUs() / 1000 + EXPIRY_GRACE_MS),
-        'closing stream: the access token expired; come back with a new one',
-      ])
-    return ends
-  }
-
-  /** Who follows all projects comes back to those that are left; to clients 401 means never to come back. */
+  /**
+   * To clients 401 means never to come back. Who follows all projects comes back to those that are left, and who had a token comes back with a
+   * new one.
+   */
   #watch(caller: Caller, project: string, sink: ByteSink): Stop {
-    const ended: Ended = (reason, all) => {
-      if (all || project !== ALL) sink.end(401, 'Unauthorized', reason)
+    const ended: Ended = (reason, all, isExpired) => {
+      if (!isExpired && (all || project !== ALL)) sink.end(401, 'Unauthorized', reason)
       else sink.end(408, 'Request Timeout', `closing stream: ${reason}`)
     }
     return this.#ports.watch(caller, ended, project === ALL ? undefined : project)

@@ -14,7 +14,7 @@ describe.skipIf(!installed)('the way between gateways', () => {
 
   async function open(node: string) {
     const [redis, subscriber] = [await server.connect('producer'), await server.connect()]
-    const none = { heard: () => {}, reconnected: () => {}, lost: () => {} }
+    const none = { heard: () => {}, reconnected: () => {}, missed: () => {} }
     const bus = await Bus.open({ redis, subscriber, node, log: openLogger('silent'), ...none })
     onTestFinished(() => new Promise<void>(resolve => bus.close(resolve)))
     return { bus, redis, subscriber }

@@ -17,8 +17,8 @@ export type Packet = {
   properties?: Marks
 }
 
-/** Which message it is; `queued`: read from what waits for a session. */
-export type Marks = { readonly id?: string; readonly queued?: true }
+/** Which message it is; `queued`: read from what waits for a session; `sentQos`: with which it was sent to it before. */
+export type Marks = { readonly id?: string; readonly queued?: true; readonly sentQos?: 0 | 1 | 2 }
 
 type Deliver = (packet: Packet, done: () => void) => void
 
@@ -33,8 +33,10 @@ export type BusPorts = {
   heard(message: Buffer): void
   /** Messages may have been missed. */
   reconnected(): void
-  /** A gateway is gone that had not said so. */
-  lost(): void
+  /** Something may be queued that nobody passed on: a gateway is silent, or did not know what is wanted here. */
+  readonly missed: () => void
+  /** Between two beats; 5000. */
+  readonly beatMs?: number
 }
 
 type Told = {
@@ -53,11 +55,17 @@ type Beat = { readonly kind: 'beat' | 'bye'; readonly node: string; readonly ver
 /** For all that this one has, or that each has. */
 type Ask = { readonly kind: 'ask'; readonly node: string; readonly of?: string }
 
-/** `version`: of its filters as they are known; undefined while they are not all known. */
-type Node = { readonly filters: Set<string>; seenMs: number; version: number | undefined }
+/**
+ * `version`: of its filters as they are known; undefined while they are not all known. `silent`: how many beats of this gateway were heard
+ * back since it was heard. While Redis is away, or this process stands still, nothing is heard back: that says nothing about others.
+ */
+type Node = { readonly filters: Set<string>; silent: number; version: number | undefined }
 
 const BEAT_MS = 5000
-const LOST_MS = 20_000
+/** Beats: what it took may be queued, and was not passed on. */
+const SILENT_AFTER = 4
+/** Beats: it is not asked any more what it wants. Until then it may only be slow, and Redis holds what it is sent. */
+const FORGOTTEN_AFTER = 60
 /** In one message to the other gateways. */
 const FILTERS_AT_ONCE = 500
 
@@ -69,15 +77,18 @@ export class Bus {
   readonly #remote = new FilterTree<string>()
   readonly #nodes = new Map<string, Node>()
   readonly #timer: NodeJS.Timeout
+  readonly #beatMs: number
   /** How often the others were told that filters have changed. */
   #version = 0
   /** Since then; whether they are wanted. */
   readonly #changes = new Map<string, boolean>()
+  #echoedMs = Number.NEGATIVE_INFINITY
   closed = false
 
   private constructor(ports: BusPorts) {
     this.#ports = ports
-    this.#timer = setInterval(() => this.#beat(), BEAT_MS).unref()
+    this.#beatMs = ports.beatMs ?? BEAT_MS
+    this.#timer = setInterval(() => this.#beat(), this.#beatMs).unref()
   }
 
   static async open(ports: BusPorts): Promise<Bus> {
@@ -102,9 +113,13 @@ export class Bus {
       .then(() => {
         this.#publish({ kind: 'ask', node: this.#ports.node })
         this.#ports.reconnected()
-        this.#ports.lost()
       })
       .catch(failed)
+  }
+
+  /** Whether there are other gateways, as far as is known. */
+  get hasOthers(): boolean {
+    return this.#nodes.size > 0
   }
 
   /** Whether anybody who is connected to any gateway has asked for it. */
@@ -131,7 +146,7 @@ export class Bus {
     packet.properties ??= {}
     // Of its sender [MQTT-3.3.1-3].
     packet.dup = false
-    const sent = this.#nodes.size > 0 ? this.#send(packet) : undefined
+    const sent = this.hasOthers ? this.#send(packet) : undefined
     // Looked at right now: who is sent it here may take longer than Redis takes to fail.
     const failure = sent?.then(
       () => undefined,
@@ -186,11 +201,12 @@ export class Bus {
     if (told.node === undefined) this.#ports.heard(message)
     else if (told.kind === 'bye') this.#forget(told.node)
     else if (told.node !== this.#ports.node) this.#toldBy(told)
+    else if (told.kind === 'beat') this.#heardBack()
   }
 
   #toldBy(told: Told | Beat | Ask): void {
     const node = this.#nodes.get(told.node) ?? this.#met(told.node)
-    node.seenMs = Date.now()
+    node.silent = 0
     if (told.kind === 'filters') this.#learn(node, told)
     else if (told.kind === 'ask' && (told.of ?? this.#ports.node) === this.#ports.node) this.#tellAll()
     else if (told.kind === 'beat' && told.version !== node.version) this.#publish({ kind: 'ask', node: this.#ports.node, of: told.node })
@@ -216,19 +232,21 @@ export class Bus {
 
   /** Whoever is met for the first time knows nothing of this one either. */
   #met(name: string): Node {
-    const node = { filters: new Set<string>(), seenMs: Date.now(), version: undefined }
+    const node = { filters: new Set<string>(), silent: 0, version: undefined }
     this.#nodes.set(name, node)
     this.#tellAll()
     return node
   }
 
+  /** What was published where they were not known is queued for those who wait for it, and no more. */
   #tellAll(): void {
     const filters = [...this.#filters]
-    const { node } = this.#ports
+    const { node, missed } = this.#ports
     for (let at = 0; at === 0 || at < filters.length; at += FILTERS_AT_ONCE) {
       const isLast = at + FILTERS_AT_ONCE >= filters.length
       const last = isLast ? { version: this.#version, count: filters.length } : {}
-      this.#publish({ kind: 'filters', node, all: at === 0, add: filters.slice(at, at + FILTERS_AT_ONCE), ...last })
+      const part = { kind: 'filters' as const, node, all: at === 0, add: filters.slice(at, at + FILTERS_AT_ONCE), ...last }
+      this.#publish(part, isLast ? missed : undefined)
     }
   }
 
@@ -249,17 +267,24 @@ export class Bus {
       const some = changes.slice(at, at + FILTERS_AT_ONCE)
       const of = (isNew: boolean) => some.flatMap(([filter, is]) => (is === isNew ? [filter] : []))
       const version = ++this.#version
-      if (this.#nodes.size > 0) this.#publish({ kind: 'filters', node: this.#ports.node, add: of(true), remove: of(false), version })
+      if (this.hasOthers) this.#publish({ kind: 'filters', node: this.#ports.node, add: of(true), remove: of(false), version })
     }
   }
 
   #beat(): void {
     this.#publish({ kind: 'beat', node: this.#ports.node, version: this.#version })
-    for (const [name, { seenMs }] of this.#nodes)
-      if (Date.now() - seenMs > LOST_MS) {
-        this.#forget(name)
-        this.#ports.lost()
-      }
+  }
+
+  /** All that others said before it has been read. What was held up comes at once, with ours perhaps before theirs: it counts once. */
+  #heardBack(): void {
+    const nowMs = performance.now()
+    if (nowMs - this.#echoedMs < this.#beatMs / 2) return
+    this.#echoedMs = nowMs
+    for (const [name, node] of this.#nodes) {
+      node.silent++
+      if (node.silent === SILENT_AFTER) this.#ports.missed()
+      if (node.silent >= FORGOTTEN_AFTER) this.#forget(name)
+    }
   }
 
   #forget(name: string): void {
@@ -268,8 +293,8 @@ export class Bus {
     for (const filter of node?.filters ?? []) this.#remote.delete(filter, name)
   }
 
-  #publish(told: Told | Beat | Ask): void {
+  #publish(told: Told | Beat | Ask, done = () => {}): void {
     const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'other gateways not told')
-    this.#ports.redis.publish(CHANNEL, JSON.stringify(told)).catch(failed)
+    this.#ports.redis.publish(CHANNEL, JSON.stringify(told)).then(done, failed)
   }
 }

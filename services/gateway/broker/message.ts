@@ -17,6 +17,8 @@ export type Message = {
   readonly payload: Buffer
   /** Of a retained one; absent where Telltale itself did it. */
   readonly author?: Author
+  /** Of what Telltale announces: among all that is said on its topic (inorder.ts). */
+  readonly order?: string
 }
 
 const END = 0x0a

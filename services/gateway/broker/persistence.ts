@@ -1,6 +1,7 @@
 // What aedes asks of its persistence. Most of it has been done when it asks: messages are queued and retained before they are
 // acknowledged, subscriptions are stored when they are granted.
 import { Readable } from 'node:stream'
+import type { Marks } from './bus.ts'
 import type { Lasting } from './lasting.ts'
 import type { Author, Message, Qos } from './message.ts'
 import type { Retained } from './retained.ts'
@@ -34,8 +35,8 @@ export type PersistencePorts = {
   isRepeat(packet: object): boolean
   /** PUBREL of a message that came with QoS 2. */
   released(client: object, packetId: number): Promise<void>
-  /** Called when retained messages are asked for. @returns whom to tell when they cannot be had. */
-  asking(): (error: Error) => void
+  /** Called when retained messages are asked for. `failed` is told when they cannot be had; `room` resolves when one more may be sent. */
+  asking(): { failed(error: Error): void; room(): Promise<void> }
 }
 
 /** Restored for a session without subscriptions: aedes takes it for absent otherwise [MQTT-3.2.2-2]. It is granted to nobody. */
@@ -55,10 +56,14 @@ export class Persistence {
   /** Distinct, whatever the filters have in common [MQTT-3.3.1-6]. Never fails: aedes listens to no error of it, which would end the process. */
   createRetainedStreamCombi(filters: readonly string[]): Readable {
     const { retained, mayStay, asking } = this.#ports
-    const failed = asking()
+    const { failed, room } = asking()
     async function* found() {
       try {
-        for await (const message of retained.match(filters)) if (await mayStay(message)) yield { ...message, cmd: 'publish' }
+        for await (const message of retained.match(filters)) {
+          if (!(await mayStay(message))) continue
+          await room()
+          yield { ...message, cmd: 'publish' }
+        }
       } catch (error) {
         failed(error as Error)
       }
@@ -106,7 +111,7 @@ export class Persistence {
   async outgoingUpdate(client: Named, packet: Outgoing): Promise<void> {
     const lasting = this.#ports.lastingOf(client)
     if (!lasting || packet.messageId === undefined) return
-    if (packet.cmd === 'pubrel') return lasting.received(packet.messageId)
+    if (packet.cmd === 'pubrel') return lasting.acceptedBy(packet.messageId)
     if (packet.qos === 0) return
     const id = packet.properties?.id
     const known = id === undefined ? undefined : lasting.packetIdOf(id)
@@ -126,11 +131,9 @@ export class Persistence {
     const lasting = this.#ports.lastingOf(client)
     async function* packets() {
       if (!lasting) return
-      for await (const { id, message, packetId } of lasting.waiting()) {
-        if (message) yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
-        else if (packetId !== undefined) yield { cmd: 'pubrel', messageId: packetId }
-        else await lasting.discard(id)
-      }
+      for (const messageId of lasting.received) yield { cmd: 'pubrel', messageId }
+      for await (const { id, message, packetId } of lasting.waiting())
+        yield { ...message, ...waitingPacket(id), dup: packetId !== undefined, messageId: packetId }
     }
     return Readable.from(packets(), { highWaterMark: 1 })
   }
@@ -170,7 +173,7 @@ export class Persistence {
   async destroy(): Promise<void> {}
 }
 
-/** What marks a packet as read from what waits. */
-export function waitingPacket(id: string): { cmd: 'publish'; properties: { id: string; queued: true } } {
-  return { cmd: 'publish', properties: { id, queued: true } }
+/** What marks a packet as read from what waits; `sentQos`: with which it was sent before. */
+export function waitingPacket(id: string, sentQos?: Qos): { cmd: 'publish'; properties: Marks } {
+  return { cmd: 'publish', properties: { id, queued: true, ...(sentQos === undefined ? {} : { sentQos }) } }
 }

@@ -2,9 +2,10 @@
 import type { Redis } from 'ioredis'
 import { projectKey } from '../../../packages/log/key.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { TopicTree } from './filter.ts'
+import { defineInOrder, type InOrder, LATER } from './inorder.ts'
 import { decodeMessage, encodeMessage, type Message } from './message.ts'
 import { defineScripts, type Scripts } from './script.ts'
+import { Standing } from './standing.ts'
 
 export type RetainedLimits = { readonly messages: number; readonly bytes: number }
 
@@ -13,19 +14,18 @@ const LIMITS: RetainedLimits = { messages: 10_000, bytes: 16 * 1024 * 1024 }
 /** That are kept in memory. */
 const MAX_PROJECTS = 200
 const WARN_EVERY_MS = 60_000
-
-type Tree = TopicTree<Message>
+const END = 0x0a
 
 export class Retained {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis & Scripts & InOrder
   readonly #log: Logger
   readonly #limits: RetainedLimits
   /** The longest unused first. */
-  readonly #trees = new Map<string, Promise<Tree>>()
+  readonly #projects = new Map<string, Promise<Standing>>()
   readonly #warnedMs = new Map<string, number>()
 
   constructor(redis: Redis, log: Logger, limits: RetainedLimits = LIMITS) {
-    this.#redis = defineScripts(redis)
+    this.#redis = defineInOrder(defineScripts(redis))
     this.#log = log
     this.#limits = limits
   }
@@ -35,11 +35,21 @@ export class Retained {
     const bytes = message.payload.length === 0 ? '' : encodeMessage(message)
     const { messages, bytes: most } = this.#limits
     const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
-    const outcome = await this.#redis.mqttRetain(2, key, heldKey, project, message.topic, bytes, messages, most)
+    const args = [project, message.topic, bytes, messages, most]
+    const [outcome, version] = await (message.order === undefined
+      ? this.#redis.mqttRetain(2, key, heldKey, ...args)
+      : this.#redis.mqttRetainInOrder(2, key, heldKey, message.order, ...args))
     if (outcome === 0) this.#refused(project, message)
     // Whoever subscribes after the acknowledgement gets this one, whenever the common channel tells of it.
-    if (outcome === 1) (await this.#trees.get(project))?.set(message.topic, bytes === '' ? undefined : message)
+    else if (outcome !== LATER) await this.#change(project, all => all.answered(message.topic, bytes === '' ? undefined : message, version))
     return outcome === 1
+  }
+
+  /** Whether it says what stands there as Redis says, which may be more than was told here by now. */
+  async stands({ topic, payload }: Message): Promise<boolean> {
+    const project = projectOf(topic)
+    const bytes = project === undefined ? null : await this.#redis.hgetBuffer(projectKey(project, 'retained'), topic)
+    return bytes !== null && decodeMessage(bytes).payload.equals(payload)
   }
 
   /** What each filter finds, a message that several find once. Filters name their project. */
@@ -48,7 +58,7 @@ export class Retained {
     for (const filter of filters) {
       const project = projectOf(filter)
       if (project === undefined) continue
-      for (const message of (await this.#treeOf(project)).match(filter)) {
+      for (const message of (await this.#standing(project)).match(filter)) {
         if (sent.has(message.topic)) continue
         sent.add(message.topic)
         yield message
@@ -58,46 +68,56 @@ export class Retained {
 
   async get(topic: string): Promise<Message | undefined> {
     const project = projectOf(topic)
-    return project === undefined ? undefined : (await this.#treeOf(project)).get(topic)
+    return project === undefined ? undefined : (await this.#standing(project)).get(topic)
   }
 
-  /** A gateway changed something: `R{project}\n{bytes of the topic}\n{topic}{message, or nothing}`. */
+  /** A gateway changed something: `R{project}\n{number}\n{bytes of the topic}\n{topic}{message, or nothing}`. */
   heard(change: Buffer): void {
-    const [first, second] = [change.indexOf(0x0a), change.indexOf(0x0a, change.indexOf(0x0a) + 1)]
-    const end = second + 1 + Number(change.toString('utf8', first + 1, second))
-    const topic = change.toString('utf8', second + 1, end)
+    const first = change.indexOf(END)
+    const second = change.indexOf(END, first + 1)
+    const third = change.indexOf(END, second + 1)
+    const [project, version] = [change.toString('utf8', 1, first), Number(change.toString('utf8', first + 1, second))]
+    const end = third + 1 + Number(change.toString('utf8', second + 1, third))
+    const topic = change.toString('utf8', third + 1, end)
     const message = end === change.length ? undefined : decodeMessage(change.subarray(end))
     // Of a project that is being read this is applied to what was read.
-    this.#trees.get(change.toString('utf8', 1, first))?.then(
-      tree => tree.set(topic, message),
-      () => this.#log.debug({ topic }, 'retained messages not read'),
-    )
+    void this.#change(project, all => {
+      if (!all.told(topic, message, version)) this.#projects.delete(project)
+    })
+  }
+
+  /** Where nothing is known there is nothing to change; what cannot be read is read again by the next who asks. */
+  async #change(project: string, change: (all: Standing) => void): Promise<void> {
+    try {
+      const all = await this.#projects.get(project)
+      if (all) change(all)
+    } catch (error) {
+      this.#log.debug({ project, reason: (error as Error).message }, 'retained messages not read')
+    }
   }
 
   /** Changes may have been missed. */
   forget(): void {
-    this.#trees.clear()
+    this.#projects.clear()
   }
 
-  #treeOf(project: string): Promise<Tree> {
-    const known = this.#trees.get(project)
-    this.#trees.delete(project)
-    const tree = known ?? this.#read(project)
-    this.#trees.set(project, tree)
-    if (this.#trees.size > MAX_PROJECTS) this.#trees.delete(this.#trees.keys().next().value as string)
-    return tree
+  #standing(project: string): Promise<Standing> {
+    const known = this.#projects.get(project)
+    this.#projects.delete(project)
+    const all = known ?? this.#read(project)
+    this.#projects.set(project, all)
+    if (this.#projects.size > MAX_PROJECTS) this.#projects.delete(this.#projects.keys().next().value as string)
+    return all
   }
 
-  async #read(project: string): Promise<Tree> {
+  async #read(project: string): Promise<Standing> {
+    const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
     try {
-      const tree: Tree = new TopicTree()
-      for (const bytes of await this.#redis.hvalsBuffer(projectKey(project, 'retained'))) {
-        const message = decodeMessage(bytes)
-        tree.set(message.topic, message)
-      }
-      return tree
+      // The number first: what changes in between is told of, and is no harm twice.
+      const [version, messages] = await Promise.all([this.#redis.hget(heldKey, 'version'), this.#redis.hvalsBuffer(key)])
+      return new Standing(messages.map(decodeMessage), Number(version ?? 0))
     } catch (error) {
-      this.#trees.delete(project)
+      this.#projects.delete(project)
       throw error
     }
   }

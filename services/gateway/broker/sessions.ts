@@ -4,9 +4,12 @@ import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
-import { type Grant, Lasting } from './lasting.ts'
+import { Gather } from './gather.ts'
+import { defineInOrder, type InOrder } from './inorder.ts'
+import { type Grant, Lasting, type Tell } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'
-import { defineScripts, PREFIX, type Scripts } from './script.ts'
+import type { Step } from './queue.ts'
+import { defineScripts, PREFIX, renewLayout, type Scripts } from './script.ts'
 
 export type SessionLimits = {
   readonly awayMs: number
@@ -38,14 +41,15 @@ const LIMITS: SessionLimits = {
 }
 const LOOK_MS = 60_000
 const AT_ONCE = 500
-/** What waits for each of them is let go of with it, and meanwhile Redis does nothing else. */
-const EXPIRE_AT_ONCE = 20
+const EXPIRE_AT_ONCE = 200
+/** Messages of forgotten sessions that are let go of at once. */
+const CLEAN_AT_ONCE = 500
 const FILTER = 'f:'
 /** Sessions that were warned of; beyond it some are again. */
 const MAX_WARNED = 10_000
 
 export class Sessions {
-  readonly #redis: Redis & Scripts
+  readonly #redis: Redis & Scripts & InOrder
   readonly #ports: SessionsPorts
   readonly #limits: SessionLimits
   /** Of filters with QoS 1 and 2: for others nothing waits. */
@@ -56,13 +60,23 @@ export class Sessions {
   /** One for each reading that is under way. */
   readonly #changes = new Set<Changed>()
   readonly #timer: NodeJS.Timeout
+  readonly #steps: Gather<readonly [Step, string, number, string]>
+  #cleaning: Promise<void> | undefined
+  #isDirty = false
   #looking: Promise<void> | undefined
 
   constructor(ports: SessionsPorts, limits: Partial<SessionLimits> = {}) {
-    this.#redis = defineScripts(ports.redis)
+    this.#redis = defineInOrder(defineScripts(ports.redis))
     this.#ports = ports
     this.#limits = { ...LIMITS, ...limits }
+    this.#steps = new Gather(AT_ONCE, steps => this.#redis.mqttSteps(1, PREFIX, ...steps.flat()))
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref()
+  }
+
+  /** Before anything else: sessions in Redis that another version of Telltale wrote another way are forgotten. */
+  async renew(): Promise<void> {
+    const count = await renewLayout(this.#redis, PREFIX)
+    if (count > 0) this.#ports.log.warn({ count }, 'mqtt sessions of an older version forgotten')
   }
 
   /** Whether a session, connected or not, waits for it. */
@@ -71,18 +85,22 @@ export class Sessions {
   }
 
   /**
-   * A client connects to it; it begins here if there is none.
+   * A client connects to it; it begins here if there is none, or one of another holder.
    * @param holder whose memory is taken by what waits for it: a project, where there is one.
    */
   async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
     const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder]
-    const [there, fields, sent, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
+    const [there, fields, sent, received, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
     for (const one of gone) this.#forgotten(one, 'too many sessions are away')
-    const lasting = new Lasting(this.#redis, id, {
+    if (there === -1) this.#forgotten(id, 'it belongs to another project')
+    if (there === -1 || gone.length > 0) this.#clean()
+    const tell: Tell = (...step) => this.#steps.add(step)
+    const lasting = new Lasting(this.#redis, tell, id, {
       existed: there === 1,
       filters: filtersOf(fields),
       sent: new Map(pairs(sent).map(([message, packetId]) => [Number(packetId), message])),
+      received: received.map(Number),
       got: got.map(Number),
     })
     this.#connected.add(lasting)
@@ -96,11 +114,12 @@ export class Sessions {
   }
 
   async forget(id: string): Promise<void> {
-    await this.#redis.mqttForget(1, PREFIX, id)
+    const hasLeft = await this.#redis.mqttForget(1, PREFIX, id)
     this.#ended(id)
+    if (hasLeft) this.#clean()
   }
 
-  /** Undefined ends what was granted. */
+  /** Undefined ends what was granted. One step, however many there are: those of one SUBSCRIBE, or as many as a session has. */
   async subscribe(id: string, granted: Granted): Promise<void> {
     if (granted.length === 0) return
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
@@ -110,24 +129,54 @@ export class Sessions {
 
   /**
    * On disk when this resolves, for everyone who waits for its topic; `from`: it came with QoS 2 to this session, under this packet id.
-   * @returns whether it came the first time.
+   * @returns the id under which it is queued: that of a try before which failed half way; or nothing when it had come already, or is behind one
+   * that is later in their order.
    */
-  async queue(message: Message, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
+  async queue(message: Message, from?: From): Promise<string | undefined> {
     const to = new Set<string>()
     if (message.qos > 0) this.#tree.each(message.topic, id => to.add(id))
-    if (to.size === 0 && !from) return true
+    if (to.size === 0 && !from) return message.id
+    return this.#queue(message, [...to], from)
+  }
+
+  /** Its bytes go to Redis with the first sessions, and again only for those whose holder has them not, or no more. */
+  async #queue(message: Message, to: readonly string[], from?: From): Promise<string | undefined> {
     const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
-    const ids = [...to]
     const bytes = encodeMessage(message)
-    for (let at = 0; at === 0 || at < ids.length; at += AT_ONCE) {
-      const some = ids.slice(at, at + AT_ONCE)
-      const origin = [from?.id ?? '', from?.packetId ?? '', at + AT_ONCE < ids.length ? 0 : 1]
+    let [id, left, isNeeded] = [message.id, to, true]
+    do {
+      const [some, rest] = [left.slice(0, AT_ONCE), left.slice(AT_ONCE)]
+      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0]
       const limits = [messages, sessionBytes, holderBytes, allBytes]
-      const lost = await this.#redis.mqttQueue(1, PREFIX, message.id, bytes, ...limits, ...origin, ...some)
-      if (lost[0] === -1) return false
-      for (const [id, count] of pairs(lost)) this.#lost(id, Number(count))
+      const queued = await this.#queueFor(message, [id, isNeeded ? bytes : '', ...limits, ...origin, ...some])
+      if (!queued) return undefined
+      const [known, lost, again, later] = queued
+      id = known
+      for (const [one, count] of pairs(lost)) this.#lost(one, Number(count))
+      isNeeded = again.length > 0
+      left = [...again, ...later, ...rest]
+    } while (left.length > 0)
+    return id
+  }
+
+  /** Those that are connected here. */
+  connected(): Lasting[] {
+    return [...this.#connected]
+  }
+
+  /** Those for which more waits than was sent to them. */
+  async ahead(some: readonly Lasting[]): Promise<Lasting[]> {
+    const found: Lasting[] = []
+    for (let at = 0; at < some.length; at += AT_ONCE) {
+      const page = some.slice(at, at + AT_ONCE)
+      const ids = new Set(await this.#redis.mqttAhead(1, PREFIX, ...page.flatMap(({ id, sentCount }) => [id, sentCount])))
+      found.push(...page.filter(({ id }) => ids.has(id)))
     }
-    return true
+    return found
+  }
+
+  #queueFor({ order, topic }: Message, args: readonly (string | number | Buffer)[]): ReturnType<Scripts['mqttQueue']> {
+    return order === undefined ? this.#redis.mqttQueue(1, PREFIX, ...args) : this.#redis.mqttQueueInOrder(1, PREFIX, order, topic, ...args)
   }
 
   /** Forgets the sessions that nobody came back to; done every minute, by every gateway. */
@@ -136,8 +185,14 @@ export class Sessions {
     for (;;) {
       const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
       for (const id of gone) this.#forgotten(id, 'nobody came back')
+      if (gone.length > 0) this.#clean()
       if (gone.length < EXPIRE_AT_ONCE) return
     }
+  }
+
+  /** Lets go of what forgotten sessions left, a little at a time; whichever gateway forgot them. */
+  async clean(): Promise<void> {
+    while ((await this.#redis.mqttClean(1, PREFIX, CLEAN_AT_ONCE)) === 1);
   }
 
   /** A gateway changed something. */
@@ -181,12 +236,27 @@ export class Sessions {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await this.#looking
+    while (this.#cleaning) await this.#cleaning
+  }
+
+  /** What is left while it cleans is cleaned next. */
+  #clean(): void {
+    this.#isDirty = true
+    if (this.#cleaning) return
+    this.#isDirty = false
+    this.#cleaning = this.clean()
+      .catch((error: Error) => this.#ports.log.debug({ reason: error.message }, 'forgotten mqtt sessions not cleaned'))
+      .finally(() => {
+        this.#cleaning = undefined
+        if (this.#isDirty) this.#clean()
+      })
   }
 
   #look(): void {
     const failed = (error: Error) => this.#ports.log.debug({ reason: error.message }, 'mqtt sessions not looked after')
     this.#looking ??= this.#seen([...this.#connected].map(({ id }) => id))
       .then(() => this.expire())
+      .then(() => this.clean())
       .catch(failed)
       .finally(() => {
         this.#looking = undefined
@@ -246,6 +316,9 @@ export class Sessions {
     )
   }
 }
+
+/** By which session and packet id a message with QoS 2 came. */
+export type From = { readonly id: string; readonly packetId: number }
 
 type Granted = readonly (readonly [filter: string, grant: Grant | undefined])[]
 

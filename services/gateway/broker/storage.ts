@@ -2,10 +2,15 @@
 // gateways. A message is kept before it is acknowledged, so that nothing acknowledged is lost with the process.
 import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
+import { ingestPlace } from '../mqtt/topic.ts'
 import { Bus, type Marks } from './bus.ts'
-import type { Author, Qos } from './message.ts'
+import { Fresh } from './fresh.ts'
+import type { Lasting } from './lasting.ts'
+import type { Author, Message, Qos } from './message.ts'
 import { projectOf, Retained } from './retained.ts'
-import { type SessionLimits, Sessions } from './sessions.ts'
+import { type From, type SessionLimits, Sessions } from './sessions.ts'
+import { Stuck } from './stuck.ts'
+import { Unsettled } from './unsettled.ts'
 import { Wills } from './will.ts'
 
 export type StoragePorts = {
@@ -32,6 +37,8 @@ export type Kept = {
 
 const RETAINED = 0x52
 
+type Parts = Pick<Storage, 'bus' | 'sessions' | 'retained'> & { readonly fresh: Fresh; readonly stuck: Stuck }
+
 export class Storage {
   readonly bus: Bus
   readonly sessions: Sessions
@@ -39,29 +46,39 @@ export class Storage {
   readonly wills: Wills
   readonly #newId: () => string
   readonly #subscriber: Redis
+  readonly #fresh: Fresh
+  readonly #stuck: Stuck
+  readonly #unsettled = new Unsettled()
 
-  private constructor(ports: StoragePorts, bus: Bus, sessions: Sessions, retained: Retained) {
+  private constructor(ports: StoragePorts, { bus, sessions, retained, fresh, stuck }: Parts) {
     this.bus = bus
     this.sessions = sessions
     this.retained = retained
     this.wills = new Wills(ports.redis, ports.node, ports.log)
     this.#newId = ports.newId
     this.#subscriber = ports.subscriber
+    this.#fresh = fresh
+    this.#stuck = stuck
   }
 
-  /** `lost`: a gateway is gone, and with it what it did not pass on. */
-  static async open(ports: StoragePorts, lost: () => void, limits: Partial<SessionLimits> = {}): Promise<Storage> {
+  /** `behind`: more waits for a connected session than is on its way to it. */
+  static async open(ports: StoragePorts, behind: (lasting: Lasting) => void, limits: Partial<SessionLimits> = {}): Promise<Storage> {
     const { redis, log, node, subscriber, dropped, nowMs = Date.now } = ports
     const sessions = new Sessions({ redis, log, dropped, nowMs }, limits)
     const retained = new Retained(redis, log)
-    const again = () => {
+    const fresh = new Fresh(() => sessions.read(), log)
+    const stuck = new Stuck({ sessions, log, behind })
+    const missed = () => stuck.now()
+    const reconnected = () => {
       retained.forget()
-      sessions.read().catch((error: Error) => log.warn({ reason: error.message }, 'mqtt sessions not read'))
+      void fresh.again(missed)
     }
     const heard = (message: Buffer) => (message[0] === RETAINED ? retained.heard(message) : sessions.heard(message))
-    const bus = await Bus.open({ redis, subscriber, node, log, heard, reconnected: again, lost })
+    const bus = await Bus.open({ redis, subscriber, node, log, heard, reconnected, missed })
+    subscriber.on('close', () => fresh.lost())
+    await sessions.renew()
     await sessions.read()
-    return new Storage(ports, bus, sessions, retained)
+    return new Storage(ports, { bus, sessions, retained, fresh, stuck })
   }
 
   /** Whether anybody, connected to any gateway or away, wants what is published there; those who subscribed elsewhere are known in a moment. */
@@ -73,26 +90,63 @@ export class Storage {
    * On disk when it resolves: for the sessions that wait for its topic, and as retained. Undefined: there is nothing to keep. Resolves
    * with false for a message with QoS 2 that came before; `from` says by which session and packet id.
    */
-  keep(packet: Kept, author: Author, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> | undefined {
-    const waits = packet.qos > 0 && this.sessions.has(packet.topic)
+  keep(packet: Kept, author: Author, from?: From): Promise<boolean> | undefined {
+    const { qos, topic } = packet
+    const isUnsure = this.#fresh.isStale && qos > 0 && topic.startsWith('projects/') && !ingestPlace(topic, '')
+    const waits = isUnsure || (qos > 0 && this.sessions.has(topic))
     if (!waits && !packet.retain && !from) return undefined
-    return this.#keep(packet, author, from)
+    return isUnsure ? this.#fresh.wait().then(() => this.#keep(packet, author, from)) : this.#keep(packet, author, from)
   }
 
-  async #keep(packet: Kept, author: Author, from?: { readonly id: string; readonly packetId: number }): Promise<boolean> {
-    const id = this.#newId()
+  /** Whether it came with QoS 2 before, and was passed on to nobody: `keep` it as if it were new. */
+  isUnsettled(packet: Pick<Kept, 'payload'>, from: From): boolean {
+    return this.#unsettled.idOf(from, packet) !== undefined
+  }
+
+  async #keep(packet: Kept, author: Author, from?: From): Promise<boolean> {
+    const before = from && this.#unsettled.idOf(from, packet)
+    const id = before ?? this.#newId()
     // aedes hands them on with the message.
-    const properties: Marks = { id }
-    Object.assign(packet, { properties })
-    const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload)
-    const message = { id, topic: packet.topic, qos: packet.qos, payload }
-    const project = projectOf(packet.topic)
-    if (packet.retain && project !== undefined) await this.retained.store(project, { ...message, author })
-    return this.sessions.queue(message, from)
+    Object.assign(packet, { properties: { id } satisfies Marks })
+    try {
+      const queued = await this.#store(packet, id, author, from)
+      if (queued !== undefined && queued !== id) Object.assign(packet, { properties: { id: queued } satisfies Marks })
+      if (from) this.#unsettled.delete(from, packet)
+      return queued !== undefined || before !== undefined
+    } catch (error) {
+      if (from) this.#unsettled.add(from, packet, id)
+      throw error
+    }
+  }
+
+  /**
+   * Both are asked for at once: what the same client publishes next must not be queued before. When only one is done its sender is told of
+   * the failure and sends again, and what stands queued is sent when it is found stuck: twice rather than not at all.
+   */
+  async #store({ topic, qos, payload: given, retain }: Kept, id: string, author: Author, from?: From): Promise<string | undefined> {
+    const payload = Buffer.isBuffer(given) ? given : Buffer.from(given)
+    const message = { id, topic, qos, payload }
+    const project = projectOf(topic)
+    const stored = retain && project !== undefined ? this.retained.store(project, { ...message, author }) : undefined
+    const [queued] = await Promise.all([this.sessions.queue(message, from), stored])
+    return queued
+  }
+
+  /** What Telltale itself says; on disk for the sessions that wait for it when this resolves. @returns whether nothing later was said. */
+  async queue(message: Message): Promise<boolean> {
+    await this.#fresh.wait()
+    return (await this.sessions.queue(message)) !== undefined
+  }
+
+  /** A session subscribed: what other gateways took before they knew is queued for it and not sent here. */
+  subscribed(lasting: Lasting): void {
+    if (this.bus.hasOthers) this.#stuck.of(lasting)
   }
 
   async stop(): Promise<void> {
     this.wills.stop()
+    this.#fresh.stop()
+    await this.#stuck.stop()
     await this.sessions.stop()
     this.#subscriber.disconnect()
   }

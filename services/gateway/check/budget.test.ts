@@ -25,7 +25,9 @@ describe.skipIf(installed === undefined)('a budget', () => {
     const take = async (device: string, shape?: string) => {
       const one = event(device, shape)
       if (budget.admits(one)) return undefined
-      return (await budget.ask(one))?.message
+      const failure = (await budget.ask([one]))[0]
+      if (failure) expect(failure.code).toBe('quota_exceeded')
+      return failure?.message
     }
     const register = async (device: string) => {
       await devices.register(project, [[device, 'temperature']])
@@ -100,9 +102,11 @@ describe.skipIf(installed === undefined)('a budget', () => {
     const put = (id: string, labels: Record<string, string>) => devices.put(project, { id, type: 't', productNumber: '', labels })
     await put('a', { zone: 'north', floor: '1' })
     await put('b', { zone: 'north' })
-    await expect(put('c', { zone: 'south' })).rejects.toThrow(
-      `labels.zone: project ${project} has the 2 different values of labels that its budget allows (labelValues)`,
-    )
+    await expect(put('c', { zone: 'south' })).rejects.toMatchObject({
+      code: 'quota_exceeded',
+      field: 'labels.zone',
+      message: `labels.zone: project ${project} has the 2 different values of labels that its budget allows (labelValues)`,
+    })
     const fresh = new Devices(server.redis)
     await fresh.put(project, { id: 'a', type: 't', productNumber: '', labels: { zone: 'north' } })
     await fresh.put(project, { id: 'c', type: 't', productNumber: '', labels: { zone: 'south' } })

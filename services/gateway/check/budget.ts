@@ -5,7 +5,7 @@ import type { Budgets, Held, Limits } from '../../../packages/state/budget.ts'
 import type { Incoming } from '../decode/event.ts'
 
 export type BudgetPorts = {
-  readonly budgets: Pick<Budgets, 'held' | 'addNames' | 'isDevice'>
+  readonly budgets: Pick<Budgets, 'held' | 'addNames' | 'registered'>
   /** Whether the device was registered by this process already. */
   isKnown(project: string, device: string): boolean
 }
@@ -16,8 +16,8 @@ type Wanted = Pick<Incoming, 'project' | 'device' | 'eventType' | 'shape'>
 type Account = {
   readonly limits: Limits
   readonly devices: number
-  /** Let in, and not among `devices` yet. */
-  readonly fresh: Set<string>
+  /** Let in, and not among `devices` yet: when. */
+  readonly fresh: Map<string, number>
   readonly names: Set<string>
   fields: number
   readonly shapes: Set<string>
@@ -31,6 +31,8 @@ type Account = {
 const MAX_SHAPES = 10_000
 const READ_EVERY_MS = 1000
 const IDLE_MS = 60_000
+/** What was let in and is not registered after that was not appended. */
+const APPENDED_MS = 10_000
 /** Questions to Redis that are on their way together. */
 const AT_ONCE = 50
 
@@ -48,16 +50,29 @@ export class Budget {
     const account = this.#accounts.get(event.project)
     if (!account) return false
     account.isUsed = true
-    if (!account.shapes.has(event.shape) && !this.#takeShape(account, event.shape)) return false
+    if (!this.#hasShape(account, event.shape)) return false
     return this.#takeDevice(account, event)
   }
 
-  /** Looks again at what there is. @returns why it is refused, or undefined when it is let in. */
-  async ask(event: Wanted): Promise<Failure | undefined> {
-    const account = await this.#read(event.project)
-    if (!account.shapes.has(event.shape) && !this.#takeShape(account, event.shape)) return shapeRefusal(account, event)
-    if (this.#takeDevice(account, event) || (await this.#ports.budgets.isDevice(event.project, event.device))) return undefined
-    return refusal(event.project, account.limits, 'devices', `device ${event.device}`)
+  /** Looks again at what there is for events of one project. @returns of each why it is refused, or undefined when it is let in. */
+  async ask(events: readonly Wanted[]): Promise<readonly (Failure | undefined)[]> {
+    const [first] = events
+    if (!first) return []
+    const { project } = first
+    const account = await this.#read(project)
+    const refused = events.map(event => (this.#hasShape(account, event.shape) ? undefined : shapeRefusal(account, event)))
+    const unknown = events.filter((event, index) => !refused[index] && !this.#takeDevice(account, event)).map(({ device }) => device)
+    if (unknown.length === 0) return refused
+    const registered = await this.#ports.budgets.registered(project, [...new Set(unknown)])
+    const tooMany = new Set(unknown.filter(device => !registered.has(device)))
+    return refused.map((failure, index) => {
+      const { device } = events[index] as Wanted
+      return failure ?? (tooMany.has(device) ? refusal(project, account.limits, 'devices', `device ${device}`) : undefined)
+    })
+  }
+
+  #hasShape(account: Account, shape: string): boolean {
+    return account.shapes.has(shape) || this.#takeShape(account, shape)
   }
 
   /** What would become of these, all together; nothing is taken. */
@@ -67,10 +82,9 @@ export class Budget {
     const fresh = [...new Set(events.flatMap(({ shape }) => namesOf(shape)))].filter(name => !names.has(name))
     const types = fresh.filter(isType)
     const fields = fresh.filter(name => !isType(name)).map(name => name.replace('\n', '.'))
-    const known = await Promise.all(
-      [...new Set(events.map(({ device }) => device))].map(async id => ({ id, is: await this.#ports.budgets.isDevice(project, id) })),
-    )
-    const devices = known.filter(({ is }) => !is).map(({ id }) => id)
+    const all = [...new Set(events.map(({ device }) => device))]
+    const known = await this.#ports.budgets.registered(project, all)
+    const devices = all.filter(id => !known.has(id))
     const usedTypes = names.size - account.fields
     return {
       devices: line(limits.devices, account.devices, devices),
@@ -110,7 +124,7 @@ export class Budget {
   #takeDevice({ limits, devices, fresh }: Account, { project, device }: Wanted): boolean {
     if (this.#ports.isKnown(project, device) || fresh.has(device)) return true
     if (devices + fresh.size >= limits.devices) return false
-    fresh.add(device)
+    fresh.set(device, performance.now())
     return true
   }
 
@@ -147,10 +161,12 @@ export class Budget {
     const before = this.#accounts.get(project)
     const unsaved = before?.unsaved ?? new Set<string>()
     const all = names === undefined && before ? before.names : new Set([...(names ?? []), ...unsaved])
-    const fresh = new Set([...(before?.fresh ?? [])].filter(device => !this.#ports.isKnown(project, device)))
-    const fields = [...all].filter(name => !isType(name)).length
+    const nowMs = performance.now()
+    const isAwaited = (device: string, sinceMs: number) => nowMs - sinceMs < APPENDED_MS && !this.#ports.isKnown(project, device)
+    const fresh = new Map([...(before?.fresh ?? [])].filter(([device, sinceMs]) => isAwaited(device, sinceMs)))
+    const fields = before && before.names === all ? before.fields : [...all].filter(name => !isType(name)).length
     const shapes = before?.names === all ? before.shapes : new Set<string>()
-    const account = { limits, devices, fresh, names: all, fields, shapes, unsaved, readMs: performance.now(), isUsed: false }
+    const account = { limits, devices, fresh, names: all, fields, shapes, unsaved, readMs: nowMs, isUsed: false }
     this.#accounts.set(project, account)
     return account
   }
@@ -185,5 +201,5 @@ const KINDS = { devices: 'devices', eventTypes: 'event types', fields: 'fields' 
 function refusal(project: string, limits: Limits, kind: keyof typeof KINDS, what: string): Failure {
   const [field = ''] = what.split(' ', 1)
   const held = `it would be a new one, and project ${project} has the ${limits[kind]} ${KINDS[kind]} that its budget allows (${kind})`
-  return new Failure('too_large', `${what}: ${held}`, { field })
+  return new Failure('quota_exceeded', `${what}: ${held}`, { field })
 }

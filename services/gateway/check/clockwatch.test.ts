@@ -71,4 +71,26 @@ describe('a clock', () => {
     watch.putBack(project, changes)
     expect(states()).toEqual(['p a right'])
   })
+
+  it('that is right again elsewhere may be wrong again, and projects that send nothing are not asked for', () => {
+    const { watch, say, states } = watchOf()
+    say(3600)
+    expect(states()).toEqual(['p a ahead'])
+    expect(watch.due(0)).toEqual(['p'])
+    watch.knownAll('p', new Set())
+    say(3600)
+    expect(states()).toEqual(['p a ahead'])
+    expect([watch.due(30_000), watch.due(60_000), watch.due(90_000)]).toEqual([['p'], [], []])
+    say(0)
+    expect(watch.due(90_000)).toEqual(['p'])
+  })
+
+  it('is found however many devices are invented, in this project and in others', () => {
+    const { watch, say, states } = watchOf()
+    for (let i = 0; i < 25_000; i++) watch.observe('p', `d${i}`, -3600 * SECOND, NOW_US)
+    for (let project = 0; project < 6; project++)
+      for (let i = 0; i < 25_000; i++) watch.observe(`other${project}`, `d${i}`, -3600 * SECOND, NOW_US)
+    say(3600)
+    expect(states()).toEqual(['p a ahead'])
+  })
 })

@@ -9,7 +9,10 @@ const TOLERANCE_US = 60_000_000
 const RUN = { events: 10, us: 60_000_000, spreadUs: 30_000_000 }
 /** As many right ones in a row, until a clock is right again. */
 const RIGHT = 3
+/** In all, and of one project: who invents devices with wrong times takes nobody else's room. */
 const MAX_WATCHED = 100_000
+const MAX_OF_PROJECT = 20_000
+const AMONG = 20
 const ASK_EVERY_MS = 30_000
 /** Projects that are remembered as having sent something; beyond it all are met anew. */
 const MAX_PROJECTS = 10_000
@@ -20,13 +23,15 @@ type Changes = Map<string, DeviceClock | undefined>
 export class ClockWatch {
   readonly #watched = new Map<string, Map<string, Watch>>()
   readonly #changes = new Map<string, Changes>()
-  /** Projects that sent anything, and when it was asked last what is known of them. */
-  readonly #asked = new Map<string, number>()
+  /** Projects that sent anything, when it was asked last what is known of them, and whether they sent since. */
+  readonly #asked = new Map<string, { readonly askedMs: number; isUsed: boolean }>()
   #size = 0
 
   /** @param aheadUs how far an event's own time is ahead of its arrival. */
   observe(project: string, device: string, aheadUs: number, arrivedUs: number): void {
-    if (!this.#asked.has(project)) this.#meet(project)
+    const asked = this.#asked.get(project)
+    if (asked) asked.isUsed = true
+    else this.#meet(project)
     const watches = this.#watched.get(project)
     const isRight = aheadUs <= TOLERANCE_US && aheadUs >= -TOLERANCE_US
     const known = watches?.get(device)
@@ -45,23 +50,34 @@ export class ClockWatch {
 
   #meet(project: string): void {
     if (this.#asked.size >= MAX_PROJECTS) this.#asked.clear()
-    this.#asked.set(project, Number.NEGATIVE_INFINITY)
+    this.#asked.set(project, { askedMs: Number.NEGATIVE_INFINITY, isUsed: true })
   }
 
-  /** Of which projects it is time to ask again. */
+  /** Of which projects it is time to ask again; of those that sent nothing since, when they send again. */
   due(nowMs: number): string[] {
-    const due = [...this.#asked].filter(([, askedMs]) => nowMs - askedMs >= ASK_EVERY_MS).map(([project]) => project)
-    for (const project of due) this.#asked.set(project, nowMs)
+    const due: string[] = []
+    for (const [project, { askedMs, isUsed }] of this.#asked) {
+      if (nowMs - askedMs < ASK_EVERY_MS) continue
+      if (isUsed) due.push(project)
+      if (isUsed) this.#asked.set(project, { askedMs: nowMs, isUsed: false })
+      else this.#asked.delete(project)
+    }
     return due
   }
 
-  /** What others found, or this process before it was restarted; what is not there is right. */
+  /** What others found, or this process before it was restarted. */
   known(project: string, clocks: ReadonlyMap<string, DeviceClock>): void {
     for (const [device, clock] of clocks) {
       if (this.#changes.get(project)?.has(device)) continue
-      const watch = this.#watched.get(project)?.get(device) ?? this.#watch(project, device)
+      const watch = this.#watched.get(project)?.get(device) ?? (this.#hasRoom(project) ? this.#watch(project, device) : undefined)
       if (watch) watch.clock = clock
     }
+  }
+
+  /** Those were all: the clocks of others are right, or their devices are gone. */
+  knownAll(project: string, wrong: ReadonlySet<string>): void {
+    for (const [device, watch] of this.#watched.get(project) ?? [])
+      if (!wrong.has(device) && !this.#changes.get(project)?.has(device)) watch.clock = undefined
   }
 
   /** What is to be written, once. */
@@ -77,14 +93,28 @@ export class ClockWatch {
     this.#changes.set(project, new Map([...changes, ...(newer ?? [])]))
   }
 
+  #hasRoom(project: string): boolean {
+    return this.#size < MAX_WATCHED && (this.#watched.get(project)?.size ?? 0) < MAX_OF_PROJECT
+  }
+
   #watch(project: string, device: string): Watch | undefined {
-    if (this.#size >= MAX_WATCHED) return undefined
     const watches = this.#watched.get(project) ?? new Map<string, Watch>()
+    if (!this.#hasRoom(project)) this.#makeRoom(watches)
+    if (this.#size >= MAX_WATCHED) return undefined
     this.#watched.set(project, watches)
     const watch = { clock: undefined, right: 0, count: 0, firstUs: 0, leastUs: 0, mostUs: 0 }
     watches.set(device, watch)
     this.#size++
     return watch
+  }
+
+  /** Whoever was watched longest among the first, of whom nothing is said yet; else the one watched longest: it is found again. */
+  #makeRoom(watches: Map<string, Watch>): void {
+    const first = [...take(watches, AMONG)]
+    const [device] = first.find(([, { clock }]) => clock === undefined) ?? first[0] ?? []
+    if (device === undefined) return
+    watches.delete(device)
+    this.#size--
   }
 
   #seenRight(project: string, device: string, watch: Watch): void {
@@ -98,6 +128,14 @@ export class ClockWatch {
   #changed(project: string, device: string, clock: DeviceClock | undefined): void {
     const changes = this.#changes.get(project) ?? new Map<string, DeviceClock | undefined>()
     this.#changes.set(project, changes.set(device, clock))
+  }
+}
+
+function* take<T>(all: Iterable<T>, count: number): Generator<T> {
+  let left = count
+  for (const one of all) {
+    if (left-- === 0) return
+    yield one
   }
 }
 

@@ -55,6 +55,18 @@ describe('bthome', () => {
         [`${DEVICE}:2`, 'voltage', { value: 3.07 }],
       ].toSpliced(1, 0, rssi),
     ],
+    [
+      'motion, and no presence',
+      '4021012300',
+      [[DEVICE, 'motion', { state: 'MOTION_DETECTED' }], [DEVICE, 'occupancy', { state: 'NOT_OCCUPIED' }], rssi],
+    ],
+    [
+      'wind and its gusts',
+      '4044d60044f8015e5046',
+      [[DEVICE, 'windSpeed', { value: 2.14 }], [DEVICE, 'windGust', { value: 5.04 }], [DEVICE, 'windDirection', { value: 180 }], rssi],
+    ],
+    ['a speed', '4044d600', [[DEVICE, 'speed', { value: 2.14 }], rssi]],
+    ['a window and a door', '401a002d01', [[DEVICE, 'contact', { state: 'CLOSED' }], rssi, [`${DEVICE}:2`, 'contact', { state: 'OPEN' }]]],
     ['what it knows, until what it does not', '40015dfe5d0903b718', [[DEVICE, 'batteryStatus', { percentage: 93 }], rssi]],
   ])('reads %s', async (_, data, expected) => expect(await eventsOf(bthome, sample(data))).toEqual(expected))
 
@@ -70,6 +82,8 @@ describe('bthome', () => {
     expect(await press('09')).toEqual([[DEVICE, 'action', { value: 'double' }], rssi])
     expect(await press('09')).toEqual([rssi])
     expect(await press('0a')).toHaveLength(2)
+    for (const hold of ['80', 'fe'])
+      expect((await eventsOf(bthome, sample(`403a${hold}`)))[0]).toEqual([DEVICE, 'action', { value: 'hold' }])
   })
 
   it('decrypts with the key of the device', async () => {
@@ -107,6 +121,141 @@ describe('bthome', () => {
       [device, 'batteryVoltage', { value: 2.9 }],
       [device, 'rssi', { value: -87 }],
     ])
+  })
+
+  it.each<[string, object, unknown[]]>([
+    [
+      'a tyre, whose pressure is in bar',
+      { model_id: 'TPMS', type: 'TIRE', cidc: false, count: 1, pres: 2.22708, tempc: 31.96, tempf: 89.528, batt: 51, alarm: false },
+      [
+        ['', 'pressure', { pascal: 222_708, original: { value: 2.22708, unit: 'bar' } }],
+        ['', 'temperature', { value: 31.96 }],
+        ['', 'batteryStatus', { percentage: 51 }],
+        ['', 'problem', { state: 'NOT_DETECTED' }],
+        ['', 'state', { count: 1 }],
+      ],
+    ],
+    [
+      'air, whose pressure is in hPa',
+      { model_id: 'CGP1W', type: 'THBX', pres: 1001.5 },
+      [['', 'pressure', { pascal: 100_150, original: { value: 1001.5, unit: 'hPa' } }]],
+    ],
+    [
+      'a blind, whose motor moves',
+      { model_id: 'W270160X', type: 'WCVR', acts: true, ctrl: true, open: 30, direction: 'up', motion: false, calibrated: true, batt: 60 },
+      [
+        ['', 'position', { value: 30 }],
+        ['', 'batteryStatus', { percentage: 60 }],
+        ['', 'state', { direction: 'up', motion: false, calibrated: true }],
+      ],
+    ],
+    [
+      'a grill',
+      { model_id: 'IBT-2X(S)', type: 'BBQ', cidc: false, tempc: 28, tempf: 82.4, tempc2: 32, tempf2: 89.6 },
+      [
+        ['', 'temperature', { value: 28 }],
+        [':2', 'temperature', { value: 32 }],
+      ],
+    ],
+    [
+      'a scale',
+      { model_id: 'XMTZC02HM/XMTZC05HM', type: 'SCALE', weighing_mode: 'person', unit: 'kg', weight: 72.45, impedance: 503 },
+      [
+        ['', 'mass', { value: 72.45 }],
+        ['', 'impedance', { value: 503, unit: 'Ω' }],
+        ['', 'state', { weighing_mode: 'person' }],
+      ],
+    ],
+    [
+      'a meter of energy',
+      { model_id: 'INEM', type: 'ENRG', avg: 2.376, avgu: 'kW', sum: 21.2928, sumu: 'kWh', batt: 70, lowbatt: false },
+      [
+        ['', 'power', { value: 2376, original: { value: 2.376, unit: 'kW' } }],
+        ['', 'energy', { value: 21.2928 }],
+        ['', 'batteryStatus', { percentage: 70 }],
+        ['', 'batteryLow', { state: 'NORMAL' }],
+      ],
+    ],
+    [
+      'a meter of water',
+      { model_id: 'INEM', type: 'ENRG', avg: 0.9, avgu: 'm³', sum: 8.07, sumu: 'm³' },
+      [
+        ['', 'flow', { value: 0.9 }],
+        ['', 'volume', { value: 8.07 }],
+      ],
+    ],
+    [
+      'a shower',
+      { model_id: 'ADHS', type: 'ENRG', session: 36, seconds: 21, litres: 2.6, tempc: 41, tempf: 105.8, energy: 0.12 },
+      [
+        ['', 'volume', { value: 0.0026, original: { value: 2.6, unit: 'L' } }],
+        ['', 'temperature', { value: 41 }],
+        ['', 'energy', { value: 0.12 }],
+        ['', 'state', { session: 36, seconds: 21 }],
+      ],
+    ],
+    [
+      'a tank',
+      { model_id: 'M1017', type: 'UNIQ', lvl_cm: 15.4, lvl_in: 6.06, sync: false, quality: 3, accx: 3, accy: 35 },
+      [
+        ['', 'level', { value: 15.4, unit: 'cm' }],
+        ['', 'state', { sync: false, quality: 3, accx: 3, accy: 35 }],
+      ],
+    ],
+    [
+      'beer',
+      { model_id: 'TILT', type: 'THBX', color: 'red', tempf: 68, tempc: 20, gravity: 1.016, txpower: -59 },
+      [
+        ['', 'temperature', { value: 20 }],
+        ['', 'gravity', { value: 1.016, unit: 'SG' }],
+        ['', 'state', { color: 'red' }],
+      ],
+    ],
+    [
+      'acceleration',
+      { model_id: 'KSensor', type: 'ACEL', track: true, accx: 33, accy: -3, accz: -1006 },
+      [['', 'acceleration', { x: 33, y: -3, z: -1006 }]],
+    ],
+    ['a phone', { model_id: 'APPLEWATCH', type: 'RMAC', track: true, unlocked: true, device: 'Apple Watch' }, []],
+  ])('reads what Theengs says of %s', async (_, fields, expected) => {
+    const id = 'AA:BB:CC:DD:EE:FF'
+    const events = await eventsOf(bthome, [`home/gw/BTtoMQTT/AABBCCDDEEFF`, JSON.stringify({ id, name: 'x', brand: 'y', ...fields })])
+    expect(events).toEqual(expected.map(one => [`${id.toLowerCase()}${(one as string[])[0]}`, ...(one as unknown[]).slice(1)]))
+  })
+
+  it('counts a press that some gateways relay once, by its packet', async () => {
+    const memory = memoryOf()
+    const press = (packet: number, press1: number, press2: number) =>
+      eventsOf(
+        bthome,
+        [
+          'home/gw/BTtoMQTT/38398F71EEFF',
+          JSON.stringify({ id: '38:39:8F:71:EE:FF', model_id: 'SBBT-004CEU/US', type: 'BTN', packet, button1: press1, button2: press2 }),
+        ],
+        { memory },
+      )
+    expect(await press(29, 0, 9)).toEqual([['38:39:8f:71:ee:ff:2', 'action', { value: 'long' }]])
+    expect(await press(29, 0, 9)).toEqual([])
+    expect(await press(30, 2, 0)).toEqual([['38:39:8f:71:ee:ff', 'action', { value: 'double' }]])
+  })
+
+  it('decrypts what Theengs has taken apart, with or without the first byte', async () => {
+    const whole = '41a47266c95f730011223378237214'
+    const apart = {
+      id: '54:48:E6:8F:80:A5',
+      model_id: 'SBHT-003C_ENCR',
+      encr: 2,
+      cipher: whole.slice(2, 14),
+      ctr: '00112233',
+      mic: '78237214',
+    }
+    const expected = ['54:48:e6:8f:80:a5', 'temperature', { value: 25.06 }]
+    const read = (fields: object) => eventsOf(bthome, [TOPIC, JSON.stringify(fields)], { options: KEYS })
+    expect((await read(apart))[0]).toEqual(expected)
+    expect((await read({ ...apart, servicedata: whole }))[0]).toEqual(expected)
+    await expect(read({ ...apart, mic: 'x' })).rejects.toThrow('cipher: expected cipher, ctr and mic in hex')
+    await expect(read({ ...apart, mic: '00000000' })).rejects.toThrow('servicedata: not encrypted with the key')
+    expect(await read({ ...apart, encr: 1, rssi: -60 })).toEqual([['54:48:e6:8f:80:a5', 'rssi', { value: -60 }]])
   })
 
   it('reads service data that comes alone, and nothing that has no address', async () => {

@@ -6,7 +6,8 @@ import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { readObjects } from './bthomeobject.ts'
 import type { Format, Memory, Output, Payload } from './format.ts'
 import { Parts } from './part.ts'
-import { type Fields, isScalar, objectOf, textOf } from './text.ts'
+import { type Fields, objectOf, textOf } from './text.ts'
+import { relayed } from './theengs.ts'
 
 const NOTHING: Output = { decoded: [] }
 const HEX = /^(?:[0-9a-f]{2}){2,256}$/i
@@ -16,7 +17,7 @@ type Keys = Readonly<Record<string, string>>
 
 export const bthome: Format = {
   name: 'bthome',
-  version: 1,
+  version: 2,
   title: 'BTHome v2, and what OpenMQTTGateway and Theengs Gateway publish of Bluetooth sensors',
   options: Type.Object({
     keys: Type.Record(Type.String({ pattern: MAC.source }), Type.String({ pattern: '^[0-9A-Fa-f]{32}$' }), {
@@ -35,7 +36,7 @@ export const bthome: Format = {
     const parts = new Parts()
     const data = serviceDataIn(fields)
     const timeUs = data ? readServiceData(parts, device, data, { keys: keysOf(options), memory }) : undefined
-    if (!data) relayed(parts, device, fields)
+    if (!data) relayed(parts, device, fields, memory)
     parts.put(device, 'rssi', fields['rssi'])
     return { decoded: parts.reported(timeUs, place.project, clock, bytes[0] === BRACE ? text : bytes.toString('latin1')) }
   },
@@ -63,13 +64,26 @@ function keysOf(options: Payload['options']): Keys {
   return Object.fromEntries(entries.map(([mac, key]) => [macOf(Buffer.from(mac.replaceAll(/[:-]/g, ''), 'hex')), key]))
 }
 
+const ENCRYPTED_BTHOME = 2
+
+/** Theengs takes what is encrypted apart, and tells the way of encryption. */
 function serviceDataIn(fields: Fields): Buffer | undefined {
-  const { servicedatauuid: uuid, servicedata: data } = fields
+  const { servicedatauuid: uuid, servicedata: data, encr, cipher, ctr, mic } = fields
+  if (encr !== undefined && encr !== ENCRYPTED_BTHOME) return undefined
+  if (data === undefined && encr !== undefined) {
+    const text = `${UNTOLD}${String(cipher)}${String(ctr)}${String(mic)}`
+    if (!HEX.test(text)) throw invalid('cipher', 'expected cipher, ctr and mic in hex')
+    return Buffer.from(text, 'hex')
+  }
   const isOther = typeof uuid === 'string' && !/^(0x)?(0000)?fcd2(-|$)/i.test(uuid)
   if (data === undefined || isOther) return undefined
   if (typeof data !== 'string' || !HEX.test(data)) throw invalid('servicedata', 'expected 2 to 256 bytes in hex')
   return Buffer.from(data, 'hex')
 }
+
+/** The first byte where it was left out: version 2, encrypted, sent at times or when something happens. */
+const UNTOLD = '41'
+const OTHERWISE = 0x45
 
 type Reading = { readonly keys: Keys; readonly memory: Memory }
 
@@ -92,6 +106,14 @@ function decrypted(body: Buffer, info: number, address: string, key: string | un
       field: 'servicedata',
     })
   if (body.length < 9) throw invalid('servicedata', 'too short for something encrypted')
+  // Where Theengs has left the first byte out, the tag says which one it was.
+  const opened = deciphered(body, info, address, key)
+  const plain = Buffer.isBuffer(opened) || info === OTHERWISE ? opened : deciphered(body, OTHERWISE, address, key)
+  if (Buffer.isBuffer(plain)) return plain
+  throw new Failure('invalid', `servicedata: not encrypted with the key of ${address}`, { field: 'servicedata', cause: plain })
+}
+
+function deciphered(body: Buffer, info: number, address: string, key: string): Buffer | Error {
   const [end, counter] = [body.length - 8, body.subarray(-8, -4)]
   const nonce = Buffer.concat([Buffer.from(address.replaceAll(':', ''), 'hex'), Buffer.from([0xd2, 0xfc, info]), counter])
   const decipher = createDecipheriv('aes-128-ccm', Buffer.from(key, 'hex'), nonce, { authTagLength: 4 })
@@ -101,37 +123,6 @@ function decrypted(body: Buffer, info: number, address: string, key: string | un
     decipher.final()
     return plain
   } catch (error) {
-    throw new Failure('invalid', `servicedata: not encrypted with the key of ${address}`, { field: 'servicedata', cause: error })
-  }
-}
-
-/** As Theengs names what it decoded. */
-const RELAYED: ReadonlyMap<string, readonly [name: string, unit?: string]> = new Map([
-  ['tempc', ['temperature', '°C']],
-  ['tempc2_dp', ['dewPoint', '°C']],
-  ['hum', ['humidity']],
-  ['batt', ['battery']],
-  ['volt', ['batteryVoltage']],
-  ['lux', ['illuminance']],
-  ['moi', ['soilMoisture']],
-  ['fer', ['conductivity', 'µS/cm']],
-  ['pres', ['pressure', 'hPa']],
-  ['co2', ['co2']],
-  ['pm25', ['pm25']],
-  ['pm10', ['pm10']],
-  ['motion', ['motion']],
-  ['presence', ['presence']],
-  ['open', ['opening']],
-  ['contact', ['opening']],
-  ['power', ['power']],
-  ['energy', ['energy']],
-  ['current', ['current']],
-])
-
-/** Of what is in sight without being a sensor (phones, beacons) nothing but their names is told. */
-function relayed(parts: Parts, device: string, fields: Fields): void {
-  for (const [field, [name, unit]] of RELAYED) {
-    const value = fields[field]
-    if (isScalar(value)) parts.put(device, name, value, typeof value === 'number' ? unit : undefined)
+    return error as Error
   }
 }

@@ -2,7 +2,8 @@
 import type { Memory } from './format.ts'
 import { channelOf } from './measure.ts'
 import type { Parts } from './part.ts'
-import { setRecent } from './recent.ts'
+import { plainName, STATE_NAMES } from './quantity.ts'
+import { isNewPacket } from './recent.ts'
 
 /** Negative bytes: signed. */
 type Row = readonly [id: number, name: string, bytes: number, factor: number, unit?: string]
@@ -90,7 +91,8 @@ const SKIPPED: ReadonlyMap<number, number> = new Map([
 ])
 
 const [TIME, TEXT, RAW, BUTTON, DIMMER] = [0x50, 0x53, 0x54, 0x3a, 0x3c]
-const PRESSES: Readonly<Record<number, string>> = {
+/** Also by the number that hold had before. */
+export const PRESSES: Readonly<Record<number, string>> = {
   1: 'single',
   2: 'double',
   3: 'triple',
@@ -98,28 +100,52 @@ const PRESSES: Readonly<Record<number, string>> = {
   5: 'long_double',
   6: 'long_triple',
   128: 'hold',
+  254: 'hold',
 }
+const [SPEED, DIRECTION] = [0x44, 0x5e]
+const WINDS = ['windSpeed', 'windGust'] as const
 
-/** Up to the first object that is unknown, whose length nobody knows. @returns the time that it says, in µs. */
+type Found = { readonly id: number; readonly bytes: Buffer }
+
+/** @returns the time that it says, in µs. */
 export function readObjects(parts: Parts, device: string, data: Buffer, memory: Memory): number | undefined {
   const counts = new Map<string, number>()
-  const isNew = isNewPacket(data, device, memory)
+  const isNew = isNewPress(data, device, memory)
+  const objects = objectsIn(data)
+  const isWind = objects.some(({ id }) => id === DIRECTION)
   let timeUs: number | undefined
-  for (let at = 0; at < data.length; ) {
-    const id = data[at] as number
-    const size = sizeOf(id, data[at + 1] ?? 0)
-    if (size === undefined || at + 1 + size > data.length) break
-    const bytes = data.subarray(at + 1, at + 1 + size)
-    at += 1 + size
+  for (const { id, bytes } of objects) {
     if (id === TIME) timeUs = bytes.readUInt32LE() * 1_000_000
     else if (id === BUTTON || id === DIMMER) {
       const own = numbered(counts, device, 'action')
       if (isNew) acted(parts, own, id, bytes)
     } else if (id === TEXT || id === RAW)
       parts.rest(device, id === TEXT ? 'text' : 'raw', bytes.subarray(1).toString(id === TEXT ? 'utf8' : 'hex'))
+    else if (id === SPEED && isWind) blown(parts, counts, device, bytes)
     else measure(parts, counts, device, id, bytes)
   }
   return timeUs
+}
+
+/** Up to the first that is unknown, whose length nobody knows. */
+function objectsIn(data: Buffer): Found[] {
+  const objects: Found[] = []
+  for (let at = 0; at < data.length; ) {
+    const id = data[at] as number
+    const size = sizeOf(id, data[at + 1] ?? 0)
+    if (size === undefined || at + 1 + size > data.length) break
+    objects.push({ id, bytes: data.subarray(at + 1, at + 1 + size) })
+    at += 1 + size
+  }
+  return objects
+}
+
+/** Of a weather station, which says the direction beside it, the first speed is that of the wind and the second that of its gusts. */
+function blown(parts: Parts, counts: Map<string, number>, device: string, bytes: Buffer): void {
+  const count = counts.get('wind') ?? 0
+  counts.set('wind', count + 1)
+  const name = WINDS[count]
+  if (name !== undefined) parts.measure(device, { name, value: Number((bytes.readUInt16LE() * 0.01).toPrecision(12)) })
 }
 
 function sizeOf(id: number, length: number): number | undefined {
@@ -132,12 +158,9 @@ function sizeOf(id: number, length: number): number | undefined {
 }
 
 /** An advertisement is sent several times, and several gateways may hear it: a press counts once. */
-function isNewPacket(data: Buffer, device: string, memory: Memory): boolean {
+function isNewPress(data: Buffer, device: string, memory: Memory): boolean {
   if (data[0] !== 0 || !(data.includes(BUTTON) || data.includes(DIMMER))) return true
-  const packet = data[1]
-  if (memory.get(`packet/${device}`) === packet) return false
-  setRecent(memory, 'packet', device, packet)
-  return true
+  return isNewPacket(memory, device, data[1])
 }
 
 /** The second of a kind is a device beside the first. */
@@ -157,7 +180,7 @@ function acted(parts: Parts, device: string, id: number, bytes: Buffer): void {
 
 function measure(parts: Parts, counts: Map<string, number>, device: string, id: number, bytes: Buffer): void {
   const state = STATES.get(id)
-  if (state !== undefined) parts.put(numbered(counts, device, state), state, bytes[0] === 1)
+  if (state !== undefined) parts.put(numbered(counts, device, STATE_NAMES.get(plainName(state))?.eventType ?? state), state, bytes[0] === 1)
   const row = OBJECTS.get(id)
   if (!row) return
   const [, name, size, factor, unit] = row

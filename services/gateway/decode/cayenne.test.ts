@@ -37,8 +37,8 @@ describe('every type', () => {
     ['01 03 01 3A', 'analogOutput', { value: 3.14 }],
     ['01 64 00 01 00 00', 'genericSensor', { value: 65_536 }],
     ['01 65 02 58', 'illuminance', { value: 600 }],
-    ['01 66 01', 'motion', { state: 'MOTION_DETECTED' }],
-    ['01 66 00', 'motion', { state: 'NO_MOTION_DETECTED' }],
+    ['01 66 01', 'occupancy', { state: 'OCCUPIED' }],
+    ['01 66 00', 'occupancy', { state: 'NOT_OCCUPIED' }],
     ['01 68 51', 'relativeHumidity', { value: 40.5 }],
     ['01 73 27 90', 'pressure', { pascal: 101_280, original: { value: 1012.8, unit: 'hPa' } }],
     ['01 74 01 4A', 'voltage', { value: 3.3 }],
@@ -127,8 +127,44 @@ describe('what network servers made of it', () => {
   it('is known by the names of ChirpStack', () => {
     expect(said({ temperatureSensor: { 3: 27.2, 5: 25.5 }, presenceSensor: { 1: 1 } })).toEqual([
       { eventType: 'temperature', data: { temperature: { value: 27.2, channels: { 3: 27.2, 5: 25.5 } } } },
-      { eventType: 'motion', data: { motion: { state: 'MOTION_DETECTED', channel: '1' } } },
+      { eventType: 'occupancy', data: { occupancy: { state: 'OCCUPIED', channel: '1' } } },
     ])
+  })
+
+  it('is known in every type that ChirpStack has', () => {
+    const decoded = {
+      digitalInput: { 1: 1 },
+      digitalOutput: { 1: 1 },
+      analogInput: { 1: 1.5 },
+      analogOutput: { 1: 1.5 },
+      genericSensor: { 1: 7 },
+      illuminanceSensor: { 1: 600 },
+      presenceSensor: { 1: 1 },
+      temperatureSensor: { 1: 21.5 },
+      humiditySensor: { 1: 40 },
+      accelerometer: { 1: { x: 1, y: 0, z: 0 } },
+      barometer: { 1: 1012.8 },
+      voltage: { 1: 3.3 },
+      current: { 1: 0.1 },
+      frequency: { 1: 50 },
+      percentage: { 1: 50 },
+      altitude: { 1: 10 },
+      concentration: { 1: 415 },
+      power: { 1: 100 },
+      distance: { 1: 1.5 },
+      energy: { 1: 1.5 },
+      direction: { 1: 180 },
+      unix_time: { 1: 1_767_225_600 },
+      gyrometer: { 1: { x: 1, y: 0, z: 0 } },
+      color: { 1: { r: 255, g: 128, b: 0 } },
+      gpsLocation: { 1: { latitude: 1, longitude: 2, altitude: 3 } },
+      switch: { 1: 1 },
+    }
+    const { timeUs, events: all } = channelEvents(channelsIn(decoded) ?? [])
+    expect(timeUs).toBe(1_767_225_600_000_000)
+    // One more with the temperature beside the humidity, and none of the time.
+    expect(all).toHaveLength(Object.keys(decoded).length)
+    expect(all).toContainEqual({ eventType: 'color', data: { color: { red: 255, green: 128, blue: 0, channel: '1' } } })
   })
 
   it.each([{ pm2_5: 3 }, { temperature_1: 21.5, other: 1 }, { temperature_1: 'warm' }, { gps_1: { latitude: 1 } }, { barometer: 5 }, {}])(

@@ -19,7 +19,7 @@ type Kind = {
   readonly name: string
   readonly unit: string | undefined
   readonly parts: readonly Part[]
-  /** What The Things Stack and ChirpStack call it. */
+  /** What The Things Stack and ChirpStack call it, or have called it. */
   readonly ttn: string
   readonly chirpstack: string
 }
@@ -55,23 +55,23 @@ const KINDS: readonly Kind[] = (
     [130, 'distance', 'm', one(4, 1000), 'distance', 'distance'],
     [131, 'energy', 'kWh', one(4, 1000), 'energy', 'energy'],
     [132, 'heading', '°', one(2), 'direction', 'direction'],
-    [133, 'unixTime', undefined, one(4), 'unixtime', 'unixTime'],
+    [133, 'unixTime', undefined, one(4), 'unixtime unix_time', 'unix_time unixTime'],
     [134, 'angularVelocity', '°/s', axes('x y z', 2, 100), 'gyrometer', 'gyrometer'],
-    [135, 'color', undefined, axes('red green blue', 1, 1, false), 'colour', 'colour'],
+    [135, 'color', undefined, axes('red green blue', 1, 1, false), 'colour color', 'color colour'],
     [136, 'location', undefined, PLACE, 'gps', 'gpsLocation'],
     [142, 'switch', undefined, one(1), 'switch', 'switch'],
   ] as const
 ).map(([type, name, unit, parts, ttn, chirpstack]) => ({ type, name, unit, parts, ttn, chirpstack }))
 
 const BY_TYPE: ReadonlyMap<number, Kind> = new Map(KINDS.map(kind => [kind.type, kind]))
-const BY_TTN: ReadonlyMap<string, Kind> = new Map(KINDS.map(kind => [kind.ttn, kind]))
-const BY_CHIRPSTACK: ReadonlyMap<string, Kind> = new Map(KINDS.map(kind => [kind.chirpstack, kind]))
+const BY_TTN: ReadonlyMap<string, Kind> = new Map(KINDS.flatMap(kind => kind.ttn.split(' ').map(name => [name, kind])))
+const BY_CHIRPSTACK: ReadonlyMap<string, Kind> = new Map(KINDS.flatMap(kind => kind.chirpstack.split(' ').map(name => [name, kind])))
 /** Yes or no, where 0 is no. */
 const STATES: ReadonlySet<string> = new Set(['presence', 'switch'])
 
 export const cayenne: Format = {
   name: 'cayenne',
-  version: 1,
+  version: 2,
   title: 'Cayenne LPP: values of LoRa devices in few bytes',
   options: Type.Object(
     {
@@ -196,7 +196,10 @@ function channelOfKind(kind: Kind | undefined, channel: number, value: unknown):
   if (!hasAxes && (typeof value === 'number' || typeof value === 'boolean'))
     return [{ channel, kind, value: STATES.has(kind.name) ? value !== 0 && value !== false : Number(value) }]
   if (!hasAxes || typeof value !== 'object' || value === null) return undefined
-  const axis = kind.parts.map(part => [part.axis, (value as Record<string, unknown>)[part.axis]] as const)
+  const given = value as Record<string, unknown>
+  const axis = kind.parts.map(
+    part => [part.axis, given[part.axis] ?? (kind.name === 'color' ? given[part.axis.slice(0, 1)] : undefined)] as const,
+  )
   return axis.every(([, number]) => typeof number === 'number')
     ? [{ channel, kind, value: Object.fromEntries(axis) as Record<string, number> }]
     : undefined

@@ -4,17 +4,17 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import { cbor, cborSequence, readItem } from './cbor.ts'
 import type { Clock, Decoded, Place } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import type { Output } from './format.ts'
 
 const clock: Clock = { nowUs: () => 1_769_860_800_000_000, newId: () => 'newid000000000000000' }
 const typed: Place = { project: 'p', device: 'door', eventType: 'temperature' }
 const open: Place = { project: 'p' }
-const memory = { get: () => undefined, set: () => undefined }
 const encoder = new Encoder({ useRecords: false, mapsAsObjects: true, variableMapSize: true })
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex')
 const decode = (bytes: Buffer, place: Place, format = cbor) =>
-  (format.decode({ bytes, place, topic: [], options: {}, memory }, clock) as Output).decoded
+  (format.decode({ bytes, place, topic: [], options: {}, memory: NO_MEMORY }, clock) as Output).decoded
 const dataOf = (one: Decoded | undefined) => (one && 'event' in one ? JSON.parse(one.event.frame).data : one?.failure.message)
 
 describe('an item', () => {

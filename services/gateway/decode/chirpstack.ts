@@ -12,7 +12,7 @@ import { eventTime } from './time.ts'
 export function chirpstackFormat(sandbox: Sandbox): Format {
   return {
     name: 'chirpstack',
-    version: 1,
+    version: 2,
     title: 'LoRaWAN uplinks and status of ChirpStack v4',
     options: Type.Object(
       {

@@ -3,17 +3,17 @@ import { describe, expect, it } from 'vitest'
 import { formatTime } from '../../../packages/core/time.ts'
 import { csv } from './csv.ts'
 import type { Clock, Place } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import type { Output } from './format.ts'
 
 const NOW_US = 1_769_860_800_000_000
 const clock: Clock = { nowUs: () => NOW_US, newId: () => 'newid000000000000000' }
 const open: Place = { project: 'p' }
-const memory = { get: () => undefined, set: () => undefined }
 
 type Options = Readonly<Record<string, unknown>>
 
 function decode(text: string | Buffer, options: Options = {}, place = open) {
-  return (csv.decode({ bytes: Buffer.from(text), place, topic: [], options, memory }, clock) as Output).decoded
+  return (csv.decode({ bytes: Buffer.from(text), place, topic: [], options, memory: NO_MEMORY }, clock) as Output).decoded
 }
 
 function events(text: string, options?: Options, place?: Place) {

@@ -11,15 +11,41 @@ type Short = { readonly events: readonly unknown[]; readonly failures: readonly 
 export const ARRIVAL = '2026-12-31T12:00:00.000000Z'
 const clock = { nowUs: () => Date.parse(ARRIVAL) * 1000, newId: () => 'id' }
 
-export function memoryOf(): Memory & { readonly size: () => number; readonly keys: () => string[] } {
-  const values = new Map<string, string>()
+/** @param values as JSON, as it is kept. */
+export function memoryOf(values = new Map<string, string>()): Memory & { readonly size: () => number; readonly keys: () => string[] } {
+  const notes = new Map<string, unknown>()
+  const get = (key: string) => (values.has(key) ? JSON.parse(values.get(key) as string) : undefined)
+  const sizeOf = (key: string) => (values.has(key) ? key.length + (values.get(key)?.length ?? 0) : 0)
+  let chars = [...values.keys()].reduce((sum, key) => sum + sizeOf(key), 0)
   return {
-    // As JSON, as it is kept.
-    get: key => (values.has(key) ? JSON.parse(values.get(key) as string) : undefined),
-    set: (key, value) => void (value === undefined ? values.delete(key) : values.set(key, JSON.stringify(value))),
+    get,
+    set: (key, value) => {
+      chars -= sizeOf(key)
+      if (value === undefined) values.delete(key)
+      else values.set(key, JSON.stringify(value))
+      chars += sizeOf(key)
+    },
+    get used() {
+      return { keys: values.size, chars }
+    },
+    entries: prefix => [...values.keys()].flatMap(key => (key.startsWith(prefix) ? [[key, get(key)] as const] : [])),
+    noted: key => notes.get(key),
+    note: (key, value) => void notes.set(key, value),
+    isReplay: false,
     size: () => values.size,
     keys: () => [...values.keys()],
   }
+}
+
+/** Of formats that remember nothing. */
+export const NO_MEMORY: Memory = {
+  get: () => undefined,
+  set: () => {},
+  used: { keys: 0, chars: 0 },
+  entries: () => [],
+  noted: () => undefined,
+  note: () => {},
+  isReplay: false,
 }
 
 export type Decoding = { readonly options?: Record<string, unknown>; readonly memory?: Memory }

@@ -23,6 +23,15 @@ export interface Memory {
   get(key: string): unknown
   /** Undefined: forgets it. */
   set(key: string, value: unknown): void
+  /** Of all that is kept, with what this payload has set. */
+  readonly used: { readonly keys: number; readonly chars: number }
+  /** All that is kept under keys that begin so. */
+  entries(prefix: string): readonly (readonly [key: string, value: unknown])[]
+  /** As `get`, of what was noted: in this process alone, never on disk, and gone at any time. */
+  noted(key: string): unknown
+  note(key: string, value: unknown): void
+  /** What this payload tells it told before, when it was refused: that it is known makes it no repeat. */
+  readonly isReplay: boolean
 }
 
 /** What is published to the clients of the project, beside what came: a request for a rebirth, for example. Topic as in `Payload`. */
@@ -31,15 +40,25 @@ export type Reply = { readonly topic: string; readonly payload: Buffer }
 /** Nothing decoded: the payload is none of this format's business (a log line, a command), or it only told something for later. */
 export type Output = { readonly decoded: readonly Decoded[]; readonly replies?: readonly Reply[] }
 
+/** An event is far smaller. A line that is longer is refused, and what has no end within it is ended all the same. */
+export const MAX_LINE_BYTES = 256 * 1024
+
 /** Where the lines of a format end, of which each that is not empty is one event. Such a format remembers nothing, and asks for nothing. */
 export type LineFormat = {
-  /**
-   * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet. The last line of all ends where the
-   * bytes do. @param looked before this there is none.
-   */
-  endOf(bytes: Buffer, from: number, looked: number, isLast: boolean): number
+  /** Of one body, from its beginning. */
+  ends(): LineEnds
   /** A line that says nothing. */
   isEmpty(bytes: Buffer, from: number, to: number): boolean
+}
+
+/** Remembers how far it has looked: each byte costs about the same, whatever stands before it and in however many pieces it comes. */
+export interface LineEnds {
+  /**
+   * Where the newline stands that ends the line which begins at `from`; -1 when it is not there yet, and at the latest where the bytes do when
+   * these are the last of all. Asked of one line behind the other, and of the same one again when more of it has come. Whatever stands in it,
+   * a line ends at the first newline beyond `MAX_LINE_BYTES`.
+   */
+  next(bytes: Buffer, from: number, isLast: boolean): number
 }
 
 export type Format = {
@@ -56,6 +75,8 @@ export type Format = {
   readonly contentTypes: readonly string[]
   /** Whether a topic that no mapping is for is this format's all the same: earlier payloads said so. */
   claims?(topic: string, memory: Memory): boolean
+  /** Whether payloads of this topic tell what others rest on, so rarely that what other gateways have learnt is asked for before each. */
+  isLasting?(topic: readonly string[]): boolean
   /** Of formats that have one event a line: a body of any length is taken part by part. */
   readonly lines?: LineFormat
   /**

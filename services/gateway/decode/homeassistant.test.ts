@@ -97,7 +97,10 @@ describe('homeassistant', () => {
     expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', '1650.5'], { memory })).toEqual([
       ['6055f97b55e0', 'voltage', { value: 1.6505, original: { value: 1650.5, unit: 'mV' } }],
     ])
-    expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', 'nan'], { memory })).toEqual([])
+    for (const absent of ['nan', 'unknown', 'unavailable', 'None', ''])
+      expect(await eventsOf(homeassistant, ['c3/sensor/pressure_voltage/state', absent], { memory })).toEqual([])
+    const wrong = await decodeShort(homeassistant, ['c3/sensor/pressure_voltage/state', 'err'], { memory })
+    expect(wrong).toEqual({ events: [], failures: [expect.stringMatching(/: expected a number, got "err"$/)] })
     expect(await eventsOf(homeassistant, ['c3/status', 'online'], { memory })).toEqual([
       ['6055f97b55e0', 'availability', { state: 'ONLINE' }],
     ])
@@ -144,10 +147,89 @@ describe('homeassistant', () => {
     expect(memory.get('count')).toBe(0)
   })
 
+  it('reads EMS-ESP, whose values may be missing', async () => {
+    const announce = (id: string, config: object): Sample => [
+      `homeassistant/sensor/ems-esp/${id}/config`,
+      JSON.stringify({
+        '~': 'ems-esp',
+        stat_t: '~/boiler_data',
+        dev: { ids: ['ems-esp-boiler'] },
+        avty: [{ t: '~/boiler_data', val_tpl: `{{'online' if value_json['${id}'] is defined else 'offline'}}` }, { t: '~/status' }],
+        val_tpl: `{{value_json['${id}'] if value_json['${id}'] is defined else 0}}`,
+        ...config,
+      }),
+    ]
+    const memory = await remembered([
+      announce('outdoortemp', { dev_cla: 'temperature', unit_of_meas: '°C' }),
+      announce('syspress', { dev_cla: 'pressure', unit_of_meas: 'bar' }),
+    ])
+    expect(await eventsOf(homeassistant, ['ems-esp/boiler_data', '{"outdoortemp":7.5}'], { memory })).toEqual([
+      ['ems-esp-boiler', 'temperature', { value: 7.5 }],
+    ])
+    expect(await eventsOf(homeassistant, ['ems-esp/status', 'online'], { memory })).toEqual([
+      ['ems-esp-boiler', 'availability', { state: 'ONLINE' }],
+    ])
+  })
+
+  it('reads rtl_433, whose battery is a share', async () => {
+    const memory = await remembered([
+      [
+        'homeassistant/sensor/Acurite-5n1-42/Acurite-5n1-42-B/config',
+        '{"device_class":"battery","name":"Battery","unit_of_measurement":"%","value_template":"{{ ((float(value) * 99)|round(0)) + 1 }}",' +
+          '"state_topic":"rtl_433/host/devices/Acurite-5n1/42/battery_ok","device":{"identifiers":["Acurite-5n1-42"]}}',
+      ],
+    ])
+    expect(await eventsOf(homeassistant, ['rtl_433/host/devices/Acurite-5n1/42/battery_ok', '1'], { memory })).toEqual([
+      ['Acurite-5n1-42', 'batteryStatus', { percentage: 100 }],
+    ])
+  })
+
+  it('takes a topic with + for that of each gateway, as OpenMQTTGateway announces', async () => {
+    const topic = 'homeassistant/sensor/A4C138D61D01-tempc/config'
+    const memory = await remembered([
+      [
+        topic,
+        '{"stat_t":"+/+/BTtoMQTT/A4C138D61D01","dev_cla":"temperature","unit_of_meas":"°C","val_tpl":"{{ value_json.tempc | is_defined }}",' +
+          '"device":{"identifiers":["A4C138D61D01"]}}',
+      ],
+    ])
+    expect(homeassistant.claims?.('omg/attic/BTtoMQTT/A4C138D61D01', memory)).toBe(true)
+    expect(homeassistant.claims?.('omg/attic/BTtoMQTT/A4C138D61D02', memory)).toBe(false)
+    expect(await eventsOf(homeassistant, ['omg/attic/BTtoMQTT/A4C138D61D01', '{"tempc":26.3}'], { memory })).toEqual([
+      ['A4C138D61D01', 'temperature', { value: 26.3 }],
+    ])
+    await eventsOf(homeassistant, [topic, ''], { memory })
+    expect(homeassistant.claims?.('omg/attic/BTtoMQTT/A4C138D61D01', memory)).toBe(false)
+  })
+
+  it('reads positions of covers, on their scale, and events', async () => {
+    const memory = await remembered([
+      [
+        'homeassistant/cover/c3/blind/config',
+        '{"name":"Blind","pos_t":"c3/cover/blind/position/state","pos_open":0,"pos_clsd":255,"stat_t":"c3/cover/blind/state","dev":{"ids":"c3"}}',
+      ],
+      ['homeassistant/event/c3/bell/config', '{"name":"Bell","stat_t":"c3/event/bell/state","event_types":["press"],"dev":{"ids":"c3"}}'],
+    ])
+    expect(await eventsOf(homeassistant, ['c3/cover/blind/position/state', '51'], { memory })).toEqual([['c3', 'position', { value: 80 }]])
+    expect(await eventsOf(homeassistant, ['c3/event/bell/state', '{"event_type":"press"}'], { memory })).toEqual([
+      ['c3', 'action', { value: 'press' }],
+    ])
+  })
+
+  it('tells once that a device is there, where a sensor of it says so as well', async () => {
+    const memory = await remembered([
+      [
+        'homeassistant/binary_sensor/c3/status/config',
+        '{"dev_cla":"connectivity","name":"Status","stat_t":"c3/status","avty_t":"c3/status","pl_on":"online","pl_off":"offline","dev":{"ids":"c3"}}',
+      ],
+    ])
+    expect(await eventsOf(homeassistant, ['c3/status', 'offline'], { memory })).toEqual([['c3', 'availability', { state: 'OFFLINE' }]])
+  })
+
   it('writes nothing for what is announced again unchanged', async () => {
     const memory = await remembered([BATTERY])
     let writes = 0
-    const counted = { get: memory.get, set: () => void writes++ }
+    const counted = { ...memory, set: () => void writes++ }
     await decodeShort(homeassistant, BATTERY, { memory: counted })
     expect(writes).toBe(0)
   })
@@ -182,6 +264,8 @@ describe('homeassistant', () => {
   })
 
   it.each<[string, object, RegExp]>([
+    ['wildcards alone', { state_topic: '+/+' }, /^x: state_topic: expected a topic of the project/],
+    ['half a wildcard', { state_topic: 'a/b+' }, /^x: state_topic: expected a topic of the project/],
     ['a wildcard', { state_topic: 'a/#' }, /^x: state_topic: expected a topic of the project/],
     ['a topic of events', { state_topic: 'projects/other/events' }, /^x: state_topic: expected a topic of the project/],
     ['a topic that is none', { state_topic: {} }, /^x: state_topic/],

@@ -10,7 +10,7 @@ import { availability, channelOf, deviceOf, isKnown } from './measure.ts'
 import { Parts } from './part.ts'
 import { NUMBER_NAMES, plainName, STATE_NAMES } from './quantity.ts'
 import { Rendering } from './template.ts'
-import { isScalar, objectOf, scalarOf, textOf } from './text.ts'
+import { ABSENT, isScalar, objectOf, scalarOf, textOf } from './text.ts'
 
 const NOTHING: Output = { decoded: [] }
 
@@ -21,7 +21,7 @@ const MAX_PATH_CHARS = 400
 
 export const homeassistant: Format = {
   name: 'homeassistant',
-  version: 1,
+  version: 2,
   title: 'Home Assistant MQTT discovery: whatever announces itself',
   options: Type.Object({
     discoveryPrefix: Type.String({ default: 'homeassistant', description: 'As in the settings of Home Assistant.' }),
@@ -32,7 +32,7 @@ export const homeassistant: Format = {
   }),
   topics: ['homeassistant/#'],
   contentTypes: [],
-  claims: (topic, memory) => memory.get(`topic/${topic}`) !== undefined,
+  claims: (topic, memory) => keysOf(topic, memory).some(key => memory.get(key) !== undefined),
   decode(payload, clock) {
     const { topic, options } = payload
     const prefix = (options['discoveryPrefix'] as string).split('/')
@@ -62,6 +62,7 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   if (count + entities.length > MAX_ENTITIES)
     throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
   checkRoom(entities, memory)
+  learnPatterns(entities, memory)
   const owned = entities.map(entity => ({ ...entity, config, device: ownDevice(entity, config, memory) }))
   const topics = [...new Set(owned.map(({ topic }) => topic))]
   const kept = topics.flatMap(topic =>
@@ -111,7 +112,8 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
 
 /** @returns those that are new. Every entity of a device repeats where its availability stands. */
 function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
-  const there = entitiesOn(topic, memory)
+  // What a key announced by this name is seen by a device that announces it for itself, and it cannot take that back.
+  const there = entitiesOn(topic, memory).filter(one => one.config !== entities[0]?.config)
   const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
   const placed = entities.filter(({ kind, device }) => {
     if (kind !== 'availability') return true
@@ -145,21 +147,55 @@ function forget(config: string, { topics, count, types }: Announcement, memory: 
   memory.set('count', Math.max(0, ((memory.get('count') as number | undefined) ?? 0) - count))
 }
 
+/** Ways in which `+` stands in announced topics, `4 0,1`: so many levels, and which of them. */
+const MAX_PATTERNS = 16
+
+function learnPatterns(entities: readonly Entity[], memory: Memory): void {
+  const before = (memory.get('patterns') ?? []) as readonly string[]
+  const patterns = new Set(before)
+  for (const { topic } of entities) if (topic.includes('+')) patterns.add(patternOf(topic))
+  if (patterns.size > MAX_PATTERNS)
+    throw new Failure('too_large', `state_topic: at most ${MAX_PATTERNS} ways to place + in topics`, { field: 'state_topic' })
+  if (patterns.size > before.length) memory.set('patterns', [...patterns])
+}
+
+function patternOf(topic: string): string {
+  const levels = topic.split('/')
+  return `${levels.length} ${levels.flatMap((level, i) => (level === '+' ? [i] : [])).join()}`
+}
+
+/** Where entities of a topic may stand: under itself, and as it would be announced with `+`. */
+function keysOf(topic: string, memory: Memory): string[] {
+  const patterns = (memory.get('patterns') ?? []) as readonly string[]
+  if (patterns.length === 0) return [`topic/${topic}`]
+  const levels = topic.split('/')
+  const others = patterns.flatMap(pattern => {
+    const [count, places = ''] = pattern.split(' ')
+    const plus = new Set(places.split(',').map(Number))
+    return Number(count) === levels.length ? [`topic/${levels.map((level, i) => (plus.has(i) ? '+' : level)).join('/')}`] : []
+  })
+  return [`topic/${topic}`, ...others]
+}
+
 function states({ topic, bytes, memory, place: { project } }: Payload, clock: Clock): Output {
-  const entities = entitiesOn(topic.join('/'), memory)
+  const entities = keysOf(topic.join('/'), memory).flatMap(key => (memory.get(key) ?? []) as readonly Kept[])
   if (entities.length === 0 || bytes.length === 0) return NOTHING
   const text = textOf(bytes)
   const rendering = new Rendering(text)
   const parts = new Parts()
-  for (const entity of entities) found(parts, entity, rendering, text)
+  // What is a sensor of whether the device is there says on the same topic what its availability says.
+  const told = new Set(entities.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
+  for (const entity of entities)
+    if (entity.kind === 'availability' || !(told.has(entity.device) && isAvailability(entity))) found(parts, entity, rendering, text)
   return { decoded: parts.reported(undefined, project, clock, text) }
 }
 
 /** As the states of Home Assistant itself. */
 const MAX_TEXT = 255
 
-/** What a sensor says while it has nothing to say. */
-const ABSENT: ReadonlySet<string> = new Set(['unknown', 'unavailable', 'none', 'null', 'nan', ''])
+function isAvailability({ name }: Entity): boolean {
+  return STATE_NAMES.get(plainName(name))?.eventType === 'availability'
+}
 
 function found(parts: Parts, entity: Kept, rendering: Rendering, text: string): void {
   const { device, kind, name, unit, template } = entity

@@ -41,6 +41,10 @@ const LONG: Readonly<Record<string, string>> = {
   pl_not_avail: 'payload_not_available',
   pl_off: 'payload_off',
   pl_on: 'payload_on',
+  pos_clsd: 'position_closed',
+  pos_open: 'position_open',
+  pos_t: 'position_topic',
+  pos_tpl: 'position_template',
   stat_off: 'state_off',
   stat_on: 'state_on',
   stat_t: 'state_topic',
@@ -129,6 +133,9 @@ function entitiesOf(device: string, key: string, platform: string, fields: Field
   const topic = topicIn(fields, 'state_topic')
   if (topic !== undefined && VALUES.has(platform)) entities.push({ ...readingOf(device, key, fields), topic })
   if (topic !== undefined && SWITCHES.has(platform)) entities.push({ ...switchOf(device, key, platform, fields), topic })
+  if (topic !== undefined && platform === 'event') entities.push({ ...eventOf(device, key, fields), topic })
+  const position = topicIn(fields, 'position_topic')
+  if (position !== undefined && VALUES.has(platform)) entities.push({ ...positionOf(device, key, fields), topic: position })
   for (const name of ['temperature', 'humidity'] as const) {
     const current = topicIn(fields, `current_${name}_topic`)
     const template = templateIn(fields, `current_${name}_template`)
@@ -142,10 +149,16 @@ function entitiesOf(device: string, key: string, platform: string, fields: Field
 function topicIn(fields: Fields, field: string): string | undefined {
   const topic = fields[field]
   if (topic === undefined || topic === null || topic === '') return undefined
-  const isTopic = typeof topic === 'string' && topic.length <= MAX_TOPIC && !/[+#]/.test(topic) && !topic.includes('\u0000')
+  const isTopic = typeof topic === 'string' && topic.length <= MAX_TOPIC && !topic.includes('\u0000') && isNamed(topic)
   // Those are ways to be an event, and have a meaning of their own.
-  if (!isTopic || /^(\$|projects\/|d\/)/.test(topic)) throw invalid(field, 'expected a topic of the project without wildcards')
+  if (!isTopic || /^(\$|projects\/|d\/)/.test(topic)) throw invalid(field, 'expected a topic of the project, without # and not of + alone')
   return topic
+}
+
+/** `+` may stand for a level, as where any of some gateways may have heard a sensor. */
+function isNamed(topic: string): boolean {
+  const levels = topic.split('/')
+  return levels.every(level => level === '+' || !/[+#]/.test(level)) && levels.some(level => level !== '+' && level !== '')
 }
 
 function textIn(fields: Fields, field: string): string | undefined {
@@ -182,6 +195,24 @@ function readingOf(device: string, key: string, fields: Fields): Unplaced {
   const named = isOfDevice ? 'deviceTemperature' : given !== undefined && Object.hasOwn(CLASSES, given) ? CLASSES[given] : given
   const name = named !== undefined && isKnown({ name: named, value: 0.5 }) ? named : eventTypeOf(key)
   return { kind: 'value', device, key, name, unit, template: templateIn(fields, 'value_template') }
+}
+
+function eventOf(device: string, key: string, fields: Fields): Unplaced {
+  const given = templateIn(fields, 'value_template') ?? { is: 'path', keys: [] }
+  const template: Template = given.is === 'path' ? { is: 'path', keys: [...given.keys, 'event_type'] } : given
+  return { kind: 'value', device, key, name: 'action', template }
+}
+
+/** Percent open, on whichever scale it was announced. */
+function positionOf(device: string, key: string, fields: Fields): Unplaced {
+  const { position_open: open = 100, position_closed: closed = 0 } = fields
+  const given = templateIn(fields, 'position_template') ?? templateIn(fields, 'value_template')
+  const whole: Unplaced = { kind: 'value', device, key: `${key}_position`, name: 'position', unit: '%', template: given }
+  if (typeof open !== 'number' || typeof closed !== 'number') throw invalid('position_open', 'expected a number')
+  if (open === closed || (open === 100 && closed === 0)) return whole
+  const [from, scale] = [closed, 100 / (open - closed)].map(value => ({ is: 'constant', value }) as const)
+  const above: Template = { is: 'operator', sign: '-', left: given ?? { is: 'text' }, right: from as Template }
+  return { ...whole, template: { is: 'operator', sign: '*', left: above, right: scale as Template } }
 }
 
 function switchOf(device: string, key: string, platform: string, fields: Fields): Unplaced {

@@ -1,6 +1,7 @@
 // InfluxDB's line protocol: every spelling of its specification, what is refused, and what hostile names become (hazard 28).
 import { describe, expect, it } from 'vitest'
 import type { Decoded } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import { influx } from './influx.ts'
 import { influxLines } from './influxline.ts'
 import { parsePoint } from './influxpoint.ts'
@@ -9,8 +10,7 @@ const ARRIVAL_US = 1_772_433_669_104_000
 const clock = { nowUs: () => ARRIVAL_US, newId: () => 'cr1tq0gd2kq0f5m3n780' }
 
 async function decode(text: string | Buffer, options: Record<string, unknown> = {}): Promise<readonly Decoded[]> {
-  const memory = { get: () => undefined, set: () => {} }
-  const output = await influx.decode({ bytes: Buffer.from(text), topic: [], place: { project: 'p' }, options, memory }, clock)
+  const output = await influx.decode({ bytes: Buffer.from(text), topic: [], place: { project: 'p' }, options, memory: NO_MEMORY }, clock)
   return output.decoded
 }
 
@@ -151,9 +151,12 @@ describe('a payload', () => {
     const bytes = Buffer.from(text)
     const ends: number[] = []
     for (let from = 0; from < bytes.length; ) {
-      const end = influxLines.endOf(bytes, from, from, false)
+      const once = influxLines.ends()
+      const bit = influxLines.ends()
+      const end = once.next(bytes, from, false)
       ends.push(end)
-      for (let length = from; length < end; length++) expect(influxLines.endOf(bytes.subarray(0, length), from, from, false)).toBe(-1)
+      for (let length = from; length < end; length++) expect(bit.next(bytes.subarray(0, length), from, false)).toBe(-1)
+      expect(bit.next(bytes, from, false)).toBe(end)
       from = end + 1
     }
     expect(ends.map(end => text[end])).toEqual(['\n', '\n', '\n', '\n'])
@@ -218,7 +221,7 @@ describe('an event', () => {
     ['those beside the device of the topic', {}, 'placed', 'placed:cpu1'],
   ])('has as channels %s', async (_, options, device, expected) => {
     const payload = { bytes: Buffer.from('level,device=d,tank=left,cpu=cpu1 f=1'), topic: [], place: { project: 'p', device }, options }
-    const { decoded } = await influx.decode({ ...payload, memory: { get: () => undefined, set: () => {} } }, clock)
+    const { decoded } = await influx.decode({ ...payload, memory: NO_MEMORY }, clock)
     expect(decoded).toMatchObject([{ event: { device: expected } }])
   })
 

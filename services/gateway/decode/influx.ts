@@ -5,7 +5,7 @@ import { checkDevice, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { type Clock, checkSent, type Decoded, decodedFrom, type Found, toEvent } from './event.ts'
 import type { Format, Payload } from './format.ts'
-import { endOfInfluxLine, influxLines } from './influxline.ts'
+import { endsOfInfluxLines, influxLines } from './influxline.ts'
 import { type Point, parsePoint } from './influxpoint.ts'
 import { CHANNEL_TAGS, DEVICE_TAGS, type SeriesTags, seriesOf } from './influxseries.ts'
 import { eventTypeOf } from './measure.ts'
@@ -64,9 +64,10 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded[] {
   const text = textOf(bytes)
   const { precision = 'ns', ...series } = options as Options
+  const endOf = endsOfInfluxLines(text)
   const decoded: Decoded[] = []
   for (let from = 0; from < text.length; ) {
-    const to = endOfInfluxLine(text, from)
+    const to = endOf(from)
     const line = text.slice(from, text.charCodeAt(to - 1) === CARRIAGE_RETURN ? to - 1 : to)
     from = to + 1
     if (isNothing(line)) continue

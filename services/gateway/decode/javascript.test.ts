@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Decoded, Place } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import { javascriptFormat } from './javascript.ts'
 import { Sandbox } from './sandbox.ts'
 import { SandboxThread } from './sandboxthread.ts'
@@ -14,11 +15,10 @@ afterAll(() => sandbox.close())
 
 const NOW = '2026-01-31T12:00:00.000000Z'
 const clock = { nowUs: () => Date.parse(NOW) * 1000, newId: () => 'newid000000000000000' }
-const memory = { get: () => undefined, set: () => undefined }
 
 async function decode(body: string, bytes: Buffer | string = '', place: Place = { project: 'p' }): Promise<readonly Decoded[]> {
   const options = { code: `function decode(input) { ${body} }` }
-  const payload = { bytes: Buffer.from(bytes), topic: ['farm', '7', 'raw'], place, options, memory }
+  const payload = { bytes: Buffer.from(bytes), topic: ['farm', '7', 'raw'], place, options, memory: NO_MEMORY }
   return (await format.decode(payload, clock)).decoded
 }
 

@@ -42,7 +42,7 @@ describe('what was measured', () => {
   })
 
   it('is said in the words of its states', () => {
-    expect(measured([{ name: 'occupancy', value: true }])[0]?.data).toEqual({ motion: { state: 'MOTION_DETECTED' } })
+    expect(measured([{ name: 'occupancy', value: true }])[0]?.data).toEqual({ occupancy: { state: 'OCCUPIED' } })
   })
 
   it.each<[string, Measure, string, object]>([
@@ -58,7 +58,10 @@ describe('what was measured', () => {
     ['a name with a second meaning', { name: 'light', value: 40, unit: '%' }, 'light', { value: 40, unit: '%' }],
     ['a door', { name: 'door', value: true }, 'contact', { state: 'OPEN' }],
     ['a word for a state', { name: 'smoke', value: 'clear' }, 'smoke', { state: 'NOT_DETECTED' }],
-    ['a number for a state', { name: 'occupancy', value: 1 }, 'motion', { state: 'MOTION_DETECTED' }],
+    ['a number for a state', { name: 'occupancy', value: 1 }, 'occupancy', { state: 'OCCUPIED' }],
+    ['a number of motions', { name: 'motion', value: 3 }, 'motionCount', { value: 3 }],
+    ['a number of people', { name: 'presence', value: 12 }, 'occupancyCount', { value: 12 }],
+    ['a door that is shut', { name: 'door', value: 'close' }, 'contact', { state: 'CLOSED' }],
     ['an amount', { name: 'co', value: 1, unit: 'ppm' }, 'co', { value: 1, unit: 'ppm' }],
     ['an amount without a unit', { name: 'co', value: 1 }, 'co', { value: 1 }],
     ['moisture as a number', { name: 'moisture', value: 1 }, 'soilMoisture', { value: 1 }],
@@ -110,6 +113,27 @@ describe('what was measured', () => {
     ['PM10', { name: 'PM 10', value: 3 }, 'pm10', { value: 3 }],
     ['a light level without a unit', { name: 'lightLevel', value: 3 }, 'lightLevel', { value: 3 }],
   ])('keeps %s', (_, measure, eventType, fields) => expect(measured([measure])).toEqual([{ eventType, data: { [eventType]: fields } }]))
+
+  it.each<[string, string | boolean]>([
+    ['temperature', 'err'],
+    ['temp', '21.5'],
+    ['Humidity', true],
+    ['co2', 'unavailable'],
+    ['voltage', 'NaN'],
+  ])('is refused where a number is meant and %s is %j', (name, value) => {
+    const { kept, refused } = told([
+      { name, value },
+      { name: 'power', value: 2 },
+    ])
+    expect(kept.map(({ measure }) => measure.name)).toEqual(['power'])
+    const message = `${name}: expected a number, got ${JSON.stringify(String(value))}`
+    expect(refused).toMatchObject([{ failure: { code: 'invalid', field: name, message } }])
+  })
+
+  it.each(['speed', 'volume', 'windDirection', 'light', 'uptime', 'battery', 'moisture', 'power', 'mode'])(
+    'may be a word where makers have words: %s',
+    name => expect(told([{ name, value: 'high' }]).refused).toEqual([]),
+  )
 
   it('of thousands that mean the same is told in no time', () => {
     const many = Array.from({ length: 10_000 }, (_, i) => ({ name: `${'-'.repeat(i % 150)}temp`, value: i }))

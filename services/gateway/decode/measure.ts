@@ -1,14 +1,32 @@
 // What most sensors measure, under one name and in one unit: `temp_c`, `Temperature` in °F and `t` become the event type `temperature` with
 // its value in °C, and what was sent stays beside it. Names, units and words stand in quantity.ts.
 import type { EventData } from '../../../packages/core/event.ts'
-import { Failure } from '../../../packages/core/failure.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { contentKey } from '../../../packages/core/id.ts'
 import { conversion, convert, parseUnit } from '../../../packages/core/unit.ts'
 import { type Clock, checkedEvent, type Decoded, decodedFrom, oncePerElement } from './event.ts'
-import { BY_DIMENSION, NUMBER_NAMES, numberName, plainName, type Quantity, SHARES, STANDARD, STATE_NAMES, truthOf } from './quantity.ts'
+import {
+  BY_DIMENSION,
+  COUNTED,
+  isNumberOnly,
+  NUMBER_NAMES,
+  numberName,
+  plainName,
+  type Quantity,
+  SHARES,
+  STANDARD,
+  STATE_NAMES,
+  truthOf,
+} from './quantity.ts'
 
 /** One thing that one payload says of a device. */
-export type Measure = { readonly name: string; readonly value: number | string | boolean; readonly unit?: string | undefined }
+export type Measure = {
+  readonly name: string
+  readonly value: number | string | boolean
+  readonly unit?: string | undefined
+  /** Its own, whatever its name means. */
+  readonly eventType?: string | undefined
+}
 
 /** Of one time; `data` is keyed by the event type. */
 export type Measured = { readonly eventType: string; readonly data: EventData }
@@ -29,9 +47,19 @@ export function measured(measures: readonly Measure[]): Measured[] {
   return kept.map(one => one.measured)
 }
 
-/** Whether a measure has a type that others know as well. */
-export function isKnown({ name, value, unit }: Measure): boolean {
-  return numberOf(name, value) !== undefined || stateOf(name, value, unit) !== undefined
+/** Whether a measure has a type that others know as well, or would have if it were a number: then it is refused. */
+export function isKnown(measure: Measure): boolean {
+  const { name, value, unit } = measure
+  return (
+    numberOf(name, value) !== undefined ||
+    stateOf(name, value, unit) !== undefined ||
+    countOf(name, value) !== undefined ||
+    isNoNumber(measure)
+  )
+}
+
+function isNoNumber({ name, value }: Measure): boolean {
+  return typeof value !== 'number' && isNumberOnly(name)
 }
 
 /** Whether a device is there; `connectionStatus` says by which way, which most systems do not tell. */
@@ -63,7 +91,7 @@ export function reported(report: Report, project: string, clock: Clock, element:
   const state = rest === undefined || isEmpty(rest) ? [] : [{ eventType: 'state', data: { state: rest } }]
   const events = [...kept.map(one => one.measured), ...more, ...state]
   const decoded = events.map(one => decodedFrom(() => checkedEvent({ device, timeUs, ...one }, project, clock), element))
-  return oncePerElement([...decoded, ...refused.map(({ failure }) => ({ failure, element }))])
+  return oncePerElement([...decoded, ...refused.map(({ failure }) => ({ failure, element, device }))])
 }
 
 function isEmpty(data: EventData): boolean {
@@ -75,11 +103,18 @@ function isEmpty(data: EventData): boolean {
 export type Told<One extends Measure> = { readonly measure: One; readonly measured: Measured }
 type Refused<One extends Measure> = { readonly measure: One; readonly failure: Failure }
 
-/** The event of each; refused is one that means what another one means already. Said again with the same value it is left out. */
+/**
+ * The event of each; refused is one that means what another one means already, or that must be a number and is none. Said again with the same
+ * value it is left out.
+ */
 export function told<One extends Measure>(measures: readonly One[]): { kept: Told<One>[]; refused: Refused<One>[] } {
   const kept = new Map<string, Told<One>>()
   const refused: Refused<One>[] = []
   for (const measure of measures) {
+    if (isNoNumber(measure)) {
+      refused.push({ measure, failure: noNumber(measure) })
+      continue
+    }
     const { eventType, fields } = typed(measure)
     const before = kept.get(eventType)
     const one = { measure, measured: { eventType, data: { [eventType]: fields } } }
@@ -93,6 +128,11 @@ export function told<One extends Measure>(measures: readonly One[]): { kept: Tol
 function isSame(fields: Fields, { eventType, data }: Measured): boolean {
   const before = data[eventType] as Fields
   return Object.values(fields)[0] === Object.values(before)[0] && fields['unit'] === before['unit']
+}
+
+function noNumber({ name, value }: Measure): Failure {
+  const shown = name.slice(0, MAX_TYPE_CHARS)
+  return invalid(shown, `expected a number, got ${JSON.stringify(String(value).slice(0, MAX_TYPE_CHARS))}`)
 }
 
 function sameMeaning({ name }: Measure, { name: before }: Measure, eventType: string): Failure {
@@ -115,6 +155,7 @@ function withHumidity<One extends Measure>(kept: ReadonlyMap<string, Told<One>>)
 
 function typed(measure: Measure): Named {
   const { name, value, unit } = measure
+  if (measure.eventType !== undefined) return { eventType: measure.eventType, fields: ownFields(measure) }
   const quantity = numberOf(name, value)
   if (quantity) {
     const standard = inUnitOf(quantity, value as number, unit)
@@ -122,7 +163,19 @@ function typed(measure: Measure): Named {
   }
   const state = stateOf(name, value, unit)
   if (state) return { eventType: state.eventType, fields: { state: state.word } }
-  return { eventType: eventTypeOf(name), fields: ownFields(measure) }
+  return { eventType: countOf(name, value) ?? eventTypeOf(name), fields: ownFields(measure) }
+}
+
+/** `motion: 3` is how often something moved, and no state. */
+function countOf(name: string, value: unknown): string | undefined {
+  if (!Number.isInteger(value) || (value as number) < 0) return undefined
+  const state = STATE_NAMES.get(name) ?? STATE_NAMES.get(plainName(name))
+  return state && COUNTED.has(state.eventType) ? `${state.eventType}Count` : undefined
+}
+
+/** Which a measure has by itself. */
+export function typeOf(measure: Measure): string {
+  return typed(measure).eventType
 }
 
 function inUnitOf(quantity: Quantity, value: number, unit: string | undefined): Named | undefined {

@@ -12,10 +12,6 @@ export class Parts {
     return this.#parts.size === 0
   }
 
-  measuresOf(device: string): readonly Measure[] {
-    return this.#parts.get(device)?.measures ?? []
-  }
-
   measure(device: string, measure: Measure): void {
     this.#of(device).measures.push(measure)
   }

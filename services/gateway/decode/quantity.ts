@@ -21,12 +21,12 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
   ['batteryVoltage', 'value', 'V', 'batteryvoltage batv vbat'],
   ['current', 'value', 'A', 'current amps'],
   ['power', 'value', 'W', 'power activepower apower'],
-  ['apparentPower', 'value', 'VA', 'apparentpower aprtpower'],
-  ['reactivePower', 'value', 'var', 'reactivepower'],
+  ['apparentPower', 'value', 'VA', 'apparentpower powerapparent aprtpower'],
+  ['reactivePower', 'value', 'var', 'reactivepower powerreactive'],
   ['powerFactor', 'value', undefined, 'powerfactor pf'],
   ['energy', 'value', 'kWh', 'energy totalenergy aenergy energyconsumed'],
-  ['energyReturned', 'value', 'kWh', 'energyreturned retaenergy producedenergy'],
-  ['frequency', 'value', 'Hz', 'frequency freq'],
+  ['energyReturned', 'value', 'kWh', 'energyreturned retaenergy producedenergy energyproduced'],
+  ['frequency', 'value', 'Hz', 'frequency freq acfrequency'],
   ['illuminance', 'value', 'lx', 'illuminance lux light'],
   ['irradiance', 'value', 'W/m²', 'irradiance solarradiation'],
   ['uvIndex', 'value', undefined, 'uvindex uv'],
@@ -61,9 +61,13 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
   ['linkQuality', 'value', undefined, 'linkquality lqi'],
 ]
 
+/** Of these a number above 1 says how often or how many: it is a `motionCount`. */
+export const COUNTED: ReadonlySet<string> = new Set(['motion', 'occupancy', 'contact', 'waterPresent'])
+
 /** Event type, the word for true, the word for false, names. */
 export const STATES: readonly (readonly [eventType: string, yes: string, no: string, names: string])[] = [
-  ['motion', 'MOTION_DETECTED', 'NO_MOTION_DETECTED', 'motion occupancy presence pir'],
+  ['motion', 'MOTION_DETECTED', 'NO_MOTION_DETECTED', 'motion pir'],
+  ['occupancy', 'OCCUPIED', 'NOT_OCCUPIED', 'occupancy presence'],
   ['waterPresent', 'PRESENT', 'NOT_PRESENT', 'waterleak waterpresent leak flood moisture rain'],
   ['contact', 'OPEN', 'CLOSED', 'contact door window opening garagedoor open'],
   ['smoke', 'DETECTED', 'NOT_DETECTED', 'smoke smokealarm smokedetected'],
@@ -89,6 +93,22 @@ export const STATE_NAMES: ReadonlyMap<string, State> = new Map(
   STATES.flatMap(([eventType, yes, no, names]) => [eventType, ...names.split(' ')].map(name => [name, { eventType, yes, no }])),
 )
 
+/** Names of numbers under which makers also say words: a fan's speed is `high`, a wind is `NW`, an uptime `0T01:02:03`. */
+const WORDED: ReadonlySet<string> = new Set(
+  (
+    'power current frequency freq light uv tvoc voc volatileorganiccompounds volatileorganiccompoundsparts vocindex noxindex airqualityindex ' +
+    'aqi iaq noise soundlevel distance speed winddirection direction precipitation rain rainfall soilmoisture moisture weight volume ' +
+    'waterconsumption gasconsumption flow position coverposition uptime battery batterylevel batterystatus linkquality'
+  ).split(' '),
+)
+
+/** Whether only a number can be meant: a temperature that is `err` is no word about it. */
+export function isNumberOnly(name: string): boolean {
+  const plain = plainName(name)
+  if (WORDED.has(plain) || STATE_NAMES.has(name) || STATE_NAMES.has(plain)) return false
+  return NUMBER_NAMES.has(name) || NUMBER_NAMES.has(numberName(name))
+}
+
 /** Types that say more than their name. */
 export const STANDARD: ReadonlySet<string> = new Set([...NUMBERS, ...STATES].map(([eventType]) => eventType).concat('humidity'))
 
@@ -106,6 +126,13 @@ export function numberName(name: string): string {
   return size === undefined ? plainName(name) : `pm${size}`
 }
 
+/** Who names no unit of a pressure means hPa or kPa where it is that of air; anything else is taken as it stands. */
+export function airPressureUnit(name: string, value: unknown): string | undefined {
+  if (typeof value !== 'number' || NUMBER_NAMES.get(numberName(name))?.eventType !== 'pressure') return undefined
+  if (value >= 300 && value <= 1200) return 'hPa'
+  return value >= 30 && value <= 120 ? 'kPa' : undefined
+}
+
 /** A name as the tables have it. */
 export function plainName(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '')
@@ -117,6 +144,8 @@ const TRUE: ReadonlySet<string> = new Set([
   'yes',
   'open',
   'detected',
+  'occupied',
+  'trigger',
   'present',
   'wet',
   'alarm',
@@ -125,7 +154,9 @@ const TRUE: ReadonlySet<string> = new Set([
   'unlocked',
   '1',
 ])
-const FALSE: ReadonlySet<string> = new Set(['off', 'false', 'no', 'closed', 'clear', 'none', 'dry', 'normal', 'offline', 'locked', '0'])
+const FALSE: ReadonlySet<string> = new Set(
+  'off false no closed close clear none dry normal offline locked vacant unoccupied idle 0'.split(' '),
+)
 
 /** Whether a state is the one that its table calls the first; undefined for a word that says neither. */
 export function truthOf(value: unknown, { yes, no }: State): boolean | undefined {

@@ -14,3 +14,16 @@ export function setRecent(memory: Memory, kind: string, key: string, value: unkn
   }
   memory.set(`${kind}/${key}`, value)
 }
+
+/** Whether this was told before. No repeat is a payload that told it itself: some of it was refused then, and it is decoded again. */
+export function isRepeat(memory: Memory, kind: string, key: string, value: unknown): boolean {
+  return !memory.isReplay && memory.get(`${kind}/${key}`) === value
+}
+
+/** Whether a packet of a sender has not come before: several gateways hear the same one. One without a number is new. */
+export function isNewPacket(memory: Memory, sender: string, packet: unknown): boolean {
+  if (typeof packet !== 'number') return true
+  if (isRepeat(memory, 'packet', sender, packet)) return false
+  setRecent(memory, 'packet', sender, packet)
+  return true
+}

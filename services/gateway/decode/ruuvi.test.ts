@@ -131,6 +131,36 @@ describe('ruuvi', () => {
     ])
   })
 
+  it('says the same of a sensor that its gateway has decoded as of its advertisement', async () => {
+    const tag = {
+      rssi: -46,
+      timestamp: '1687922292',
+      data: '0201061BFF99040515EF481EC6630038001003F08376502051F4C6462C3EB4',
+    }
+    const decoded = {
+      dataFormat: 5,
+      temperature: 28.075,
+      humidity: 46.155,
+      pressure: 100_787,
+      accelX: 0.056,
+      accelY: 0.016,
+      accelZ: 1.008,
+      movementCounter: 80,
+      voltage: 2.651,
+      txPower: 4,
+      measurementSequenceNumber: 8273,
+      id: 'F4:C6:46:2C:3E:B4',
+    }
+    const read = async (fields: object) => {
+      const events = await short(['', JSON.stringify({ data: { gw_mac: 'C8:25:2D:8E:9C:2C', tags: { 'F4:C6:46:2C:3E:B4': fields } } })])
+      return events.map(event => JSON.stringify(event)).toSorted()
+    }
+    const whole = await read({ ...tag, ...decoded, data: '2BFF9904E1...' })
+    expect(whole).toContain('["acceleration",{"x":0.056,"y":0.016,"z":1.008,"unit":"gₙ"}]')
+    expect(whole.map(one => one.split(',')[0])).toEqual((await read(tag)).map(one => one.split(',')[0]))
+    expect(whole.find(one => one.startsWith('["state"'))).toBe('["state",{"movementCounter":80,"txPower":4,"measurementSequence":8273}]')
+  })
+
   it('reads BTHome on the way, and nothing of other advertisements', async () => {
     const payload = (data: string) => JSON.stringify({ gw_mac: 'x', rssi: -60, data })
     expect(await short([TOPIC, payload('0201060616d2fc402d01')])).toEqual([

@@ -16,7 +16,7 @@ const MAX_TAGS = 1000
 
 export const ruuvi: Format = {
   name: 'ruuvi',
-  version: 1,
+  version: 2,
   title: 'Ruuvi Gateway, over MQTT or HTTP',
   options: Type.Object({}),
   topics: ['ruuvi/+/+'],
@@ -94,10 +94,19 @@ function structuresIn(data: Buffer): { readonly type: number; readonly bytes: Bu
 }
 
 /** Newer gateways can decode themselves. */
-const NAMES: Readonly<Record<string, string>> = { voltage: 'batteryVoltage', luminosity: 'illuminance', VOC: 'vocIndex', NOx: 'noxIndex' }
-const OTHERS: ReadonlySet<string> = new Set('gw_mac rssi gwts ts data dataFormat id coords aoa timestamp'.split(' '))
+const NAMES: Readonly<Record<string, string>> = {
+  voltage: 'batteryVoltage',
+  luminosity: 'illuminance',
+  VOC: 'vocIndex',
+  NOx: 'noxIndex',
+  measurementSequenceNumber: 'measurementSequence',
+}
+const OTHERS: ReadonlySet<string> = new Set('gw_mac rssi gwts ts data dataFormat id coords aoa timestamp accelX accelY accelZ'.split(' '))
 
 function decodedBy(parts: Parts, device: string, fields: Fields): void {
+  const { accelX: x, accelY: y, accelZ: z } = fields
+  if (typeof x === 'number' && typeof y === 'number' && typeof z === 'number')
+    parts.event(device, { eventType: 'acceleration', data: { acceleration: { x, y, z, unit: 'gₙ' } } })
   for (const [field, value] of Object.entries(fields))
     if (!OTHERS.has(field)) parts.put(device, Object.hasOwn(NAMES, field) ? (NAMES[field] as string) : field, value)
 }

@@ -3,19 +3,19 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
 import type { Clock, Place } from './event.ts'
+import { NO_MEMORY } from './fixture.ts'
 import type { Output } from './format.ts'
 import { senml } from './senml.ts'
 
 const NOW_US = 1_769_860_800_000_000
 const clock: Clock = { nowUs: () => NOW_US, newId: () => 'newid000000000000000' }
 const open: Place = { project: 'p' }
-const memory = { get: () => undefined, set: () => undefined }
 
 type Options = Readonly<Record<string, unknown>>
 
 function decode(pack: unknown, place: Place = open, options: Options = {}) {
   const bytes = Buffer.isBuffer(pack) ? pack : Buffer.from(JSON.stringify(pack))
-  return (senml.decode({ bytes, place, topic: [], options, memory }, clock) as Output).decoded
+  return (senml.decode({ bytes, place, topic: [], options, memory: NO_MEMORY }, clock) as Output).decoded
 }
 
 /** Device, type, the fields without what completion adds, seconds of the time. */

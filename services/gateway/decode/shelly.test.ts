@@ -54,6 +54,9 @@ describe('shelly, first generation', () => {
     ['shellies/shellyht-208500/sensor/temperature', '22.5', [['shellyht-208500', 'temperature', { value: 22.5 }]]],
     ['shellies/shellyht-208500/sensor/humidity', '45.5', [['shellyht-208500', 'relativeHumidity', { value: 45.5 }]]],
     ['shellies/shellydw2/sensor/state', 'open', [['shellydw2', 'contact', { state: 'OPEN' }]]],
+    ['shellies/shellydw2/sensor/vibration', '1', [['shellydw2', 'vibration', { state: 'DETECTED' }]]],
+    ['shellies/shellydw2/sensor/vibration', '0', [['shellydw2', 'vibration', { state: 'NOT_DETECTED' }]]],
+    ['shellies/shelly1/info', '{"wifi_sta":{"connected":false,"rssi":0},"uptime":7}', [['shelly1', 'uptime', { value: 7 }]]],
     ['shellies/flood/sensor/flood', 'true', [['flood', 'waterPresent', { state: 'PRESENT' }]]],
     ['shellies/shellies/shellyem3/emeter/1/voltage', '230.35', [['shellyem3:1', 'voltage', { value: 230.35 }]]],
     ['shellies/em/emeter/0/total', '500.5', [['em', 'energy', { value: 0.5005, original: { value: 500.5, unit: 'Wh' } }]]],
@@ -74,6 +77,42 @@ describe('shelly, first generation', () => {
     expect(await press('L', 7)).toEqual([])
     expect(await press('SS', 8)).toEqual([['i3:input0', 'action', { value: 'double' }]])
     expect(await press('SS', 8)).toEqual([])
+  })
+
+  it('reads valves', async () => {
+    const info: Sample = [
+      'shellies/shellytrv-8CF681E1363A/info',
+      '{"wifi_sta":{"connected":true,"rssi":-63},"unixtime":1661517385,"bat":{"value":94,"voltage":4.06},"charger":false,' +
+        '"thermostats":[{"pos":12.4,"target_t":{"enabled":true,"value":20.5,"units":"C"},"tmp":{"value":19,"units":"C","is_valid":true}}]}',
+    ]
+    expect((await eventsOf(shelly, info)).map(event => (event as unknown[]).slice(1, 3))).toEqual([
+      ['rssi', { value: -63 }],
+      ['temperature', { value: 19 }],
+      ['position', { value: 12.4 }],
+      ['batteryStatus', { percentage: 94 }],
+      ['batteryVoltage', { value: 4.06 }],
+      ['state', { target_t: 20.5 }],
+    ])
+  })
+
+  it('takes the time of the last motion for that of motion alone', async () => {
+    const status = (moves: boolean): Sample => [
+      'shellies/shellymotionsensor-60A423976594/status',
+      `{"motion":${moves},"timestamp":1614416952,"active":true,"vibration":false,"lux":303,"bat":87}`,
+    ]
+    const rest = [
+      ['shellymotionsensor-60A423976594', 'vibration', { state: 'NOT_DETECTED' }],
+      ['shellymotionsensor-60A423976594', 'illuminance', { value: 303 }],
+      ['shellymotionsensor-60A423976594', 'batteryStatus', { percentage: 87 }],
+    ]
+    expect(await eventsOf(shelly, status(true))).toEqual([
+      ['shellymotionsensor-60A423976594', 'motion', { state: 'MOTION_DETECTED' }, '2021-02-27T09:09:12.000000Z'],
+      ...rest,
+    ])
+    expect(await eventsOf(shelly, status(false))).toEqual([
+      ['shellymotionsensor-60A423976594', 'motion', { state: 'NO_MOTION_DETECTED' }],
+      ...rest,
+    ])
   })
 
   it('reads of the summary what has no topic of its own, at its time', async () => {
@@ -157,6 +196,97 @@ describe('shelly, second generation and later', () => {
     ])
   })
 
+  it('counts a press that some Shellys hear once, and nothing of a button at rest', async () => {
+    const memory = memoryOf()
+    const heard = async (by: string, data: object) => {
+      const events = [{ component: 'script:1', event: 'shelly-blu', data: { address: '38:39:8F:71:EE:FF', rssi: -60, ...data } }]
+      const all = await eventsOf(shelly, rpc(by, 'NotifyEvent', { ts: 1_682_952_866, events }), { memory })
+      return all.map(event => (event as unknown[]).slice(0, 3)).filter(([, type]) => type === 'action')
+    }
+    const second = ['38:39:8f:71:ee:ff:2', 'action', { value: 'single' }]
+    expect(await heard('shellyplus1-a', { pid: 7, button: [0, 1, 0, 0] })).toEqual([second])
+    expect(await heard('shellyplus1-b', { pid: 7, button: [0, 1, 0, 0] })).toEqual([])
+    expect(await heard('shellyplus1-b', { pid: 8, button: 0 })).toEqual([])
+    for (const [pid, button] of [
+      [9, 128],
+      [10, 254],
+    ])
+      expect(await heard('shellyplus1-b', { pid, button })).toEqual([['38:39:8f:71:ee:ff', 'action', { value: 'hold' }]])
+  })
+
+  it('reads a weather station behind its script', async () => {
+    const data = {
+      address: 'AA:BB:CC:DD:EE:FF',
+      pid: 3,
+      model: 'SBWS-90CM',
+      'atm. pressure': 1008.8,
+      'dew point': 5.5,
+      'wind speed': [2.1, 5],
+      'wind direction': 180,
+      raining: 1,
+      precipitation: 0.4,
+      'UV index': 3.2,
+    }
+    const events = await eventsOf(
+      shelly,
+      rpc('shellyplus1-a', 'NotifyEvent', { ts: 1_682_952_866, events: [{ component: 'script:1', event: 'shelly-blu', data }] }),
+    )
+    expect(events.map(event => (event as unknown[]).slice(1, 3))).toEqual([
+      ['pressure', { pascal: 100_880, original: { value: 1008.8, unit: 'hPa' } }],
+      ['dewPoint', { value: 5.5 }],
+      ['windSpeed', { value: 2.1 }],
+      ['windGust', { value: 5 }],
+      ['windDirection', { value: 180 }],
+      ['waterPresent', { state: 'PRESENT' }],
+      ['precipitation', { value: 0.4 }],
+      ['uvIndex', { value: 3.2 }],
+    ])
+  })
+
+  it('takes no settings for presses', async () => {
+    const events = ['config_changed', 'new_objects', 'btn_down', 'double_push'].map(event => ({
+      component: 'input:0',
+      event,
+      ts: 1_682_952_865,
+    }))
+    const pressed = await eventsOf(shelly, rpc('shellyplusi4-a', 'NotifyEvent', { ts: 1_682_952_866, events }))
+    expect(pressed.map(event => (event as unknown[])[2])).toEqual([{ value: 'btn_down' }, { value: 'double' }])
+  })
+
+  it('reads thermostats, valves behind a gateway, and wall displays, whose names begin with a capital', async () => {
+    const display = rpc('ShellyWallDisplay-AABBCCDDEEFF', 'NotifyStatus', {
+      ts: 1_708_507_954,
+      'temperature:0': { id: 0, tC: 21.3, tF: 70.4 },
+      'thermostat:0': { id: 0, current_C: 21.3, enable: true, output: false, target_C: 21 },
+      wifi: { rssi: 0, status: 'disconnected' },
+    })
+    expect((await eventsOf(shelly, display)).map(event => (event as unknown[]).slice(0, 3))).toEqual([
+      ['ShellyWallDisplay-AABBCCDDEEFF', 'temperature', { value: 21.3 }],
+      ['ShellyWallDisplay-AABBCCDDEEFF:thermostat0', 'temperature', { value: 21.3 }],
+      ['ShellyWallDisplay-AABBCCDDEEFF:thermostat0', 'switch', { state: 'OFF' }],
+      ['ShellyWallDisplay-AABBCCDDEEFF:thermostat0', 'state', { target_C: 21 }],
+    ])
+    expect(shelly.claims?.('ShellyWallDisplay-AABBCCDDEEFF/status/wifi', memoryOf())).toBe(true)
+    const gateway = rpc('shellyblugwg3-a', 'NotifyStatus', {
+      ts: 1_739_225_228,
+      'blutrv:200': { id: 200, battery: 100, current_C: 21, pos: 0, rssi: -74, target_C: 19, errors: [] },
+    })
+    expect((await eventsOf(shelly, gateway)).map(event => (event as unknown[]).slice(0, 3))).toEqual([
+      ['shellyblugwg3-a:blutrv200', 'temperature', { value: 21 }],
+      ['shellyblugwg3-a:blutrv200', 'position', { value: 0 }],
+      ['shellyblugwg3-a:blutrv200', 'batteryStatus', { percentage: 100 }],
+      ['shellyblugwg3-a:blutrv200', 'rssi', { value: -74 }],
+      ['shellyblugwg3-a:blutrv200', 'state', { target_C: 19 }],
+    ])
+  })
+
+  it('takes the thermometer of an energy meter for that of its electronics', async () => {
+    const temperature = { 'temperature:0': { id: 0, tC: 46.6, tF: 115.9 } }
+    const typeOf = async (id: string) => (await eventsOf(shelly, rpc(id, 'NotifyStatus', { ts: 1_682_952_865, ...temperature })))[0]
+    expect(((await typeOf('shellypro3em-ec6260890b50')) as unknown[])[1]).toBe('deviceTemperature')
+    expect(((await typeOf('shellyplusht-08b61fcb7f3c')) as unknown[])[1]).toBe('temperature')
+  })
+
   it('claims the other topics of a device by its name, or once it has notified', async () => {
     const memory = memoryOf()
     expect(shelly.claims?.('shellyplus1-a/status/switch:0', memory)).toBe(true)
@@ -178,6 +308,21 @@ describe('shelly, second generation and later', () => {
 
   it('refuses what is plainly its own and broken', () =>
     expect(decodeShort(shelly, ['shellyplus1-a/events/rpc', '{"src":'])).rejects.toThrow(/^payload: not JSON/))
+
+  it('refuses a number that is none, and takes null for no reading', async () => {
+    const status = (fields: object): Sample => ['shellies/plus1pm/status/switch:0', JSON.stringify({ id: 0, output: true, ...fields })]
+    const on = ['plus1pm', 'switch', { state: 'ON' }]
+    expect(await decodeShort(shelly, status({ voltage: 'err' }))).toEqual({
+      events: [on],
+      failures: ['voltage: expected a number, got "err"'],
+    })
+    expect(await decodeShort(shelly, status({ voltage: null, temperature: { tC: null, tF: null } }))).toEqual({
+      events: [on],
+      failures: [],
+    })
+    const { failures } = await decodeShort(shelly, ['shellies/plug/temperature', 'err'])
+    expect(failures).toEqual(['deviceTemperature: expected a number, got "err"'])
+  })
 
   it('survives damage', () => survives(shelly, SAMPLES))
 })

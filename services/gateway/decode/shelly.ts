@@ -6,6 +6,7 @@ import type { Format, Memory, Output, Payload } from './format.ts'
 import { availability, channelOf, deviceOf, reported } from './measure.ts'
 import { Parts } from './part.ts'
 import { firstGeneration } from './shelly1.ts'
+import { blu } from './shellyblu.ts'
 import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -14,7 +15,7 @@ const COMPONENT = /^([a-z0-9]{1,20})(?::(\d{1,5}))?$/
 
 export const shelly: Format = {
   name: 'shelly',
-  version: 1,
+  version: 2,
   title: 'Shelly devices of all generations',
   options: Type.Object({
     temperatureUnit: Type.Union([Type.Literal('C'), Type.Literal('F')], {
@@ -42,7 +43,12 @@ export const shelly: Format = {
 
 /** By default the topics of a device begin with its model and address. */
 function isShelly(prefix: readonly string[], memory: Memory): boolean {
-  return prefix[0] === 'shellies' || prefix[0]?.startsWith('shelly') === true || memory.get(`rpc/${prefix.join('/')}`) === true
+  return prefix[0] === 'shellies' || isShellyName(prefix[0]) || memory.get(`rpc/${prefix.join('/')}`) === true
+}
+
+/** Wall displays are `ShellyWallDisplay-…`. */
+function isShellyName(name: unknown): name is string {
+  return typeof name === 'string' && name.toLowerCase().startsWith('shelly')
 }
 
 /** @param prefix the topic of the device */
@@ -65,7 +71,7 @@ function component({ topic, bytes, memory, place }: Payload, clock: Clock): Outp
   const text = textOf(bytes)
   if (!text.startsWith('{')) return NOTHING
   const parts = new Parts()
-  read(parts, shellyOf(prefix), topic.at(-1) as string, objectOf(text))
+  read(parts, { device: shellyOf(prefix), model: prefix.at(-1) ?? '' }, topic.at(-1) as string, objectOf(text))
   return { decoded: parts.reported(undefined, place.project, clock, text) }
 }
 
@@ -73,14 +79,14 @@ function notified({ topic, bytes, memory, place }: Payload, clock: Clock): Outpu
   const text = textOf(bytes)
   if (!text.startsWith('{')) return NOTHING
   const { src, method, params } = objectOf(text)
-  if (typeof src !== 'string' || !src.startsWith('shelly') || typeof method !== 'string' || !isObject(params)) return NOTHING
+  if (!isShellyName(src) || typeof method !== 'string' || !isObject(params)) return NOTHING
   const prefix = topic.slice(0, -2)
   const device = shellyOf(prefix)
   const parts = new Parts()
-  if (method === 'NotifyEvent') return { decoded: events(device, params).flatMap(part => part(place.project, clock, text)) }
+  if (method === 'NotifyEvent') return { decoded: events(device, params, memory).flatMap(part => part(place.project, clock, text)) }
   if (method !== 'NotifyStatus' && method !== 'NotifyFullStatus') return NOTHING
   if (memory.get(`rpc/${prefix.join('/')}`) !== true) memory.set(`rpc/${prefix.join('/')}`, true)
-  for (const [name, fields] of Object.entries(params)) if (isObject(fields)) read(parts, device, name, fields)
+  for (const [name, fields] of Object.entries(params)) if (isObject(fields)) read(parts, { device, model: src }, name, fields)
   return { decoded: parts.reported(timeOf(params['ts']), place.project, clock, text) }
 }
 
@@ -93,36 +99,28 @@ function timeOf(ts: unknown): number | undefined {
 
 type Reporting = (project: string, clock: Clock, text: string) => ReturnType<Parts['reported']>
 
-function events(device: string, params: Fields): Reporting[] {
+function events(device: string, params: Fields, memory: Memory): Reporting[] {
   const list = Array.isArray(params['events']) ? params['events'].slice(0, 100) : []
   return list.flatMap(event => {
     if (!isObject(event)) return []
     const parts = new Parts()
-    happened(parts, device, event)
+    happened(parts, device, event, memory)
     return [(project: string, clock: Clock, text: string) => parts.reported(timeOf(event['ts'] ?? params['ts']), project, clock, text)]
   })
 }
 
-function happened(parts: Parts, device: string, { component: name, event, data }: Fields): void {
+/** Settings that changed are events too. */
+const PRESS = /^(?:\w{1,20}_push|btn_down|btn_up|hold\w{0,20}|rotate_\w{1,20})$/
+
+function happened(parts: Parts, device: string, { component: name, event, data }: Fields, memory: Memory): void {
   if (typeof name !== 'string' || typeof event !== 'string') return
   // The script that Shelly offers for its Bluetooth devices.
-  if (event === 'shelly-blu' && isObject(data) && typeof data['address'] === 'string') bluetooth(parts, data['address'], data)
+  if (event === 'shelly-blu' && isObject(data) && typeof data['address'] === 'string') blu(parts, data['address'], data, memory)
   const [, kind, id] = COMPONENT.exec(name) ?? []
-  if (kind === 'input' || kind === 'bthomedevice' || kind === 'bthomesensor')
+  const isButton = kind === 'input' || kind === 'bthomedevice' || kind === 'bthomesensor'
+  if (isButton && PRESS.test(event))
     parts.measure(channelOf(device, `${kind}${id ?? ''}`), { name: 'action', value: event.replace(/_push$/, '') })
 }
-
-const NO_MEASURES: ReadonlySet<string> = new Set(['address', 'encryption', 'BTHome_version', 'pid', 'button'])
-
-function bluetooth(parts: Parts, address: string, data: Fields): void {
-  const device = deviceOf(address.toLowerCase())
-  for (const [name, value] of Object.entries(data)) if (!NO_MEASURES.has(name)) parts.put(device, name, value)
-  const { button } = data
-  if (typeof button === 'number' && button > 0) parts.measure(device, { name: 'action', value: BUTTON[button] ?? String(button) })
-}
-
-/** As BTHome numbers them. */
-const BUTTON: Readonly<Record<number, string>> = { 1: 'single', 2: 'double', 3: 'triple', 4: 'long', 254: 'hold' }
 
 /** Of any component that measures: name here, in the vocabulary, unit. */
 const MEASURES: ReadonlyMap<string, readonly [name: string, unit?: string]> = new Map([
@@ -150,20 +148,39 @@ const METERS: ReadonlySet<string> = new Set(
 )
 const ALARMS: ReadonlySet<string> = new Set(['smoke', 'flood', 'presence', 'motion'])
 
-function read(parts: Parts, device: string, name: string, fields: Fields): void {
+/** Of what measures energy the thermometer is that of its own electronics. */
+const ENERGY_METER = /^shelly(?:pro)?\d?em/i
+
+/** `model`: what it calls itself, `shellypro3em-…`. */
+type Source = { readonly device: string; readonly model: string }
+
+function read(parts: Parts, { device, model }: Source, name: string, fields: Fields): void {
   const [, kind = '', id = '0'] = COMPONENT.exec(name) ?? []
   const own = id === '0' ? device : channelOf(device, id)
   if (METERS.has(kind)) meter(parts, own, fields)
-  else if (kind === 'temperature') parts.put(own, 'temperature', fields['tC'])
+  else if (kind === 'temperature')
+    parts.put(own, id === '0' && ENERGY_METER.test(model) ? 'deviceTemperature' : 'temperature', fields['tC'])
   else if (kind === 'input') input(parts, channelOf(device, `input${id}`), fields)
   else if (kind === 'devicepower') battery(parts, own, fields['battery'])
   else if (ALARMS.has(kind)) parts.put(own, kind, fields['alarm'] ?? fields['motion'] ?? fields['presence'])
-  else if (kind === 'wifi') parts.put(device, 'rssi', fields['rssi'])
+  // 0 while it is not connected.
+  else if (kind === 'wifi') parts.put(device, 'rssi', fields['rssi'] === 0 ? undefined : fields['rssi'])
+  else if (kind === 'thermostat' || kind === 'blutrv') valve(parts, channelOf(device, `${kind}${id}`), fields)
   else if (kind === 'sys') parts.put(device, 'uptime', fields['uptime'])
   else if (kind === 'bthomesensor' && isScalar(fields['value']))
     parts.measure(channelOf(device, `${kind}${id}`), { name: 'value', value: fields['value'] })
   else if (kind === 'bthomedevice')
-    bluetooth(parts, channelOf(device, `${kind}${id}`), { rssi: fields['rssi'], battery: fields['battery'] })
+    for (const field of ['rssi', 'battery']) parts.put(channelOf(device, `${kind}${id}`), field, fields[field])
+}
+
+/** What a thermostat or a valve on a radiator measures, and what it is set to. */
+function valve(parts: Parts, device: string, { current_C: degrees, pos, output, battery: percent, rssi, target_C: target }: Fields): void {
+  parts.put(device, 'temperature', degrees)
+  parts.put(device, 'position', pos)
+  if (typeof output === 'boolean') parts.put(device, 'switch', output)
+  parts.put(device, 'battery', percent)
+  parts.put(device, 'rssi', rssi === 0 ? undefined : rssi)
+  if (typeof target === 'number') parts.rest(device, 'target_C', target)
 }
 
 /** Meters of three phases say `a_voltage`, and of the neutral `n_current`. */
@@ -173,8 +190,7 @@ function meter(parts: Parts, device: string, fields: Fields): void {
   for (const [key, value] of Object.entries(fields)) {
     const [, phase, rest] = PHASE.exec(key) ?? []
     const measure = MEASURES.get(rest ?? key)
-    if (measure && typeof value === 'number')
-      parts.put(phase === undefined ? device : channelOf(device, phase), measure[0], value, measure[1])
+    if (measure && isScalar(value)) parts.put(phase === undefined ? device : channelOf(device, phase), measure[0], value, measure[1])
     else if (key === 'output' && typeof value === 'boolean') parts.put(device, 'switch', value)
     else if (key === 'brightness' || (key === 'state' && typeof value === 'string')) parts.rest(device, key, value)
   }

@@ -3,7 +3,7 @@ import type { Clock } from './event.ts'
 import type { Memory, Output, Payload } from './format.ts'
 import { channelOf, deviceOf } from './measure.ts'
 import { Parts } from './part.ts'
-import { setRecent } from './recent.ts'
+import { isRepeat, setRecent } from './recent.ts'
 import { type Fields, isObject, objectOf, scalarOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -85,6 +85,7 @@ function sensor(parts: Parts, device: string, name: string, text: string, unit: 
   else if (name === 'state') parts.put(device, 'contact', found === 'open' ? true : found === 'close' ? false : found)
   else if (name === 'gas') parts.rest(device, 'gas', found)
   else if (name === 'concentration') parts.measure(device, { name: 'gasConcentration', value: found, unit: 'ppm' })
+  else if (name === 'vibration' && (found === 0 || found === 1)) parts.put(device, name, found === 1)
   else if (name !== '' && found !== '') parts.put(device, SENSOR_NAMES.get(name) ?? name, found)
 }
 
@@ -102,32 +103,60 @@ function pressed(parts: Parts, device: string, index: string, text: string, memo
   const { event, event_cnt: count } = objectOf(text)
   if (typeof event !== 'string' || typeof count !== 'number') return
   const before = memory.get(`press/${device}/${index}`)
-  if (before === count) return
+  if (isRepeat(memory, 'press', `${device}/${index}`, count)) return
   setRecent(memory, 'press', `${device}/${index}`, count)
   if (event === '' || (before === undefined && count !== 1)) return
   const action = Object.hasOwn(PRESSES, event) ? PRESSES[event] : event
   parts.measure(channelOf(device, `input${index}`), { name: 'action', value: action ?? event })
 }
 
-/** Of `info` what has no topic of its own; motion sensors say everything in `status`. */
+/** Of `info` what has no topic of its own; motion sensors and valves say everything in these two. */
 function whole(device: string, kind: string, text: string, project: string, clock: Clock): Output {
   if (!text.startsWith('{')) return NOTHING
   const fields = objectOf(text)
   const parts = new Parts()
-  if (kind === 'info') {
-    const { wifi_sta: wifi, uptime } = fields
-    parts.put(device, 'rssi', isObject(wifi) ? wifi['rssi'] : undefined)
-    parts.put(device, 'uptime', uptime)
-  } else motion(parts, device, fields)
-  const { unixtime, timestamp } = fields
-  const seconds = kind === 'info' ? unixtime : timestamp
-  const timeUs = typeof seconds === 'number' && seconds > 0 ? eventTime(seconds, kind === 'info' ? 'unixtime' : 'timestamp') : undefined
-  return { decoded: parts.reported(timeUs, project, clock, text) }
+  if (kind === 'status') {
+    climate(parts, device, fields)
+    return { decoded: [...motion(device, fields, project, clock, text), ...parts.reported(undefined, project, clock, text)] }
+  }
+  const { wifi_sta: wifi, uptime, unixtime, thermostats } = fields
+  const rssi = isObject(wifi) ? wifi['rssi'] : undefined
+  parts.put(device, 'rssi', rssi === 0 ? undefined : rssi)
+  parts.put(device, 'uptime', uptime)
+  if (Array.isArray(thermostats)) valves(parts, device, thermostats, fields)
+  return { decoded: parts.reported(timeOf(unixtime, 'unixtime'), project, clock, text) }
 }
 
-function motion(parts: Parts, device: string, fields: Fields): void {
-  for (const name of ['motion', 'vibration', 'lux'] as const) parts.put(device, name, fields[name])
-  const { bat, tmp } = fields
+function timeOf(seconds: unknown, field: string): number | undefined {
+  return typeof seconds === 'number' && seconds > 0 ? eventTime(seconds, field) : undefined
+}
+
+/** `timestamp` is when something last moved: the time of that, and of nothing else that is told with it. */
+function motion(device: string, { motion: moves, timestamp }: Fields, project: string, clock: Clock, text: string): Output['decoded'] {
+  const parts = new Parts()
+  parts.put(device, 'motion', moves)
+  return parts.reported(moves === true ? timeOf(timestamp, 'timestamp') : undefined, project, clock, text)
+}
+
+function climate(parts: Parts, device: string, fields: Fields): void {
+  for (const name of ['vibration', 'lux'] as const) parts.put(device, name, fields[name])
+  battery(parts, device, fields['bat'])
+  thermostat(parts, device, fields)
+}
+
+function battery(parts: Parts, device: string, bat: unknown): void {
   parts.put(device, 'battery', isObject(bat) ? bat['value'] : bat)
+  parts.put(device, 'batteryVoltage', isObject(bat) ? bat['voltage'] : undefined)
+}
+
+function thermostat(parts: Parts, device: string, { tmp, pos, target_t: target }: Fields): void {
   if (isObject(tmp) && typeof tmp['value'] === 'number') parts.put(device, 'temperature', tmp['value'], tmp['units'] === 'F' ? 'F' : 'C')
+  parts.put(device, 'position', pos)
+  if (isObject(target) && typeof target['value'] === 'number') parts.rest(device, 'target_t', target['value'])
+}
+
+/** Nothing of a valve has a topic of its own. */
+function valves(parts: Parts, device: string, all: readonly unknown[], { bat }: Fields): void {
+  for (const [i, one] of all.slice(0, 8).entries()) if (isObject(one)) thermostat(parts, i === 0 ? device : channelOf(device, i), one)
+  battery(parts, device, bat)
 }

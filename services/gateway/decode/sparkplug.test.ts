@@ -1,28 +1,30 @@
 // Sparkplug B as its specification (3.0) has it: sessions, every type, what is asked of a node, and what is refused.
 import { describe, expect, it } from 'vitest'
-import { Draft, Kept, Memories } from '../decoder/memory.ts'
+import { Draft, Kept } from '../decoder/kept.ts'
+import { Memories } from '../decoder/memory.ts'
 import type { Clock } from './event.ts'
-import type { Memory, Output } from './format.ts'
+import { memoryOf } from './fixture.ts'
+import type { Output } from './format.ts'
 import { sparkplug } from './sparkplug.ts'
 import { type Metric, readPayload, TYPES, writePayload } from './sparkplugproto.ts'
 
-const NO_DISK = { revision: async () => 0, load: async () => ({ revision: 0, values: new Map<string, string>() }), save: async () => 1 }
+const NO_DISK = {
+  read: async () => ({ revision: 0, isAll: true, values: new Map<string, string>() }),
+  save: async () => 1,
+  changedMs: async () => 0,
+}
 
 const T = 1_769_860_800_000
 const at = (ms: number) => new Date(ms).toISOString().replace('Z', '000Z')
 
-/** A host that listens from the first message on. */
-function host() {
-  const kept = new Map<string, string>()
-  const memory: Memory = {
-    get: key => (kept.has(key) ? JSON.parse(kept.get(key) as string) : undefined),
-    set: (key, value) => (value === undefined ? kept.delete(key) : kept.set(key, JSON.stringify(value))),
-  }
+/** A host that listens from the first message on. @param kept what births and deaths said to another one. */
+function host({ kept = new Map<string, string>(), reorderTimeoutMs = 0 } = {}) {
+  const memory = memoryOf(kept)
   const now = { ms: T }
   let ids = 0
   const clock: Clock = { nowUs: () => now.ms * 1000, newId: () => `id${ids++}` }
   const raw = (topic: string, bytes: Buffer) =>
-    sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock) as Output
+    sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: { reorderTimeoutMs }, memory }, clock) as Output
   const send = (topic: string, seq: number | undefined, ...metrics: Metric[]) =>
     raw(`spBv1.0/${topic}`, writePayload({ timestamp: String(T), metrics, ...(seq === undefined ? {} : { seq: String(seq) }) }))
   return { send, raw, now, kept }
@@ -85,10 +87,10 @@ describe('a session', () => {
   it('goes on where this process starts anew: what births said is kept', () => {
     const { send, raw, kept } = host()
     send('g/NBIRTH/n', 0, bdSeq(0), temperature)
-    const again = host()
-    for (const [key, value] of kept) again.kept.set(key, value)
-    const output = again.send('g/NDATA/n', 1, changed(3))
+    const again = host({ kept })
+    const output = again.send('g/NDATA/n', 200, changed(3))
     expect([events(output), output.replies]).toEqual([[['g:n', 'Inputs_Level', { value: 3 }]], []])
+    expect(rebirths(again.send('g/NDATA/n', 203, changed(3)))).toHaveLength(1)
     expect(events(raw('spBv1.0/g/NDATA/n', writePayload({ seq: '1', metrics: [changed(3)] })))).toHaveLength(1)
   })
 
@@ -126,6 +128,55 @@ describe('an alias', () => {
       expect.stringContaining('the alias 1 was named by no birth'),
       [expect.any(String), 'Level', { value: 6 }],
     ])
+  })
+})
+
+describe('two metrics that mean the same', () => {
+  const metric = (name: string, value: number, alias?: string): Metric => ({
+    name,
+    ...(alias === undefined ? {} : { alias }),
+    timestamp: String(T),
+    datatype: TYPES.Double,
+    doubleValue: value,
+  })
+  const types = (output: Output) =>
+    events(output).flatMap(one =>
+      Array.isArray(one) && one[1] !== 'availability' ? [[one[1], one[2]]] : one[1] === 'availability' ? [] : [one],
+    )
+  const celsius = (value: number) => ({ value, isBackfilled: false })
+
+  it('have two event types, each its own in every message of the session', () => {
+    const { send, kept } = host()
+    const born = send('g/NBIRTH/n', 0, metric('Temperature', 21, '1'), metric('temp', 5, '2'))
+    expect(types(born)).toEqual([
+      ['temperature', celsius(21)],
+      ['temp', { value: 5 }],
+    ])
+    expect(types(send('g/NDATA/n', 1, { alias: '2', doubleValue: 6 }))).toEqual([['temp', { value: 6 }]])
+    expect(types(host({ kept }).send('g/NDATA/n', 2, metric('temp', 7)))).toEqual([['temp', { value: 7 }]])
+    expect(types(send('g/NDATA/n', 2, { alias: '1', doubleValue: 22 }))).toEqual([['temperature', celsius(22)]])
+  })
+
+  it('keep them whatever the order of a later birth, and when one of them is gone', () => {
+    const { send } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0))
+    send('g/DBIRTH/n/d', 1, metric('temp', 5))
+    send('g/NBIRTH/n', 0, bdSeq(1))
+    expect(types(send('g/DBIRTH/n/d', 1, metric('Temperature', 21), metric('temp', 5)))).toEqual([
+      [expect.stringMatching(/^Temperature_[0-9a-zA-Z_-]{8}$/), { value: 21 }],
+      ['temperature', celsius(5)],
+    ])
+    expect(types(send('g/DBIRTH/n/d', 2, metric('Temperature', 22)))).toEqual([[expect.stringMatching(/^Temperature_/), { value: 22 }]])
+  })
+
+  it.each([
+    ['whose names differ in what no type may hold', [metric('Inputs/Level', 1), metric('Inputs Level', 2)], 'Inputs_Level'],
+    ['of which one has no value yet', [{ name: 'Temperature', datatype: TYPES.Double, isNull: true }, metric('temp', 2)], 'temp'],
+  ])('%s are told apart', (_, metrics, last) => {
+    const { send } = host()
+    const told = types(send('g/NBIRTH/n', 0, ...metrics))
+    expect(new Set(told.map(([type]) => type)).size).toBe(told.length)
+    expect(told.at(-1)?.[0]).toMatch(new RegExp(`^${last}`))
   })
 })
 
@@ -180,14 +231,43 @@ describe('a rebirth', () => {
     expect(rebirths(send('g/NDATA/n', 2, changed(1)))).toHaveLength(1)
   })
 
-  it('is asked for once in 30 seconds', () => {
+  it('is asked for once in 5 seconds, and less often of who is asked again and again', () => {
     const { send, now } = host()
-    const ask = () => send('g/NDATA/n', 5, changed(1)).replies?.length
-    const first = ask()
-    now.ms += 29_999
-    const second = ask()
+    const asked: number[] = []
+    for (let second = 0; second < 200; second++, now.ms += 1000)
+      if (rebirths(send('g/NDATA/n', 5, changed(1))).length === 1) asked.push(second)
+    expect(asked).toEqual([0, 5, 15, 35, 75, 135, 195])
+  })
+
+  it('is asked for after a pause where there was a gap in it', () => {
+    const { send, now } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0), temperature)
+    const asks = (seq: number) => rebirths(send('g/NDATA/n', seq, changed(1))).length
+    expect([asks(2), asks(3), asks(5), asks(6)]).toEqual([1, 0, 0, 0])
+    now.ms += 5000
+    expect([asks(7), asks(8)]).toEqual([1, 0])
+  })
+
+  it('is not asked for where what is missing comes late, in the time that an option gives it', () => {
+    const { send, now } = host({ reorderTimeoutMs: 2000 })
+    send('g/NBIRTH/n', 0, bdSeq(0), temperature)
+    const asks = (seq: number) => rebirths(send('g/NDATA/n', seq, changed(1))).length
+    expect([asks(3), asks(2), asks(1)]).toEqual([0, 0, 0])
+    now.ms += 2000
+    expect([asks(4), asks(6)]).toEqual([0, 0])
+    now.ms += 1999
+    expect(asks(7)).toBe(0)
     now.ms += 1
-    expect([first, second, ask()]).toEqual([1, 0, 1])
+    expect([asks(8), asks(9)]).toEqual([1, 0])
+  })
+
+  it('of another session, and its deaths, say nothing of the numbers that follow', () => {
+    const { send, kept } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0), temperature)
+    const other = host({ kept })
+    other.now.ms += 1000
+    other.send('g/NBIRTH/n', 0, bdSeq(1), temperature)
+    expect(rebirths(send('g/NDATA/n', 77, changed(1)))).toEqual([])
   })
 
   it('is not asked for when 255 is followed by 0, nor by a message that comes twice', () => {
@@ -371,6 +451,24 @@ function wrapped(tag: number, inner: Buffer): Buffer {
 describe('what is remembered', () => {
   const metrics = (count: number) => Array.from({ length: count }, (_, i) => ({ name: `m${i}`, alias: String(i), intValue: i }))
 
+  it('changes by births and deaths alone, whatever data come in between', () => {
+    const { send, kept } = host()
+    send('g/NBIRTH/n', 0, bdSeq(0), temperature)
+    send('g/DBIRTH/n/d', 1, temperature)
+    const before = new Map(kept)
+    for (let seq = 2; seq < 300; seq += 3) send('g/DDATA/n/d', seq % 256, changed(seq), { name: 'New', intValue: seq })
+    expect(kept).toEqual(before)
+  })
+
+  it('of devices is not limited by those that are no more', () => {
+    const { send } = host()
+    for (let session = 0; session < 3; session++) {
+      send('g/NBIRTH/n', 0, bdSeq(session))
+      for (let i = 0; i < 400; i++) send(`g/DBIRTH/n/d${session}_${i}`, (i + 1) % 256, temperature)
+    }
+    expect(events(send('g/DDATA/n/d2_399', 145, changed(1)))).toHaveLength(1)
+  })
+
   it('of one node is bounded', () => {
     const { send } = host()
     send('g/NBIRTH/n', 0, ...metrics(9000))
@@ -379,8 +477,8 @@ describe('what is remembered', () => {
 
   it('of a project is bounded: who was born first is forgotten and asked again', () => {
     const { send, kept } = host()
-    for (let i = 0; i < 1001; i++) send(`g/NDATA/n${i}`, 0)
-    expect([...kept.keys()].filter(key => key.startsWith('state/'))).toHaveLength(1000)
+    for (let i = 0; i < 4501; i++) send(`g/NBIRTH/n${i}`, 0)
+    expect([...kept.keys()].filter(key => key.startsWith('state/')).length).toBeLessThanOrEqual(4500)
     expect(kept.has('state/g/n0')).toBe(false)
   })
 
@@ -397,7 +495,7 @@ describe('what is remembered', () => {
     const send = (topic: string, metrics: readonly Metric[]) => {
       const memory = new Draft(kept)
       const bytes = writePayload({ timestamp: String(T), metrics: [...metrics] })
-      void sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: {}, memory }, clock)
+      void sparkplug.decode({ bytes, topic: topic.split('/'), place: { project: 'p' }, options: { reorderTimeoutMs: 0 }, memory }, clock)
       void memories.commit(memory)
     }
     const all = Array.from({ length: 5000 }, (_, i) => long(i))
@@ -405,7 +503,7 @@ describe('what is remembered', () => {
       send(`spBv1.0/g/NBIRTH/n${node}`, [])
       send(`spBv1.0/g/DBIRTH/n${node}/d`, all)
     }
-    expect(kept.values.has('metrics/g/n11/d')).toBe(true)
+    expect(kept.values.has('birth/g/n11/d')).toBe(true)
     expect(kept.values.has('state/g/n0')).toBe(false)
   })
 

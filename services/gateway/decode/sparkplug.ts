@@ -7,29 +7,40 @@ import type { Format, Output, Payload, Reply } from './format.ts'
 import { gathered, type Sensed } from './gather.ts'
 import { MAX_BATCH, textOf, tooMany } from './json.ts'
 import { availability, deviceOf, eventTypeOf } from './measure.ts'
-import { type Known, NodeMemory, type NodeState } from './sparkplugmemory.ts'
+import { type Known, type Learnt, NodeMemory } from './sparkplugmemory.ts'
 import { type Metric, readPayload, type SparkplugPayload, TYPES, writePayload } from './sparkplugproto.ts'
+import { withTypes } from './sparkplugtype.ts'
 import { type Plain, propertyIn, scalarIn, type Value, valueIn } from './sparkplugvalue.ts'
 
 export const sparkplug: Format = {
   name: 'sparkplug',
-  version: 2,
+  version: 3,
   title: 'Sparkplug B edge nodes: births, data and deaths',
-  options: Type.Object({}),
+  options: Type.Object({
+    reorderTimeoutMs: Type.Integer({
+      minimum: 0,
+      maximum: 60_000,
+      default: 0,
+      description: 'How long what is missing in the sequence may still come before a rebirth is asked for.',
+    }),
+  }),
   topics: ['spBv1.0/#'],
   contentTypes: [],
+  // A node that comes by another gateway begins with a birth, and the death of its earlier session comes by the one before.
+  isLasting: ([, , verb = '']) => verb.endsWith('BIRTH') || verb.endsWith('DEATH'),
   decode: decodeSparkplug,
 }
 
 type Verb = 'NBIRTH' | 'NDEATH' | 'DBIRTH' | 'DDEATH' | 'NDATA' | 'DDATA'
 type Address = { readonly verb: Verb; readonly group: string; readonly node: string; readonly device: string | undefined }
 
-function decodeSparkplug({ bytes, topic, place, memory }: Payload, clock: Clock): Output {
+function decodeSparkplug({ bytes, topic, place, memory, options }: Payload, clock: Clock): Output {
   const address = addressOf(topic)
   if (address === undefined) return { decoded: [] }
   const payload = readPayload(bytes)
   if ((payload.metrics?.length ?? 0) > MAX_BATCH) throw tooMany()
-  const session = new Session(address, new NodeMemory(memory, address.group, address.node), place.project, clock)
+  const timeoutUs = (options['reorderTimeoutMs'] as number) * 1000
+  const session = new Session(address, new NodeMemory(memory, address.group, address.node), place.project, clock, timeoutUs)
   return session.take(payload)
 }
 
@@ -49,7 +60,11 @@ function addressOf([, group = '', verb = '', node = '', device, ...rest]: readon
   return { verb: verb as Verb, group, node, device }
 }
 
-const ASK_AGAIN_US = 30_000_000
+/** Each birth is large: who is asked again and again is asked less and less often. */
+const ASK_AGAIN_US = 5_000_000
+const MAX_ASK_AGAIN_US = 60_000_000
+/** The pause is at its longest. */
+const MAX_ASKS = 4
 const SEQUENCE = 256
 
 /** One message of a node. */
@@ -58,14 +73,16 @@ class Session {
   readonly #memory: NodeMemory
   readonly #project: string
   readonly #clock: Clock
+  readonly #reorderTimeoutUs: number
   readonly #decoded: Decoded[] = []
   readonly #replies: Reply[] = []
 
-  constructor(address: Address, memory: NodeMemory, project: string, clock: Clock) {
+  constructor(address: Address, memory: NodeMemory, project: string, clock: Clock, reorderTimeoutUs: number) {
     this.#address = address
     this.#memory = memory
     this.#project = project
     this.#clock = clock
+    this.#reorderTimeoutUs = reorderTimeoutUs
   }
 
   take(payload: SparkplugPayload): Output {
@@ -73,51 +90,60 @@ class Session {
     if (verb === 'NBIRTH') this.#nodeBorn(payload)
     else if (verb === 'NDEATH') this.#nodeDied(payload)
     else {
-      const isInOrder = this.#follows(payload)
+      this.#count(payload)
       if (verb === 'DBIRTH') this.#deviceBorn(payload, device as string)
       else if (verb === 'DDEATH') this.#deviceDied(device as string)
       const isKnown = verb === 'DDEATH' || this.#readings(payload)
-      if (!isInOrder || !isKnown) this.#ask()
+      if (!isKnown || this.#memory.state?.isOnline !== true || this.#isGapOld) this.#ask()
     }
     return { decoded: this.#decoded, replies: this.#replies }
   }
 
   /** Its devices are to be born after it: what their aliases meant before holds no longer. */
   #nodeBorn(payload: SparkplugPayload): void {
-    const before = this.#memory.state
+    const memory = this.#memory
+    const before = memory.state
     const bdSeq = bdSeqIn(payload)
+    // By it a birth is known, so no two of a node are alike.
+    const bornUs = Math.max(this.#clock.nowUs(), (before?.bornUs ?? 0) + 1)
     const isRebirth = before?.isOnline === true && before.bdSeq === bdSeq
     // Of a session whose death never came nobody is there any more; of one that goes on everybody is.
-    if (!isRebirth) this.#gone(this.#memory.onlineDevices, payload)
-    this.#memory.forgetDevices()
-    this.#memory.learn(undefined, knownIn(payload))
-    this.#memory.state = { bdSeq, seq: seqIn(payload) ?? 0, isOnline: true, askedUs: 0 }
+    if (!isRebirth) this.#gone(memory.onlineDevices, payload)
+    const { askedUs, asks } = memory.course
+    memory.state = { bdSeq, isOnline: true, sessionUs: isRebirth ? before.sessionUs : bornUs, bornUs }
+    memory.course = { bornUs, seq: seqIn(payload) ?? 0, missing: [], gapUs: undefined, askedUs, asks }
+    this.#learn(undefined, payload)
     if (before?.isOnline !== true) this.#isThere(undefined, true, payload)
     this.#readings(payload)
   }
 
+  #learn(device: string | undefined, payload: SparkplugPayload): void {
+    this.#memory.learn(device, withTypes(learntIn(payload), payload.metrics ?? [], this.#memory.known(device)))
+  }
+
   #deviceBorn(payload: SparkplugPayload, device: string): void {
     const isNew = !this.#memory.isOnline(device)
-    this.#memory.learn(device, knownIn(payload))
+    this.#learn(device, payload)
     if (isNew) this.#isThere(device, true, payload)
   }
 
   /** The broker sends it when the connection breaks, which may be long after the next one was opened. */
   #nodeDied(payload: SparkplugPayload): void {
-    const { state } = this.#memory
+    const { state, onlineDevices } = this.#memory
     const bdSeq = bdSeqIn(payload)
     if (state?.isOnline === false || (state?.bdSeq !== undefined && bdSeq !== undefined && bdSeq !== state.bdSeq)) return
-    if (state) this.#memory.state = { ...state, isOnline: false }
+    this.#memory.state = { bdSeq, sessionUs: 0, bornUs: 0, ...state, isOnline: false }
     this.#isThere(undefined, false)
-    this.#gone(this.#memory.onlineDevices)
+    this.#gone(onlineDevices)
   }
 
   #deviceDied(device: string): void {
-    if (this.#memory.isOnline(device) !== false) this.#gone([device])
+    if (this.#memory.isOnline(device) === false) return
+    this.#memory.setDead(device)
+    this.#gone([device])
   }
 
   #gone(devices: readonly string[], payload?: SparkplugPayload): void {
-    this.#memory.setOffline(devices)
     for (const device of devices) this.#isThere(device, false, payload)
   }
 
@@ -136,23 +162,44 @@ class Session {
     this.#decoded.push(decodedFrom(() => checkedEvent(found, this.#project, this.#clock), element))
   }
 
-  /** Whether it is of a session that is known, and nothing is missing before it. Said twice is no gap. */
-  #follows(payload: SparkplugPayload): boolean {
-    const { state } = this.#memory
+  /** What comes twice, or after what followed it, is no gap. */
+  #count(payload: SparkplugPayload): void {
+    const { course } = this.#memory
     const seq = seqIn(payload)
-    if (state === undefined) return false
-    if (seq === undefined || seq === state.seq) return state.isOnline
-    this.#memory.state = { ...state, seq }
-    return state.isOnline && seq === (state.seq + 1) % SEQUENCE
+    if (seq === undefined) return
+    const last = course.seq ?? seq
+    const step = (seq - last + SEQUENCE) % SEQUENCE
+    if (step <= 1) {
+      this.#memory.course = { ...course, seq }
+      return
+    }
+    const isLate = course.missing.includes(seq)
+    const missing = isLate ? course.missing.filter(one => one !== seq) : [...course.missing, ...between(last, step)]
+    const gapUs = missing.length === 0 ? undefined : (course.gapUs ?? this.#clock.nowUs())
+    this.#memory.course = { ...course, seq: isLate ? last : seq, missing, gapUs }
   }
 
-  /** At most every 30 seconds, whatever is wrong: each birth is large. */
+  get #isGapOld(): boolean {
+    const { gapUs } = this.#memory.course
+    return gapUs !== undefined && this.#clock.nowUs() - gapUs >= this.#reorderTimeoutUs
+  }
+
+  /** What is missing is asked for later where it is too early now. */
   #ask(): void {
     const { group, node } = this.#address
     const nowUs = this.#clock.nowUs()
-    const state: NodeState = this.#memory.state ?? { bdSeq: undefined, seq: 0, isOnline: false, askedUs: 0 }
-    if (nowUs - state.askedUs < ASK_AGAIN_US && nowUs >= state.askedUs) return
-    this.#memory.state = { ...state, askedUs: nowUs }
+    const { course } = this.#memory
+    const pauseUs = Math.min(ASK_AGAIN_US * 2 ** course.asks, MAX_ASK_AGAIN_US)
+    const sinceUs = nowUs - course.askedUs
+    if (sinceUs < pauseUs && sinceUs >= 0) return
+    const isRepeated = course.askedUs > 0 && sinceUs < 2 * MAX_ASK_AGAIN_US
+    this.#memory.course = {
+      ...course,
+      missing: [],
+      gapUs: undefined,
+      askedUs: nowUs,
+      asks: isRepeated ? Math.min(course.asks + 1, MAX_ASKS) : 0,
+    }
     const timestamp = String(Math.floor(nowUs / 1000))
     const rebirth = { name: 'Node Control/Rebirth', timestamp, datatype: TYPES.Boolean, booleanValue: true }
     this.#replies.push({ topic: `spBv1.0/${group}/NCMD/${node}`, payload: writePayload({ timestamp, metrics: [rebirth] }) })
@@ -190,11 +237,11 @@ class Session {
     if (value === undefined) return
     const place = { device: this.#device(this.#address.device), timeUs: timeIn(metric.timestamp ?? payload.timestamp, name.slice(0, 100)) }
     const fields = fieldsOf(metric)
-    if (!isPlain(value)) this.#add({ ...place, ...whole(name, value, fields) }, shown(metric))
+    if (!isPlain(value)) this.#add({ ...place, ...whole(name, born?.eventType, value, fields) }, shown(metric))
     else
       sensed.push({
         ...place,
-        measure: { name, value, unit: unitOf(metric) ?? born?.unit },
+        measure: { name, value, unit: unitOf(metric) ?? born?.unit, eventType: born?.eventType },
         fields,
         element: metric.bytesValue ? shown(metric) : metric,
       })
@@ -214,15 +261,14 @@ function isList(value: Value): value is readonly unknown[] {
   return Array.isArray(value)
 }
 
-function whole(name: string, value: Exclude<Value, Plain>, fields: Sensed['fields']) {
-  const eventType = eventTypeOf(name)
+function whole(name: string, eventType = eventTypeOf(name), value: Exclude<Value, Plain>, fields: Sensed['fields']) {
   return { eventType, data: { [eventType]: isList(value) ? { value, ...fields } : { ...value, ...fields } } }
 }
 
 const MAX_NAME_CHARS = 256
 
 /** What a birth says of its metrics. */
-function knownIn({ metrics = [] }: SparkplugPayload): (Known & { alias: string | undefined })[] {
+function learntIn({ metrics = [] }: SparkplugPayload): Learnt[] {
   return metrics.flatMap(metric => {
     const { name, alias, datatype } = metric
     if (name === undefined || isOurs(name)) return []
@@ -250,6 +296,11 @@ function fieldsOf({ properties, isHistorical, isTransient, metadata }: Metric): 
     ...(metadata?.fileName === undefined ? {} : { fileName: metadata.fileName }),
   }
   return Object.keys(fields).length === 0 ? undefined : fields
+}
+
+/** The numbers between one and the one so many steps on. */
+function between(last: number, step: number): readonly number[] {
+  return Array.from({ length: Math.max(0, step - 1) }, (_, i) => (last + 1 + i) % SEQUENCE)
 }
 
 function timeIn(ms: string | undefined, field: string): number | undefined {

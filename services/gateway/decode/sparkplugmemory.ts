@@ -1,175 +1,205 @@
-// What is known of one Sparkplug edge node between two of its messages: who is there, which number comes next, and what its births said of
-// each metric. Bounded: nodes that were born longest ago are forgotten first, and asked for a rebirth when they speak again.
+// What is known of one Sparkplug edge node between two of its messages: who is there and what its births said of each metric, which lasts, and
+// which number comes next, which only this process knows. Each node and each device has an entry of its own, so that two gateways that learn
+// of two of them lose nothing. Bounded: nodes that were born longest ago are forgotten first, and asked for a rebirth when they speak again.
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Memory } from './format.ts'
 
 export type NodeState = {
   /** Of its birth; a death of another session says nothing. */
   readonly bdSeq: string | undefined
-  /** Of its last message. */
-  readonly seq: number
   readonly isOnline: boolean
-  /** When it was asked for a rebirth. */
-  readonly askedUs: number
+  /** When its session began, and when it was born last in it. */
+  readonly sessionUs: number
+  readonly bornUs: number
 }
 
-/** Of one metric, as the birth said it. */
-export type Known = { readonly name: string; readonly type?: number | undefined; readonly unit?: string | undefined }
+/** Where a node is in its numbers. */
+export type Course = {
+  /** Of the birth since which it counts; numbers of another one say nothing. */
+  readonly bornUs: number | undefined
+  /** Of its last message; undefined: any may come. */
+  readonly seq: number | undefined
+  /** Those before it that have not come. */
+  readonly missing: readonly number[]
+  /** Since when they are missing. */
+  readonly gapUs: number | undefined
+  /** When it was asked for a rebirth last, and how often in short time. */
+  readonly askedUs: number
+  readonly asks: number
+}
+
+/** Of one metric, as the birth said it. `eventType`: where its name alone does not say it. */
+export type Known = {
+  readonly name: string
+  readonly type?: number | undefined
+  readonly unit?: string | undefined
+  readonly eventType?: string | undefined
+}
+export type Learnt = Known & { readonly alias?: string | undefined }
+
 /** What is known stands by the name, and the name by the alias. */
-type Entry = readonly [type: number | null, unit?: string]
+type Entry = readonly [type: number | null, unit?: string | null, eventType?: string]
 type Catalog = Readonly<Record<string, Entry | string>>
-/** `isBorn`: since its node was, so that its aliases mean something. */
-type Device = { readonly isOnline: boolean; readonly isBorn: boolean; readonly metrics: number; readonly chars: number }
-type Devices = Readonly<Record<string, Device>>
+/** Of a node or a device: its last birth, and of its node then. */
+type Birth = {
+  readonly sessionUs: number
+  readonly bornUs: number
+  readonly isDead?: true
+  readonly metrics: number
+  readonly catalog: Catalog
+}
 
-type Size = { readonly metrics: number; readonly chars: number }
-type Ranks = readonly (readonly [node: string, chars: number, keys?: number])[]
-
-const MAX_NODES = 1000
 const MAX_DEVICES = 1000
 /** Of a node and its devices. */
 const MAX_NODE_METRICS = 10_000
 /** Of all nodes of a project and mapping: a memory takes somewhat more (memory.ts). */
 const MAX_CHARS = 3.5 * 1024 * 1024
 const MAX_KEYS = 9000
-/** A node's state and ranks, and what is said of one of its devices beside the catalog. */
-const NODE_CHARS = 1000
-const NODE_KEYS = 3
-const DEVICE_CHARS = 300
+/** So that not each birth has to make room anew. */
+const ROOM_SHARE = 0.98
+/** Beside a catalog, at most. */
+const ROOM_CHARS = 1000
+const NO_COURSE: Course = { bornUs: undefined, seq: undefined, missing: [], gapUs: undefined, askedUs: 0, asks: 0 }
 
 export class NodeMemory {
   readonly #memory: Memory
   readonly #node: string
+  /** As it is kept: it is asked for again and again. */
+  #state: NodeState | undefined
 
   constructor(memory: Memory, group: string, node: string) {
     this.#memory = memory
     this.#node = `${group}/${node}`
+    this.#state = memory.get(`state/${this.#node}`) as NodeState | undefined
   }
 
   get state(): NodeState | undefined {
-    return this.#memory.get(`state/${this.#node}`) as NodeState | undefined
+    return this.#state
   }
 
   set state(state: NodeState) {
-    if (this.state === undefined && !this.#isRanked) this.#rank(NODE_CHARS, NODE_KEYS)
+    this.#makeRoom(ROOM_CHARS)
     this.#memory.set(`state/${this.#node}`, state)
+    this.#state = state
   }
 
-  /** Outside of its session nothing is known by its alias. @param device undefined: the node itself. */
+  /** After a restart, and where another gateway took its birth, any number may come next. */
+  get course(): Course {
+    const course = (this.#memory.noted(`course/${this.#node}`) as Course | undefined) ?? NO_COURSE
+    const bornUs = this.#state?.bornUs
+    if (course.bornUs === bornUs) return course
+    return { ...NO_COURSE, bornUs, askedUs: course.askedUs, asks: course.asks }
+  }
+
+  set course(course: Course) {
+    this.#memory.note(`course/${this.#node}`, course)
+  }
+
+  /** By its alias only what was born in the session that is. @param device undefined: the node itself. */
   known(device: string | undefined): (key: { readonly alias?: string; readonly name?: string }) => Known | undefined {
-    const catalog = (this.#memory.get(this.#catalogKey(device)) ?? {}) as Catalog
-    const isBorn = this.isBorn(device)
+    const birth = this.#birth(device)
+    const catalog = birth?.catalog ?? {}
+    const isBorn = this.#isOfNow(birth)
     return ({ alias, name }) => {
       if (name === undefined && !isBorn) return undefined
       const found = name ?? (ownOf(catalog, `a/${alias}`) as string | undefined)
       const entry = found === undefined ? undefined : ownOf(catalog, `n/${found}`)
-      return found === undefined || typeof entry !== 'object' ? undefined : { name: found, type: entry[0] ?? undefined, unit: entry[1] }
+      if (found === undefined || typeof entry !== 'object') return undefined
+      const [type, unit, eventType] = entry
+      return { name: found, type: type ?? undefined, unit: unit ?? undefined, eventType }
     }
   }
 
   /** Undefined: nobody has ever said so. */
   isOnline(device: string): boolean | undefined {
-    return this.#devices[keyOf(device)]?.isOnline
+    const birth = this.#birth(device)
+    return birth && this.#isThere(birth)
   }
 
   get onlineDevices(): readonly string[] {
-    return Object.entries(this.#devices).flatMap(([key, { isOnline }]) => (isOnline ? [key.slice(2)] : []))
+    return this.#devices.flatMap(([device, birth]) => (this.#isThere(birth) ? [device] : []))
   }
 
-  /** In the session that is. */
+  /** Since its node was, so that its aliases mean something. */
   isBorn(device: string | undefined): boolean {
-    const isOnline = this.state?.isOnline === true
-    if (device === undefined) return isOnline && this.#memory.get(this.#catalogKey(device)) !== undefined
-    return isOnline && this.#devices[keyOf(device)]?.isBorn === true
+    return this.#isOfNow(this.#birth(device))
   }
 
-  setOffline(devices: readonly string[]): void {
-    const gone = new Set(devices.map(keyOf))
-    if (gone.size === 0) return
-    const absent = { isOnline: false, isBorn: false }
-    const entries = Object.entries(this.#devices).map(([key, one]) => [key, gone.has(key) ? { ...one, ...absent } : one])
-    this.#memory.set(this.#devicesKey, Object.fromEntries(entries))
+  #isOfNow(birth: Birth | undefined): boolean {
+    const { state } = this
+    return state?.isOnline === true && birth?.bornUs === state.bornUs && birth.isDead !== true
   }
 
-  /** What their births said; not whether they are there. */
-  forgetDevices(): void {
-    const entries = Object.entries(this.#devices)
-    if (entries.length === 0) return
-    for (const [key] of entries) this.#memory.set(this.#catalogKey(key.slice(2)), undefined)
-    this.#memory.set(
-      this.#devicesKey,
-      Object.fromEntries(entries.map(([key, one]) => [key, { ...one, isBorn: false, metrics: 0, chars: 0 }])),
-    )
+  setDead(device: string): void {
+    const birth = this.#birth(device)
+    if (birth) this.#memory.set(this.#birthKey(device), { ...birth, isDead: true })
   }
 
   /** What a birth says replaces what an earlier one said. @throws Failure `too_large`. */
-  learn(device: string | undefined, metrics: readonly (Known & { readonly alias?: string | undefined })[]): void {
-    const catalog = catalogOf(metrics)
-    const size = { metrics: metrics.length, chars: JSON.stringify(catalog).length }
-    const devices = this.#devices
-    const own = device === undefined ? '' : keyOf(device)
-    const sizes = new Map<string, Size>([...Object.entries(devices), ['', this.#nodeSize], [own, size]])
-    const [count, chars] = [...sizes.values()].reduce(([all, sum], one) => [all + one.metrics, sum + one.chars + DEVICE_CHARS], [0, 0])
-    if (count > MAX_NODE_METRICS) throw tooLarge('metrics', MAX_NODE_METRICS)
-    if (sizes.size > MAX_DEVICES + 1) throw tooLarge('devices', MAX_DEVICES)
-    // First there must be room.
-    this.#rank(chars + NODE_CHARS, sizes.size + NODE_KEYS)
-    this.#memory.set(this.#catalogKey(device), catalog)
-    if (device !== undefined) this.#memory.set(this.#devicesKey, { ...devices, [own]: { isOnline: true, isBorn: true, ...size } })
+  learn(device: string | undefined, metrics: readonly Learnt[], { sessionUs, bornUs } = this.#now): void {
+    const birth: Birth = { sessionUs, bornUs, metrics: metrics.length, catalog: catalogOf(metrics) }
+    const others = this.#devices.filter(([name]) => name !== device)
+    const node = device === undefined ? undefined : this.#birth(undefined)
+    const born = others.filter(([, one]) => one.bornUs === bornUs)
+    if (born.length >= MAX_DEVICES) throw tooLarge('devices', MAX_DEVICES)
+    if (metricsOf([birth, node, ...born.map(([, one]) => one)]) > MAX_NODE_METRICS) throw tooLarge('metrics', MAX_NODE_METRICS)
+    // Of an earlier birth they are kept while there is room, so that a name that comes again means what it meant.
+    if (others.length >= MAX_DEVICES || metricsOf([birth, node, ...others.map(([, one]) => one)]) > MAX_NODE_METRICS)
+      for (const [name, one] of others) if (one.bornUs !== bornUs) this.#memory.set(this.#birthKey(name), undefined)
+    this.#makeRoom(JSON.stringify(birth).length + ROOM_CHARS)
+    this.#memory.set(this.#birthKey(device), birth)
   }
 
-  get #nodeSize(): Size {
-    const catalog = (this.#memory.get(this.#catalogKey(undefined)) ?? {}) as Catalog
-    return { metrics: Object.keys(catalog).filter(key => key.startsWith('n/')).length, chars: JSON.stringify(catalog).length }
+  get #now(): Pick<NodeState, 'sessionUs' | 'bornUs'> {
+    return this.state ?? { sessionUs: 0, bornUs: 0 }
   }
 
-  get #isRanked(): boolean {
-    return ((this.#memory.get('nodes') ?? []) as Ranks).some(([node]) => node === this.#node)
+  #isThere({ sessionUs, isDead }: Birth): boolean {
+    return isDead !== true && this.state?.isOnline !== false && sessionUs === this.#now.sessionUs
   }
 
-  /** As the last that was born; others go where there are too many. */
-  #rank(ownChars: number, ownKeys: number): void {
-    const nodes = (this.#memory.get('nodes') ?? []) as Ranks
-    const ranked = [...nodes.filter(([node]) => node !== this.#node), [this.#node, ownChars, ownKeys] as const]
-    let chars = ranked.reduce((sum, one) => sum + one[1], 0)
-    let keys = ranked.reduce((sum, [, , count = 0]) => sum + count, 0)
-    let from = 0
-    for (; ranked.length - from > MAX_NODES || ((chars > MAX_CHARS || keys > MAX_KEYS) && from < ranked.length - 1); from++) {
-      const [node, nodeChars, nodeKeys = 0] = ranked[from] as Ranks[number]
-      this.#forget(node)
-      chars -= nodeChars
-      keys -= nodeKeys
+  /** Others go where there is too much, who were born first go first. */
+  #makeRoom(chars: number): void {
+    const memory = this.#memory
+    const hasRoom = (share: number) => memory.used.chars + chars <= MAX_CHARS * share && memory.used.keys + 2 <= MAX_KEYS * share
+    if (hasRoom(1)) return
+    const states = memory.entries('state/') as readonly (readonly [string, NodeState])[]
+    for (const [key] of states.toSorted(([, a], [, b]) => a.bornUs - b.bornUs)) {
+      const node = key.slice('state/'.length)
+      if (node === this.#node) continue
+      forget(memory, node)
+      if (hasRoom(ROOM_SHARE)) return
     }
-    this.#memory.set('nodes', ranked.slice(from))
   }
 
-  #forget(node: string): void {
-    const devices = (this.#memory.get(`devices/${node}`) ?? {}) as Devices
-    for (const key of Object.keys(devices)) this.#memory.set(`metrics/${node}/${key.slice(2)}`, undefined)
-    for (const kind of ['state', 'devices', 'metrics']) this.#memory.set(`${kind}/${node}`, undefined)
+  #birth(device: string | undefined): Birth | undefined {
+    return this.#memory.get(this.#birthKey(device)) as Birth | undefined
   }
 
-  get #devices(): Devices {
-    return (this.#memory.get(this.#devicesKey) ?? {}) as Devices
+  get #devices(): readonly (readonly [device: string, birth: Birth])[] {
+    const prefix = `birth/${this.#node}/`
+    return this.#memory.entries(prefix).map(([key, birth]) => [key.slice(prefix.length), birth as Birth])
   }
 
-  get #devicesKey(): string {
-    return `devices/${this.#node}`
-  }
-
-  #catalogKey(device: string | undefined): string {
-    return device === undefined ? `metrics/${this.#node}` : `metrics/${this.#node}/${device}`
+  #birthKey(device: string | undefined): string {
+    return device === undefined ? `birth/${this.#node}` : `birth/${this.#node}/${device}`
   }
 }
 
-/** So that no name means something else to an object. */
-function keyOf(device: string): string {
-  return `d/${device}`
+function forget(memory: Memory, node: string): void {
+  for (const [key] of memory.entries(`birth/${node}/`)) memory.set(key, undefined)
+  memory.set(`birth/${node}`, undefined)
+  memory.set(`state/${node}`, undefined)
+  memory.note(`course/${node}`, undefined)
 }
 
-function catalogOf(metrics: readonly (Known & { readonly alias?: string | undefined })[]): Catalog {
-  const entries = metrics.flatMap(({ alias, name, type = null, unit }): (readonly [string, Entry | string])[] => {
-    const entry: Entry = unit === undefined ? [type] : [type, unit]
+function metricsOf(births: readonly (Birth | undefined)[]): number {
+  return births.reduce((sum, one) => sum + (one?.metrics ?? 0), 0)
+}
+
+function catalogOf(metrics: readonly Learnt[]): Catalog {
+  const entries = metrics.flatMap(({ alias, name, type = null, unit = null, eventType }): (readonly [string, Entry | string])[] => {
+    const entry: Entry = eventType !== undefined ? [type, unit, eventType] : unit === null ? [type] : [type, unit]
     return alias === undefined
       ? [[`n/${name}`, entry]]
       : [

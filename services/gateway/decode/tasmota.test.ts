@@ -1,6 +1,6 @@
 // Tasmota, by payloads as its documentation shows them.
 import { describe, expect, it } from 'vitest'
-import { decodeShort, eventsOf, type Sample, survives } from './fixture.ts'
+import { decodeShort, eventsOf, memoryOf, type Sample, survives } from './fixture.ts'
 import { tasmota } from './tasmota.ts'
 
 const BME280: Sample = [
@@ -85,6 +85,31 @@ describe('tasmota', () => {
       ],
     ],
     [
+      'what its converter measures, by the number of the input',
+      [
+        'tele/a/SENSOR',
+        '{"ANALOG":{"Temperature1":23.4,"Temperature2":24,"Illuminance3":8,"CTEnergy4":{"Energy":0.5,"Power":230,"Voltage":230,"Current":1},"A0":1024}}',
+      ],
+      [
+        ['a:analog1', 'temperature', { value: 23.4 }],
+        ['a:analog2', 'temperature', { value: 24 }],
+        ['a:analog3', 'illuminance', { value: 8 }],
+        ['a:analog4', 'energy', { value: 0.5 }],
+        ['a:analog4', 'power', { value: 230 }],
+        ['a:analog4', 'voltage', { value: 230 }],
+        ['a:analog4', 'current', { value: 1 }],
+        ['a', 'state', { ANALOG: { A0: 1024 } }],
+      ],
+    ],
+    [
+      'lightning, whose energy is none',
+      ['tele/a/SENSOR', '{"Time":"2020-01-01T17:07:07","AS3935":{"Event":4,"Distance":12,"Energy":58622,"Stage":1}}'],
+      [
+        ['a', 'distance', { value: 12_000, original: { value: 12, unit: 'km' } }],
+        ['a', 'state', { AS3935: { Event: 4, Energy: 58_622, Stage: 1 } }],
+      ],
+    ],
+    [
       'switches',
       ['tele/demo/SENSOR', '{"Time":"2021-06-27T15:03:44","Switch1":"OFF","Switch2":"ON"}'],
       [
@@ -129,6 +154,27 @@ describe('tasmota', () => {
     expect(events[3]).toMatchObject(['demo-sensor', 'state', { Heap: 28, Wifi: { Quality: 86, SSId: 'DEMOAP' } }, at])
   })
 
+  it.each<[string, string]>([
+    ['says null', '{"AM2301":{"Temperature":null,"Humidity":null},"BMP280":{"Temperature":22,"Pressure":1000},"TempUnit":"C"}'],
+    ['is missing', '{"BMP280":{"Temperature":22,"Pressure":1000},"TempUnit":"C"}'],
+  ])('leaves a sensor in its series while another one %s', async (_, payload) => {
+    const memory = memoryOf()
+    const both = '{"AM2301":{"Temperature":21,"Humidity":40},"BMP280":{"Temperature":22,"Pressure":1000},"TempUnit":"C"}'
+    expect((await eventsOf(tasmota, ['tele/x/SENSOR', both], { memory })).at(-2)).toEqual(['x:BMP280', 'temperature', { value: 22 }])
+    expect(await eventsOf(tasmota, ['tele/x/SENSOR', payload], { memory })).toEqual([
+      ['x:BMP280', 'temperature', { value: 22 }],
+      ['x:BMP280', 'pressure', { pascal: 100_000, original: { value: 1000, unit: 'hPa' } }],
+    ])
+  })
+
+  it('writes nothing for sensors that it knows', async () => {
+    const memory = memoryOf()
+    await eventsOf(tasmota, BME280, { memory })
+    let writes = 0
+    await eventsOf(tasmota, BME280, { memory: { ...memory, set: () => void writes++ } })
+    expect(writes).toBe(0)
+  })
+
   it.each<[string, string, string[]]>([
     ['local', '{"Time":"2019-11-03T19:34:28","Vcc":3}', ['2019-11-03T18:34:28.000000Z']],
     ['as old versions wrote it', '{"Time":"2018.02.01 22:52:09","Vcc":3}', ['2018-02-01T21:52:09.000000Z']],
@@ -142,6 +188,10 @@ describe('tasmota', () => {
     await expect(decodeShort(tasmota, ['tele/a/SENSOR', '{"Time":'])).rejects.toThrow(/^payload: not JSON/)
     const { failures } = await decodeShort(tasmota, ['tele/a/SENSOR', '{"AM2301":{"Temperature":1e999}}'])
     expect(failures).toEqual(['data.temperature.value: expected a finite number'])
+    // A sensor that does not answer is null there.
+    const wrong = await decodeShort(tasmota, ['tele/a/SENSOR', '{"AM2301":{"Temperature":"err","Humidity":null,"DewPoint":4}}'])
+    expect(wrong.events).toEqual([['a', 'dewPoint', { value: 4 }]])
+    expect(wrong.failures).toEqual(['Temperature: expected a number, got "err"'])
   })
 
   it('survives damage', () => survives(tasmota, SAMPLES))

@@ -1,9 +1,10 @@
 // Tasmota: `tele/{topic}/SENSOR`, `STATE` and `LWT`, and what changes in between on `stat/{topic}/…`; the prefix may stand anywhere in the
 // topic (tasmota.github.io/docs: MQTT, JSON status responses, the pages of the peripherals).
 import { Type } from 'typebox'
-import type { Format, Output } from './format.ts'
+import type { Format, Memory, Output } from './format.ts'
 import { availability, channelOf, deviceOf, isKnown, reported } from './measure.ts'
 import { Parts } from './part.ts'
+import { setRecent } from './recent.ts'
 import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -11,7 +12,7 @@ const NOTHING: Output = { decoded: [] }
 
 export const tasmota: Format = {
   name: 'tasmota',
-  version: 1,
+  version: 2,
   title: 'Tasmota: telemetry, switches and buttons',
   options: Type.Object({
     utcOffsetMinutes: Type.Optional(
@@ -24,7 +25,7 @@ export const tasmota: Format = {
   }),
   topics: ['tele/#', 'stat/#'],
   contentTypes: [],
-  decode({ topic, bytes, options, place }, clock) {
+  decode({ topic, bytes, memory, options, place }, clock) {
     const at = topic.findIndex(level => level === 'tele' || level === 'stat')
     const name = topic.filter((_, i) => i !== at && i !== topic.length - 1).join('/')
     if (at < 0 || at === topic.length - 1 || name === '' || bytes.length === 0) return NOTHING
@@ -36,7 +37,7 @@ export const tasmota: Format = {
       const more = [availability(text.toLowerCase() === 'online')]
       return { decoded: reported({ device, measures: [], more }, place.project, clock, text) }
     }
-    const found = new Found(device, options['utcOffsetMinutes'] as number | undefined)
+    const found = new Found(device, options['utcOffsetMinutes'] as number | undefined, memory)
     if (topic[at] === 'tele') found.telemetry(kind, text)
     else found.status(kind, text)
     return { decoded: found.parts.reported(found.timeUs, place.project, clock, text) }
@@ -48,8 +49,15 @@ const POWER = /^POWER(\d{0,2})$/
 const ACTION = /^(?:Button|Switch)\d{1,2}$/
 const CONTEXT: ReadonlySet<string> = new Set(['Time', 'Epoch', 'TempUnit', 'PressureUnit', 'SpeedUnit', 'ZbReceived'])
 const MAX_CHANNELS = 16
-/** More than these is no device. */
-const MAX_COMPARED = 256
+/** Quantities whose first sensor is remembered; more of them has no device. */
+const MAX_OWNED = 64
+/** Of several inputs of the converter the number stands behind the name: `Temperature1`, `CTEnergy2`. */
+const ANALOG = /^(\D{2,20})(\d{1,2})$/
+/** What some sensors measure distances in. */
+const DISTANCES: readonly (readonly [block: RegExp, unit: string])[] = [
+  [/^AS3935/, 'km'],
+  [/^VL53L/, 'mm'],
+]
 
 /** What one payload says of one device and those behind it. */
 class Found {
@@ -57,6 +65,7 @@ class Found {
   timeUs: number | undefined
   readonly #device: string
   readonly #offset: number | undefined
+  readonly #memory: Memory
   /** By what a field ends in: where they are not those of the vocabulary (docs of SR04 and SGP30). */
   readonly #units = new Map([
     ['Pressure', 'hPa'],
@@ -64,7 +73,8 @@ class Found {
     ['TVOC', 'ppb'],
   ])
 
-  constructor(device: string, offset: number | undefined) {
+  constructor(device: string, offset: number | undefined, memory: Memory) {
+    this.#memory = memory
     this.#device = device
     this.#offset = offset
   }
@@ -123,13 +133,27 @@ class Found {
     const device = this.#deviceOf(key, fields)
     const rest: [string, unknown][] = []
     for (const [name, value] of Object.entries(fields)) {
-      const own = named(key, name)
       if (name === 'Id' || name === 'TotalStartTime' || value === null) continue
-      if (Array.isArray(value)) this.#eachOf(own, value)
-      else if (isScalar(value) && isKnown({ name: own, value, unit: this.#unitOf(own, value) })) this.#put(device, own, value)
-      else rest.push([own, value])
+      if (!this.#value(device, key, name, value)) rest.push([named(key, name), value])
     }
     if (rest.length > 0) this.parts.rest(device, key, Object.fromEntries(rest))
+  }
+
+  /** @returns false for what no other device has. */
+  #value(device: string, block: string, name: string, value: unknown): boolean {
+    const [, input = '', number = ''] = (block === 'ANALOG' && ANALOG.exec(name)) || []
+    if (number !== '') return this.#value(channelOf(this.#device, `analog${number}`), block, input, value)
+    if (block === 'ANALOG' && name === 'CTEnergy' && isObject(value)) {
+      for (const [field, one] of Object.entries(value)) if (isScalar(one)) this.#put(device, field, one)
+      return true
+    }
+    // Of radars and lightning it is how strong they saw something.
+    if (name === 'Energy') return false
+    const own = named(block, name)
+    if (Array.isArray(value)) this.#eachOf(own, value)
+    else if (isScalar(value) && isKnown({ name: own, value, unit: this.#unitOf(own, value, block) })) this.#put(device, own, value, block)
+    else return false
+    return true
   }
 
   /** `"Power":[1,2,3]`: a channel or phase each, counted from 1 as relays are. */
@@ -137,13 +161,20 @@ class Found {
     for (const [i, value] of values.slice(0, MAX_CHANNELS).entries()) this.#put(channelOf(this.#device, i + 1), name, value)
   }
 
-  /** Of two sensors of a kind the first is the device, and the second has its own name. */
+  /**
+   * Of two sensors of a kind the first is the device, and the second has its own name. Which one was first is remembered: a sensor that fails
+   * says null, or is not there at all.
+   */
   #deviceOf(key: string, fields: Fields): string {
     const { Id: id } = fields
     if (/[-_]\w{1,4}$/.test(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
-    const measures = this.parts.measuresOf(this.#device).slice(0, MAX_COMPARED)
-    const isTaken = Object.keys(fields).some(field => measures.some(({ name }) => name === named(key, field)))
-    return isTaken ? channelOf(this.#device, key) : this.#device
+    const owners = (this.#memory.get(`owner/${this.#device}`) ?? {}) as Readonly<Record<string, string>>
+    const names = Object.entries(fields).flatMap(([name, value]) => (isMeasured(key, name, value) ? [named(key, name)] : []))
+    if (names.some(name => Object.hasOwn(owners, name) && owners[name] !== key)) return channelOf(this.#device, key)
+    const more = names.filter(name => !Object.hasOwn(owners, name))
+    if (more.length > 0 && Object.keys(owners).length + more.length <= MAX_OWNED)
+      setRecent(this.#memory, 'owner', this.#device, { ...owners, ...Object.fromEntries(more.map(name => [name, key])) })
+    return this.#device
   }
 
   /** Devices of a Zigbee bridge by the name that they were given, else by their address. */
@@ -157,13 +188,21 @@ class Found {
     }
   }
 
-  #put(device: string, name: string, value: unknown): void {
-    this.parts.put(device, name, value, this.#unitOf(name, value))
+  #put(device: string, name: string, value: unknown, block = ''): void {
+    this.parts.put(device, name, value, this.#unitOf(name, value, block))
   }
 
-  #unitOf(name: string, value: unknown): string | undefined {
-    return typeof value === 'number' ? this.#units.get(name) : undefined
+  #unitOf(name: string, value: unknown, block: string): string | undefined {
+    if (typeof value !== 'number') return undefined
+    const distance = name === 'Distance' ? DISTANCES.find(([pattern]) => pattern.test(block))?.[1] : undefined
+    return distance ?? this.#units.get(name)
   }
+}
+
+/** Also while it is null: what it measures is its own all the same. */
+function isMeasured(block: string, name: string, value: unknown): boolean {
+  const isOne = value === null || typeof value === 'number'
+  return isOne && name !== 'Energy' && block !== 'ANALOG' && isKnown({ name: named(block, name), value: 1 })
 }
 
 /** A local time without its zone may be hours away: without being told, the time of arrival is nearer. */

@@ -23,11 +23,22 @@ describe('a template', () => {
     ['{{ value_json.on | is_defined }}', 'ON'],
     ['{{ value_json.constructor }}', undefined],
     ['{{ value_json.a.b | int }}', undefined],
+    ["{{value_json['s'] if value_json['s'] is defined else 0}}", '12.5'],
+    ["{{value_json['t'] if value_json['t'] is defined else 0}}", undefined],
+    ["{{value_json['a']['b'][0] if value_json.a is defined and value_json['a']['b'] is defined else -55}}", 1.5],
+    ["{{value_json['a']['x'] if value_json.a is defined and value_json['a']['x'] is defined}}", undefined],
+    ["{{'online' if value_json.s is defined else 'offline'}}", 'online'],
+    ["{{value_json['gone'] if value_json['gone'] is defined else false}}", undefined],
+    ['{{ float(value_json.s) }}', 12.5],
+    ['{{ int(value_json.on, 7) }}', 7],
+    ['{{ float(value_json.missing, 0) }}', undefined],
     ['{{- value_json.s | int -}}', 12],
   ])('%s is %s', (text, expected) => expect(new Rendering(JSON_PAYLOAD).render(parseTemplate(text))).toBe(expected))
 
   it('may be about a payload that is no JSON', () => {
     expect(new Rendering('21.46').render(parseTemplate('{{ value | float | round(1) }}'))).toBe(21.5)
+    expect(new Rendering('10').render(parseTemplate('{{ (float(value|float) * 3.6) | round(2) }}'))).toBe(36)
+    expect(new Rendering('1').render(parseTemplate('{{ ((float(value) * 99)|round(0)) + 1 }}'))).toBe(100)
     expect(() => new Rendering('21.46x').render(parseTemplate('{{ value_json.a }}'))).toThrow(/^payload: not JSON/)
   })
 
@@ -36,6 +47,10 @@ describe('a template', () => {
     'value_json.a',
     '{% if value %}1{% endif %}',
     '{{ 1 if value_json.a else 2 }}',
+    '{{ 1 if value_json.a == 2 else 2 }}',
+    '{{ 1 if value_json.a is defined or value_json.b is defined }}',
+    '{{ float(value }}',
+    `{{ 1 if value is defined${' and value is defined'.repeat(40)} }}`,
     '{{ states("sensor.x") }}',
     '{{ value_json.a }} {{ value_json.b }}',
     '{{ value_json.a | regex_replace("(a+)+$") }}',

@@ -1,14 +1,15 @@
 // The templates of Home Assistant announcements, as far as they say where in a payload a value stands: `{{ value_json.a.b | float / 10 }}`.
-// Parsed once, kept as JSON; whatever decides or loops is refused.
+// Parsed once, kept as JSON; whatever loops, or decides by more than whether something is there, is refused.
 import { Failure } from '../../../packages/core/failure.ts'
 import { isObject, jsonOf, scalarOf } from './text.ts'
 
-/** A constant, the payload, a field of it, a filter, or an operator on two of these. */
+/** A constant, the payload, a field of it, a filter, an operator on two of these, or one of these where others are there. */
 export type Template =
   | { readonly is: 'constant'; readonly value: string | number }
   | { readonly is: 'text' }
   | { readonly is: 'path'; readonly keys: readonly (string | number)[] }
   | { readonly is: 'filter'; readonly name: string; readonly of: Template; readonly by?: string | number | undefined }
+  | { readonly is: 'where'; readonly defined: readonly Template[]; readonly value: Template }
   | { readonly is: 'operator'; readonly sign: string; readonly left: Template; readonly right: Template }
 
 const MAX_CHARS = 1000
@@ -66,9 +67,34 @@ class Parser {
   }
 
   whole(): Template {
-    const template = this.#operators(0)
+    const template = this.#conditional()
     if (this.#at < this.#tokens.length) throw notUnderstood(this.#text)
     return template
+  }
+
+  /**
+   * `x if y is defined and z is defined else 0`. What stands behind `else` is for a display that must show something: here what is not there is
+   * no reading.
+   */
+  #conditional(): Template {
+    const value = this.#operators(0)
+    if (!this.#is('if')) return value
+    const defined: Template[] = []
+    do {
+      this.#next()
+      defined.push(this.#filtered())
+      this.#expect('is')
+      this.#expect('defined')
+    } while (this.#is('and') && defined.length < MAX_DEPTH)
+    if (this.#is('else')) this.#otherwise()
+    return { is: 'where', defined, value }
+  }
+
+  #otherwise(): void {
+    this.#next()
+    if (this.#is('-')) this.#next()
+    if (this.#is('true', 'false', 'none', 'True', 'False', 'None')) this.#next()
+    else this.#operators(0)
   }
 
   #operators(level: 0 | 1): Template {
@@ -112,9 +138,19 @@ class Parser {
       this.#expect(')')
       return inner
     }
+    if ((token === 'float' || token === 'int') && this.#is('(')) return this.#called(token)
     if (token === 'value') return { is: 'text' }
     if (token === 'value_json') return { is: 'path', keys: this.#keys() }
     return { is: 'constant', value: this.#constant(token) }
+  }
+
+  /** `float(x)` is `x | float`, and `float(x, 0)` is `x | float(0)`. */
+  #called(name: string): Template {
+    this.#next()
+    const of = this.#operators(0)
+    if (this.#is(',')) return { is: 'filter', name, of, by: this.#argument() }
+    this.#expect(')')
+    return { is: 'filter', name, of }
   }
 
   #keys(): (string | number)[] {
@@ -167,6 +203,8 @@ export class Rendering {
     if (template.is === 'constant') return template.value
     if (template.is === 'text') return scalarOf(this.#text)
     if (template.is === 'path') return this.#field(template.keys)
+    if (template.is === 'where')
+      return template.defined.every(one => this.render(one) !== undefined) ? this.render(template.value) : undefined
     if (template.is === 'filter') return filtered(template.name, this.render(template.of), template.by)
     return operated(template.sign, numberOf(this.render(template.left)), numberOf(this.render(template.right)))
   }

@@ -38,6 +38,9 @@ export function isScalar(value: unknown): value is number | string | boolean {
   return typeof value === 'number' || typeof value === 'boolean' || (typeof value === 'string' && value !== '')
 }
 
+/** What a sensor says while it has nothing to say. */
+export const ABSENT: ReadonlySet<string> = new Set(['unknown', 'unavailable', 'none', 'null', 'nan', ''])
+
 const NUMBER = /^-?\d{1,20}(\.\d{1,20})?([eE][+-]?\d{1,3})?$/
 
 /** Of a payload that is one value: a number, true, false, or a word. */

@@ -126,6 +126,66 @@ describe('an uplink', () => {
     ])
   })
 
+  it.each<[string, object, [string, object][]]>([
+    [
+      'Milesight, whose pressure is in hPa and whose distance says no unit',
+      { pressure: 1013.255, distance: 1250 },
+      [
+        ['pressure', { pascal: 101_325.5, original: { value: 1013.255, unit: 'hPa' } }],
+        ['distance_raw', { value: 1250 }],
+      ],
+    ],
+    [
+      'another one, whose pressure is in kPa',
+      { barometer: 101.3 },
+      [['pressure', { pascal: 101_300, original: { value: 101.3, unit: 'kPa' } }]],
+    ],
+    ['one whose pressure is in Pa', { pressure: 101_325 }, [['pressure', { pascal: 101_325 }]]],
+    ['one that says its unit', { distance_mm: 1250 }, [['distance', { value: 1.25, original: { value: 1250, unit: 'mm' } }]]],
+    [
+      'Elsys, which counts motions',
+      { motion: 3, occupancy: 0 },
+      [
+        ['motionCount', { value: 3 }],
+        ['occupancy', { state: 'NOT_OCCUPIED' }],
+      ],
+    ],
+    [
+      'Elsys, in a quiet hour',
+      { motion: 1, occupancy: 0 },
+      [
+        ['motion', { state: 'MOTION_DETECTED' }],
+        ['occupancy', { state: 'NOT_OCCUPIED' }],
+      ],
+    ],
+    [
+      'Decentlab, with names for people',
+      {
+        air_temperature: { displayName: 'Air temperature', unit: '°C', value: 21.5 },
+        wind_speed: { displayName: 'Wind speed', unit: 'm⋅s⁻¹', value: 2.5 },
+        solar_radiation: { displayName: 'Solar radiation', unit: 'W⋅m⁻²', value: 640 },
+        battery_voltage: { displayName: 'Battery voltage', unit: 'V', value: 3.1 },
+      },
+      [
+        ['temperature', { value: 21.5 }],
+        ['windSpeed', { value: 2.5 }],
+        ['irradiance', { value: 640 }],
+        ['batteryVoltage', { value: 3.1 }],
+      ],
+    ],
+  ])('of %s', async (_, decoded_payload, expected) => {
+    expect(await values({ decoded_payload })).toEqual(expected.map(([type, fields]) => ['dev1', type, fields, TIME]))
+  })
+
+  it('that was normalized has its contact', async () => {
+    const normalized_payload = [{ action: { contactState: 'open', motion: { detected: true, count: 4 } } }]
+    expect(await values({ decoded_payload: {}, normalized_payload })).toEqual([
+      ['dev1', 'contact', { state: 'OPEN' }, TIME],
+      ['dev1', 'motion', { state: 'MOTION_DETECTED' }, TIME],
+      ['dev1', 'motionCount', { value: 4 }, TIME],
+    ])
+  })
+
   it.each([
     [{ battery: 3.6 }, 'batteryVoltage', { value: 3.6 }],
     [{ battery: 96 }, 'batteryStatus', { percentage: 96 }],

@@ -12,7 +12,7 @@ import { eventTime } from './time.ts'
 export function ttnFormat(sandbox: Sandbox): Format {
   return {
     name: 'ttn',
-    version: 1,
+    version: 2,
     title: 'LoRaWAN uplinks of The Things Stack v3',
     options: Type.Object(
       {

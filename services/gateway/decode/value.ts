@@ -1,5 +1,6 @@
 // Values under names that somebody chose: which are measures, and in which units, which are places and axes, and which are only words.
 import { eventTypeOf, isKnown, type Measure, type Measured, measured } from './measure.ts'
+import { airPressureUnit, NUMBER_NAMES, numberName } from './quantity.ts'
 import { type Fields, isObject, isScalar } from './text.ts'
 
 /** What a value is really called, by the name that it has. */
@@ -13,6 +14,8 @@ const SUFFIXES =
   'c °C,f °F,celsius °C,fahrenheit °F,pct %,percent %,v V,mv mV,a A,ma mA,w W,kw kW,wh Wh,kwh kWh,hz Hz,pa Pa,hpa hPa,kpa kPa,mbar mbar,' +
   'lux lx,lx lx,ppm ppm,ppb ppb,m m,cm cm,mm mm,dbm dBm'
 const UNITS: ReadonlyMap<string, string> = new Map(SUFFIXES.split(',').map(pair => pair.split(' ') as [string, string]))
+/** What stands beside a value without being one: `{"displayName": "Air temperature", "unit": "°C", "value": 21.5}`. */
+const ABOUT_VALUE: ReadonlySet<string> = new Set(['value', 'unit', 'displayName', 'display_name', 'name', 'label', 'description'])
 const MAX_DEPTH = 8
 const MAX_VALUES = 256
 /** No percentage: what is called a battery is then its voltage. */
@@ -51,7 +54,7 @@ class Found implements Values {
     if (value === null || value === undefined) return
     if (isScalar(value)) this.#scalar(name, value)
     else if (!isObject(value)) this.rest[name] = value
-    else if (isScalar(value['value']) && Object.keys(value).every(key => key === 'value' || key === 'unit'))
+    else if (isScalar(value['value']) && Object.keys(value).every(key => ABOUT_VALUE.has(key)))
       this.#scalar(name, value['value'], typeof value['unit'] === 'string' ? value['unit'] : undefined)
     else {
       const vector = vectorIn(name, value)
@@ -77,7 +80,15 @@ function guessed(name: string, value: number | string | boolean, unit: string | 
     behind !== undefined && unit === undefined && isKnown({ name: short, value })
       ? { name: short, value, unit: behind }
       : { name, value, unit }
-  return isBattery(measure.name) ? battery(measure) : measure
+  if (isBattery(measure.name)) return battery(measure)
+  return measure.unit === undefined && typeof value === 'number' ? unitless(measure) : measure
+}
+
+/** Makers of LoRa devices send pressure in hPa and distance in mm, and do not say so. */
+function unitless({ name, value }: Measure): Measure {
+  const pressure = airPressureUnit(name, value)
+  if (pressure !== undefined) return { name, value, unit: pressure }
+  return NUMBER_NAMES.get(numberName(name))?.eventType === 'distance' ? { name: `${name}_raw`, value } : { name, value }
 }
 
 function isBattery(name: string): boolean {

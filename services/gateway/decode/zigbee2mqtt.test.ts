@@ -57,6 +57,30 @@ describe('zigbee2mqtt', () => {
     ],
     ['a magnet that touches', ['zigbee2mqtt/porte', '{"contact":true}'], [['porte', 'contact', { state: 'CLOSED' }]]],
     ['motion', ['zigbee2mqtt/hall', '{"occupancy":true}'], [['hall', 'motion', { state: 'MOTION_DETECTED' }]]],
+    [
+      'presence beside it',
+      ['zigbee2mqtt/hall', '{"presence":true,"occupancy":false,"linkquality":3}'],
+      [
+        ['hall', 'occupancy', { state: 'OCCUPIED' }],
+        ['hall', 'motion', { state: 'NO_MOTION_DETECTED' }],
+        ['hall', 'linkQuality', { value: 3 }],
+      ],
+    ],
+    [
+      'a meter of three phases',
+      [
+        'zigbee2mqtt/m',
+        '{"power_apparent":310,"power_apparent_phase_b":12,"power_reactive":-20,"ac_frequency":50,"energy_produced":7.5,"energy_produced_a":2}',
+      ],
+      [
+        ['m', 'apparentPower', { value: 310 }],
+        ['m', 'reactivePower', { value: -20 }],
+        ['m', 'frequency', { value: 50 }],
+        ['m', 'energyReturned', { value: 7.5 }],
+        ['m:phase_b', 'apparentPower', { value: 12 }],
+        ['m:a', 'energyReturned', { value: 2 }],
+      ],
+    ],
     ['a button', ['zigbee2mqtt/b', '{"action":"single"}'], [['b', 'action', { value: 'single' }]]],
     ['a button that is done', ['zigbee2mqtt/b', '{"action":"","click":null}'], []],
     [
@@ -117,6 +141,7 @@ describe('zigbee2mqtt', () => {
     const memory = memoryOf()
     await eventsOf(zigbee2mqtt, SAMPLES[4] as Sample, { memory })
     expect(await eventsOf(zigbee2mqtt, ['zigbee2mqtt/my_group', '{"state":"ON"}'], { memory })).toEqual([])
+    expect(await eventsOf(zigbee2mqtt, ['zigbee2mqtt/my_group/availability', '{"state":"online"}'], { memory })).toEqual([])
     await eventsOf(zigbee2mqtt, ['zigbee2mqtt/b', '{"action":"single"}'], { memory })
     expect(await eventsOf(zigbee2mqtt, ['zigbee2mqtt/b/action', 'single'], { memory })).toEqual([])
   })
@@ -134,6 +159,12 @@ describe('zigbee2mqtt', () => {
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', 'oops'])).rejects.toThrow(/^payload: not JSON/)
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '[1]'])).rejects.toThrow('payload: expected a JSON object')
     await expect(decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"last_seen":"noon"}'])).rejects.toThrow(/^last_seen: expected/)
+    const wrong = await decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"temperature":"err","humidity":true,"power":2,"volume":"high"}'])
+    expect(wrong.events).toEqual([
+      ['a', 'power', { value: 2 }],
+      ['a', 'state', { volume: 'high' }],
+    ])
+    expect(wrong.failures).toEqual(['temperature: expected a number, got "err" (and 1 more)'])
     const odd = await decodeShort(zigbee2mqtt, ['zigbee2mqtt/a', '{"__proto__":{"x":1},"constructor":1,"battery":1e999,"power":2}'])
     expect(odd.events).toEqual([['a', 'power', { value: 2 }]])
     expect(odd.failures).toEqual([expect.stringContaining('(and 1 more)')])

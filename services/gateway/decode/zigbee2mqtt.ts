@@ -12,7 +12,7 @@ const NOTHING: Output = { decoded: [] }
 
 export const zigbee2mqtt: Format = {
   name: 'zigbee2mqtt',
-  version: 1,
+  version: 2,
   title: 'Zigbee2MQTT: states of devices as JSON, or one topic per attribute',
   options: Type.Object({
     baseTopic: Type.String({ default: 'zigbee2mqtt', description: 'As `mqtt.base_topic` of Zigbee2MQTT; may have several levels.' }),
@@ -41,6 +41,7 @@ function ofDevice(levels: readonly string[], { bytes, memory, place }: Payload, 
   if (levels.length === 0 || last === '' || isCommand || bytes.length === 0) return NOTHING
   const text = textOf(bytes)
   if (last === 'availability' && levels.length > 1) {
+    if (isGroup(levels.slice(0, -1).join('/'), memory)) return NOTHING
     const report = online(levels.slice(0, -1).join('/'), text)
     return report ? { decoded: reported(report, place.project, clock, text) } : NOTHING
   }
@@ -111,7 +112,10 @@ const SKIPPED: ReadonlySet<string> = new Set(['last_seen', 'elapsed', 'device', 
 /** Names of endpoints that converters give, and the second and third phase of meters. */
 const ENDPOINT = /^(.+?)_((?:l|ch|phase_)?(?:\d{1,2}|[abc])|left|right|center|top|bottom|(?:top|bottom|center)_(?:left|right)|probe|usb)$/
 const SPLIT: ReadonlySet<string> = new Set(
-  'state power voltage current energy power_factor temperature humidity contact occupancy brightness soil_moisture illuminance'.split(' '),
+  (
+    'state power voltage current energy power_factor power_apparent power_reactive energy_produced produced_energy temperature humidity contact ' +
+    'occupancy brightness soil_moisture illuminance'
+  ).split(' '),
 )
 
 function split(property: string, definition: Definition | undefined): readonly [field: string, endpoint: string] {
@@ -124,6 +128,8 @@ function split(property: string, definition: Definition | undefined): readonly [
 function measureOf(field: string, value: number | string | boolean, all: Fields, unit: string | undefined): Measure | undefined {
   // Here true is a magnet that touches.
   if (field === 'contact' && typeof value === 'boolean') return { name: 'contact', value: !value }
+  // Here what sees motion says `occupancy`; what sees people who sit still says `presence`.
+  if (field === 'occupancy' && typeof value === 'boolean') return { name: 'motion', value }
   if (field === 'action') return { name: 'action', value }
   if (field === 'state') return stateOf(value)
   if (typeof value === 'number') return numberOf(field, value, all, unit)

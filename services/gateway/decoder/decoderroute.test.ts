@@ -46,9 +46,9 @@ describe.skipIf(installed === undefined)('a decoder that is deleted', () => {
   ])('%s', async (_, decoder, format, remembered) => {
     const url = `/v2/projects/${project}/decoders/${decoder}`
     const id = { project, decoder, format }
-    await memory.save(id, new Map([['bridge', '"known"']]))
+    await memory.save(id, new Map([['bridge', '"known"']]), 0)
     const put = await app.inject({ method: 'PUT', url, headers: { authorization }, payload: { format, topic: 'home/#' } })
     expect([put.statusCode, (await app.inject({ method: 'DELETE', url, headers: { authorization } })).statusCode]).toEqual([200, 200])
-    expect((await memory.load(id)).values.size).toBe(remembered)
+    expect((await memory.read(id, -1)).values.size).toBe(remembered)
   })
 })

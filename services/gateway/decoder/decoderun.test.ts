@@ -37,8 +37,11 @@ function gateway() {
   let open: (revision: number) => void = () => {}
   let revision = 0
   const disk = {
-    revision: () => new Promise<number>(resolve => (open = resolve)),
-    load: async () => ({ revision, values: new Map<string, string>() }),
+    read: async (_: unknown, known: number) => {
+      if (known >= 0) await new Promise<number>(resolve => (open = resolve))
+      return { revision, isAll: known < 0, values: new Map<string, string>() }
+    },
+    changedMs: async () => 0,
     save: async (_: unknown, changes: ReadonlyMap<string, string>) => {
       for (const [key, text] of changes) rows.set(key, text)
       return ++revision

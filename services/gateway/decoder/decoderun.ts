@@ -4,8 +4,10 @@ import { Failure } from '../../../packages/core/failure.ts'
 import type { Clock, Decoded, Place } from '../decode/event.ts'
 import type { Memory, Output, Payload, Reply } from '../decode/format.ts'
 import { type Done, type IngestPorts, ingestInTurn, type Source } from '../ingest.ts'
+import { Draft, Kept } from './kept.ts'
 import { type Decoder, filledIn } from './mapping.ts'
-import { Draft, type Hold, Kept, type Memories } from './memory.ts'
+import type { Hold, Memories } from './memory.ts'
+import { memoryFor } from './ownmemory.ts'
 
 export type Given = {
   readonly project: string
@@ -13,6 +15,10 @@ export type Given = {
   /** Levels, in the project's own space. */
   readonly topic: readonly string[]
   readonly place: Omit<Place, 'project'>
+  /** The device that sends it by a credential of its own: what it tells is for itself alone. */
+  readonly sender?: string | undefined
+  /** It told once before what it tells: in the quarantine is what was refused of it. */
+  readonly isReplay?: boolean
 }
 
 /** `draft`: what the payload told for later; nothing of it holds until it is held. */
@@ -30,13 +36,15 @@ export type TellPorts = {
   send(project: string, topic: string, payload: Buffer): void
 }
 
+export type MayTell = { readonly tell: boolean; readonly ask: boolean }
+
 /**
- * What a payload told is known from now on, and what it asks is sent, where its sender may do both. What this returns goes into
+ * What a payload told is known from now on, and what it asks is sent, where its sender may do so. What this returns goes into
  * `ingestTold` in the same tick.
  */
-export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: boolean): Hold | undefined {
-  if (!may) draft.changes.clear()
-  else for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
+export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: MayTell): Hold | undefined {
+  if (!may.tell) draft.forget()
+  if (may.ask) for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
   return run.memories.hold(draft)
 }
 
@@ -79,6 +87,28 @@ class Seen implements Memory {
     this.draft.set(key, value)
   }
 
+  get used(): { readonly keys: number; readonly chars: number } {
+    return this.draft.used
+  }
+
+  get isReplay(): boolean {
+    return this.draft.isReplay
+  }
+
+  entries(prefix: string): readonly (readonly [key: string, value: unknown])[] {
+    const entries = this.draft.entries(prefix)
+    for (const [key] of entries) this.#look(key)
+    return entries
+  }
+
+  noted(key: string): unknown {
+    return this.draft.noted(key)
+  }
+
+  note(key: string, value: unknown): void {
+    this.draft.note(key, value)
+  }
+
   get isStale(): boolean {
     for (const [key, entry] of this.#entries) if (this.draft.kept.values.get(key) !== entry) return true
     return false
@@ -95,8 +125,9 @@ const MAX_RUNS = 10
 /** @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection. */
 export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock): Made | Promise<Made> {
   const id = { project: given.project, decoder: decoder.mapping.name, format: decoder.format.name }
-  const kept = ports.memories.find(id)
   const job = { ports, decoder, given, clock }
+  if (decoder.format.isLasting?.(given.topic) === true) return ports.memories.load(id).then(now => run(job, now, false))
+  const kept = ports.memories.find(id)
   if (kept) return run(job, kept, true)
   // Most decoders remember nothing, and need nothing loaded.
   const blank = new Seen(new Draft(new Kept(id, 0)))
@@ -110,7 +141,7 @@ type Job = { readonly ports: RunPorts; readonly decoder: Decoder; readonly given
 
 /** @param mayLook whether it is run once more when others have learnt something that it misses. */
 function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<Made> {
-  const seen = new Seen(new Draft(kept))
+  const seen = new Seen(new Draft(kept, job.given.isReplay))
   const again = (mayLookAgain: boolean) => {
     if (runs === MAX_RUNS) throw new Failure('unavailable', 'what the decoder remembers changes all the time', { retryAfterMs: 1000 })
     return run(job, kept, mayLookAgain, runs + 1)
@@ -129,9 +160,10 @@ function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<M
 function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
   const { format, mapping } = decoder
   const { project, bytes, topic } = given
+  const own = memoryFor(memory, given.sender)
   const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
   try {
-    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory }
+    const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: own }
     const output = format.decode(payload, clock)
     return output instanceof Promise ? output.then(one => ({ output: one }), refused) : { output }
   } catch (error) {
@@ -164,15 +196,16 @@ export function claimant(
   decoders: readonly Decoder[],
   project: string,
   topic: string,
+  sender?: string,
 ): Decoder | undefined | Promise<Decoder | undefined> {
   const { memories } = ports
   for (const [i, decoder] of decoders.entries()) {
     const id = { project, decoder: decoder.mapping.name, format: decoder.format.name }
     const kept = memories.find(id)
-    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic))
+    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic, sender))
     // Nobody waits for it: what is announced elsewhere at this moment may be missed as well.
     void memories.look(kept, false)
-    if (!kept.isEmpty && decoder.format.claims?.(topic, new Draft(kept)) === true) return decoder
+    if (!kept.isEmpty && decoder.format.claims?.(topic, memoryFor(new Draft(kept), sender)) === true) return decoder
   }
   return undefined
 }

@@ -31,6 +31,8 @@ const own = (name: string, topics: readonly string[], more: Partial<DecoderRecor
   enabled: true,
   ...more,
 })
+const OFF = { enabled: false }
+const TASMOTA = { format: 'tasmota' }
 const of = (...records: DecoderRecord[]) => new Mappings(mappingsOf(records, FORMATS), FORMATS, (_, options) => options)
 
 describe('a topic', () => {
@@ -70,6 +72,22 @@ describe('a content type', () => {
     expect(of().ofContentType('application/json')?.mapping.name).toBe('json')
     const mine = own('mine', [], { contentTypes: ['application/json'], format: 'lora' })
     expect(of(mine).ofContentType('application/json')?.format.name).toBe('lora')
+  })
+})
+
+describe('a format', () => {
+  const lines = { format: 'json', contentTypes: ['text/x'] }
+  it.each<[what: string, records: DecoderRecord[], name: string | undefined]>([
+    ['without own ones is read by the built-in one', [], 'json'],
+    ['is read by the own one of its name, before others', [own('a', [], lines), own('json', [])], 'json'],
+    ['is read by the built-in one of its name, before own ones', [own('a', ['x/#']), own('b', [], lines)], 'json'],
+    ['whose name is switched off is read by one of a content type', [own('json', [], OFF), own('a', []), own('b', [], lines)], 'b'],
+    ['whose name is another format’s is read by one without topics', [own('json', [], TASMOTA), own('a', ['x']), own('b', [])], 'b'],
+    ['is read by none that is there for its topics', [own('json', [], OFF), own('a', ['x/#'])], undefined],
+  ])('%s', (_what, records, name) => {
+    const found = () => of(...records).ofFormat('json').mapping.name
+    if (name === undefined) expect(found).toThrow(/no decoder of format json is switched on/)
+    else expect(found()).toBe(name)
   })
 })
 

@@ -79,9 +79,15 @@ export class Mappings {
     return this.#byContentType.get(type)
   }
 
-  /** The one that reads this format. @throws Failure `unsupported` where it is switched off. */
+  /**
+   * The one that reads this format for whoever has no topic: that of its name, else one that is chosen by content type, or by name alone.
+   * @throws Failure `unsupported` where there is none, or it is switched off.
+   */
   ofFormat(name: string): Decoder {
-    const found = this.all.find(({ format }) => format.name === name)
+    const named = this.#byName.get(name)
+    if (named?.format.name === name) return named
+    const others = this.all.filter(({ format }) => format.name === name)
+    const found = others.find(({ mapping }) => mapping.contentTypes.length > 0) ?? others.find(({ mapping }) => mapping.topics.length === 0)
     if (found) return found
     throw new Failure('unsupported', `no decoder of format ${name} is switched on in this project`, { field: 'decoder' })
   }

@@ -11,24 +11,28 @@ const id = { project: 'p', decoder: 'd', format: 'f' }
 
 /** A disk that several gateways share, and that can be away. */
 function disk() {
-  const state = { rows: new Map<string, string>(), revision: 0, loads: 0, isAway: false }
+  const state = { rows: new Map<string, string>(), changed: new Map<string, number>(), revision: 0, loads: 0, isAway: false }
   const ask = async <T>(answer: () => T): Promise<T> => {
     if (state.isAway) throw new Failure('unavailable', 'away')
     return answer()
   }
   const port = {
-    revision: () => ask(() => state.revision),
-    load: () =>
+    read: (_: typeof id, known: number) =>
       ask(() => {
-        state.loads++
-        return { revision: state.revision, values: new Map(state.rows) }
+        if (known < 0) state.loads++
+        const since = [...state.changed].flatMap(([key, revision]) => (revision > known ? [[key, state.rows.get(key) ?? ''] as const] : []))
+        return { revision: state.revision, isAll: known < 0, values: new Map(known < 0 ? state.rows : since) }
       }),
-    save: (_: typeof id, changes: ReadonlyMap<string, string>) =>
+    changedMs: (_: typeof id, keys: readonly string[]) => ask(() => Math.min(...keys.map(key => state.changed.get(key) ?? 0))),
+    save: (_: typeof id, changes: ReadonlyMap<string, string>, known: number) =>
       ask(() => {
-        for (const [key, text] of changes)
+        const isKnown = known === state.revision++
+        for (const [key, text] of changes) {
           if (text === '') state.rows.delete(key)
           else state.rows.set(key, text)
-        return ++state.revision
+          state.changed.set(key, state.revision)
+        }
+        return isKnown ? state.revision : known
       }),
   }
   return { state, port }
@@ -89,6 +93,127 @@ describe.each([
     expect(await run(other, memory => memory.get('a'), isAsync)).toBeNull()
     other.time.nowMs = 1000
     expect(await run(other, memory => memory.get('a'), isAsync)).toBe(1)
+  })
+})
+
+describe('two gateways', () => {
+  const get = (key: string) => (memory: Memory) => memory.get(key)
+
+  it('keep what both have told of different things, and the later of what both told of one', async () => {
+    const { port, state } = disk()
+    const [one, other] = [gateway(port), gateway(port)]
+    await Promise.all([run(one, get('a')), run(other, get('a'))])
+    await Promise.all([
+      run(one, memory => [memory.set('a', 1), memory.set('both', 1)]),
+      run(other, memory => [memory.set('b', 2), memory.set('both', 2)]),
+    ])
+    for (const { time } of [one, other]) time.nowMs = 1000
+    const all = (memory: Memory) => ['a', 'b', 'both'].map(key => memory.get(key))
+    await Promise.all([run(one, get('none')), run(other, get('none'))])
+    expect([await run(one, all), await run(other, all)]).toEqual([
+      [1, 2, 2],
+      [1, 2, 2],
+    ])
+    expect(Object.fromEntries(state.rows)).toEqual({ a: '1', b: '2', both: '2' })
+    // Each once, when it began.
+    expect(state.loads).toBe(2)
+  })
+
+  it('of which one was idle: it asks what the other has learnt before it decodes anything', async () => {
+    const { port } = disk()
+    const [one, idle] = [gateway(port), gateway(port)]
+    await run(one, memory => memory.set('a', 1))
+    expect(await run(idle, get('a'))).toBe(1)
+    await run(one, memory => memory.set('a', 2))
+    idle.time.nowMs = 2000
+    expect(await run(idle, get('a'))).toBe(2)
+    await run(one, memory => memory.set('a', undefined))
+    idle.time.nowMs = 4000
+    expect(await run(idle, get('a'))).toBeNull()
+  })
+
+  it('of which one gets a payload that others rest on: it asks first, each time', async () => {
+    const { port } = disk()
+    const [one, other] = [gateway(port), gateway(port)]
+    const decoder = decoderOf(memory => memory.get('a') ?? null)
+    const lasting = { ...decoder, format: { ...decoder.format, isLasting: ([level]: readonly string[]) => level === 'birth' } }
+    const of = async (topic: string) => {
+      const { replies } = await runDecoder(other.ports, lasting, { ...given, topic: [topic] }, clock)
+      return JSON.parse(replies[0]?.topic ?? '')
+    }
+    await run(one, memory => memory.set('a', 1))
+    await of('birth')
+    await run(one, memory => memory.set('a', 2))
+    expect([await of('data'), await of('birth'), await of('data')]).toEqual([1, 2, 2])
+  })
+})
+
+describe('what is noted', () => {
+  it('is seen by the next payload of this process, and by nobody else, and asks nothing of the disk', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    await run(one, memory => memory.set('a', 1))
+    const count = (memory: Memory) => {
+      memory.note('seq', ((memory.noted('seq') as number | undefined) ?? 0) + 1)
+      return memory.noted('seq')
+    }
+    expect([await run(one, count), await run(one, count)]).toEqual([1, 2])
+    expect(await run(one, memory => memory.noted('seq'))).toBe(2)
+    expect([await run(gateway(port), memory => memory.noted('seq') ?? null), state.revision]).toEqual([null, 1])
+  })
+
+  it('is nothing of a payload that is only tried, or decoded again', async () => {
+    const one = gateway(disk().port)
+    const made = await runDecoder(
+      one.ports,
+      decoderOf(memory => memory.note('seq', 5)),
+      given,
+      clock,
+    )
+    await one.memories.commitAgain(made.draft, 0)
+    expect(await run(one, memory => memory.noted('seq') ?? null)).toBeNull()
+  })
+
+  it('is bounded: who noted longest ago goes first', async () => {
+    const one = gateway(disk().port)
+    for (let part = 0; part < 11; part++)
+      await run(one, memory => {
+        for (let i = 0; i < 1000; i++) memory.note(`k${part * 1000 + i}`, i)
+      })
+    expect(await run(one, memory => [memory.noted('k999') ?? null, memory.noted('k1000')])).toEqual([null, 0])
+  })
+})
+
+describe('what a payload tells that is decoded again', () => {
+  /** At revision 1 of the disk `a` was told, at 2 `b` and `shared`. @param arrived when the payload did. */
+  async function again(arrived: number) {
+    const one = gateway(disk().port)
+    await run(one, memory => memory.set('a', 'known'))
+    await run(one, memory => [memory.set('b', 'known'), memory.set('shared', 'known')])
+    const made = await runDecoder(
+      one.ports,
+      decoderOf(memory => ['a', 'shared', 'new'].map(key => memory.set(key, 'again'))),
+      given,
+      clock,
+    )
+    return { one, tell: () => one.memories.commitAgain(made.draft, arrived) }
+  }
+  const all = (memory: Memory) => ['a', 'shared', 'new'].map(key => memory.get(key))
+
+  it.each([
+    ['holds where nobody has told it anew since', 1, ['again', 'again', 'again']],
+    ['only adds to what was told anew', 0, ['known', 'known', 'again']],
+  ])('%s', async (_, arrived, expected) => {
+    const { one, tell } = await again(arrived)
+    await tell()
+    expect(await run(one, all)).toEqual(expected)
+  })
+
+  it('only adds where something changed meanwhile', async () => {
+    const { one, tell } = await again(1)
+    await run(one, memory => memory.set('shared', 'changed'))
+    await tell()
+    expect(await run(one, all)).toEqual(['known', 'changed', 'again'])
   })
 })
 

@@ -1,192 +1,33 @@
 // What decoders remember, in memory: of each project and mapping, loaded once, bounded. What a payload told is seen by the next at once, is
 // saved when its events are safe, and taken back when they are not: who sends them again is not told that they were seen. What another gateway
-// has learnt is seen within a second, and at once when a decoder looks for something that is not here.
+// has learnt is seen within seconds, and at once when a decoder looks for something that is not here, or was idle.
 import { Failure } from '../../../packages/core/failure.ts'
-import type { DecoderMemory, MemoryId, Remembered } from '../../../packages/state/decodermemory.ts'
-import type { Memory } from '../decode/format.ts'
+import type { DecoderMemory, MemoryId } from '../../../packages/state/decodermemory.ts'
+import { type Done, type Draft, type Held, Kept } from './kept.ts'
 
 export type MemoryPorts = {
-  readonly disk: Pick<DecoderMemory, 'revision' | 'load' | 'save'>
+  readonly disk: Pick<DecoderMemory, 'read' | 'save' | 'changedMs'>
   /** Of a monotonic clock. */
   nowMs(): number
   /** Told when it could not be seen whether others have learnt something. */
   troubled(error: Error): void
 }
 
-const MAX_KEYS = 10_000
-const MAX_CHARS = 4 * 1024 * 1024
-const MAX_KEY_CHARS = 500
 /** Of all that is kept here: what was not used longest is loaded again when it is. */
 const MAX_CHARS_OF_ALL = 64 * 1024 * 1024
 const MAX_KEPT = 10_000
 const LOOK_MS = 1000
+/** What is busy is looked at in time; what was idle for so long is looked at before it is used. */
+const STALE_MS = 2 * LOOK_MS
+/** About, with its key. */
+const NOTE_CHARS = 200
 
 const LOST = new Failure('unavailable', 'what it was decoded with is not on disk', { retryAfterMs: 1000 })
-
-type Entry = { readonly value: unknown; readonly text: string }
-
-/** Undefined: it is safe. */
-type Done = (failure: Failure | undefined) => void
-
-/** What one delivery told and saw, until its turn has come. */
-type Held = {
-  readonly changes: ReadonlyMap<string, string>
-  /** What became of its events, and who waits to hear of all of it. */
-  settled: { readonly failure: Failure | undefined; readonly done: Done } | undefined
-  /** What it was decoded with was taken back. */
-  isLost: boolean
-}
 
 /** Must be settled, once. */
 export interface Hold {
   /** @param failure of the events of the delivery. `done` is told when what it told, and what it was decoded with, is on disk. */
   settle(failure: Failure | undefined, done: Done): void
-}
-
-/** Of one project and mapping. */
-export class Kept {
-  readonly id: MemoryId
-  /** With what deliveries told that are under way. */
-  readonly values = new Map<string, Entry>()
-  /** In the order in which they were decoded. */
-  readonly held: Held[] = []
-  /** To be saved. */
-  unsaved = new Map<string, string>()
-  /** On their way to the disk. */
-  saving: ReadonlyMap<string, string> = new Map()
-  /** To be told when what is to be saved is. */
-  readonly waiting: Done[] = []
-  isSaving = false
-  /** Of what deliveries under way have changed: what holds without them, and how many they are. */
-  readonly #below = new Map<string, { text: string; changes: number }>()
-  chars = 0
-  revision = 0
-  /** Counts how often something was taken back. */
-  round = 0
-  lookedMs: number
-
-  constructor(id: MemoryId, nowMs: number) {
-    this.id = id
-    this.lookedMs = nowMs
-  }
-
-  get isEmpty(): boolean {
-    return this.values.size === 0
-  }
-
-  /** All of it is on disk. */
-  get isSaved(): boolean {
-    return this.held.length === 0 && this.unsaved.size === 0 && !this.isSaving
-  }
-
-  /** Whatever is not saved yet is newer. */
-  adopt({ revision, values }: Remembered): void {
-    const all = new Map([...values, ...this.saving, ...this.unsaved])
-    for (const key of [...this.values.keys(), ...this.#below.keys()]) if (!all.has(key)) this.#learn(key, '')
-    for (const [key, text] of all) this.#learn(key, text)
-    this.revision = revision
-  }
-
-  /** Until it is kept or taken back. */
-  change(key: string, text: string): void {
-    const below = this.#below.get(key)
-    if (below) below.changes++
-    else this.#below.set(key, { text: this.values.get(key)?.text ?? '', changes: 1 })
-    this.#put(key, text)
-  }
-
-  /** For good, of those that were changed first. */
-  keep(changes: ReadonlyMap<string, string>): void {
-    for (const [key, text] of changes) {
-      this.unsaved.set(key, text)
-      const below = this.#below.get(key)
-      if (below && --below.changes > 0) below.text = text
-      else this.#below.delete(key)
-    }
-  }
-
-  /** All changes that are not kept. */
-  takeBack(): void {
-    for (const [key, { text }] of this.#below) this.#put(key, text)
-    this.#below.clear()
-    this.round++
-  }
-
-  #learn(key: string, text: string): void {
-    const below = this.#below.get(key)
-    if (below) below.text = text
-    else this.#put(key, text)
-  }
-
-  /** @param text empty: forgets it. */
-  #put(key: string, text: string): void {
-    const before = this.values.get(key)
-    if (before?.text === text) return
-    if (before) this.chars -= key.length + before.text.length
-    if (text === '') this.values.delete(key)
-    else {
-      this.values.set(key, { value: JSON.parse(text), text })
-      this.chars += key.length + text.length
-    }
-  }
-}
-
-/** What one payload sees and sets: nothing of it holds until it is decoded. */
-export class Draft implements Memory {
-  readonly kept: Kept
-  readonly changes = new Map<string, string>()
-  readonly #values = new Map<string, unknown>()
-  /** Something was asked or told. */
-  touched = false
-  /** Something was looked for that is not here. */
-  missed = false
-  readonly #round: number
-  #keys: number
-  #chars: number
-
-  constructor(kept: Kept) {
-    this.kept = kept
-    this.#round = kept.round
-    this.#keys = kept.values.size
-    this.#chars = kept.chars
-  }
-
-  /** What it saw may have been taken back since. */
-  get isStale(): boolean {
-    return this.touched && this.#round !== this.kept.round
-  }
-
-  get(key: string): unknown {
-    this.touched = true
-    if (this.changes.has(key)) return this.#values.get(key)
-    const entry = this.kept.values.get(key)
-    if (!entry) this.missed = true
-    return entry?.value
-  }
-
-  set(key: string, value: unknown): void {
-    this.touched = true
-    const text = value === undefined ? '' : JSON.stringify(value)
-    const before = this.changes.get(key) ?? this.kept.values.get(key)?.text ?? ''
-    if (text === before) return
-    this.#check(key, text, before)
-    this.changes.set(key, text)
-    this.#values.set(key, value)
-  }
-
-  #check(key: string, text: string, before: string): void {
-    if (key === '' || key.length > MAX_KEY_CHARS) throw tooMuch(`keys of 1 to ${MAX_KEY_CHARS} characters`)
-    this.#keys += Number(text !== '') - Number(before !== '')
-    this.#chars += (text === '' ? 0 : key.length + text.length) - (before === '' ? 0 : key.length + before.length)
-    // Forgetting is always possible.
-    if (text.length <= before.length) return
-    if (this.#keys > MAX_KEYS) throw tooMuch(`${MAX_KEYS} things of one project`)
-    if (this.#chars > MAX_CHARS) throw tooMuch(`${MAX_CHARS} characters of one project`)
-  }
-}
-
-function tooMuch(limit: string): Failure {
-  return new Failure('too_large', `payload: the decoder cannot remember what it announces: at most ${limit}`, { field: 'payload' })
 }
 
 export class Memories {
@@ -203,12 +44,13 @@ export class Memories {
   find(id: MemoryId): Kept | undefined {
     const name = nameOf(id)
     const kept = this.#kept.get(name)
-    if (!kept) return undefined
+    if (!kept || this.#ports.nowMs() - kept.lookedMs >= STALE_MS) return undefined
     this.#kept.delete(name)
     this.#kept.set(name, kept)
     return kept
   }
 
+  /** With what others have learnt until now. */
   load(id: MemoryId): Promise<Kept> {
     const name = nameOf(id)
     const under = this.#loading.get(name)
@@ -225,6 +67,7 @@ export class Memories {
   hold(draft: Draft, overwrite = true): Hold | undefined {
     const { kept, isStale } = draft
     if (!draft.touched) return undefined
+    if (!isStale) kept.note(draft.notes)
     const changes = new Map([...draft.changes].filter(([key]) => overwrite || !kept.values.has(key)))
     if (!isStale && changes.size === 0 && kept.isSaved) return undefined
     const held: Held = { changes, settled: undefined, isLost: isStale }
@@ -242,6 +85,19 @@ export class Memories {
   }
 
   /**
+   * As `commit`, of a payload that came at this time and is decoded again: it is as good as new unless all that it tells was told anew since.
+   * Then, and where others are telling it just now, only what is not known is learnt from it.
+   */
+  async commitAgain(draft: Draft, arrivedMs: number): Promise<void> {
+    const { kept, changes } = draft
+    draft.notes.clear()
+    const known = [...changes.keys()].filter(key => kept.values.has(key))
+    const settled = known.filter(key => !kept.isChanging(key))
+    const isLast = known.length === 0 || (settled.length > 0 && (await this.#ports.disk.changedMs(kept.id, settled)) <= arrivedMs)
+    await this.commit(draft, isLast && draft.isCurrent)
+  }
+
+  /**
    * To be asked after each use, with whether something was missed. Resolves with whether there is more than before: then it is worth
    * another try. Undefined: not looked, or nobody waits for it.
    */
@@ -256,28 +112,34 @@ export class Memories {
   }
 
   async #look(kept: Kept): Promise<boolean> {
-    const { disk } = this.#ports
-    if ((await disk.revision(kept.id)) === kept.revision) return false
-    kept.adopt(await disk.load(kept.id))
+    const news = await this.#ports.disk.read(kept.id, kept.revision)
+    if (news.revision === kept.revision) return false
+    kept.adopt(news)
     return true
   }
 
   async #loaded(id: MemoryId, name: string): Promise<Kept> {
+    const nowMs = this.#ports.nowMs()
     const known = this.#kept.get(name)
-    if (known) return known
-    const kept = new Kept(id, this.#ports.nowMs())
-    kept.adopt(await this.#ports.disk.load(id))
+    if (known) {
+      await this.#look(known)
+      known.lookedMs = nowMs
+      return known
+    }
+    const kept = new Kept(id, nowMs)
+    kept.adopt(await this.#ports.disk.read(id, -1))
     this.#kept.set(name, kept)
     this.#forget()
     return kept
   }
 
   #forget(): void {
-    let chars = [...this.#kept.values()].reduce((sum, one) => sum + one.chars, 0)
+    const sizeOf = (one: Kept) => one.chars + one.notes.size * NOTE_CHARS
+    let chars = [...this.#kept.values()].reduce((sum, one) => sum + sizeOf(one), 0)
     for (const [name, kept] of this.#kept) {
       if (chars <= MAX_CHARS_OF_ALL && this.#kept.size <= MAX_KEPT) return
       if (!kept.isSaved) continue
-      chars -= kept.chars
+      chars -= sizeOf(kept)
       this.#kept.delete(name)
     }
   }
@@ -318,9 +180,9 @@ export class Memories {
     kept.saving = kept.unsaved
     kept.unsaved = new Map()
     try {
-      const revision = await this.#ports.disk.save(kept.id, kept.saving)
-      // Otherwise others have saved as well: the next look sees it.
-      if (revision === kept.revision + 1) kept.revision = revision
+      const upTo = await this.#ports.disk.save(kept.id, kept.saving, kept.revision)
+      // Less where others have saved as well: the next look sees it.
+      if (upTo > kept.revision) kept.revision = upTo
       return undefined
     } catch (error) {
       kept.unsaved = new Map([...kept.saving, ...kept.unsaved])

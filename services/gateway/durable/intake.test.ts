@@ -71,7 +71,7 @@ describe('messages on their way to the log', () => {
     const admits: IngestPorts['budget']['admits'] = () => asked++ !== 0
     const ask = async () => {
       await new Promise(resolve => setImmediate(resolve))
-      return undefined
+      return []
     }
     const { intake, seen, acked, done } = intakeOf(undefined, { budget: { admits, ask } })
     intake.receive(Array.from({ length: 20 }, (_, i) => delivery(i + 1, lines(i, 1))))
@@ -83,7 +83,7 @@ describe('messages on their way to the log', () => {
   it('wait while it cannot be asked', async () => {
     let isAway = true
     const ask = async () => {
-      if (!isAway) return undefined
+      if (!isAway) return []
       isAway = false
       throw new Failure('unavailable', 'away', { retryAfterMs: 1 })
     }

@@ -73,6 +73,13 @@ describe('what a client acknowledges', () => {
     expect([told, ...allowed()]).toEqual([21, true, true, true, true])
   })
 
+  it('is bounded: nobody leaves more than 20,000 messages open', () => {
+    const sent = new Sent(() => {})
+    const some = (from: number, count: number) => Buffer.concat(Array.from({ length: count }, (_, i) => publish(1, from + i)))
+    expect([sent.wrote(some(1, 20_000)), sent.wrote(publish(1, 20_000)), sent.wrote(publish(1, 20_001))]).toEqual([true, true, false])
+    expect([sent.expects(4, 1), sent.wrote(publish(0, 0))]).toEqual([true, true])
+  })
+
   it('is what was sent to it, once', () => {
     const sent = new Sent(() => {})
     sent.wrote(Buffer.concat([publish(1, 5), Buffer.from([0x30, 4, 0, 1, 0x61, 7]), publish(2, 6)]))

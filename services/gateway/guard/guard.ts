@@ -7,20 +7,8 @@ import { type Connect, firstFault, type Refusal, readConnect, TOO_BUSY } from '.
 import { Frames } from './frame.ts'
 import { type From, Inside } from './inside.ts'
 import * as limit from './limit.ts'
-import { Sent } from './outgoing.ts'
-import {
-  bodyFault,
-  cutOf,
-  DISCONNECT,
-  DISCONNECT_PACKET,
-  headerFault,
-  isAck,
-  isOldRepeat,
-  PUBLISH,
-  PUBLISH_QOS_1,
-  PUBREL,
-  tooLong,
-} from './packet.ts'
+import { Sent, TOO_MANY_OPEN } from './outgoing.ts'
+import { bodyFault, cutOf, DISCONNECT, DISCONNECT_PACKET, headerFault, isAck, isOldRepeat, PUBLISH, PUBREL, tooLong } from './packet.ts'
 import type { Cut, GuardPorts, Inner } from './port.ts'
 import { Run } from './run.ts'
 
@@ -314,7 +302,10 @@ export class Guard {
       return
     }
     const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
-    this.#sent.wrote(bytes)
+    if (!this.#sent.wrote(bytes)) {
+      this.#cut('not reading', TOO_MANY_OPEN)
+      return
+    }
     this.#stream.write(bytes, error => {
       done(error)
       if (this.#hasEnded) this.#end()
@@ -328,7 +319,7 @@ export class Guard {
     for (const [i, id] of packetIds.entries()) bytes.writeUInt32BE(0x4002_0000 | id, i * 4)
     // Nothing of the broker's is before them: one stream less to go through.
     const isBehind = inside.writableLength > 0
-    if (isBehind) this.#sent.asked(PUBLISH_QOS_1, packetIds.length)
+    if (isBehind) this.#sent.answers(packetIds.length)
     const hasRoom = isBehind ? inside.write(bytes) : this.#stream.write(bytes)
     if (!hasRoom) this.#unread ??= setTimeout(() => this.#cut('not reading', 'it does not read its acknowledgements'), limit.UNREAD_MS)
   }

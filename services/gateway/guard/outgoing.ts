@@ -5,6 +5,10 @@ import { changesFilters, isAnswer, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, say
 /** SUBSCRIBE or UNSUBSCRIBE under way: one by one each would wait for Redis, and all at once hold up everybody. */
 const MAX_CHANGES = 20
 
+/** More than a session that lasts may have under way, and what is retained besides. Without an end packet ids would be given twice [MQTT-2.3.1-2]. */
+const MAX_OPEN = 20_000
+export const TOO_MANY_OPEN = `it leaves more than ${MAX_OPEN} messages unacknowledged`
+
 export class Sent {
   readonly #frames = new Frames(() => undefined)
   readonly #changed: () => void
@@ -37,9 +41,9 @@ export class Sent {
     return this.#unanswered === 0
   }
 
-  /** Packets of the client, by their first byte, are answered by what is written here. */
-  asked(first: number, count = 1): void {
-    if (wantsAnswer(first)) this.#unanswered += count
+  /** A packet of the client, by its first byte, goes to the broker. */
+  asked(first: number): void {
+    if (wantsAnswer(first)) this.#unanswered++
     if (!changesFilters(first >> 4)) return
     this.#changing = first >> 4
     this.#changes++
@@ -57,7 +61,13 @@ export class Sent {
     return topic
   }
 
-  wrote(bytes: Buffer): void {
+  /** So many answers are written here to packets that the broker never saw. */
+  answers(count: number): void {
+    this.#unanswered += count
+  }
+
+  /** @returns whether that is no more than a client may leave without acknowledgement. */
+  wrote(bytes: Buffer): boolean {
     const frames = this.#frames
     frames.push(bytes)
     while (frames.next() === true) {
@@ -69,6 +79,7 @@ export class Sent {
       if (type === PUBLISH && qos > 0) this.#note(frames.bytes.readUInt16BE(this.#afterTopic()), qos === 1 ? PUBACK : PUBREC)
       else if (type === PUBREL) this.#note(frames.bytes.readUInt16BE(frames.body), PUBCOMP)
     }
+    return this.#open === undefined || this.#open.size <= MAX_OPEN
   }
 
   /** Whether this is what is to come; it is waited for no longer. */

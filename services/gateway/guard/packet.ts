@@ -6,7 +6,6 @@ import { filterFault, textFault, topicFault } from './text.ts'
 export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBREL = 6
-export const PUBLISH_QOS_1 = 0x32
 export const DISCONNECT = 14
 export const DISCONNECT_PACKET = Buffer.from([0xe0, 0])
 

@@ -2,11 +2,11 @@
 import { pipeline, type Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib'
 import { Failure } from '../../../packages/core/failure.ts'
-import type { Zstd } from './zstd.ts'
+import type { Sender, Zstd } from './zstd.ts'
 
 type Bytes = AsyncIterable<Buffer>
 type Unpack = (packed: Bytes) => Bytes
-type Unpacker = (packed: Bytes, sender: string) => Bytes
+type Unpacker = (packed: Bytes, sender: Sender) => Bytes
 
 const PIECE_BYTES = 64 * 1024
 /** Beyond this, what is packed may be so many times longer than it was: gzip reaches 1,032, others thousands of times as much. */
@@ -31,7 +31,7 @@ export class Unpackers {
   }
 
   /** Undefined for what is not packed. @throws Failure `unsupported` for an encoding that is not known, and for several. */
-  of(header: string | undefined, sender: string): Unpack | undefined {
+  of(header: string | undefined, sender: Sender): Unpack | undefined {
     const encoding = (header ?? '').trim().toLowerCase()
     if (encoding === '' || encoding === 'identity') return undefined
     const unpack = this.#byName.get(encoding)
@@ -113,5 +113,10 @@ async function* inflated(packed: Bytes): Bytes {
     for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value
   }
   const options = { chunkSize: PIECE_BYTES }
-  yield* through('deflate', () => (isZlib ? createInflate(options) : createInflateRaw(options)))(all())
+  try {
+    yield* through('deflate', () => (isZlib ? createInflate(options) : createInflateRaw(options)))(all())
+  } finally {
+    // It may be waiting for its sender: that is not waited for.
+    void iterator.return?.()
+  }
 }

@@ -68,6 +68,6 @@ export type BodyPorts = {
 }
 
 /** Nothing of it holds yet. @throws Failure when nothing in it can be read. */
-export async function decodeBody({ run, clock }: BodyPorts, decoder: Decoder, { project, bytes, place }: Body): Promise<Made> {
-  return runDecoder(run, decoder, { project, bytes, topic: [], place }, clock)
+export async function decodeBody({ run, clock }: BodyPorts, decoder: Decoder, { project, bytes, place, again }: Body): Promise<Made> {
+  return runDecoder(run, decoder, { project, bytes, topic: [], place, sender: again.sender }, clock)
 }

@@ -68,10 +68,15 @@ async function write(ports: TakePorts, request: FastifyRequest, reply: FastifyRe
   const sent = { caller, place: { project }, decoder: undefined, chosen, again: { format: format.name, options } }
   const taken = await takeBody(ports, request, reply, sent)
   if (!taken) return reply.hijack()
-  const { accepted, rejected, errors } = taken.tally
-  if (taken.failure) throw told(taken.failure, accepted)
-  if (rejected > 0) throw new Failure('invalid', partialWrite(`line ${(errors[0]?.index ?? 0) + 1}: ${errors[0]?.message ?? ''}`, rejected))
+  const { accepted, rejected, errors, badLine } = taken.tally
+  if (taken.failure) throw told(taken.isLate ? late(taken.failure) : taken.failure, accepted)
+  if (rejected > 0) throw new Failure('invalid', partialWrite(`line ${badLine ?? 1}: ${errors[0]?.message ?? ''}`, rejected))
   return reply.status(204).send()
+}
+
+/** Telegraf and the clients drop what is refused with any 4xx but 429, 408 too, and send again what is refused with 503. */
+function late({ message, field }: Failure): Failure {
+  return new Failure('unavailable', message, field === undefined ? {} : { field })
 }
 
 function told({ code, message, field, retryAfterMs }: Failure, accepted: number): Failure {

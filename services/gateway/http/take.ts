@@ -17,6 +17,7 @@ import { DeliveryKeys, idempotencyKeyOf } from './delivery.ts'
 import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
 import { partsOf } from './line.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
+import type { Sender } from './zstd.ts'
 
 export type TakePorts = UploadPorts &
   TellPorts & {
@@ -88,14 +89,17 @@ export async function takeBody(
     await leave(upload, reply)
     if (error instanceof Failure && error.code === 'unsupported') void reply.header('accept-encoding', KNOWN_ENCODINGS)
     throw error
+  } finally {
+    upload.close()
   }
 }
 
 /** What is still coming is not read. */
 async function leave(upload: Upload, reply: FastifyReply): Promise<void> {
   await upload.linger()
-  if (!upload.isWhole && !reply.sent && !reply.raw.headersSent && reply.raw.req.httpVersionMajor === 1)
-    void reply.header('connection', 'close')
+  if (upload.isWhole) return
+  if (reply.sent || reply.raw.headersSent) upload.hangUp(reply.raw)
+  else if (reply.raw.req.httpVersionMajor === 1) void reply.header('connection', 'close')
 }
 
 type Job = Omit<Uploading, 'told' | 'failed'> & Sent
@@ -109,7 +113,7 @@ async function takeLines(
 ): Promise<Omit<Taken, 'isLate'>> {
   const { lines } = job.chosen.format
   if (!lines) throw new Error('a format without lines')
-  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], senderOfBody(job))
   let unwatch: (() => void) | undefined
   const uploading: Uploading = {
     ...job,
@@ -131,10 +135,14 @@ async function takeLines(
   }
 }
 
+function senderOfBody({ caller, place }: Job): Sender {
+  return { project: place.project, keyId: caller.keyId }
+}
+
 async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Upload, job: Job): Promise<Tally> {
   const length = Number(request.headers['content-length'] ?? 0)
   if (length > MAX_EVENTS_BYTES) throw new Failure('too_large', `body: at most ${MAX_EVENTS_BYTES} bytes, got ${length}`, { field: 'body' })
-  const unpack = ports.unpackers.of(request.headers['content-encoding'], job.caller.keyId)
+  const unpack = ports.unpackers.of(request.headers['content-encoding'], senderOfBody(job))
   const bytes = upload.bytes()
   const payload = await wholeOf(unpack ? unpack(bytes) : bytes, MAX_EVENTS_BYTES)
   let keyOf: ((index: number) => string) | undefined

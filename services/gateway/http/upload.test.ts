@@ -75,7 +75,7 @@ describe('a body of lines', () => {
       await new Promise(resolve => setImmediate(resolve))
       const [other] = decodeJson(Buffer.from(line(-1)), { project: 'p' }, { nowUs: () => ARRIVED_US, newId: () => 'id' })
       if (other && 'event' in other) for (let i = 0; i < 100; i++) accept.add(other.event, `other ${asked} ${i}`, false, () => {})
-      return undefined
+      return []
     }
     const text = Array.from({ length: 1200 }, (_, i) => `${line(i)}\n`).join('')
     await upload(text, 'ndjson', { accept, budget: { admits: () => asked++ % 500 !== 0, ask } })
@@ -97,7 +97,8 @@ describe('a body of lines', () => {
   })
 
   it('says of each line that is refused, for whatever reason, how it is decoded again', async () => {
-    const ask = async () => new Failure('too_large', 'device d: no', { field: 'device' })
+    const ask: IngestPorts['budget']['ask'] = async events =>
+      events.map(() => new Failure('quota_exceeded', 'device d: no', { field: 'device' }))
     const budget: IngestPorts['budget'] = { admits: ({ device }) => device === 'ours', ask }
     const text = 'temperature,device=d value=1 5\ntemperature,device=ours value=1 6\ntemperature value= 7'
     const { refused, tally } = await upload(text, 'influx', { budget }, { sender: 'ours' })

@@ -6,7 +6,7 @@ import type { Decoder } from '../decoder/mapping.ts'
 import { append, checked, type IngestPorts, type Source } from '../ingest.ts'
 import type { DeliveryKeys } from './delivery.ts'
 import { type Body, type BodyPorts, decodeBody } from './forhttp.ts'
-import type { Part } from './line.ts'
+import { numberAt, type Part } from './line.ts'
 
 export type Problem = {
   readonly index: number
@@ -21,6 +21,8 @@ export type Tally = {
   rejected: number
   /** The first of them. */
   readonly errors: Problem[]
+  /** Of a body of lines: where the first of them stands, from 1. */
+  badLine?: number
 }
 
 export type UploadPorts = IngestPorts & BodyPorts
@@ -59,6 +61,8 @@ export async function takeParts(
     const index = tally.accepted + tally.rejected
     const told = tallyOf(outcome, index)
     add(tally, told)
+    const [bad] = outcome.flatMap((failure, i) => (failure ? [part.lines[i]] : []))
+    if (bad) tally.badLine ??= numberAt(part, bad.from)
     uploading.told(told)
   }
   let ended: unknown

@@ -17,8 +17,10 @@ const MAX_WINDOW_BYTES = 8 * 1024 * 1024
 const MAX_BLOCK_BYTES = 128 * 1024
 /** Each holds a window. */
 const MAX_FRAMES = 16
-/** Of one sender: nobody keeps the others out. */
+/** Of one project: nobody keeps the others out. */
 const MAX_FRAMES_EACH = 4
+/** A frame of which nothing has come for so long makes room for one that has. */
+const IDLE_MS = 2000
 /** Whose block was ended sends no other for so long: each ends the frames of all. */
 const BANNED_MS = 60_000
 const MAX_BANNED = 1000
@@ -27,15 +29,24 @@ const BLOCK_MS = 2000
 const MARK = 'telltale zstd'
 const THREAD_LIMITS = { maxOldGenerationSizeMb: 128 }
 
+export type Sender = { readonly project: string; readonly keyId: string }
+
+/** One that has begun and has not ended: its window stands on the thread. */
+type Frame = {
+  readonly number: number
+  readonly project: string
+  /** Since when it waits for its sender; undefined while it does not. */
+  idleSinceMs: number | undefined
+}
+
 export class Zstd {
   readonly #program: URL
   readonly #waiting: (() => void)[] = []
   #worker: Worker | undefined
   #ready: Promise<void> | undefined
   #isBusy = false
-  #frames = 0
-  #open = 0
-  readonly #openBy = new Map<string, number>()
+  #count = 0
+  readonly #frames = new Set<Frame>()
   readonly #banned = new Map<string, number>()
 
   /** @param program this file, as something that Node runs. */
@@ -45,48 +56,65 @@ export class Zstd {
 
   /**
    * @param sender whose body it is.
-   * @throws Failure `invalid` for what is not zstd or not all of it, `unavailable` when the thread ended over something, or is all in use.
+   * @throws Failure `invalid` for what is not zstd or not all of it; `unavailable` when the thread ended over something, when it is all in use,
+   * and when another took the place of this body while that waited for its sender.
    */
-  async *unpack(packed: Bytes, sender: string): AsyncGenerator<Buffer, void, undefined> {
-    this.#enter(sender)
-    let frame = 0
+  async *unpack(packed: Bytes, sender: Sender): AsyncGenerator<Buffer, void, undefined> {
+    let frame: Frame | undefined
     try {
       for await (const { bytes, isFirst, isLast } of blocksOf(packed)) {
-        if (isFirst) frame = ++this.#frames
-        const { pieces, error, isLost, isLate } = await this.#run({ frame, bytes, isFirst, isLast })
-        if (isLate) this.#ban(sender)
-        if (isLost) throw new Failure('unavailable', 'the zstd decoder was ended', { retryAfterMs: 1000 })
+        if (isFirst) frame = this.#enter(sender)
+        if (!frame || !this.#frames.has(frame)) throw full('a body in zstd that came slowly made room for another')
+        frame.idleSinceMs = undefined
+        const { pieces, error, isLost, isLate } = await this.#run({ frame: frame.number, bytes, isFirst, isLast })
+        if (isLate) this.#ban(sender.keyId)
+        if (isLost) throw full('the zstd decoder was ended')
         if (error !== undefined) throw broken(error)
+        if (isLast) this.#leave(frame)
         for (const piece of pieces) yield Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
+        frame.idleSinceMs = performance.now()
       }
     } finally {
-      this.#leave(sender)
-      this.#worker?.postMessage({ frame, bytes: new Uint8Array(0), isFirst: false, isLast: true } satisfies Job)
+      if (frame) this.#leave(frame)
     }
   }
 
-  #enter(sender: string): void {
-    const waitMs = (this.#banned.get(sender) ?? 0) - performance.now()
+  #enter({ project, keyId }: Sender): Frame {
+    const waitMs = (this.#banned.get(keyId) ?? 0) - performance.now()
     if (waitMs > 0) throw new Failure('too_many', 'a block in zstd took too long: send it otherwise, or later', { retryAfterMs: waitMs })
-    const own = this.#openBy.get(sender) ?? 0
-    if (this.#open >= MAX_FRAMES || own >= MAX_FRAMES_EACH)
-      throw new Failure('unavailable', `at most ${MAX_FRAMES_EACH} bodies in zstd of one key at a time, and ${MAX_FRAMES} in all`, {
-        retryAfterMs: 1000,
+    this.#makeRoom(project)
+    const frame: Frame = { number: ++this.#count, project, idleSinceMs: undefined }
+    this.#frames.add(frame)
+    return frame
+  }
+
+  /** Whoever has the most gives way to a project that has fewer; else who has kept us waiting. */
+  #makeRoom(project: string): void {
+    const counts = new Map<string, number>()
+    for (const frame of this.#frames) counts.set(frame.project, (counts.get(frame.project) ?? 0) + 1)
+    const own = counts.get(project) ?? 0
+    const isOwnFull = own >= MAX_FRAMES_EACH
+    if (!isOwnFull && this.#frames.size < MAX_FRAMES) return
+    const most = Math.max(...counts.values())
+    const nowMs = performance.now()
+    const [idlest] = [...this.#frames]
+      .filter(({ project: of, idleSinceMs = nowMs }) => {
+        if (isOwnFull && of !== project) return false
+        return nowMs - idleSinceMs >= IDLE_MS || (!isOwnFull && counts.get(of) === most && most > own + 1)
       })
-    this.#open++
-    this.#openBy.set(sender, own + 1)
+      .toSorted((a, b) => (a.idleSinceMs ?? nowMs) - (b.idleSinceMs ?? nowMs))
+    if (!idlest) throw full(`at most ${MAX_FRAMES_EACH} bodies in zstd of one project at a time, and ${MAX_FRAMES} in all`)
+    this.#leave(idlest)
   }
 
-  #leave(sender: string): void {
-    this.#open--
-    const left = (this.#openBy.get(sender) ?? 1) - 1
-    if (left > 0) this.#openBy.set(sender, left)
-    else this.#openBy.delete(sender)
+  #leave(frame: Frame): void {
+    if (!this.#frames.delete(frame)) return
+    this.#worker?.postMessage({ frame: frame.number, bytes: new Uint8Array(0), isFirst: false, isLast: true } satisfies Job)
   }
 
-  #ban(sender: string): void {
+  #ban(keyId: string): void {
     if (this.#banned.size >= MAX_BANNED) this.#banned.clear()
-    this.#banned.set(sender, performance.now() + BANNED_MS)
+    this.#banned.set(keyId, performance.now() + BANNED_MS)
   }
 
   async close(): Promise<void> {
@@ -143,6 +171,10 @@ export class Zstd {
   }
 }
 
+function full(why: string): Failure {
+  return new Failure('unavailable', why, { retryAfterMs: 1000 })
+}
+
 function broken(why: string): Failure {
   return new Failure('invalid', `body: not zstd as header content-encoding says, or not all of it: ${why}`, { field: 'body' })
 }
@@ -169,6 +201,10 @@ class Reader {
     return taken
   }
 
+  async close(): Promise<void> {
+    await this.#iterator.return?.()
+  }
+
   async need(count: number): Promise<Buffer> {
     return (await this.take(count)) as Buffer
   }
@@ -181,13 +217,17 @@ class Reader {
 /** [RFC 8878 3.1.1]; frames stand one behind the other, [3.1.2] some hold nothing of ours. */
 async function* blocksOf(packed: Bytes): AsyncGenerator<Block> {
   const reader = new Reader(packed)
-  for (let count = 0; ; count++) {
-    const magic = await reader.take(4, count > 0)
-    if (!magic) return
-    const number = magic.readUInt32LE()
-    if (number >>> 4 === SKIPPABLE >>> 4) await reader.skip((await reader.need(4)).readUInt32LE())
-    else if (number === MAGIC) yield* frameOf(reader, magic)
-    else throw broken('no frame begins here')
+  try {
+    for (let count = 0; ; count++) {
+      const magic = await reader.take(4, count > 0)
+      if (!magic) return
+      const number = magic.readUInt32LE()
+      if (number >>> 4 === SKIPPABLE >>> 4) await reader.skip((await reader.need(4)).readUInt32LE())
+      else if (number === MAGIC) yield* frameOf(reader, magic)
+      else throw broken('no frame begins here')
+    }
+  } finally {
+    await reader.close()
   }
 }
 

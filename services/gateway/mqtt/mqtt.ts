@@ -7,7 +7,8 @@ import { Failure } from '../../../packages/core/failure.ts'
 import type { Identity } from '../../../packages/identity/identity.ts'
 import { translate } from '../../../packages/redis/index.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
-import { catchUp, cutOff, type Forwarded, forward } from '../broker/forward.ts'
+import { catchUp, catchUpAgain, cutOff, type Forwarded, forward } from '../broker/forward.ts'
+import type { Lasting } from '../broker/lasting.ts'
 import type { Author, Message } from '../broker/message.ts'
 import { Persistence } from '../broker/persistence.ts'
 import { projectOf } from '../broker/retained.ts'
@@ -31,8 +32,8 @@ export type MqttDoor = {
   readonly port: number
   /** A connection that came in another way. */
   take(stream: Duplex, from: From): void
-  /** Publishes as Telltale itself and retains it, if it is not what stands there already. */
-  announce(topic: string, payload: string): Promise<void>
+  /** Publishes as Telltale itself and retains it, if it is not what stands there already. `order`: text; what is lower than what was said is not said. */
+  announce(topic: string, payload: string, order: string): Promise<void>
   /** Publishes as Telltale itself under `projects/{project}/`, with QoS 1, to whoever may see the project. */
   send(project: string, topic: string, payload: Buffer): void
   /** Whether anybody wants what is published on this topic, in its long form: connected to any gateway, or away. */
@@ -85,8 +86,12 @@ type Door = {
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
   const sessions = new WeakMap<Client, Session>()
   const node = ports.clock.newId()
-  const lost = () => catchUpAll(broker, sessions, ports.log)
-  const storage = await Storage.open({ ...ports, node, newId: () => ports.clock.newId() }, lost)
+  const behind = (lasting: Lasting) => {
+    const client = clientsOf(broker)[lasting.id]
+    // One that takes the session over reads all of it.
+    if (client && sessions.get(client)?.lasting === lasting) catchUpAgain(client, lasting, ports.log)
+  }
+  const storage = await Storage.open({ ...ports, node, newId: () => ports.clock.newId() }, behind)
   const send = (project: string, topic: string, payload: Buffer) => {
     // Nobody waits for it: what it tells is told again, or stands in the quarantine.
     say(speaking(), `projects/${project}/${topic}`, payload).catch((error: Error) =>
@@ -108,7 +113,7 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
   return {
     port: bound,
     take: (stream, from) => listener.take(stream, from),
-    announce: (topic, payload) => announce(speaking(), topic, Buffer.from(payload)),
+    announce: (topic, payload, order) => announce(speaking(), topic, Buffer.from(payload), order),
     send,
     hasSubscribers: topic => storage.hasSubscribers(topic),
     connections: () => broker.connectedClients,
@@ -159,7 +164,10 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
-      asking: () => cutOff(asking, ports.log),
+      asking: () => {
+        const lasting = asking && sessions.get(asking)?.lasting
+        return { failed: cutOff(asking, ports.log), room: async () => lasting?.retainedRoom() }
+      },
     }),
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
@@ -209,6 +217,8 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
   // What is retained for a SUBSCRIBE is asked for right after this, and aedes does not say for whom.
   broker.on('subscribe', (_subscriptions, client) => {
     asking = client
+    const lasting = sessions.get(client)?.lasting
+    if (lasting) storage.subscribed(lasting)
   })
   watch(broker, door)
   return broker
@@ -258,14 +268,15 @@ type Done = (error?: Error | null) => void
 function take(door: Door, client: Client, session: Session, packet: PublishPacket, done: Done): void {
   const { messageId, qos } = packet
   packet.topic = mounted(packet.topic, session.project)
-  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId)) {
+  const from = session.lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
+  const isPassedOn = !from || !door.storage.isUnsettled(packet, from)
+  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId) && isPassedOn) {
     door.repeats.add(packet)
     done(null)
     return
   }
   publish(door.publishing, door.refused, client, session, packet as PublishPacket & { payload: Buffer }, error => {
     if (error) return done(error)
-    const from = session.lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
     const kept = door.storage.keep(packet as PublishPacket & { payload: Buffer }, authorOf(session) as Author, from)
     if (!kept) return done(null)
     kept.then(isNew => {
@@ -370,22 +381,12 @@ function watch(broker: Aedes, { ports: { log }, sessions }: Door): void {
     if (client.closed) return
     for (const filter of filters) sessions.get(client)?.grants.delete(filter)
   })
-  broker.on('clientReady', client => caughtUp(client, sessions, log))
+  broker.on('clientReady', client => {
+    const lasting = sessions.get(client)?.lasting
+    if (lasting) catchUp(client, lasting, log)
+  })
   // Not in aedes' types: what its persistence could not do.
   ;(broker as unknown as NodeJS.EventEmitter).on('error', (error: Error) => log.error({ err: error }, 'mqtt broker error'))
-}
-
-function caughtUp(client: Client, sessions: WeakMap<Client, Session>, log: Logger): void {
-  const lasting = sessions.get(client)?.lasting
-  if (lasting) catchUp(client, lasting, log)
-}
-
-/** Of messages that a gateway kept, and was gone before it said so. */
-function catchUpAll(broker: Aedes, sessions: WeakMap<Client, Session>, log: Logger): void {
-  for (const client of Object.values(clientsOf(broker))) {
-    sessions.get(client)?.lasting?.rewind()
-    if (client.connected) caughtUp(client, sessions, log)
-  }
 }
 
 async function close(listener: Listener, broker: Aedes): Promise<void> {

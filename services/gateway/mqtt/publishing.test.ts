@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Caller } from '../../../packages/identity/identity.ts'
 import { DEVELOPER, openTaking } from '../fixture.ts'
 import { rejectionsOf } from '../quarantine/rejection.ts'
+import { mayLeave } from './connect.ts'
 import { publish } from './publishing.ts'
 import { Redeliveries } from './redelivery.ts'
 import { Session } from './session.ts'
@@ -68,10 +69,40 @@ describe('a decoder that remembers', () => {
       2,
       new Map([
         ['b', '1'],
-        ['a', '2'],
+        // For itself alone.
+        ['own/a/a', '2'],
+        ['own/a', '{"keys":1,"chars":8}'],
       ]),
     ])
     expect(values()).toEqual(['b=1', 'a=1', 'a=2'])
+  })
+})
+
+describe('a device', () => {
+  it.each([
+    ['a', true],
+    ['a:3', true],
+    ['a::boot', true],
+    ['b', false],
+    ['a2', false],
+    ['a-3', false],
+    ['a:', false],
+    ['a2:3', false],
+  ])('sends events of %s by every form of topic: %s', async (id, may) => {
+    const { state, values, connect } = openDoor()
+    const { send } = connect(DEVICE)
+    const named = JSON.stringify({ eventType: 't', data: { t: { value: 3 } }, targetName: `projects/p/devices/${id}` })
+    await send(`d/${id}/t`, '1', 1)
+    await send(`projects/p/devices/${id}/events/t`, '2', 2)
+    await send('d/a/t', named, 3)
+    await send('once', `${id}=4`, 4)
+    const all = [1, 2, 3, 4].map(value => `${id}=${value}`)
+    // In a place of its own nothing that names another device is an event of that.
+    expect(values().filter(one => one.startsWith(`${id}=`))).toEqual(may ? all.filter((_, i) => i !== 2 || id === 'a') : [])
+    for (const [, { device }] of state.refused) if (device !== undefined) expect(['a', may ? id : 'a']).toContain(device)
+    expect(state.frames.length + state.refused.length).toBe(4)
+    for (const form of [`d/${id}/t`, `projects/p/devices/${id}/events/t`, `projects/p/devices/${id}/events`])
+      expect(mayLeave(DEVICE, form)).toBe(may)
   })
 })
 

@@ -113,7 +113,7 @@ function choose(job: Job, mount: Mounted, { mappings }: Known): Promise<void> | 
     pass(job)
     return undefined
   }
-  const claimed = claimant(job.ports.run, mappings.claiming, mount.project, mount.topic)
+  const claimed = claimant(job.ports.run, mappings.claiming, mount.project, mount.topic, job.session.caller.device?.id)
   const go = (one: Decoder | undefined) => (one ? decode(job, mount, one) : pass(job))
   if (claimed instanceof Promise) return claimed.then(go).catch(job.done)
   return go(claimed) ?? undefined
@@ -133,7 +133,7 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
   packet.topic = mountedTopic(mount)
   const take = (made: Made) => settle(job, mount, from, made)
   const refuse = (error: unknown) => refuseWhole(job, from, payload, error)
-  const given = { project: mount.project, bytes: payload, topic: mount.topic.split('/'), place: {} }
+  const given = { project: mount.project, bytes: payload, topic: mount.topic.split('/'), place: {}, sender: job.session.caller.device?.id }
   try {
     const made = runDecoder(ports.run, decoder, given, ports.clock)
     return made instanceof Promise ? made.then(take, refuse) : take(made)

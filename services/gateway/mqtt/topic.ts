@@ -1,5 +1,5 @@
 // MQTT topics: where short ones belong, which are ingest, and which a key or a device may publish or subscribe to.
-import type { Caller } from '../../../packages/identity/identity.ts'
+import { type Caller, isPartOf } from '../../../packages/identity/identity.ts'
 import type { Place } from '../decode/event.ts'
 
 /** In a stream topic: every project that the caller may see. */
@@ -85,9 +85,11 @@ export function fullTopic({ project, device, eventType }: Place): string {
 
 /** A filter is granted only when everything it can match is: a wildcard in place of the project would be wider. */
 export function maySubscribe(caller: Caller, filter: string): boolean {
-  const [root, project, kind, device] = filter.split('/')
+  const [root, project, kind, device = ''] = filter.split('/')
   if (root !== 'projects') return false
-  if (caller.device) return project === caller.device.project && kind === 'devices' && device === caller.device.id
+  // `devices/plug:stream` is no channel.
+  if (caller.device)
+    return project === caller.device.project && kind === 'devices' && isPartOf(caller.device.id, device) && !streamTopic(filter)
   return roleIn(caller, project) !== undefined
 }
 

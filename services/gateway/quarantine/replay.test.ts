@@ -6,6 +6,7 @@ import { Failure } from '../../../packages/core/failure.ts'
 import { contentKey } from '../../../packages/core/id.ts'
 import { freshProject, installed, openTestRedis, type TestRedis } from '../../../packages/log/fixture.ts'
 import { Log } from '../../../packages/log/log.ts'
+import { newId } from '../../../packages/runtime/id.ts'
 import type { DecoderRecord } from '../../../packages/state/decoder.ts'
 import { DecoderMemory } from '../../../packages/state/decodermemory.ts'
 import { Quarantine, type Refused } from '../../../packages/state/quarantine.ts'
@@ -13,9 +14,11 @@ import { Accept } from '../accept.ts'
 import type { Decoded } from '../decode/event.ts'
 import type { Format } from '../decode/format.ts'
 import { FORMATS } from '../decode/formats.ts'
-import { decodeJson } from '../decode/json.ts'
+import { decodeJson, decodeValue } from '../decode/json.ts'
 import { Catalog } from '../decoder/catalog.ts'
 import { Memories } from '../decoder/memory.ts'
+import { UNLIMITED } from '../fixture.ts'
+import { ingest } from '../ingest.ts'
 import { type Replayed, type ReplayPorts, replay } from './replay.ts'
 
 /** Says nothing of what it has seen before, as formats do whose packets are numbered. */
@@ -29,7 +32,25 @@ const counted: Format = {
     return { decoded: decodeJson(bytes, place, clock) }
   },
 }
-const formats = new Map([...FORMATS, [counted.name, counted]])
+
+/** `name value` by line, of one device. The first version reads no fractions and says last what it cannot read; the mended one says `level`. */
+const lines = (isMended: boolean): Format => ({
+  ...(FORMATS.get('json') as Format),
+  name: isMended ? 'mended' : 'first',
+  separable: undefined,
+  decode: ({ bytes, place }, clock) => {
+    const [good, bad]: [Decoded[], Decoded[]] = [[], []]
+    for (const line of bytes.toString().split('\n')) {
+      const [, value = '', timestamp] = line.split(' ')
+      const field = isMended ? 'level' : 'value'
+      const one = { device: 'd', eventType: 'depth', data: { depth: { [field]: Number(value) } }, ...(timestamp ? { timestamp } : {}) }
+      if (isMended || !value.includes('.')) good.push(...decodeValue(one, place, clock, line))
+      else bad.push({ failure: new Failure('invalid', 'a fraction'), element: line })
+    }
+    return { decoded: [...good, ...bad] }
+  },
+})
+const formats = new Map([...FORMATS, ...[counted, lines(false), lines(true)].map(one => [one.name, one] as const)])
 
 describe.skipIf(installed === undefined)('a replay', () => {
   let server: TestRedis
@@ -91,6 +112,29 @@ describe.skipIf(installed === undefined)('a replay', () => {
       events: async () =>
         (await log.read(project, '0-0', 100_000)).flatMap(({ events }) => events.map(({ frame }) => JSON.parse(frame) as DeviceEvent)),
       left: () => quarantine.list(project, '', 1000),
+      /** As by a door. */
+      send: (text: string, mayRepeat: boolean) => {
+        const bytes = Buffer.from(text)
+        const [{ name, format: named }] = decoders as readonly [DecoderRecord]
+        const format = formats.get(named) as Format
+        const payload = { project, bytes, topic: [], place: { project }, options: {}, memory: new Map() }
+        const { decoded } = format.decode(payload as never, { nowUs: () => Date.now() * 1000, newId }) as { decoded: Decoded[] }
+        const whole = { project, source: 's', keyId: 'k', payload: bytes, decoder: { name, format: named, version: 1 } }
+        const from = {
+          ...whole,
+          again: { place: {}, asked: name },
+          deliveryKey: (part: number | string) => `k.${part}`,
+          mayRepeat: () => mayRepeat,
+        }
+        const doors = {
+          accept,
+          quarantine: async (of: string, all: readonly Refused[]) => void (await quarantine.add(of, all)),
+          ...UNLIMITED,
+        }
+        return new Promise<void>((resolve, reject) =>
+          ingest({ ...doors, rejected: () => {} }, decoded, from, failure => (failure ? reject(failure) : resolve())),
+        )
+      },
     }
   }
   const values = (events: readonly DeviceEvent[]) => events.map(({ data }) => (data['temperature'] as { value: number }).value)
@@ -144,6 +188,27 @@ describe.skipIf(installed === undefined)('a replay', () => {
     expect(await events()).toHaveLength(10_000)
   })
 
+  it.each<[string, string, boolean]>([
+    ['which may be a repeat, and gives no time', 'a 1.5\nb 2', true],
+    ['which is none, and gives no time', 'a 1.5\nb 2', false],
+    ['of which one part is like another', 'a 2\na 1.5\na 2', true],
+    ['with times of its own', 'a 1.5 2026-11-01T10:00:00Z\nb 2 2026-11-01T10:00:01Z', false],
+  ])('after a fix accepts of a payload %s what was not accepted, also where all of it looks different now', async (_, text, mayRepeat) => {
+    const decoders = [decoderOf('first')]
+    const { send, replay, events, left } = open(decoders)
+    await send(text, mayRepeat)
+    const count = text.split('\n').length
+    expect([(await events()).length, (await left()).length]).toEqual([count - 1, 1])
+    decoders[0] = decoderOf('mended')
+    expect(await replay()).toMatchObject({ accepted: 1, refused: 0 })
+    if (mayRepeat) await send(text, true)
+    expect((await events()).map(({ data }) => data['depth'])).toMatchObject([
+      ...Array.from({ length: count - 1 }, () => ({ value: 2 })),
+      { level: 1.5 },
+    ])
+    expect(await left()).toEqual([])
+  })
+
   it('reads lines of the InfluxDB routes as lines, in the unit of their request', async () => {
     const { add, replay, events, again } = open()
     const sent = { ...again, place: {}, format: 'influx', options: { precision: 's' }, isElement: true as const }
@@ -163,21 +228,73 @@ describe.skipIf(installed === undefined)('a replay', () => {
     expect((await events())[0]).toMatchObject({ targetName: expect.stringMatching(/by-key$/), timestamp: '2025-03-03T11:06:40.000000Z' })
   })
 
+  describe('of what decoders remember', () => {
+    const PRESS = Buffer.from('{"id":"A4:C1:38:8D:18:B2","rssi":-60,"servicedatauuid":"fcd2","servicedata":"4000093a02"}')
+    const announcement = (template: string) =>
+      Buffer.from(
+        `{"state_topic":"lab/t","device_class":"temperature","unit_of_measurement":"°C","unique_id":"t1","value_template":"${template}","device":{"identifiers":["probe"]}}`,
+      )
+    const topic = 'homeassistant/sensor/probe/t/config'
+
+    it.each([
+      ['that its own delivery told is accepted', { isTold: true as const }, 1],
+      ['that another delivery told is a repeat, and no event', {}, 0],
+    ])('a press %s', async (_, told, presses) => {
+      const { add, replay, events, left, again, ports, project } = open()
+      const using = ports()
+      const sent = { ...again, place: {}, asked: 'bthome' }
+      await add({ payload: PRESS, again: sent })
+      expect(await replay(using)).toMatchObject({ refused: 0 })
+      expect((await using.run.memories.load({ project, decoder: 'bthome', format: 'bthome' })).isEmpty).toBe(false)
+      await add({ payload: PRESS, again: { ...sent, ...told, delivery: 'other' } })
+      expect(await replay()).toMatchObject({ refused: 0 })
+      expect((await events()).filter(({ eventType }) => eventType === 'action')).toHaveLength(1 + presses)
+      expect(await left()).toEqual([])
+    })
+
+    it('an announcement is learned, and then what it announced is accepted', async () => {
+      const { add, replay, events, left, again } = open()
+      await add({ payload: Buffer.from('21.5'), again: { ...again, place: {}, topic: 'homeassistant/lab' } })
+      expect(await replay()).toMatchObject({ accepted: 0, learned: 0, refused: 1, errors: [{ code: 'not_found' }] })
+      await add({ payload: announcement('{{ value }}'), again: { ...again, place: {}, topic } })
+      await add({ payload: Buffer.from('22.5'), again: { ...again, place: {}, topic: 'lab/t' } })
+      expect(await replay()).toMatchObject({ records: 3, accepted: 1, learned: 1, refused: 1 })
+      expect(values(await events())).toEqual([22.5])
+      expect(await left()).toHaveLength(1)
+    })
+
+    it('an announcement of a device is learned for that device alone', async () => {
+      const { add, replay, again, ports, project } = open()
+      await add({ payload: announcement('{{ value }}'), again: { ...again, place: {}, topic, sender: 'd' } })
+      const using = ports()
+      expect(await replay(using)).toMatchObject({ learned: 1, refused: 0 })
+      const kept = await using.run.memories.load({ project, decoder: 'homeassistant', format: 'homeassistant' })
+      expect([...kept.values.keys()].filter(key => !/^own\/d(\/|$)/.test(key))).toEqual([])
+      expect(kept.isEmpty).toBe(false)
+    })
+  })
+
   it('accepts of a device what is its own, and remembers nothing that it told of others, unless somebody names it', async () => {
     const { add, replay, events, left, again, ports, project } = open([
       { name: 'mine', format: 'counted', topics: [], contentTypes: [], options: {}, enabled: true },
     ])
-    const body = Buffer.from(JSON.stringify(['d', 'other'].map(device => ({ device, data: { temperature: { value: 1 } } }))))
+    const body = Buffer.from(JSON.stringify(['d', 'd:3', 'd2', 'other'].map(device => ({ device, data: { temperature: { value: 1 } } }))))
     const sent = { ...again, place: {}, asked: 'mine', sender: 'd' }
     await add({ payload: body, code: 'invalid', again: sent })
     const using = ports()
-    expect(await replay(using)).toMatchObject({ accepted: 1, refused: 1, errors: [{ code: 'forbidden', field: 'device' }] })
+    expect(await replay(using)).toMatchObject({
+      accepted: 2,
+      refused: 1,
+      errors: [{ code: 'forbidden', field: 'device' }, { code: 'forbidden' }],
+    })
     expect((await using.run.memories.load({ project, decoder: 'mine', format: 'counted' })).isEmpty).toBe(true)
     const [record] = await left()
-    expect(await replay(using, [record?.id ?? ''])).toMatchObject({ accepted: 1, refused: 0 })
-    expect((await events()).map(({ targetName }) => targetName.split('/').at(-1))).toEqual(['d', 'other'])
+    expect(await replay(using, [record?.id ?? ''])).toMatchObject({ accepted: 2, refused: 0 })
+    expect((await events()).map(({ targetName }) => targetName.split('/').at(-1))).toEqual(['d', 'd:3', 'd2', 'other'])
   })
 })
+
+const decoderOf = (format: string): DecoderRecord => ({ name: 'mine', format, topics: [], contentTypes: [], options: {}, enabled: true })
 
 function many(count: number): string {
   return JSON.stringify(Array.from({ length: count }, (_, i) => ({ device: 'd', data: { temperature: { value: i } } })))

@@ -7,11 +7,12 @@ import type { Accept } from '../accept.ts'
 import type { Clock, Decoded, Incoming } from '../decode/event.ts'
 import type { Format } from '../decode/format.ts'
 import type { Catalog, Known } from '../decoder/catalog.ts'
-import { claimant, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
+import { claimant, type Made, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
+import type { Draft } from '../decoder/kept.ts'
 import { builtInMapping, type Decoder } from '../decoder/mapping.ts'
-import type { Draft } from '../decoder/memory.ts'
-import { contentOf, type IngestPorts } from '../ingest.ts'
+import type { IngestPorts } from '../ingest.ts'
 import { mayTell, ownOnly } from '../own.ts'
+import { marksOf, withoutAccepted } from '../part.ts'
 
 export type ReplayPorts = {
   readonly quarantine: Pick<Quarantine, 'after' | 'find' | 'remove' | 'accepted'>
@@ -48,6 +49,8 @@ export type Replayed = {
   records: number
   /** Events. */
   accepted: number
+  /** Records that left and were no events: announcements, whose decoder knows now what they tell. */
+  learned: number
   /** Records that stay. */
   refused: number
   readonly errors: StillRefused[]
@@ -66,7 +69,7 @@ const MAX_WAITING = 500
 const PAGE = 100
 
 export async function replay(ports: ReplayPorts, project: string, selection: Selection, isDry: boolean): Promise<Replayed> {
-  const replayed: Replayed = { records: 0, accepted: 0, refused: 0, errors: [], next: undefined }
+  const replayed: Replayed = { records: 0, accepted: 0, learned: 0, refused: 0, errors: [], next: undefined }
   const endMs = performance.now() + MAX_MS
   let [from, lookedAt, bytes] = [startOf(selection), 0, 0]
   const known = await ports.catalog.of(project)
@@ -129,8 +132,9 @@ type Attempt = {
   readonly draft?: Draft | undefined
   readonly events: readonly { readonly event: Incoming; readonly key: string }[]
   readonly failures: readonly Failure[]
-  /** What of it was accepted before. */
+  /** What of it was accepted before, and is now. */
   readonly accepted: readonly string[]
+  readonly marks: readonly string[]
 }
 
 /** Decoded one after the other, accepted in their order, some together. */
@@ -161,9 +165,10 @@ async function takeAll(
   await settle()
 }
 
-function count({ record, events, failures }: Attempt, replayed: Replayed): void {
+function count({ record, events, failures, accepted }: Attempt, replayed: Replayed): void {
   replayed.records++
   replayed.accepted += events.length
+  if (events.length + failures.length + accepted.length === 0) replayed.learned++
   if (failures.length > 0) replayed.refused++
   for (const { code, field = '', message } of failures)
     if (replayed.errors.length < MAX_ERRORS) replayed.errors.push({ id: record.id, source: record.source, code, field, message })
@@ -174,8 +179,7 @@ async function accepted(ports: ReplayPorts, project: string, attempts: readonly 
   const events = attempts.flatMap(one => one.events)
   for (let from = 0; from < events.length; from += MAX_WAITING)
     await Promise.all(events.slice(from, from + MAX_WAITING).map(({ event, key }) => added(ports, event, key)))
-  // It is older than what is known: it adds to that, and changes nothing of it.
-  for (const { draft } of attempts) if (draft) await ports.run.memories.commit(draft, false)
+  for (const { draft, record } of attempts) if (draft) await ports.run.memories.commitAgain(draft, msOf(record.id))
   await letGo(ports, project, attempts)
 }
 
@@ -184,28 +188,28 @@ function added({ accept }: ReplayPorts, event: Incoming, key: string): Promise<v
 }
 
 async function letGo({ quarantine }: ReplayPorts, project: string, attempts: readonly Attempt[]): Promise<void> {
-  for (const { record, events, failures, accepted } of attempts)
-    if (failures.length > 0 && events.length > 0)
-      await quarantine.accepted(project, record.id, [...accepted, ...events.map(({ event }) => contentOf(event))])
+  for (const { record, events, failures, accepted, marks } of attempts)
+    if (failures.length > 0 && events.length > 0) await quarantine.accepted(project, record.id, [...accepted, ...marks])
   const done = attempts.filter(({ failures }) => failures.length === 0).map(({ record }) => record.id)
   await quarantine.remove(project, done)
 }
 
 async function attemptOf(ports: ReplayPorts, project: string, known: Known, kept: QuarantinedPayload, how: How): Promise<Attempt> {
   const { record, again, accepted } = kept
-  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted })
+  const refused = (failure: Failure): Attempt => ({ record, events: [], failures: [failure], accepted, marks: [] })
   if (!again) return refused(new Failure('unsupported', unrepeatable(record)))
   // What a device may send is known; of others only that they might not.
   if (record.code === 'forbidden' && again.sender === undefined && !how.isNamed)
     return refused(new Failure('forbidden', 'its sender may not send it: name it in `ids` to accept it all the same'))
   try {
-    const { decoded, draft } = await decodeAgain(ports, project, known, kept, again, how)
+    const { decoded, draft, separable } = await decodeAgain(ports, project, known, kept, again, how)
     const left = withoutAccepted(decoded, accepted)
     return {
       record,
       accepted,
       draft,
-      events: left.flatMap(({ one, index }) => ('event' in one ? [{ event: one.event, key: keyOf(one.event, record, again, index) }] : [])),
+      events: left.flatMap(({ one, index, part }) => eventIn(one, record, again, separable ? index : part)),
+      marks: marksOf(left.map(({ one }) => one)),
       failures: left.flatMap(({ one }) => ('event' in one ? [] : [one.failure])),
     }
   } catch (error) {
@@ -228,16 +232,29 @@ async function decodeAgain(
   { record, bytes }: QuarantinedPayload,
   again: Again,
   { isDry, isNamed }: How,
-): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined }> {
+): Promise<{ readonly decoded: readonly Decoded[]; readonly draft: Draft | undefined; readonly separable: boolean }> {
   const decoder = await decoderOf(ports, project, known, record, again)
   const topic = again.topic?.split('/') ?? []
-  const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: again.place }, clockOf(record, again))
-  const { sender: id } = again
-  const sender = { roles: {}, ...(id === undefined || isNamed ? {} : { device: { project, id } }) }
+  const id = isNamed ? undefined : again.sender
+  const given = { project, bytes, topic, place: again.place, sender: id, isReplay: again.isTold === true }
+  const made = await runDecoder(ports.run, decoder, given, clockOf(record, again))
+  const sender = { roles: {}, ...(id === undefined ? {} : { device: { project, id } }) }
+  checkUnderstood(made)
   const own = ownOnly(sender, made.decoded)
-  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined }
-  const isTold = made.draft.touched && mayTell(sender, made.decoded)
-  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined }
+  // Elements are kept by themselves; what they become today has the order that it has.
+  const separable = decoder.format.separable === true || again.isElement === true
+  if (isDry) return { decoded: await ports.screen(project, own), draft: undefined, separable }
+  const isTold = made.draft.touched && mayTell(sender, made.decoded).tell
+  return { decoded: await ports.checked(project, own), draft: isTold ? made.draft : undefined, separable }
+}
+
+/** What becomes nothing at all leaves the quarantine only where its decoder knows what it tells. @throws Failure. */
+function checkUnderstood({ decoded, draft }: Made): void {
+  if (decoded.length === 0 && draft.changes.size === 0 && draft.missed)
+    throw new Failure(
+      'not_found',
+      'nothing becomes of it today: its decoder does not know what it is about, because nobody has announced it',
+    )
 }
 
 /** As it was chosen then, among those of today. */
@@ -246,13 +263,13 @@ async function decoderOf(
   project: string,
   { mappings }: Known,
   { contentType }: QuarantineRecord,
-  { topic, asked, format, builtIn, options }: Again,
+  { topic, asked, format, builtIn, options, sender }: Again,
 ): Promise<Decoder> {
   if (builtIn !== undefined) return builtInDecoder(formats, builtIn)
   if (format !== undefined) return withOptions(mappings.ofFormat(format), options)
   if (asked !== undefined) return mappings.named(asked)
   if (topic !== undefined) {
-    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic))
+    const found = mappings.ofTopic(topic) ?? (await claimant(run, mappings.claiming, project, topic, sender))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))} today`, { field: 'topic' })
   }
@@ -284,22 +301,10 @@ function identityOf({ id }: QuarantineRecord, { delivery, mayRepeat }: Again): s
   return mayRepeat ? delivery : id
 }
 
-type Placed = { readonly one: Decoded; readonly index: number }
-
-/** Each that was accepted stands for one that is. */
-function withoutAccepted(decoded: readonly Decoded[], accepted: readonly string[]): Placed[] {
-  const counts = new Map<string, number>()
-  for (const content of accepted) counts.set(content, (counts.get(content) ?? 0) + 1)
-  return decoded.flatMap((one, index) => {
-    const content = 'event' in one ? contentOf(one.event) : ''
-    const count = counts.get(content) ?? 0
-    if (count > 0) counts.set(content, count - 1)
-    return count > 0 ? [] : [{ one, index }]
-  })
-}
-
-/** As it would have been then, and the same each time. */
-function keyOf({ key }: Incoming, record: QuarantineRecord, again: Again, at: number): string {
+/** With the key that it would have had then, and has each time. */
+function eventIn(one: Decoded, record: QuarantineRecord, again: Again, part: number | string | undefined): Attempt['events'] {
+  if (!('event' in one)) return []
+  const { event } = one
   const identity = identityOf(record, again)
-  return key ?? (again.isElement && at === 0 ? identity : `${identity}.${at}`)
+  return [{ event, key: event.key ?? (again.isElement && part === 0 ? identity : `${identity}.${part}`) }]
 }

@@ -24,6 +24,7 @@ const ReplayBody = Type.Object(
 const ReplayAnswer = Type.Object({
   records: Type.Integer({ description: 'looked at' }),
   accepted: Type.Integer({ description: 'events' }),
+  learned: Type.Integer({ description: 'records that became no events: announcements, whose decoder knows now what they tell' }),
   refused: Type.Integer({ description: 'records that stay' }),
   errors: Type.Array(
     Type.Object({ id: Type.String(), source: Type.String(), code: Type.String(), field: Type.String(), message: Type.String() }),

@@ -336,7 +336,7 @@ describe.skipIf(installed === undefined)('two nodes', () => {
     const reader = await elsewhere.open(address('reader', topic, { query: `otp=${otp}` }), '')
     expect(await reader.closed).toEqual({
       code: 4005,
-      reason: 'Client is not authenticated: the access token expired: come back with a new one',
+      reason: 'Client is not authenticated: the access token expired; come back with a new one',
     })
   })
 

@@ -56,10 +56,7 @@ const MAX_COMMAND_FRAME_BYTES = 4096
 const PATIENCE_MS = 5 * 60_000
 /** Some producers listen only after they have sent. */
 const PRODUCER_PATIENCE_MS = 60 * 60_000
-/** A token may be used until it expires, not until the very moment. */
-const EXPIRY_GRACE_MS = 1000
 const STOPPING = 'the server is stopping: come back soon'
-const MAX_TIMER_MS = 2 ** 31 - 1
 /** What those who have just left get to give back what they had. */
 const SETTLED_MS = 1000
 /** What a peer gets to say goodbye when this process stops. */
@@ -234,14 +231,7 @@ export class Sockets {
 
   /** Within a second of the end of the caller's rights, the socket ends. */
   #watch(caller: Caller, tenant: string, outlet: Outlet): () => void {
-    const stop = this.#ports.identity.watch(caller, (reason, all) => outlet.fail(all ? 5 : 6, reason), tenant)
-    if (caller.expiresMs === undefined) return stop
-    const ms = Math.min(MAX_TIMER_MS, Math.max(0, caller.expiresMs - Date.now() + EXPIRY_GRACE_MS))
-    const timer = setTimeout(() => outlet.fail(5, 'the access token expired: come back with a new one'), ms)
-    return () => {
-      clearTimeout(timer)
-      stop()
-    }
+    return this.#ports.identity.watch(caller, (reason, all) => outlet.fail(all ? 5 : 6, reason), tenant)
   }
 }
 
