@@ -26,6 +26,8 @@ export type SessionsPorts = {
   readonly log: Logger
   /** Told of each message that was dropped. */
   dropped(): void
+  /** A session of this id is no more; there may be another one. */
+  forgotten?(id: string): void
   nowMs(): number
 }
 
@@ -117,6 +119,10 @@ export class Sessions {
     const hasLeft = await this.#redis.mqttForget(1, PREFIX, id)
     this.#ended(id)
     if (hasLeft) this.#clean()
+  }
+
+  async exists(id: string): Promise<boolean> {
+    return (await this.#redis.exists(`${PREFIX}session:${id}`)) === 1
   }
 
   /** Undefined ends what was granted. One step, however many there are: those of one SUBSCRIBE, or as many as a session has. */
@@ -281,6 +287,7 @@ export class Sessions {
   #ended(id: string): void {
     for (const changed of this.#changes) changed.set(id, 'all')
     this.#drop(id)
+    this.#ports.forgotten?.(id)
   }
 
   #index(id: string, filter: string, grant: Grant | undefined): void {

@@ -26,8 +26,8 @@ describe.skipIf(installed === undefined)('a decoder that is deleted', () => {
     memory = new DecoderMemory(server.redis)
     const catalog = new Catalog({
       formats: FORMATS,
-      decoders: of => decoders.decoders.list(of),
-      schemas: of => decoders.schemas.list(of),
+      decoders: decoders.decoders,
+      schemas: decoders.schemas,
       changes: since => decoders.changes.since(since),
     })
     app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits: { manage: undefined, ingest: undefined } })

@@ -1,7 +1,8 @@
 // Decoders that run beside each other: what one learns while another waits is not lost.
 import { Type } from 'typebox'
 import { expect, it } from 'vitest'
-import type { Memory } from '../decode/format.ts'
+import type { Memory, Payload } from '../decode/format.ts'
+import { decodeJson } from '../decode/json.ts'
 import { runDecoder } from './decoderun.ts'
 import { Memories } from './memory.ts'
 
@@ -53,8 +54,30 @@ function gateway() {
     const { draft } = await runDecoder({ memories, broke: () => {} }, decoderOf(wait), given, clock)
     await memories.commit(draft)
   }
-  return { take, rows, time, answer: () => open(revision) }
+  return { take, rows, time, memories, answer: () => open(revision) }
 }
+
+it.each([
+  ['nobody else says it', '{"value":1}', {}, 'template'],
+  ['the route says it', '{"value":1}', { device: 'route' }, 'route'],
+  ['the payload says it', '{"device":"payload","data":{"value":1}}', {}, 'payload'],
+  [
+    'both say it',
+    '{"device":"payload","data":{"value":1}}',
+    { device: 'route' },
+    'device: expected the device of the topic or route, route',
+  ],
+])('the device of a mapping is that of events of which %s', async (_, text, place, expected) => {
+  const { memories } = gateway()
+  const format = {
+    ...decoderOf(() => undefined).format,
+    decode: (payload: Payload) => ({ decoded: decodeJson(payload.bytes, payload.place, clock) }),
+  }
+  const given = { project: 'p', bytes: Buffer.from(text), topic: ['a', 'template'], place: { eventType: 'level', ...place } }
+  const decoder = { mapping: { ...mapping, device: '{2}' }, format }
+  const { decoded } = await runDecoder({ memories, broke: () => {} }, decoder, given, clock)
+  expect(decoded.map(one => ('event' in one ? one.event.device : one.failure.message))).toEqual([expected])
+})
 
 it('what another payload tells while one waits for what other gateways have learnt is kept', async () => {
   const { take, rows, time, answer } = gateway()

@@ -171,11 +171,11 @@ function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt
   }
 }
 
-/** What the mapping says of the topic, before what else is known. */
+/** What the mapping says of the topic: below what the route says, and of the device below what the payload says. */
 function placeOf({ mapping }: Decoder, { place, topic }: Given, project: string): Place {
   const device = mapping.device === undefined ? undefined : filledIn(mapping.device, topic)
   const eventType = mapping.eventType === undefined ? undefined : filledIn(mapping.eventType, topic)
-  return { project, ...place, ...(device === undefined ? {} : { device }), ...(eventType === undefined ? {} : { eventType }) }
+  return { project, ...place, elseDevice: device ?? place.elseDevice, eventType: place.eventType ?? eventType }
 }
 
 /** One payload that a decoder breaks on holds up none of the others. */

@@ -85,6 +85,12 @@ export class Frames {
     return true
   }
 
+  /** Whether this packet is among those that wait. Nothing may be asked after that. */
+  holds(packet: Buffer): boolean {
+    while (this.next() === true) if (packet.equals(this.bytes.subarray(this.start, this.end))) return true
+    return false
+  }
+
   #turn(): void {
     const next = this.#later.shift()
     this.bytes = next ?? EMPTY

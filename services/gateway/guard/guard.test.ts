@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { Acks } from './ack.ts'
 import { Addresses, neighbourhood } from './address.ts'
 import { Admission } from './admission.ts'
+import { Frames } from './frame.ts'
 import { Sent } from './outgoing.ts'
+import { DISCONNECT_PACKET } from './packet.ts'
 import { Sample } from './sample.ts'
 
 describe('acknowledgements', () => {
@@ -92,6 +94,19 @@ describe('what a client acknowledges', () => {
     const sent = new Sent(() => {})
     sent.wrote(Buffer.from([0x62, 2, 0, 9]))
     expect(sent.expects(7, 9)).toBe(true)
+  })
+})
+
+describe('what came and was not taken', () => {
+  it.each([
+    ['with a DISCONNECT behind it', [0x30, 4, 0, 1, 0x61, 7, 0xe0, 0], true],
+    ['with the bytes of one in a payload', [0x30, 5, 0, 1, 0x61, 0xe0, 0], false],
+    ['with half of one', [0xc0, 0, 0xe0], false],
+    ['with one behind what is too long', [0xd0, 0, 0xe0, 0], false],
+  ])('is looked through for a goodbye: %s', (_, bytes, holds) => {
+    const frames = new Frames(first => (first === 0xd0 ? 'too long' : undefined))
+    frames.push(Buffer.from(bytes))
+    expect(frames.holds(DISCONNECT_PACKET)).toBe(holds)
   })
 })
 

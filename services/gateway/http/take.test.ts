@@ -9,15 +9,15 @@ import { openLogger } from '../../../packages/runtime/logger.ts'
 import { addStreamed } from '../../../packages/runtime/upload.ts'
 import { FORMATS } from '../decode/formats.ts'
 import { Catalog } from '../decoder/catalog.ts'
-import { DEVELOPER, openTaking } from '../fixture.ts'
+import { DEVELOPER, openTaking, shelfOf } from '../fixture.ts'
 import { Unpackers } from './body.ts'
 import { take } from './take.ts'
 import { Zstd } from './zstd.ts'
 
 const LINES = new Catalog({
   formats: FORMATS,
-  decoders: async () => [],
-  schemas: async () => [],
+  decoders: shelfOf(new Map()),
+  schemas: shelfOf(new Map()),
   changes: async () => ({ newest: 0, projects: [] }),
 })
 const DEVICE: Caller = { keyId: 'dev', account: 'dev', roles: {}, device: { project: 'p', id: 'a' } }

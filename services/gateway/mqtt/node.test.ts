@@ -8,10 +8,13 @@ import { Guesses } from '../../../packages/runtime/guess.ts'
 import { newId } from '../../../packages/runtime/id.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { until } from '../../../test/eventually.ts'
-import { openWire, type Wire } from '../../../test/wire.ts'
+import { connectPacket, openRaw, openWire, type Wire } from '../../../test/wire.ts'
 import { Accept } from '../accept.ts'
+import { Owners } from '../broker/owner.ts'
 import { PREFIX } from '../broker/script.ts'
 import { Sessions } from '../broker/sessions.ts'
+import { Storage } from '../broker/storage.ts'
+import { Catalog } from '../decoder/catalog.ts'
 import { UNLIMITED, undecoded } from '../fixture.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { sessionId } from './session.ts'
@@ -20,6 +23,7 @@ const TOPIC = 'projects/p/devices/d/state'
 const callers = (): Record<string, Caller> => ({
   k: { keyId: 'k', account: 'a', roles: { p: 'developer' } },
   other: { keyId: 'other', account: 'b', roles: { p: 'developer' } },
+  device: { keyId: 'device', account: 'e', roles: {}, device: { project: 'p', id: 'd' } },
   several: { keyId: 'several', account: 'c', roles: { p: 'developer', q: 'developer' } },
 })
 
@@ -31,13 +35,22 @@ describe.skipIf(!installed)('two gateways', () => {
   /** Keys whose rights cannot be looked up. */
   const unsure = new Set<string>()
 
+  /** Of the log, which is away, but may be long in saying so. */
+  let asked = 0
+  let answer = Promise.resolve()
+
   async function openDoor(): Promise<MqttDoor> {
     const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
+    const late = () => {
+      asked++
+      return answer.then(down)
+    }
     return openMqtt(
       {
-        accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
+        accept: new Accept({ append: late, register: late, wake: () => {}, counted: () => {}, failed: () => {} }),
         ...UNLIMITED,
         ...undecoded(),
+        catalog: new Catalog({ formats: new Map(), decoders: async () => [], schemas: async () => [], changes: down }),
         guesses: new Guesses(undefined),
         limits: { packetBytes: 1024 * 1024, perAddress: 0 },
         cut: () => {},
@@ -292,6 +305,117 @@ describe.skipIf(!installed)('two gateways', () => {
     await until('both are there', () => texts(wire).includes('cleared'))
     expect(texts(wire)).toEqual(['active', 'cleared'])
     await wire.leave()
+  })
+
+  describe('with a will', () => {
+    const willTo = (topic: string, payload = 'offline') => ({
+      will: { topic, payload: Buffer.from(payload), qos: 1 as const, retain: true },
+    })
+    const come = (door: MqttDoor, clientId: string, topic: string, keyId = 'k') =>
+      openWire(door.port, { keyId, secret: 's' }, clientId, false, willTo(topic))
+    const owners = () => server.redis.hgetall('t:{~mqtt}:owner')
+
+    async function hears(topic: string): Promise<Wire> {
+      const wire = await connect(here, `hears ${topic}`)
+      await subscribe(wire, topic)
+      await until('both know', () => there.hasSubscribers(topic))
+      return wire
+    }
+
+    it('of a client that comes to another one publish it before that one lets the client in', async () => {
+      const topic = 'projects/p/status/moves'
+      const wire = await hears(topic)
+      let client = await come(here, 'status', topic)
+      for (const door of [there, here, there]) {
+        client = await come(door, 'status', topic)
+        client.send({ cmd: 'publish', topic, payload: 'online', qos: 1, messageId: 1, retain: true, dup: false })
+        await until('PUBACK', () => client.received.some(({ cmd }) => cmd === 'puback'))
+      }
+      await until('all are there', () => texts(wire).length >= 6)
+      expect(texts(wire)).toEqual(['offline', 'online', 'offline', 'online', 'offline', 'online'])
+      const late = await connect(here, 'late')
+      await subscribe(late, topic)
+      await until('it is there', () => texts(late).length > 0)
+      expect(texts(late)).toEqual(['online'])
+      for (const one of [client, wire, late]) await one.leave()
+    })
+
+    it('drop it when DISCONNECT has come, also when the connection ends before what came before is taken [MQTT-3.14.4-3]', async () => {
+      const topic = 'projects/p/status/leaves'
+      const wire = await hears(topic)
+      const client = await come(here, 'leaves', topic)
+      const publish = { cmd: 'publish' as const, qos: 1 as const, dup: false, retain: false, messageId: 1 }
+      const event = generate({ ...publish, topic: 'projects/p/devices/d/events/temperature', payload: '20' })
+      let release = () => {}
+      answer = new Promise(resolve => {
+        release = resolve
+      })
+      const before = asked
+      client.write(Buffer.concat([event, generate({ cmd: 'disconnect' })]))
+      await until('the log is asked', () => asked > before)
+      await client.cut()
+      await until('it is gone', () => here.connections() === 1)
+      release()
+      const again = await connect(there, 'leaves')
+      await again.publish(2, topic, 'marker')
+      await until('it is there', () => texts(wire).includes('marker'))
+      expect(texts(wire)).toEqual(['marker'])
+      for (const one of [again, wire]) await one.leave()
+    })
+
+    it('that a gateway which is gone left behind, and that nobody may publish, end with nothing worse than that', async () => {
+      const [topic, id] = ['projects/p/topics/nobody/decodes', sessionId('e', 'refused')]
+      const subscriber = await server.connect()
+      const gone = await Owners.open({
+        redis: server.redis,
+        subscriber,
+        node: 'gone',
+        log: openLogger('silent'),
+        newId,
+        close: () => expect.unreachable(),
+        publish: () => expect.unreachable(),
+      })
+      const author = { keyId: 'device', account: 'e', device: { project: 'p', id: 'd' } }
+      await gone.enter(id, true, { topic, payload: Buffer.from('x'), qos: 1, retain: false, author }, () => {})
+      await gone.stop()
+      subscriber.disconnect()
+      const back = await connect(here, 'refused', true, 'device')
+      expect(Object.keys(await owners())).not.toContain(id)
+      await back.leave()
+    })
+  })
+
+  it('let in one of many that come with one client id at once, and its session works [MQTT-3.1.4-2]', async () => {
+    const key = { keyId: 'k', secret: 's' }
+    const many = await Promise.all(
+      Array.from({ length: 20 }, async (_, n) => {
+        const wire = await openRaw((n % 2 === 0 ? here : there).port)
+        wire.send(connectPacket(key, 'crowd', false))
+        return wire
+      }),
+    )
+    await until('one is left', () => many.filter(wire => !wire.hasEnded()).length === 1)
+    const left = many.find(wire => !wire.hasEnded()) as Wire
+    await until('CONNACK', () => left.received.length > 0)
+    await subscribe(left, 'projects/p/crowd')
+    await left.publish(1, 'projects/p/crowd', 'x')
+    await until('it is there', () => texts(left).length > 0)
+    expect(here.connections() + there.connections()).toBe(1)
+    await left.leave()
+    await until('nobody is', () => here.connections() + there.connections() === 0)
+  })
+
+  it('end a client whose session was forgotten for another, so that it begins a new one', async () => {
+    const wire = await connect(here, 'forgotten', false)
+    await subscribe(wire, 'projects/p/forgotten')
+    const ports = { redis: server.redis, subscriber: await server.connect(), node: 'third', log: openLogger('silent') }
+    const third = await Storage.open({ ...ports, newId, dropped: () => {} }, () => {})
+    await third.sessions.forget(sessionId('k', 'forgotten'))
+    await until('the end', () => wire.hasEnded())
+    await third.stop()
+    const back = await connect(here, 'forgotten', false)
+    expect(back.received[0]).toMatchObject({ sessionPresent: false })
+    await back.leave()
   })
 
   it.each(['warm', 'cold'])('announce nothing that is older than what another one has announced, to nobody: %s', async rule => {

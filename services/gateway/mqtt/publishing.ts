@@ -56,7 +56,17 @@ type Job = {
 export function publish(ports: PublishPorts, refused: Refused, client: Sender, session: Session, packet: Publish, done: Done): void {
   const answer = session.sequence.answer(done)
   const job = { ports, refused, client, session, packet, done: answer }
-  if (!session.sequence.work(() => begin(job))) answer(TOO_MANY)
+  if (!session.sequence.work(() => answered(job))) answer(TOO_MANY)
+}
+
+/** Whatever breaks is told as the answer, which ends the connection and is logged: all that comes behind would wait for it for ever. */
+function answered(job: Job): Promise<void> | undefined {
+  try {
+    return begin(job)?.catch(job.done)
+  } catch (error) {
+    job.done(error as Error)
+    return undefined
+  }
 }
 
 function begin(job: Job): Promise<void> | undefined {
@@ -136,7 +146,7 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
   const given = { project: mount.project, bytes: payload, topic: mount.topic.split('/'), place: {}, sender: job.session.caller.device?.id }
   try {
     const made = runDecoder(ports.run, decoder, given, ports.clock)
-    return made instanceof Promise ? made.then(take, refuse) : take(made)
+    return made instanceof Promise ? made.then(take).catch(refuse) : take(made)
   } catch (error) {
     refuse(error)
     return undefined
