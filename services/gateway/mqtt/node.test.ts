@@ -15,11 +15,12 @@ import { PREFIX } from '../broker/script.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { Storage } from '../broker/storage.ts'
 import { Catalog } from '../decoder/catalog.ts'
-import { UNLIMITED, undecoded } from '../fixture.ts'
+import { shelfOf, UNLIMITED, undecoded } from '../fixture.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { sessionId } from './session.ts'
 
 const TOPIC = 'projects/p/devices/d/state'
+const NOTHING = shelfOf(new Map<string, never>())
 const callers = (): Record<string, Caller> => ({
   k: { keyId: 'k', account: 'a', roles: { p: 'developer' } },
   other: { keyId: 'other', account: 'b', roles: { p: 'developer' } },
@@ -50,7 +51,7 @@ describe.skipIf(!installed)('two gateways', () => {
         accept: new Accept({ append: late, register: late, wake: () => {}, counted: () => {}, failed: () => {} }),
         ...UNLIMITED,
         ...undecoded(),
-        catalog: new Catalog({ formats: new Map(), decoders: async () => [], schemas: async () => [], changes: down }),
+        catalog: new Catalog({ formats: new Map(), decoders: NOTHING, schemas: NOTHING, changes: down }),
         guesses: new Guesses(undefined),
         limits: { packetBytes: 1024 * 1024, perAddress: 0 },
         cut: () => {},
