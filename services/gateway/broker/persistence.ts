@@ -24,6 +24,8 @@ export type PersistencePorts = {
   lastingOf(client: object): Lasting | undefined
   /** By name, for a client that is about to be connected. */
   opened(id: string): Lasting | undefined
+  /** Of what a session that ends with its connection has acknowledged, if somebody asks for it. */
+  takeTopic(client: object, packetId: number): string | undefined
   /** Who retained it may still publish there (hazard 9). */
   mayStay(message: Message): Promise<boolean>
   /** A publish with QoS 2 that came before. */
@@ -115,8 +117,8 @@ export class Persistence {
 
   async outgoingClearMessageId(client: Named, { messageId }: Outgoing): Promise<{ topic: string } | undefined> {
     const lasting = this.#ports.lastingOf(client)
-    if (!lasting || messageId === undefined) return undefined
-    return { topic: (await lasting.done(messageId)) ?? '' }
+    if (messageId === undefined) return undefined
+    return { topic: (lasting ? await lasting.done(messageId) : this.#ports.takeTopic(client, messageId)) ?? '' }
   }
 
   /** What waits when the client comes back; under its old packet id and as a repeat, where it was sent before [MQTT-4.4.0-1]. */

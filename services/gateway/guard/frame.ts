@@ -40,6 +40,11 @@ export class Frames {
     return this.bytes.length - this.#at + this.#laterBytes
   }
 
+  /** With what the next packet begins. */
+  get coming(): number | undefined {
+    return this.#at < this.bytes.length ? this.bytes[this.#at] : this.#later[0]?.[0]
+  }
+
   push(chunk: Buffer): void {
     if (this.#at === this.bytes.length && this.#laterBytes === 0) {
       this.bytes = chunk

@@ -39,7 +39,7 @@ export class Guard {
   #underWay = 0
   #unreleased: Set<number> | undefined
   /** Of the broker's, what the client is to acknowledge. */
-  readonly #sent = new Sent()
+  readonly #sent = new Sent(() => process.nextTick(this.#retry))
   #wants = true
   #paused = false
   #going = false
@@ -110,7 +110,7 @@ export class Guard {
 
   #mayGo(): boolean {
     if (this.#phase === 'new') return true
-    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
+    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread || !this.#sent.allows(this.#frames.coming)) return false
     const { size, bytes } = this.#acks
     return size < this.#share && bytes < limit.MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#ports.flow.wait(this.#retry))
   }
@@ -161,7 +161,7 @@ export class Guard {
       turn: (bytes: number, done: Done, drop?: () => void) => this.#turn(bytes, done, drop),
       decided: () => this.#ticket?.leave(),
     }
-    this.#inside = new Inside(this.#from, outside, limit.READ_BYTES, limit.WRITE_BYTES)
+    this.#inside = new Inside(this.#from, outside, this.#sent, limit.READ_BYTES, limit.WRITE_BYTES)
     this.#inner = this.#ports.open(this.#inside)
     this.#inside.push(connect)
   }

@@ -12,7 +12,7 @@ import { Persistence } from '../broker/persistence.ts'
 import { projectOf } from '../broker/retained.ts'
 import { announce, say } from '../broker/say.ts'
 import { Storage } from '../broker/storage.ts'
-import { type From, fromOf, type Inside as Guarded, turnOf } from '../guard/inside.ts'
+import { type From, fromOf, type Inside as Guarded, sentOf, turnOf } from '../guard/inside.ts'
 import type { Ingest, Inner } from '../guard/port.ts'
 import { Sample } from '../guard/sample.ts'
 import { type Connected, type Connecting, connectClient, mayLeave } from './connect.ts'
@@ -155,6 +155,7 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       retained: storage.retained,
       lastingOf: client => sessions.get(client as Client)?.lasting,
       opened: id => opened.get(id),
+      takeTopic: (client, packetId) => sentOf((client as Client).conn)?.takeTopic(packetId),
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),

@@ -11,14 +11,16 @@ import { until } from '../../../test/eventually.ts'
 import { connectPacket, openRaw, openWire, type Wire } from '../../../test/wire.ts'
 import { Accept } from '../accept.ts'
 import { Owners } from '../broker/owner.ts'
+import { PREFIX } from '../broker/script.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { Storage } from '../broker/storage.ts'
 import { Catalog } from '../decoder/catalog.ts'
-import { UNLIMITED, undecoded } from '../fixture.ts'
+import { shelfOf, UNLIMITED, undecoded } from '../fixture.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
 import { sessionId } from './session.ts'
 
 const TOPIC = 'projects/p/devices/d/state'
+const NOTHING = shelfOf(new Map<string, never>())
 const callers = (): Record<string, Caller> => ({
   k: { keyId: 'k', account: 'a', roles: { p: 'developer' } },
   other: { keyId: 'other', account: 'b', roles: { p: 'developer' } },
@@ -49,7 +51,7 @@ describe.skipIf(!installed)('two gateways', () => {
         accept: new Accept({ append: late, register: late, wake: () => {}, counted: () => {}, failed: () => {} }),
         ...UNLIMITED,
         ...undecoded(),
-        catalog: new Catalog({ formats: new Map(), decoders: async () => [], schemas: async () => [], changes: down }),
+        catalog: new Catalog({ formats: new Map(), decoders: NOTHING, schemas: NOTHING, changes: down }),
         guesses: new Guesses(undefined),
         limits: { packetBytes: 1024 * 1024, perAddress: 0 },
         cut: () => {},
@@ -90,7 +92,13 @@ describe.skipIf(!installed)('two gateways', () => {
   const connect = (door: MqttDoor, clientId: string, clean = true, keyId = 'k') =>
     openWire(door.port, { keyId, secret: 's' }, clientId, clean)
   const texts = ({ received }: Wire) => received.flatMap(packet => (packet.cmd === 'publish' ? [packet.payload.toString()] : []))
-  const published = async () => Number(/cmdstat_publish:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+  const calls = async (command: string) =>
+    Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+  const sessionKey = (clientId: string) => `${PREFIX}session:${sessionId('k', clientId)}`
+  const filtersOf = async (clientId: string) =>
+    (await server.redis.hkeys(sessionKey(clientId))).flatMap(name => (name.startsWith('f:') ? [name.slice(2)] : []))
+  const subscribePacket = (messageId: number, filters: readonly string[], qos = 1) =>
+    generate({ cmd: 'subscribe', messageId, subscriptions: filters.map(topic => ({ topic, qos })) } as never)
 
   async function subscribe(wire: Wire, topic: string): Promise<number> {
     wire.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic, qos: 1 }] })
@@ -104,10 +112,10 @@ describe.skipIf(!installed)('two gateways', () => {
     await subscribe(wire, 'projects/p/devices/+/state')
     await until('the other gateway knows', () => here.hasSubscribers(TOPIC))
     const sender = await connect(here, 'sends')
-    const before = await published()
+    const before = await calls('publish')
     for (let n = 1; n <= 20; n++) await sender.publish(n, 'projects/p/nobody', 'x')
     // What gateways tell each other every few seconds is among them.
-    expect((await published()) - before).toBeLessThan(10)
+    expect((await calls('publish')) - before).toBeLessThan(10)
     for (let n = 1; n <= 20; n++) await sender.publish(n, TOPIC, String(n))
     await until('all are there', () => texts(wire).length >= 20)
     expect(texts(wire)).toEqual(Array.from({ length: 20 }, (_, n) => String(n + 1)))
@@ -205,6 +213,51 @@ describe.skipIf(!installed)('two gateways', () => {
     })
     expect(texts(back)).toEqual(Array.from({ length: count }, (_, n) => String(n + 1)))
     for (const wire of [back, sender]) await wire.leave()
+  })
+
+  it.each([true, false])('do what one read asks in its order: SUBSCRIBE, UNSUBSCRIBE (clean session: %s) [MQTT-3.10.4-1]', async clean => {
+    const wire = await connect(here, `hasty ${clean}`, clean)
+    const filter = `projects/p/hasty/${clean}`
+    const [on, off] = [subscribePacket(1, [filter]), generate({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: [filter] } as never)]
+    const answers = () => wire.received.flatMap(({ cmd }) => (cmd === 'suback' || cmd === 'unsuback' ? [cmd] : []))
+    wire.write(Buffer.concat([on, off]))
+    await until('both are answered', () => answers().length === 2)
+    expect(answers()).toEqual(['suback', 'unsuback'])
+    expect([here.hasSubscribers(filter), await filtersOf(`hasty ${clean}`)]).toEqual([false, []])
+    wire.write(Buffer.concat([on, off, on]))
+    await until('all are answered', () => answers().length === 5)
+    expect(answers().slice(2)).toEqual(['suback', 'unsuback', 'suback'])
+    expect([here.hasSubscribers(filter), await filtersOf(`hasty ${clean}`)]).toEqual([true, clean ? [] : [filter]])
+    await wire.publish(3, filter, 'heard')
+    await until('it is there', () => texts(wire).includes('heard'))
+    await wire.leave()
+  })
+
+  it('hear what one SUBSCRIBE asks of them in few words, and nothing where it asks for what there is', async () => {
+    const wire = await connect(here, 'many', false)
+    const filters = Array.from({ length: 1000 }, (_, n) => `projects/p/many/${n}`)
+    const ask = async (messageId: number, all: readonly string[]) => {
+      const before = [await calls('evalsha'), await calls('publish')] as const
+      wire.write(subscribePacket(messageId, all))
+      await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === messageId))
+      await until('the other gateway knows', () => there.hasSubscribers('projects/p/many/999'))
+      return [(await calls('evalsha')) - before[0], (await calls('publish')) - before[1]] as const
+    }
+    const [scripts, messages] = await ask(1, filters)
+    expect(scripts).toBeLessThan(10)
+    // Beats are among them.
+    expect(messages).toBeLessThan(20)
+    expect((await filtersOf('many')).length).toBe(1000)
+    // What was queued and not passed on is looked for after each SUBSCRIBE.
+    expect((await ask(2, filters))[0]).toBeLessThan(10)
+    wire.write(subscribePacket(3, ['projects/p/many/0'], 0))
+    await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === 3))
+    const qos = async () => /"qos":(\d)/.exec((await server.redis.hget(sessionKey('many'), 'f:projects/p/many/0')) ?? '')?.[1]
+    expect(await qos()).toBe('0')
+    wire.write(Buffer.concat([1, 0].map((level, at) => subscribePacket(4 + at, ['projects/p/many/0'], level))))
+    await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === 5))
+    expect(await qos()).toBe('0')
+    await wire.leave()
   })
 
   it('grant a session 1000 filters, also when several packets ask for more at once', async () => {

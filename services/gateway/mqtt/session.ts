@@ -4,6 +4,7 @@ import { Grants } from '../broker/grant.ts'
 import type { Lasting } from '../broker/lasting.ts'
 import type { Author } from '../broker/message.ts'
 import type { Place } from '../decode/event.ts'
+import type { Asking } from './asking.ts'
 import type { Deliveries } from './redelivery.ts'
 import { Sequence } from './sequence.ts'
 import { ingestPlace } from './topic.ts'
@@ -50,6 +51,8 @@ export class Session {
   readonly deliveries: Deliveries
   readonly sequence = new Sequence()
   readonly grants = new Grants()
+  /** The SUBSCRIBE that came last. */
+  asking: Asking | undefined
   /** Of a session that outlives the connection. */
   lasting: Lasting | undefined
   /** DISCONNECT has come. */
