@@ -172,13 +172,48 @@ const CORPUS: Readonly<Record<string, readonly Sample[]>> = {
   ],
 }
 
-/** As many elements as fit, and more than any format takes: all of one name, all wrong, all quoted. */
+/** A name that costs the square of its length where a pattern looks for its end from each place. */
+const LONG = 80_000
+const longName = `a${'_'.repeat(LONG)}a`
+const uplinkOf = (values: object) => ({ end_device_ids: { device_id: 'd' }, uplink_message: { decoded_payload: values } })
+const UPLINK_TOPIC = 'v3/app1@tenant1/devices/d/up'
+
+/** As many elements as fit, and more than any format takes: all of one name, all wrong, all quoted. Each takes the whole payload. */
 const LARGE: Readonly<Record<string, readonly Sample[]>> = {
+  cel: ['{"all": payload}', 'text', 'payload.none'].map(data =>
+    text(JSON.stringify({ big: 'x'.repeat(60_000), items: Array.from({ length: 1000 }, () => 1) }), 'farm/7/raw', {
+      each: 'payload.items',
+      device: 'topic[1]',
+      eventType: '"level"',
+      data,
+    }),
+  ),
+  protobuf: [
+    {
+      // A text of 40,000 bytes, and 5000 empty messages.
+      ...bytes(`0ac0b802${'61'.repeat(40_000)}${'1200'.repeat(5000)}`),
+      options: {
+        schema:
+          'syntax = "proto3"; message A { string text = 1; repeated B list = 2; map<string, int32> map = 3; } message B { int32 n = 1; }',
+        message: 'A',
+        each: 'list',
+        value: 'text',
+        device: 'text',
+      },
+    },
+  ],
+  chirpstack: [
+    text(JSON.stringify({ deviceInfo: { devEui: 'd' }, fPort: 1, object: { [longName]: 1 } }), 'application/a/device/d/event/up'),
+  ],
   senml: [
+    text(JSON.stringify([{ bn: `d${'/'.repeat(240)}d/`, n: 'a', v: 1 }, ...Array.from({ length: 9999 }, () => ({ n: 'a', v: 1 }))])),
     text(JSON.stringify(Array.from({ length: 10_000 }, (_, i) => ({ n: 'd/gap', t: 1_769_860_800 + (i % 3), v: i })))),
     text(JSON.stringify(Array.from({ length: 10_000 }, (_, i) => ({ n: `d/temp${'.'.repeat(i % 100)}`, v: i })))),
   ],
   csv: [
+    text(`${','.repeat(1024 * 1024)}\n1`),
+    text(`device,type,value\n${`d,a${'_'.repeat(60_000)}a,1\n`.repeat(4)}`),
+    text(`device,level\n${`d,${'1'.repeat(60_000)}x\n`.repeat(4)}`),
     text(`device,type,value\n${'d,gap,1\n'.repeat(9999)}`),
     text(`device,type,value\n${'"d","temp","1"\n'.repeat(9999)}`),
     text(`device,gap,x\n${'d,"1",2\n'.repeat(4999)}`),
@@ -197,17 +232,15 @@ const LARGE: Readonly<Record<string, readonly Sample[]>> = {
     text('m f=""x="\n'.repeat(25_000)),
     text('m f=""x="\\\n\n'.repeat(20_000)),
     text('\\\n'.repeat(100_000)),
+    text(`${longName},host=a ${longName}=1 1769860800000000000`),
   ],
   ttn: [
     text(
-      JSON.stringify({
-        end_device_ids: { device_id: 'd' },
-        uplink_message: {
-          decoded_payload: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`temp${'.'.repeat(i)}`.slice(0, 99), i])),
-        },
-      }),
-      'v3/app1@tenant1/devices/d/up',
+      JSON.stringify(uplinkOf(Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`temp${'.'.repeat(i)}`.slice(0, 99), i])))),
+      UPLINK_TOPIC,
     ),
+    text(JSON.stringify(uplinkOf({ [longName]: 1 })), UPLINK_TOPIC),
+    text(JSON.stringify(uplinkOf({ [longName]: Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`v${i}`, i])) })), UPLINK_TOPIC),
   ],
 }
 

@@ -11,6 +11,8 @@ import { Dice, mutated } from './mutation.ts'
 const HANG_MS = 1000
 /** What is refused goes to the quarantine: no more than what was sent, and what stands around it. */
 const MAX_GROWTH = 4
+/** Events say more than what was sent: names, times, ids. Of thousands of small ones it is many times as much. */
+const MAX_MADE_BYTES = 16 * 1024 * 1024
 const SHOWN = 1024
 const clock = { nowUs: () => Date.now() * 1000, newId: () => 'fuzz0000000000000000' }
 
@@ -33,7 +35,7 @@ export async function fuzzPayloads(name: string, count: number, seed: string): P
     if (sent === Math.floor(count / 2)) warmMb = heapMb()
   }
   for (const sample of findings.length === 0 ? largeSamplesOf(name) : []) {
-    const { tookMs, broke, refusedBytes } = await decoded(name, sample, sample.payload, memoryOf())
+    const { tookMs, broke, refusedBytes, madeBytes } = await decoded(name, sample, sample.payload, memoryOf())
     sent++
     slowestMs = Math.max(slowestMs, tookMs)
     const input = sample.payload.subarray(0, SHOWN)
@@ -41,6 +43,8 @@ export async function fuzzPayloads(name: string, count: number, seed: string): P
     if (tookMs > HANG_MS) findings.push({ what: `took ${Math.round(tookMs)} ms for ${sample.payload.length} bytes`, input })
     if (refusedBytes > MAX_GROWTH * sample.payload.length)
       findings.push({ what: `refused ${refusedBytes} bytes of ${sample.payload.length}`, input })
+    if (madeBytes > Math.max(MAX_MADE_BYTES, 16 * sample.payload.length))
+      findings.push({ what: `made ${madeBytes} bytes of ${sample.payload.length}`, input })
   }
   return { name, sent, slowestMs, grownMb: heapMb() - warmMb, findings }
 }
@@ -50,7 +54,7 @@ async function decoded(
   { topic, options }: Sample,
   bytes: Buffer,
   memory: Memory,
-): Promise<{ tookMs: number; broke: string | undefined; refusedBytes: number }> {
+): Promise<{ tookMs: number; broke: string | undefined; refusedBytes: number; madeBytes: number }> {
   const startMs = performance.now()
   const cpu = process.cpuUsage()
   // What other programs took of the time is not the format's.
@@ -64,11 +68,16 @@ async function decoded(
     for (const one of output?.decoded ?? []) if ('event' in one) JSON.parse(one.event.frame)
     const took = tookMs()
     const refused = (output?.decoded ?? []).flatMap(one => ('failure' in one ? [one.element.length] : []))
-    return { tookMs: took, broke: undefined, refusedBytes: refused.reduce((sum, length) => sum + length, 0) }
+    const made = (output?.decoded ?? []).flatMap(one => ('event' in one ? [one.event.frame.length] : []))
+    return { tookMs: took, broke: undefined, refusedBytes: sumOf(refused), madeBytes: sumOf(made) }
   } catch (error) {
     const broke = error instanceof Failure ? undefined : String((error as Error).stack)
-    return { tookMs: tookMs(), broke, refusedBytes: 0 }
+    return { tookMs: tookMs(), broke, refusedBytes: 0, madeBytes: 0 }
   }
+}
+
+function sumOf(lengths: readonly number[]): number {
+  return lengths.reduce((sum, length) => sum + length, 0)
 }
 
 /** As the gateway bounds it. */

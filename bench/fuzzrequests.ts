@@ -14,8 +14,9 @@ const LINE = '{"targetName":"projects/default/devices/fuzz","eventType":"tempera
 type Part = { readonly head: string; readonly body: Buffer }
 
 function requests(): readonly Part[] {
-  const post = (path: string, type: string, body: string | Buffer, more = '') => ({
-    head: `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\n${more}`,
+  const filters = Array.from({ length: 50 }, (_, i) => `a/${i}${'/+'.repeat(8)}`)
+  const post = (path: string, type: string, body: string | Buffer, more = '', method = 'POST') => ({
+    head: `${method} ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\n${more}`,
     body: Buffer.from(body),
   })
   return [
@@ -26,6 +27,14 @@ function requests(): readonly Part[] {
     post('/v2/projects/default/events', 'application/cbor', Buffer.from('a16b74656d7065726174757265fb4035800000000000', 'hex')),
     post('/v2/projects/default/devices/fuzz:publish', 'application/json', '{"temperature":{"value":21.5}}'),
     post('/api/v2/write?bucket=default&precision=ms', 'text/plain', 'weather,device=fuzz temp=21.5,ok=true,n=3i,s="a b" 1769860800000'),
+    post(
+      '/v2/projects/default/decoders/fuzz',
+      'application/json',
+      JSON.stringify({ format: 'json', topics: filters, device: '{2}' }),
+      '',
+      'PUT',
+    ),
+    post('/v2/projects/default/decoders:test', 'application/json', JSON.stringify({ topic: filters[0], payload: 21.5 })),
     post('/write?db=default&precision=s', 'text/plain', 'cpu,host=fuzz usage=1.5'),
   ]
 }

@@ -71,6 +71,13 @@ const CHANGES: readonly Change[] = [
     const piece = bytes.subarray(from, from + 1 + dice.below(16))
     return inserted(bytes, from, Buffer.concat(Array.from({ length: 1 + dice.below(200) }, () => piece)))
   },
+  // Thousands of the same: what looks at the rest from each of them takes the square.
+  (bytes, dice) => {
+    const from = dice.below(bytes.length)
+    const piece = bytes.subarray(from, from + 1 + dice.below(2))
+    const isMany = dice.below(20) === 0 && bytes.length < MOST
+    return isMany ? inserted(bytes, from, Buffer.alloc(MOST - bytes.length, piece.length > 0 ? piece : '_')) : bytes
+  },
 ]
 
 function replaced(bytes: Buffer, at: number, value: number): Buffer {

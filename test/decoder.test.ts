@@ -88,6 +88,15 @@ describe('a decoder of a project', () => {
       events: [{ eventType: 'temperature' }],
     })
     await answer('POST', `${DECODERS}:test`, { topic: 'nobody/takes/this', payload: 1 }, 404)
+    for (const topic of ['d/x/temperature', 'projects/other/topics/plant/press-9/temperature', '$SYS/a'])
+      for (const decoder of ['', '/plant'])
+        expect(await answer('POST', `${DECODERS}${decoder}:test`, { topic, payload: 1 }, 400)).toMatchObject({ field: 'topic' })
+    expect(await answer('POST', `${DECODERS}:test`, { topic: sample.topic }, 400)).toMatchObject({ field: 'payload' })
+    expect(await answer('POST', `${DECODERS}:test`, { topic: sample.topic, payload: null })).toMatchObject({
+      errors: [{ field: 'payload' }],
+    })
+    const body = { contentType: 'Text/CSV; charset=utf-8', payload: 'device,temp\nd,1' }
+    expect(await answer('POST', `${DECODERS}:test`, body)).toMatchObject({ decoder: 'csv', events: [{ eventType: 'temperature' }] })
     await answer('GET', `${PROJECT}/devices/press-9`, undefined, 404)
   })
 
@@ -96,6 +105,7 @@ describe('a decoder of a project', () => {
     ['an unknown option', { ...PLANT, options: { sepparator: ';' } }, 'options.sepparator', 'unknown'],
     ['a filter with # in the middle', { ...PLANT, topic: 'a/#/b' }, 'topics.0', '# is the last level'],
     ['a filter of ingest topics', { ...PLANT, topic: 'd/x/temperature' }, 'topics.0', 'of the project’s own'],
+    ['a topic of another project', { ...PLANT, topic: 'projects/other/topics/a' }, 'topics.0', 'expected a topic of project default'],
     ['a topic and topics', { ...PLANT, topics: ['a'] }, 'topic', 'got both'],
     ['a template without an end', { ...PLANT, device: '{2' }, 'device', 'stand for levels'],
   ])('is refused with %s, by name', async (_, body, field, hint) => {

@@ -1,6 +1,7 @@
 // What decoders remember between payloads, on disk: of one project and mapping, JSON values by key, each saved by itself, and which of them
 // changed last, by which another gateway reads only those.
 import type { Redis } from 'ioredis'
+import { Failure } from '../core/failure.ts'
 import { projectKey } from '../log/key.ts'
 
 /** Of so many it is known that they changed; who knows less reads everything. Also what Lua may unpack. */
@@ -8,10 +9,11 @@ const NOTICES = 1000
 
 /**
  * The empty key is the revision's: milliseconds of Redis' clock, and more than the last. KEYS[2]: which keys changed, by the revision of their
- * last change; the empty one stands for the beginning, so that who knows what was here before it was forgotten reads everything. ARGV: key,
- * value (empty: it is forgotten), and so on.
+ * last change; the empty one stands for the beginning, so that who knows what was here before it was forgotten reads everything. KEYS[3] is there
+ * when its decoder is not any more: nothing is saved then. ARGV: key, value (empty: it is forgotten), and so on.
  */
 const SAVE = `
+if redis.call('EXISTS', KEYS[3]) == 1 then return {} end
 local before = redis.call('HGET', KEYS[1], '') or '0'
 local time = redis.call('TIME')
 local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -52,16 +54,25 @@ end
 return earliest or '0'`
 
 type Scripts = {
-  telltaleRemember(keys: 2, key: string, changes: string, ...pairs: readonly string[]): Promise<[before: string, revision: string]>
+  telltaleRemember(keys: 3, ...all: readonly string[]): Promise<[before: string, revision: string] | []>
   telltaleRemembered(keys: 2, key: string, changes: string, known: number): Promise<[revision: string, pairs?: string[]]>
   telltaleRememberedAt(keys: 1, changes: string, ...names: readonly string[]): Promise<string>
 }
 
-/** Of which project, mapping and format; another format means other things by the same keys. */
-export type MemoryId = { readonly project: string; readonly decoder: string; readonly format: string }
+/** Of which project, mapping and format; another format means other things by the same keys, and another mapping of the name has another `uid`. */
+export type MemoryId = {
+  readonly project: string
+  readonly decoder: string
+  readonly format: string
+  /** Undefined: of a built-in one. */
+  readonly uid?: string | undefined
+}
 
 /** JSON texts by key. `isAll`: what is not there is forgotten; else these have changed, and empty ones are forgotten. */
 export type Remembered = { readonly revision: number; readonly isAll: boolean; readonly values: ReadonlyMap<string, string> }
+
+/** What was on its way to the disk when a decoder was deleted has come long before that. */
+const GONE_SECONDS = 24 * 60 * 60
 
 /** In one command. */
 const PAIRS = 1000
@@ -88,15 +99,18 @@ export class DecoderMemory {
 
   /**
    * JSON texts by key, empty ones for what is forgotten; more than some are saved in parts. Resolves, when they are on disk, with the
-   * revision up to which everything is known to who knew everything up to `known`.
+   * revision up to which everything is known to who knew everything up to `known`. @throws Failure `not_found` when the decoder was deleted.
    */
   async save(id: MemoryId, changes: ReadonlyMap<string, string>, known: number): Promise<number> {
     const pairs = [...changes]
-    const saving: Promise<[before: string, revision: string]>[] = []
-    for (let i = 0; i < pairs.length; i += PAIRS)
-      saving.push(this.#redis.telltaleRemember(2, keyOf(id), changesKeyOf(id), ...pairs.slice(i, i + PAIRS).flat()))
+    const keys = [keyOf(id), changesKeyOf(id), goneKeyOf(id)]
+    const saving: Promise<[before: string, revision: string] | []>[] = []
+    for (let i = 0; i < pairs.length; i += PAIRS) saving.push(this.#redis.telltaleRemember(3, ...keys, ...pairs.slice(i, i + PAIRS).flat()))
     let upTo = known
-    for (const [before, revision] of await Promise.all(saving)) if (Number(before) === upTo) upTo = Number(revision)
+    for (const [before, revision] of await Promise.all(saving)) {
+      if (before === undefined) throw new Failure('not_found', `decoder ${id.decoder} was deleted`, { field: 'decoder' })
+      if (Number(before) === upTo) upTo = Number(revision)
+    }
     return upTo
   }
 
@@ -108,7 +122,10 @@ export class DecoderMemory {
     return Math.min(...(await Promise.all(asked)).map(Number))
   }
 
+  /** For good: what gateways save of it later is refused. A decoder of the same name has another `uid`. */
   async forget(id: MemoryId): Promise<void> {
+    // In this order, so that nothing is saved in between.
+    await this.#redis.set(goneKeyOf(id), '1', 'EX', GONE_SECONDS)
     await this.#redis.unlink(keyOf(id), changesKeyOf(id))
   }
 }
@@ -117,10 +134,18 @@ function pairsOf(flat: readonly string[]): [string, string][] {
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string])
 }
 
-function keyOf({ project, decoder, format }: MemoryId): string {
-  return projectKey(project, `memory:${decoder}:${format}`)
+function keyOf(id: MemoryId): string {
+  return projectKey(id.project, `memory:${nameOf(id)}`)
 }
 
-function changesKeyOf({ project, decoder, format }: MemoryId): string {
-  return projectKey(project, `memorychanges:${decoder}:${format}`)
+function changesKeyOf(id: MemoryId): string {
+  return projectKey(id.project, `memorychanges:${nameOf(id)}`)
+}
+
+function goneKeyOf(id: MemoryId): string {
+  return projectKey(id.project, `memorygone:${nameOf(id)}`)
+}
+
+function nameOf({ decoder, format, uid }: MemoryId): string {
+  return uid === undefined ? `${decoder}:${format}` : `${decoder}:${format}:${uid}`
 }

@@ -7,7 +7,7 @@ import type { Refused } from '../../packages/state/quarantine.ts'
 import { Accept } from './accept.ts'
 import { checkedEvent, decodedFrom } from './decode/event.ts'
 import type { Format } from './decode/format.ts'
-import { Catalog } from './decoder/catalog.ts'
+import { Catalog, type Shelf } from './decoder/catalog.ts'
 import { Memories } from './decoder/memory.ts'
 import type { IngestPorts } from './ingest.ts'
 import type { PublishPorts } from './mqtt/publishing.ts'
@@ -18,11 +18,21 @@ export const UNLIMITED: Pick<IngestPorts, 'budget' | 'clocks' | 'screen'> = {
   clocks: { observe: () => {} },
 }
 
+export function shelfOf<T>(documents: ReadonlyMap<string, T>): Shelf<T> {
+  return {
+    revisions: async () => new Map([...documents].map(([name, document]) => [name, JSON.stringify(document)])),
+    some: async (_, names) =>
+      new Map(names.flatMap(name => (documents.has(name) ? [[name, { document: documents.get(name) as T, chars: 100 }] as const] : []))),
+  }
+}
+
+const EMPTY = shelfOf(new Map<string, never>())
+
 /** No topic is a decoder's; asking what there is says that it cannot be read. */
 export function undecoded(): Pick<PublishPorts, 'catalog' | 'run'> {
   const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
   return {
-    catalog: new Catalog({ formats: new Map(), decoders: down, schemas: down, changes: down }),
+    catalog: new Catalog({ formats: new Map(), decoders: { revisions: down, some: down }, schemas: EMPTY, changes: down }),
     run: {
       memories: new Memories({ disk: { read: down, save: down, changedMs: down }, nowMs: () => 0, troubled: () => {} }),
       broke: () => {},
@@ -86,8 +96,8 @@ export function openTaking() {
     clock: { nowUs: () => 1_800_000_000_000_000, newId: () => 'id' },
     catalog: new Catalog({
       formats: new Map([['once', ONCE]]),
-      decoders: async () => [],
-      schemas: async () => [],
+      decoders: EMPTY,
+      schemas: EMPTY,
       changes: async () => ({ newest: 0, projects: [] }),
     }),
     run: { memories: new Memories({ disk, nowMs: () => 0, troubled: () => {} }), broke: () => {} },

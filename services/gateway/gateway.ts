@@ -28,7 +28,7 @@ import { screen } from './check/eventschema.ts'
 import { addSchemaRoutes } from './check/schemaroute.ts'
 import type { Decoded } from './decode/event.ts'
 import { FORMATS } from './decode/formats.ts'
-import { Catalog } from './decoder/catalog.ts'
+import { Catalog, type Shelf } from './decoder/catalog.ts'
 import { addDecoderRoutes } from './decoder/decoderroute.ts'
 import { addDecoderTests } from './decoder/decodertest.ts'
 import type { RunPorts } from './decoder/decoderun.ts'
@@ -142,8 +142,8 @@ function openInside(ports: GatewayPorts, send: Send): Inside {
   const decoders = new Decoders(redis)
   const catalog = new Catalog({
     formats: FORMATS,
-    decoders: project => decoders.decoders.list(project).catch(rethrow),
-    schemas: project => decoders.schemas.list(project).catch(rethrow),
+    decoders: shelfOf(decoders.decoders),
+    schemas: shelfOf(decoders.schemas),
     changes: since => decoders.changes.since(since),
   })
   const check: Schemas['check'] = (project, schema, payloads) => durable.schemas.check(project, schema, payloads)
@@ -164,6 +164,14 @@ function openInside(ports: GatewayPorts, send: Send): Inside {
     rejected: count => metrics.rejected.inc(count),
   }
   return { accept, ingest, budgets, budget, clocks, decoders, catalog, check, run: runPorts(ports) }
+}
+
+/** Failures of Redis in words. */
+function shelfOf<T>(documents: Shelf<T>): Shelf<T> {
+  return {
+    revisions: project => documents.revisions(project).catch(rethrow),
+    some: (project, names) => documents.some(project, names).catch(rethrow),
+  }
 }
 
 function openAccept({ log, devices, wakes, metrics, logger, produced }: GatewayPorts, budget: Budget): Accept {

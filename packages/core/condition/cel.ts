@@ -154,6 +154,24 @@ export type CelResult = { readonly value: unknown } | { readonly why: string }
 const DECODER = openScope({ payload: 'dyn', text: 'string', topic: 'list<string>' })
 const DECODER_EACH = openScope({ payload: 'dyn', text: 'string', topic: 'list<string>', item: 'dyn' })
 
+/** What several runs together may still spend, each of them no more than a rule may on an event. */
+export class CelBudget {
+  left: number
+
+  /** @param shares each as much as a rule may spend on an event. */
+  constructor(shares: number) {
+    this.left = shares * MAX_COST
+  }
+
+  /** Leaves so much for what comes later; what `spend` does not need of the rest is there again afterwards. */
+  saving<T>(reserve: number, spend: () => T): T {
+    this.left -= reserve
+    const result = spend()
+    this.left += reserve
+    return result
+  }
+}
+
 /**
  * Of a decoder: over the payload, and `item` where it is asked of each of a list. Fails as `compileCel` does.
  * @param types that it may give.
@@ -163,9 +181,14 @@ export function compileDecoderCel(
   path: string,
   types: readonly string[],
   hasItem: boolean,
-): (variables: object, share: number) => CelResult {
+): (variables: object, budget: CelBudget) => CelResult {
   const { parsed, meter } = compile(text, path, hasItem ? DECODER_EACH : DECODER, [...types, 'dyn'])
-  return (variables, share) => run(parsed, meter, variables, share)
+  return (variables, budget) => {
+    const before = Math.min(MAX_COST, budget.left)
+    const result = run(parsed, meter, variables, before / MAX_COST)
+    budget.left -= before - Math.max(0, meter.left)
+    return result
+  }
 }
 
 const MAX_PLAIN_DEPTH = 32

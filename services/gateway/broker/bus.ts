@@ -78,8 +78,10 @@ export class Bus {
   readonly #nodes = new Map<string, Node>()
   readonly #timer: NodeJS.Timeout
   readonly #beatMs: number
-  /** How often the filters have changed. */
+  /** How often the others were told that filters have changed. */
   #version = 0
+  /** Since then; whether they are wanted. */
+  readonly #changes = new Map<string, boolean>()
   #echoedMs = Number.NEGATIVE_INFINITY
   closed = false
 
@@ -251,8 +253,22 @@ export class Bus {
   #changed(filter: string, isNew: boolean): void {
     if (isNew) this.#filters.add(filter)
     else this.#filters.delete(filter)
-    const version = ++this.#version
-    if (this.hasOthers) this.#publish({ kind: 'filters', node: this.#ports.node, [isNew ? 'add' : 'remove']: [filter], version })
+    // All of one turn of the event loop, as of one SUBSCRIBE, are told together.
+    if (this.#changes.size === 0) setImmediate(() => this.#tellChanges())
+    this.#changes.set(filter, isNew)
+  }
+
+  #tellChanges(): void {
+    // It has said good-bye, and would be met again.
+    if (this.closed) return
+    const changes = [...this.#changes]
+    this.#changes.clear()
+    for (let at = 0; at < changes.length; at += FILTERS_AT_ONCE) {
+      const some = changes.slice(at, at + FILTERS_AT_ONCE)
+      const of = (isNew: boolean) => some.flatMap(([filter, is]) => (is === isNew ? [filter] : []))
+      const version = ++this.#version
+      if (this.hasOthers) this.#publish({ kind: 'filters', node: this.#ports.node, add: of(true), remove: of(false), version })
+    }
   }
 
   #beat(): void {

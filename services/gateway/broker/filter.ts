@@ -127,15 +127,3 @@ function* all<T>(leaf: Leaf<T>, isRoot: boolean): Generator<T> {
   if (leaf.value !== undefined) yield leaf.value
   for (const [name, next] of leaf.next) if (!isRoot || !name.startsWith('$')) yield* all(next, false)
 }
-
-/** Whether one filter matches a topic, for the few of one client. */
-export function matches(filter: string, topic: string): boolean {
-  const wanted = filter.split('/')
-  const levels = topic.split('/')
-  if (topic.startsWith('$') && (wanted[0] === '+' || wanted[0] === '#')) return false
-  for (const [index, level] of wanted.entries()) {
-    if (level === '#') return true
-    if (index >= levels.length || (level !== '+' && level !== levels[index])) return false
-  }
-  return wanted.length === levels.length
-}

@@ -1,12 +1,11 @@
 // What aedes asks of its persistence. Most of it has been done when it asks: messages are queued and retained before they are
-// acknowledged, subscriptions are stored when they are granted.
+// acknowledged, subscriptions are stored when they are granted, a session that is not gone on with is forgotten before.
 import { Readable } from 'node:stream'
 import type { Marks } from './bus.ts'
 import type { Lasting } from './lasting.ts'
-import type { Author, Message, Qos } from './message.ts'
+import type { Message, Qos } from './message.ts'
 import type { Retained } from './retained.ts'
 import type { Sessions } from './sessions.ts'
-import type { Will, Wills } from './will.ts'
 
 type Named = { readonly id: string }
 
@@ -21,12 +20,12 @@ type Outgoing = {
 export type PersistencePorts = {
   readonly sessions: Sessions
   readonly retained: Retained
-  readonly wills: Wills
   /** By the connection itself: a session may have been taken over. */
   lastingOf(client: object): Lasting | undefined
   /** By name, for a client that is about to be connected. */
   opened(id: string): Lasting | undefined
-  authorOf(client: object): Author | undefined
+  /** Of what a session that ends with its connection has acknowledged, if somebody asks for it. */
+  takeTopic(client: object, packetId: number): string | undefined
   /** Who retained it may still publish there (hazard 9). */
   mayStay(message: Message): Promise<boolean>
   /** A publish with QoS 2 that came before. */
@@ -93,9 +92,7 @@ export class Persistence {
     return []
   }
 
-  async cleanSubscriptions({ id }: Named): Promise<void> {
-    await this.#ports.sessions.forget(id)
-  }
+  async cleanSubscriptions(): Promise<void> {}
 
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
     return { subsCount: 0, clientsCount: 0 }
@@ -121,8 +118,8 @@ export class Persistence {
   /** Of PUBACK and PUBCOMP. aedes asks also for what it does not send again after all, and stands still when it is told of more than a few of those. */
   async outgoingClearMessageId(client: Named, { cmd, messageId }: Outgoing): Promise<{ topic: string } | undefined> {
     const lasting = this.#ports.lastingOf(client)
-    if (!lasting || messageId === undefined || cmd === 'publish') return undefined
-    return { topic: (await lasting.done(messageId)) ?? '' }
+    if (messageId === undefined || cmd === 'publish') return undefined
+    return { topic: (lasting ? await lasting.done(messageId) : this.#ports.takeTopic(client, messageId)) ?? '' }
   }
 
   /** What was sent before, when the client comes back: under its old packet id and as a repeat [MQTT-4.4.0-1]. The rest follows (forward.ts). */
@@ -150,23 +147,15 @@ export class Persistence {
 
   async cleanIncoming(): Promise<void> {}
 
-  async putWill(client: Named, will: Will): Promise<void> {
-    const author = this.#ports.authorOf(client)
-    if (author) await this.#ports.wills.put(client.id, will, author)
-  }
+  /** aedes is told of no will: whoever looks after the connections publishes them. */
+  async putWill(): Promise<void> {}
 
-  async getWill({ id }: Named): Promise<Will | undefined> {
-    return this.#ports.wills.get(id)
-  }
+  async getWill(): Promise<undefined> {}
 
-  /** Of a connection that begins, without `brokerId`: what another one left is seen to when that one ends. */
-  async delWill({ id, brokerId }: Named & { readonly brokerId?: string }): Promise<Will | undefined> {
-    return brokerId === undefined ? undefined : this.#ports.wills.remove(id, brokerId)
-  }
+  async delWill(): Promise<void> {}
 
-  /** Which gateways aedes has heard of is not asked: Redis knows who lives. */
   streamWill(): Readable {
-    return Readable.from(this.#ports.wills.orphans())
+    return Readable.from([])
   }
 
   async destroy(): Promise<void> {}

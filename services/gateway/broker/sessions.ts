@@ -27,6 +27,8 @@ export type SessionsPorts = {
   readonly log: Logger
   /** Told of each message that was dropped. */
   dropped(): void
+  /** A session of this id is no more; there may be another one. */
+  forgotten?(id: string): void
   nowMs(): number
 }
 
@@ -47,8 +49,6 @@ const AT_ONCE = 500
 const EXPIRE_AT_ONCE = 200
 /** Messages of forgotten sessions that are let go of at once. */
 const CLEAN_AT_ONCE = 500
-/** As many as a session has. */
-const FILTERS_AT_ONCE = 1000
 const FILTER = 'f:'
 /** Sessions that were warned of; beyond it some are again. */
 const MAX_WARNED = 10_000
@@ -66,7 +66,6 @@ export class Sessions {
   readonly #changes = new Set<Changed>()
   readonly #timer: NodeJS.Timeout
   readonly #steps: Gather<readonly [Step, string, number, string]>
-  readonly #subscribing = new Map<string, Gather<Granted[number]>>()
   #cleaning: Promise<void> | undefined
   #isDirty = false
   #looking: Promise<void> | undefined
@@ -126,21 +125,13 @@ export class Sessions {
     if (hasLeft) this.#clean()
   }
 
-  /** Undefined ends what was granted. All of one turn of the event loop, as of one SUBSCRIBE, are one step. */
-  async subscribe(id: string, granted: Granted): Promise<void> {
-    let gather = this.#subscribing.get(id)
-    if (!gather) {
-      gather = new Gather(FILTERS_AT_ONCE, all => {
-        this.#subscribing.delete(id)
-        return this.#subscribe(id, all)
-      })
-      this.#subscribing.set(id, gather)
-    }
-    const gathered = gather
-    await Promise.all(granted.map(one => gathered.add(one)))
+  async exists(id: string): Promise<boolean> {
+    return (await this.#redis.exists(`${PREFIX}session:${id}`)) === 1
   }
 
-  async #subscribe(id: string, granted: Granted): Promise<void> {
+  /** Undefined ends what was granted. One step, however many there are: those of one SUBSCRIBE, or as many as a session has. */
+  async subscribe(id: string, granted: Granted): Promise<void> {
+    if (granted.length === 0) return
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
     if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
     this.#subscribed(id, granted)
@@ -300,6 +291,7 @@ export class Sessions {
   #ended(id: string): void {
     for (const changed of this.#changes) changed.set(id, 'all')
     this.#drop(id)
+    this.#ports.forgotten?.(id)
   }
 
   #index(id: string, filter: string, grant: Grant | undefined): void {

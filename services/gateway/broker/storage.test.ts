@@ -8,7 +8,6 @@ import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
 import type { SessionLimits } from './sessions.ts'
 import { Storage } from './storage.ts'
-import { type Will, Wills } from './will.ts'
 
 const DAY_MS = 24 * 3_600_000
 const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, holderBytes: 4000, allBytes: 6000 }
@@ -262,74 +261,5 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await keep(topic, '', 0, true)
     await until('the other knows', async () => (await other.retained.get(topic)) === undefined)
     await other.stop()
-  })
-
-  describe('of wills', () => {
-    const WILL = { topic: 'projects/p/w', payload: 'gone', qos: 1 as const, retain: true }
-    const TIMES = { beatMs: 20, aliveMs: 200, againMs: 300, claimMs: 300 }
-    const key = (node: string) => `${PREFIX}node:${node}`
-
-    async function found(wills: Wills): Promise<Will[]> {
-      const all = []
-      for await (const one of wills.orphans()) all.push(one)
-      return all
-    }
-
-    async function withWills(run: (here: Wills, there: Wills) => Promise<void>): Promise<void> {
-      const wills = ['one', 'two'].map(node => new Wills(server.redis, node, openLogger('silent'), TIMES)) as [Wills, Wills]
-      try {
-        await run(...wills)
-      } finally {
-        for (const one of wills) one.stop()
-      }
-    }
-
-    it('none is published while its gateway lives, which stands in Redis before the first of them', () =>
-      withWills(async (here, there) => {
-        await here.put('k\nc', WILL, AUTHOR)
-        expect(await server.redis.exists(key('one'))).toBe(1)
-        expect(await found(there)).toEqual([])
-        // As after an outage of Redis: nobody had the time to say that it lives.
-        await server.redis.del(key('one'))
-        expect(await found(there)).toEqual([])
-      }))
-
-    it('each is published by one other gateway when theirs is gone, and by another when that one did not do it', () =>
-      withWills(async (here, there) => {
-        await here.put('k\nc', WILL, AUTHOR)
-        here.stop()
-        await until('it is gone', async () => (await server.redis.exists(key('one'))) === 0)
-        const third = new Wills(server.redis, 'three', openLogger('silent'), TIMES)
-        const both = (await Promise.all([found(there), found(third)])).flat()
-        expect(both).toMatchObject([{ topic: WILL.topic, retain: true, clientId: 'k\nc', author: AUTHOR }])
-        const again: Will[] = []
-        await until('it is had again', async () => again.push(...(await found(third))) > 0)
-        await third.remove('k\nc', again[0]?.brokerId ?? '')
-        await until('the claim is over', async () => (await server.redis.keys(`${PREFIX}claim:*`)).length === 0)
-        expect(await found(there)).toEqual([])
-        third.stop()
-      }))
-
-    it('the one of a client that came back elsewhere stays when that of its dead gateway is done with', () =>
-      withWills(async (here, there) => {
-        await here.put('k\nc', WILL, AUTHOR)
-        here.stop()
-        await there.put('k\nc', { ...WILL, payload: 'new' }, AUTHOR)
-        await until('it is gone', async () => (await server.redis.exists(key('one'))) === 0)
-        const [orphan] = await found(there)
-        await there.remove('k\nc', orphan?.brokerId ?? '')
-        expect(await server.redis.hkeys(`${PREFIX}wills`)).toEqual(['two\nk\nc'])
-        expect(there.get('k\nc')?.payload).toBe('new')
-      }))
-
-    it('the one of a connection that was taken over ends without that of the next', () =>
-      withWills(async here => {
-        await here.put('k\nc', WILL, AUTHOR)
-        await here.put('k\nc', { ...WILL, payload: 'new' }, AUTHOR)
-        await here.remove('k\nc', 'one')
-        expect(await server.redis.hlen(`${PREFIX}wills`)).toBe(1)
-        await here.remove('k\nc', 'one')
-        expect(await server.redis.hlen(`${PREFIX}wills`)).toBe(0)
-      }))
   })
 })

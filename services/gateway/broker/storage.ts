@@ -1,4 +1,4 @@
-// What the broker keeps in Redis, for all gateways: sessions and what waits for them, retained messages, wills; and the way to the other
+// What the broker keeps in Redis, for all gateways: sessions and what waits for them, retained messages; and the way to the other
 // gateways. A message is kept before it is acknowledged, so that nothing acknowledged is lost with the process.
 import type { Redis } from 'ioredis'
 import type { Logger } from '../../../packages/runtime/logger.ts'
@@ -11,7 +11,6 @@ import { projectOf, Retained } from './retained.ts'
 import { type From, type SessionLimits, Sessions } from './sessions.ts'
 import { Stuck } from './stuck.ts'
 import { Unsettled } from './unsettled.ts'
-import { Wills } from './will.ts'
 
 export type StoragePorts = {
   /** Fails at once while Redis is away. */
@@ -24,6 +23,8 @@ export type StoragePorts = {
   newId(): string
   /** Told of each message that waited and was dropped. */
   dropped(): void
+  /** A session of this id is no more; there may be another one. */
+  forgotten?(id: string): void
   nowMs?(): number
 }
 
@@ -43,7 +44,6 @@ export class Storage {
   readonly bus: Bus
   readonly sessions: Sessions
   readonly retained: Retained
-  readonly wills: Wills
   readonly #newId: () => string
   readonly #subscriber: Redis
   readonly #fresh: Fresh
@@ -54,7 +54,6 @@ export class Storage {
     this.bus = bus
     this.sessions = sessions
     this.retained = retained
-    this.wills = new Wills(ports.redis, ports.node, ports.log)
     this.#newId = ports.newId
     this.#subscriber = ports.subscriber
     this.#fresh = fresh
@@ -63,8 +62,8 @@ export class Storage {
 
   /** `behind`: more waits for a connected session than is on its way to it. */
   static async open(ports: StoragePorts, behind: (lasting: Lasting) => void, limits: Partial<SessionLimits> = {}): Promise<Storage> {
-    const { redis, log, node, subscriber, dropped, nowMs = Date.now } = ports
-    const sessions = new Sessions({ redis, log, dropped, nowMs }, limits)
+    const { redis, log, node, subscriber, dropped, forgotten = () => {}, nowMs = Date.now } = ports
+    const sessions = new Sessions({ redis, log, dropped, forgotten, nowMs }, limits)
     const retained = new Retained(redis, log)
     const fresh = new Fresh(() => sessions.read(), log)
     const stuck = new Stuck({ sessions, log, behind })
@@ -144,7 +143,6 @@ export class Storage {
   }
 
   async stop(): Promise<void> {
-    this.wills.stop()
     this.#fresh.stop()
     await this.#stuck.stop()
     await this.sessions.stop()

@@ -40,8 +40,10 @@ export function addSchemaRoutes(app: HttpApp, { decoders, catalog, check }: Sche
     async request => {
       const { project } = request.params
       callerIn(request, project)
-      const { page, nextPageToken } = pageIn(await schemas.list(project), ([eventType]) => eventType, request.query)
-      return { schemas: page.map(([eventType, { definition }]) => toJson(project, eventType, definition)), nextPageToken }
+      const names = [...(await schemas.revisions(project)).keys()]
+      const { page, nextPageToken } = pageIn(names, eventType => eventType, request.query)
+      const found = [...(await schemas.some(project, page))]
+      return { schemas: found.map(([eventType, { document }]) => toJson(project, eventType, document.definition)), nextPageToken }
     },
   )
   app.get(

@@ -130,6 +130,36 @@ describe('refused is a payload', () => {
   })
 })
 
+describe('items that each take the whole payload', () => {
+  const payload = JSON.stringify({ big: 'x'.repeat(100_000), items: Array.from({ length: 1000 }, () => 1) })
+  it.each([
+    ['as their data', { ...BASE, data: '{"all": payload}' }],
+    ['in a text', { ...BASE, data: 'text' }],
+    ['before they are refused', { ...BASE, data: 'payload', eventId: 'payload.none' }],
+    ['as the items themselves', { ...BASE, data: 'item.none', each: 'payload.items.map(x, payload)' }],
+  ])('%s are refused before they are a hundred times as much', async (_, options) => {
+    const decoded = decodeShort(cel, ['farm/7/raw', payload], { options: { each: 'payload.items', ...options } })
+    await expect(decoded).rejects.toThrow('elements: at most 4194304 characters of one payload in all')
+  })
+
+  it('have all expressions together no more than twenty times what one may cost', async () => {
+    const list = Array.from({ length: 100 }, (_, i) => i)
+    const cost = 'payload.l.all(x, payload.l.exists(y, y == 99))'
+    const options = { ...BASE, each: 'payload.i', data: 'item', when: cost, unit: `${cost} ? "" : ""`, eventType: `${cost} ? "a" : "b"` }
+    const { events, failures } = await decodeShort(cel, ['farm/7/raw', JSON.stringify({ l: list, i: list })], { options })
+    expect(events.length).toBeLessThan(20)
+    expect(new Set(failures.map(one => one.replace(/^\w+/, '')))).toEqual(new Set([': the expression would take too long for this event']))
+  })
+
+  it('have what others leave', async () => {
+    // Each needs more than its share of a thousand.
+    const items = Array.from({ length: 1000 }, (_, i) => (i % 10 === 0 ? Array.from({ length: 120 }, () => 1) : []))
+    const options = { ...BASE, each: 'payload', data: 'item.all(x, x > 0 && x > -1)', eventType: '"level"' }
+    const { failures } = await decodeShort(cel, ['farm/7/raw', JSON.stringify(items)], { options })
+    expect(failures).toEqual([])
+  })
+})
+
 it('survives whatever comes', async () => {
   const samples: Sample[] = [['farm/7/raw', '{"sensors":[{"name":"a","t":1.5},{"name":"b","t":2}],"at":1767225600}']]
   const options = {

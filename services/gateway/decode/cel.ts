@@ -1,10 +1,10 @@
 // Payloads that are JSON or text, decoded by expressions in CEL: one for each part of an event. They are checked when the mapping is saved and
 // cost a bounded time.
 import { type Static, Type } from 'typebox'
-import { type CelResult, compileDecoderCel, plainOf } from '../../../packages/core/condition/cel.ts'
+import { CelBudget, type CelResult, compileDecoderCel, plainOf } from '../../../packages/core/condition/cel.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { Compiled } from './compiled.ts'
-import { decodeElements } from './element.ts'
+import { decodeElements, Room } from './element.ts'
 import type { Clock, Decoded } from './event.ts'
 import type { Format, Payload } from './format.ts'
 import { isObject, textOf as jsonText } from './json.ts'
@@ -47,7 +47,7 @@ const TYPES: Readonly<Record<Part, readonly string[]>> = {
   eventId: ['string', 'int'],
 }
 const MAX_ITEMS = 1000
-/** Each expression may cost a millisecond; all items together twenty times as much. */
+/** Each expression may cost a millisecond; all of a payload together twenty times as much. */
 const MAX_SHARES = 20
 
 const opened = new Compiled<Opened>(options => open(options as Options))
@@ -76,32 +76,37 @@ function decode({ bytes, topic, place, options }: Payload, clock: Clock): Decode
   const { each, parts } = opened.of(options)
   const text = textOf(bytes)
   const variables = { payload: jsonIn(text), text, topic }
-  const elementOf = (all: object, share: number) => elementBy(parts, all, share)
-  if (!each) return decodeElements(elementOf(variables, 1), 'the expressions', place, clock)
-  const items = resultOf(each(variables, 1), 'each')
+  const room = new Room(bytes)
+  const budget = new CelBudget(MAX_SHARES)
+  const decodeBy = (all: object) => decodeElements(elementBy(parts, all, budget, room), 'the expressions', place, clock)
+  if (!each) return decodeBy(variables)
+  const items = resultOf(each(variables, budget), 'each')
   if (!Array.isArray(items)) throw invalid('each', `expected a list, got ${jsonText(plainOf(items)).slice(0, 80)}`)
   if (items.length > MAX_ITEMS) throw new Failure('too_large', `each: at most ${MAX_ITEMS} items, got ${items.length}`)
-  const share = Math.min(1, MAX_SHARES / items.length)
-  return items.flatMap((item: unknown) =>
-    decodedOf(() => decodeElements(elementOf({ ...variables, item }, share), 'the expressions', place, clock), item),
+  // Of what there is, half is for each item the same.
+  const least = budget.left / items.length / 2
+  return items.flatMap((item: unknown, i) =>
+    budget.saving(least * (items.length - 1 - i), () => decodedOf(() => decodeBy({ ...variables, item }), item, room)),
   )
 }
 
-/** An item that fails harms no other. */
-function decodedOf(decodeItem: () => Decoded[], item: unknown): Decoded[] {
+/** An item that fails harms no other, unless all of them together are too much. */
+function decodedOf(decodeItem: () => Decoded[], item: unknown, room: Room): Decoded[] {
   try {
     return decodeItem()
   } catch (error) {
-    if (!(error instanceof Failure)) throw error
+    if (!(error instanceof Failure) || room.isFull) throw error
+    room.take(item)
     return [{ failure: error, element: jsonText(plainOf(item)) }]
   }
 }
 
 /** Null: there is no event. */
-function elementBy(parts: ReadonlyMap<Part, Run>, variables: object, share: number): unknown {
+function elementBy(parts: ReadonlyMap<Part, Run>, variables: object, budget: CelBudget, room: Room): unknown {
   const element: Record<string, unknown> = {}
   for (const [part, run] of parts) {
-    const value = resultOf(run(variables, share), part)
+    const value = resultOf(run(variables, budget), part)
+    room.take(value)
     if (part === 'when') {
       if (typeof value !== 'boolean') throw invalid('when', 'the expression gives neither true nor false')
       if (!value) return null

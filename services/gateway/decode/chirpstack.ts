@@ -32,7 +32,7 @@ export function chirpstackFormat(sandbox: Sandbox): Format {
 
 async function decode({ bytes, topic, place, options }: Payload, sandbox: Sandbox, clock: Clock): Promise<Output> {
   const event = objectOf(textOf(bytes))
-  const device = place.device ?? deviceIn(event, options['device'] === 'deviceName' ? 'deviceName' : 'devEui')
+  const device = place.device ?? deviceIn(event, options['device'] === 'deviceName' ? 'deviceName' : 'devEui', place.elseDevice)
   const timeUs = event['time'] === undefined || event['time'] === null ? undefined : eventTime(event['time'], 'time')
   const report = (measures: readonly Measure[], more: readonly Measured[]) => ({
     decoded: reported({ device, timeUs, measures, more }, place.project, clock, bytes),
@@ -68,9 +68,9 @@ function kindOf(event: Fields, topic: readonly string[]): string {
   return 'rxInfo' in event || 'fPort' in event || 'data' in event ? 'up' : ''
 }
 
-function deviceIn({ deviceInfo }: Fields, name: 'devEui' | 'deviceName'): string {
+function deviceIn({ deviceInfo }: Fields, name: 'devEui' | 'deviceName', otherwise: string | undefined): string {
   if (!isObject(deviceInfo)) throw invalid('deviceInfo', 'missing: expected an event of ChirpStack v4')
-  const device = deviceInfo[name]
+  const device = deviceInfo[name] ?? otherwise
   if (typeof device !== 'string' || device === '') throw invalid(`deviceInfo.${name}`, 'missing: expected the id of the device')
   return device
 }

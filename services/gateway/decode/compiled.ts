@@ -1,5 +1,7 @@
-// What the options of a mapping were made into (a schema, expressions), kept for its next payload. Bounded: who was not asked for longest goes.
+// What the options of a mapping were made into (a schema, expressions), kept for its next payload: as long as the
+// mapping itself is kept, and the newest ones of all besides, for who asks with the same options anew.
 
+/** Beside those of mappings that are in memory, which catalog.ts bounds. */
 const MAX_KEPT = 200
 
 export class Compiled<T> {

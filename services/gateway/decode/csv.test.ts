@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { formatTime } from '../../../packages/core/time.ts'
 import { csv } from './csv.ts'
 import type { Clock, Place } from './event.ts'
-import { NO_MEMORY } from './fixture.ts'
+import { growth, NO_MEMORY } from './fixture.ts'
 import type { Output } from './format.ts'
 
 const NOW_US = 1_769_860_800_000_000
@@ -126,6 +126,17 @@ it.each([
 ])('the line %j has the values that RFC 4180 says', (line, fields) => {
   const decoded = decode(`id,one,two\n${line}`, { deviceColumn: 'id' }, { project: 'p', device: 'd', eventType: 'level' })
   expect(decoded).toMatchObject([{ event: { sent: { level: fields } } }])
+})
+
+it('a line is measured before it is looked at', () => {
+  const commas = (size: number) => () => decode(`${','.repeat(size)}\n1`)
+  expect(commas(70_000)).toThrow('line 1: expected at most 65536 characters')
+  expect(commas(60_000)).toThrow('columns: at most 256')
+})
+
+it.each(['.', ','])('a cell of digits that is no number costs what its length costs, with %s before fractions', decimal => {
+  const cells = (size: number) => decode(`device;level\nd;${'1'.repeat(size)}x`, { decimal, delimiter: ';' })
+  expect(growth(cells, 4000)).toBeLessThan(32)
 })
 
 it('thousands of lines with quotes take little more than those without', () => {

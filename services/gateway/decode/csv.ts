@@ -48,6 +48,7 @@ function decodeCsv(bytes: Buffer, place: Place, options: Options, clock: Clock):
   const lines = linesOf(bytes)
   const [first] = lines
   if (first === undefined) throw invalid('payload', 'expected at least one line')
+  checkLength(first)
   const delimiter = options.delimiter ?? delimiterOf(first.text)
   const header = options.columns ?? cellsOf(first, delimiter)
   const rows = options.columns ? lines : lines.slice(1)
@@ -76,12 +77,21 @@ function linesOf(bytes: Buffer): Line[] {
 }
 
 function delimiterOf(header: string): string {
-  const count = (delimiter: string) => header.split(delimiter).length
+  const count = (delimiter: string) => {
+    let found = 0
+    for (let at = header.indexOf(delimiter); at >= 0; at = header.indexOf(delimiter, at + 1)) found++
+    return found
+  }
   return [',', ';', '\t', '|'].reduce((best, one) => (count(one) > count(best) ? one : best))
 }
 
-function cellsOf({ number, text }: Line, delimiter: string): readonly string[] {
+function checkLength({ number, text }: Line): void {
   if (text.length > MAX_LINE_CHARS) throw invalid(`line ${number}`, `expected at most ${MAX_LINE_CHARS} characters`)
+}
+
+function cellsOf(line: Line, delimiter: string): readonly string[] {
+  checkLength(line)
+  const { number, text } = line
   if (!text.includes('"')) return text.split(delimiter).map(cell => cell.trim())
   const cells: string[] = []
   for (let at = 0; at <= text.length; ) {
@@ -248,8 +258,9 @@ function placed(line: Line, cells: readonly string[], { table, options, place }:
   return { device, timeUs }
 }
 
-const POINT = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/
-const COMMA = /^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$/
+// No digit can be of two parts: a cell of many digits that is no number after all would take the square of them.
+const POINT = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/
+const COMMA = /^[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?$/
 
 /** Undefined: there is none. */
 function cellValue(cell: string | undefined, field: string, { decimal = '.', missing }: Options): number | string | boolean | undefined {

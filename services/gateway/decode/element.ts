@@ -1,7 +1,7 @@
 // What decoders that people write give: one element is one event, in the few words that they need for it. Checked like anything that is sent.
 import { readObject } from '../../../packages/core/condition/input.ts'
 import { type EventData, mainField } from '../../../packages/core/event.ts'
-import { invalid } from '../../../packages/core/failure.ts'
+import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
 import { type Clock, type Decoded, decodedFrom, type Incoming, type Place } from './event.ts'
 import { decodeOne, isObject, MAX_BATCH, textOf, tooMany } from './json.ts'
@@ -25,14 +25,17 @@ export function decodeElements(given: unknown, by: string, place: Place, clock: 
 }
 
 function decodeElement(given: unknown, by: string, place: Place, clock: Clock): Decoded {
-  const element = textOf(given)
-  return decodedFrom(() => {
-    if (!isObject(given)) throw invalid('result', `${by} gave ${shown(given)}; ${EXPECTED}`)
-    return eventOf(given, place, clock, element)
-  }, element)
+  return decodedFrom(
+    () => {
+      if (!isObject(given)) throw invalid('result', `${by} gave ${shown(given)}; ${EXPECTED}`)
+      return eventOf(given, place, clock)
+    },
+    // Asked for only when it is refused.
+    () => textOf(given),
+  )
 }
 
-function eventOf(given: Readonly<Record<string, unknown>>, place: Place, clock: Clock, element: string): Incoming {
+function eventOf(given: Readonly<Record<string, unknown>>, place: Place, clock: Clock): Incoming {
   const { targetName, eventType = place.eventType, value, unit, timestamp, eventId, ...rest } = readObject(given, '', KEYS, 'result')
   const device = targetName === undefined ? deviceIn(rest['device'], place) : undefined
   if (typeof eventType !== 'string' && value !== undefined)
@@ -44,7 +47,7 @@ function eventOf(given: Readonly<Record<string, unknown>>, place: Place, clock: 
     ...(eventId === undefined || eventId === null ? {} : { eventId: typeof eventId === 'number' ? String(eventId) : eventId }),
     ...(timestamp === undefined || timestamp === null ? {} : { timestamp: formatTime(eventTime(timestamp, 'timestamp')) }),
   }
-  const decoded = decodeOne(whole, { ...place, saidBy: undefined, elseDevice: undefined }, clock, element)
+  const decoded = decodeOne(whole, { ...place, saidBy: undefined, elseDevice: undefined }, clock)
   if ('failure' in decoded) throw decoded.failure
   return decoded.event
 }
@@ -76,6 +79,47 @@ function dataOf(eventType: string, value: unknown, unit: unknown, data: unknown)
   if (STANDARD.has(eventType) && only?.eventType !== 'relativeHumidity')
     throw invalid(eventType, `expected a unit of ${eventType}, got ${unit.slice(0, 40)}`)
   return { [eventType]: { [mainField(eventType)]: value, unit } }
+}
+
+const MULTIPLE = 4
+/** Thousands of elements may say their names and times of few bytes each. */
+const MIN_ROOM = 4 * 1024 * 1024
+
+/**
+ * What all elements of one payload may say together, in characters: each may take the whole payload for itself, and thousands of them would
+ * take all memory there is.
+ */
+export class Room {
+  readonly #most: number
+  #left: number
+
+  constructor(payload: Buffer) {
+    this.#most = Math.max(MIN_ROOM, MULTIPLE * payload.length)
+    this.#left = this.#most
+  }
+
+  get isFull(): boolean {
+    return this.#left < 0
+  }
+
+  /** Looks at no more of the value than there is room for. @throws Failure `too_large`. */
+  take(value: unknown): void {
+    for (const open = [value]; open.length > 0; ) {
+      const one = open.pop()
+      this.#left -= charsOf(one)
+      if (this.isFull) throw new Failure('too_large', `elements: at most ${this.#most} characters of one payload in all`)
+      if (typeof one !== 'object' || one === null || one instanceof Uint8Array) continue
+      if (!Array.isArray(one)) for (const key in one) this.#left -= key.length
+      for (const inner of Object.values(one)) open.push(inner)
+    }
+  }
+}
+
+const SCALAR_CHARS = 8
+
+function charsOf(value: unknown): number {
+  if (typeof value === 'string') return value.length
+  return value instanceof Uint8Array ? value.length * 2 : SCALAR_CHARS
 }
 
 /** Enough of it to know it again. */

@@ -75,6 +75,22 @@ function shortOf(
   return [device, eventType, fields, ...(timestamp === ARRIVAL ? [] : [timestamp])]
 }
 
+/** How much longer eight times as much takes: 8 where work goes with the size, 64 where it goes with its square. */
+export function growth(work: (size: number) => unknown, size: number): number {
+  return took(() => work(8 * size)) / took(() => work(size))
+}
+
+/** Milliseconds: the best of some, because others use the machine as well. */
+export function took(work: () => unknown): number {
+  let bestMs = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 5; i++) {
+    const startMs = performance.now()
+    work()
+    bestMs = Math.min(bestMs, performance.now() - startMs)
+  }
+  return bestMs
+}
+
 /** The events alone; a failure fails the test. */
 export async function eventsOf(format: Format, sample: Sample, decoding: Decoding = {}): Promise<readonly unknown[]> {
   const { events, failures } = await decodeShort(format, sample, decoding)

@@ -25,7 +25,7 @@ export interface Memory {
   set(key: string, value: unknown): void
   /** Of all that is kept, with what this payload has set. */
   readonly used: { readonly keys: number; readonly chars: number }
-  /** All that is kept under keys that begin so. */
+  /** All that is kept under keys that begin so. With GROUP in it, it costs as much as it finds; else as much as all that is kept. */
   entries(prefix: string): readonly (readonly [key: string, value: unknown])[]
   /** As `get`, of what was noted: in this process alone, never on disk, and gone at any time. */
   noted(key: string): unknown
@@ -33,6 +33,12 @@ export interface Memory {
   /** What this payload tells it told before, when it was refused: that it is known makes it no repeat. */
   readonly isReplay: boolean
 }
+
+/**
+ * Ends what the keys of one group have in common. Of what many devices tell, each has an entry of its own in a group and no place in a list: what
+ * two gateways learn at the same time is kept. No topic has it in it [MQTT-1.5.3-2].
+ */
+export const GROUP = '\0'
 
 /** What is published to the clients of the project, beside what came: a request for a rebirth, for example. Topic as in `Payload`. */
 export type Reply = { readonly topic: string; readonly payload: Buffer }

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { Failure } from '../../../packages/core/failure.ts'
 import { contentKey } from '../../../packages/core/id.ts'
 import type { Clock } from './event.ts'
-import type { Format, Memory, Output, Payload } from './format.ts'
+import { type Format, GROUP, type Memory, type Output, type Payload } from './format.ts'
 import { announced, type Entity } from './homeassistantconfig.ts'
 import { availability, channelOf, deviceOf, isKnown } from './measure.ts'
 import { Parts } from './part.ts'
@@ -32,7 +32,7 @@ export const homeassistant: Format = {
   }),
   topics: ['homeassistant/#'],
   contentTypes: [],
-  claims: (topic, memory) => keysOf(topic, memory).some(key => memory.get(key) !== undefined),
+  claims: (topic, memory) => namesOf(topic, memory).some(name => memory.entries(topicKey(name)).length > 0),
   decode(payload, clock) {
     const { topic, options } = payload
     const prefix = (options['discoveryPrefix'] as string).split('/')
@@ -45,9 +45,17 @@ export const homeassistant: Format = {
 type Announcement = { readonly hash: string; readonly topics: readonly string[]; readonly count: number; readonly types: readonly string[] }
 type Kept = Entity & { readonly config: string }
 
+/** With the path of the announcement. */
+const CONFIG = `config${GROUP}`
+
+/** Each announcement has an entry of its own on each of its topics: two gateways learn of one topic at the same time. */
+function topicKey(topic: string, config?: string): string {
+  return `topic/${topic}${GROUP}${config === undefined ? '' : contentKey(config)}`
+}
+
 function learn({ bytes, memory, options }: Payload, path: readonly string[]): Output {
   const config = path.join('/')
-  const before = memory.get(`config/${config}`) as Announcement | undefined
+  const before = memory.get(CONFIG + config) as Announcement | undefined
   if (bytes.length === 0) {
     if (before) forget(config, before, memory)
     return NOTHING
@@ -58,7 +66,7 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   const { entities, failures } = announced(path, objectOf(text), options['deviceBy'] as 'identifier' | 'name')
   if (before?.hash === hash && entities.every(entity => stands(entity, config, memory))) return NOTHING
   if (before) forget(config, before, memory)
-  const count = (memory.get('count') as number | undefined) ?? 0
+  const count = announcedIn(memory)
   if (count + entities.length > MAX_ENTITIES)
     throw new Failure('too_large', `entities: at most ${MAX_ENTITIES} in a project, of which ${count} are announced`)
   checkRoom(entities, memory)
@@ -68,15 +76,13 @@ function learn({ bytes, memory, options }: Payload, path: readonly string[]): Ou
   const kept = topics.flatMap(topic =>
     place(
       topic,
+      config,
       owned.filter(one => one.topic === topic),
       memory,
     ),
   )
   const types = kept.flatMap(entity => ownedType(entity, config, memory))
-  if (kept.length > 0) {
-    memory.set(`config/${config}`, { hash, topics, count: kept.length, types })
-    memory.set('count', count + kept.length)
-  }
+  if (kept.length > 0) memory.set(CONFIG + config, { hash, topics, count: kept.length, types })
   return { decoded: failures.map(failure => ({ failure, element: text })) }
 }
 
@@ -111,9 +117,9 @@ function checkRoom(entities: readonly Entity[], memory: Memory): void {
 }
 
 /** @returns those that are new. Every entity of a device repeats where its availability stands. */
-function place(topic: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
+function place(topic: string, config: string, entities: readonly Kept[], memory: Memory): readonly Kept[] {
   // What a key announced by this name is seen by a device that announces it for itself, and it cannot take that back.
-  const there = entitiesOn(topic, memory).filter(one => one.config !== entities[0]?.config)
+  const there = entitiesOn(topic, memory).filter(one => one.config !== config)
   const devices = new Set(there.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
   const placed = entities.filter(({ kind, device }) => {
     if (kind !== 'availability') return true
@@ -121,11 +127,11 @@ function place(topic: string, entities: readonly Kept[], memory: Memory): readon
     devices.add(device)
     return isNew
   })
-  if (placed.length > 0) memory.set(`topic/${topic}`, [...there, ...placed])
+  if (placed.length > 0) memory.set(topicKey(topic, config), placed)
   return placed
 }
 
-/** Two gateways that learn of one topic at the same time overwrite each other: what is announced again is there again. */
+/** All of it may be known, and some of it gone: with the announcement that said first who is there. */
 function stands({ topic, kind, key, device }: Entity, config: string, memory: Memory): boolean {
   const own = deviceOf(device)
   return entitiesOn(topic, memory).some(one =>
@@ -134,29 +140,29 @@ function stands({ topic, kind, key, device }: Entity, config: string, memory: Me
 }
 
 function entitiesOn(topic: string, memory: Memory): readonly Kept[] {
-  return (memory.get(`topic/${topic}`) as readonly Kept[] | undefined) ?? []
+  const all = memory.entries(topicKey(topic)) as readonly (readonly [string, readonly Kept[]])[]
+  return all.length === 1 ? (all[0]?.[1] ?? []) : all.flatMap(([, entities]) => entities)
 }
 
-function forget(config: string, { topics, count, types }: Announcement, memory: Memory): void {
-  for (const topic of topics) {
-    const others = entitiesOn(topic, memory).filter(one => one.config !== config)
-    memory.set(`topic/${topic}`, others.length === 0 ? undefined : others)
-  }
+function forget(config: string, { topics, types }: Announcement, memory: Memory): void {
+  for (const topic of topics) memory.set(topicKey(topic, config), undefined)
   for (const type of types) memory.set(type, undefined)
-  memory.set(`config/${config}`, undefined)
-  memory.set('count', Math.max(0, ((memory.get('count') as number | undefined) ?? 0) - count))
+  memory.set(CONFIG + config, undefined)
+}
+
+function announcedIn(memory: Memory): number {
+  return memory.entries(CONFIG).reduce((sum, [, one]) => sum + (one as Announcement).count, 0)
 }
 
 /** Ways in which `+` stands in announced topics, `4 0,1`: so many levels, and which of them. */
 const MAX_PATTERNS = 16
 
+const PATTERN = `pattern${GROUP}`
+
 function learnPatterns(entities: readonly Entity[], memory: Memory): void {
-  const before = (memory.get('patterns') ?? []) as readonly string[]
-  const patterns = new Set(before)
-  for (const { topic } of entities) if (topic.includes('+')) patterns.add(patternOf(topic))
-  if (patterns.size > MAX_PATTERNS)
+  for (const { topic } of entities) if (topic.includes('+')) memory.set(PATTERN + patternOf(topic), true)
+  if (memory.entries(PATTERN).length > MAX_PATTERNS)
     throw new Failure('too_large', `state_topic: at most ${MAX_PATTERNS} ways to place + in topics`, { field: 'state_topic' })
-  if (patterns.size > before.length) memory.set('patterns', [...patterns])
 }
 
 function patternOf(topic: string): string {
@@ -164,30 +170,40 @@ function patternOf(topic: string): string {
   return `${levels.length} ${levels.flatMap((level, i) => (level === '+' ? [i] : [])).join()}`
 }
 
-/** Where entities of a topic may stand: under itself, and as it would be announced with `+`. */
-function keysOf(topic: string, memory: Memory): string[] {
-  const patterns = (memory.get('patterns') ?? []) as readonly string[]
-  if (patterns.length === 0) return [`topic/${topic}`]
+/** By what entities of a topic may be announced: itself, and as it would be with `+`. */
+function namesOf(topic: string, memory: Memory): string[] {
+  const patterns = memory.entries(PATTERN)
+  if (patterns.length === 0) return [topic]
   const levels = topic.split('/')
-  const others = patterns.flatMap(pattern => {
-    const [count, places = ''] = pattern.split(' ')
+  const others = patterns.flatMap(([key]) => {
+    const [count, places = ''] = key.slice(PATTERN.length).split(' ')
     const plus = new Set(places.split(',').map(Number))
-    return Number(count) === levels.length ? [`topic/${levels.map((level, i) => (plus.has(i) ? '+' : level)).join('/')}`] : []
+    return Number(count) === levels.length ? [levels.map((level, i) => (plus.has(i) ? '+' : level)).join('/')] : []
   })
-  return [`topic/${topic}`, ...others]
+  return [topic, ...others]
 }
 
 function states({ topic, bytes, memory, place: { project } }: Payload, clock: Clock): Output {
-  const entities = keysOf(topic.join('/'), memory).flatMap(key => (memory.get(key) ?? []) as readonly Kept[])
+  const entities = namesOf(topic.join('/'), memory).flatMap(name => entitiesOn(name, memory))
   if (entities.length === 0 || bytes.length === 0) return NOTHING
   const text = textOf(bytes)
   const rendering = new Rendering(text)
   const parts = new Parts()
-  // What is a sensor of whether the device is there says on the same topic what its availability says.
-  const told = new Set(entities.flatMap(one => (one.kind === 'availability' ? [one.device] : [])))
-  for (const entity of entities)
-    if (entity.kind === 'availability' || !(told.has(entity.device) && isAvailability(entity))) found(parts, entity, rendering, text)
+  for (const entity of onceAvailable(entities)) found(parts, entity, rendering, text)
   return { decoded: parts.reported(undefined, project, clock, text) }
+}
+
+/**
+ * Whether a device is there, once: two gateways that learn of it at the same time both keep it, and a sensor of it on the same topic says what
+ * the availability says.
+ */
+function onceAvailable(entities: readonly Kept[]): readonly Kept[] {
+  const told = new Map<string, Kept>()
+  for (const one of entities) if (one.kind === 'availability' && !told.has(one.device)) told.set(one.device, one)
+  if (told.size === 0) return entities
+  return entities.filter(one =>
+    one.kind === 'availability' ? told.get(one.device) === one : !told.has(one.device) || !isAvailability(one),
+  )
 }
 
 /** As the states of Home Assistant itself. */

@@ -3,7 +3,7 @@
 import { Type } from 'typebox'
 import { checkDevice, mainField } from '../../../packages/core/event.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
-import { type Clock, checkSent, type Decoded, decodedFrom, type Found, toEvent } from './event.ts'
+import { type Clock, checkSent, type Decoded, decodedFrom, type Found, type Place, toEvent } from './event.ts'
 import type { Format, Payload } from './format.ts'
 import { endsOfInfluxLines, influxLines } from './influxline.ts'
 import { type Point, parsePoint } from './influxpoint.ts'
@@ -74,7 +74,7 @@ function decodeInflux({ bytes, place, options }: Payload, clock: Clock): Decoded
     if (decoded.length === MAX_LINES) throw new Failure('too_large', `lines: at most ${MAX_LINES} in one payload`)
     decoded.push(
       decodedFrom(() => {
-        const found = foundOf(parsePoint(line), place.device, series, precision)
+        const found = foundOf(parsePoint(line), place, series, precision)
         // Its numbers were checked as what the line says they are: a float may be beyond 2^53.
         checkDevice(found.device)
         checkSent(found.eventType)
@@ -106,11 +106,11 @@ function textOf(bytes: Buffer): string {
   }
 }
 
-function foundOf(point: Point, placed: string | undefined, series: SeriesTags, precision: Precision): Found {
+function foundOf(point: Point, place: Place, series: SeriesTags, precision: Precision): Found {
   const { measurement, tags, fields, time } = point
   if (tags.size + fields.size > MAX_KEYS) throw invalid('fields', `at most ${MAX_KEYS} with the tags, got ${tags.size + fields.size}`)
   const eventType = PLAIN.test(measurement) ? measurement : eventTypeOf(measurement)
-  const { device, saidBy } = seriesOf(point, placed, series)
+  const { device, saidBy } = seriesOf(point, place, series)
   const data = new Map<string, unknown>(fields)
   for (const [key, value] of tags) if (key !== saidBy) data.set(freeName(data, key), value)
   // What had to be changed to be a name stands beside it as it was.

@@ -1,5 +1,6 @@
 // Which device a line of the line protocol is of. To Influx all tags together are the series; here one tag names the device, and those by
 // which it says the same measurement several times (of each processor, disk, interface) name a device beside it.
+import type { Place } from './event.ts'
 import type { Point } from './influxpoint.ts'
 import { channelOf, deviceOf } from './measure.ts'
 
@@ -48,12 +49,15 @@ const HOST = ['host']
 /** Of all together: that is the device itself. */
 const WHOLE: ReadonlySet<string> = new Set(['cpu-total', '_Total'])
 
-/** @param placed the device that the topic or route names. */
-export function seriesOf({ measurement, tags }: Point, placed: string | undefined, { deviceTag, channelTag }: SeriesTags): Series {
+export function seriesOf(
+  { measurement, tags }: Point,
+  { device: placed, elseDevice }: Pick<Place, 'device' | 'elseDevice'>,
+  { deviceTag, channelTag }: SeriesTags,
+): Series {
   const ofPlugin = TELEGRAF.get(measurement)
   const deviceTags = deviceTag ?? (ofPlugin && tags.has('host') ? HOST : DEVICE_TAGS)
   const tag = placed === undefined ? deviceTags.find(one => tags.has(one)) : undefined
-  const said = placed ?? (tag === undefined ? measurement : (tags.get(tag) as string))
+  const said = placed ?? (tag === undefined ? (elseDevice ?? measurement) : (tags.get(tag) as string))
   const whole = deviceOf(said)
   const device = (channelTag ?? ofPlugin ?? CHANNEL_TAGS).reduce((before, one) => {
     const value = one === tag ? undefined : tags.get(one)

@@ -248,6 +248,18 @@ describe('refused is', () => {
       'invalid targetName: expected project p, got q',
     ],
     [
+      'a device that is another one',
+      { device: 'a', eventType: 'a', data: { v: 1 } },
+      device,
+      'invalid device: expected the device of the topic or route, door',
+    ],
+    [
+      'a device of a number',
+      { device: 5, eventType: 'a', data: { v: 1 } },
+      device,
+      'invalid device: expected the device of the topic or route, door',
+    ],
+    [
       'a target that is another device',
       { targetName: 'projects/p/devices/a', eventType: 'a', data: { v: 1 } },
       device,

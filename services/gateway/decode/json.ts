@@ -108,7 +108,8 @@ export function decodeOne(value: unknown, place: Place, clock: Clock, element?: 
   try {
     return { event: eventOf(value, place, clock), element: element ?? (() => textOf(value)) }
   } catch (error) {
-    if (error instanceof Failure) return { failure: error, element: element ?? textOf(value), device: saidDevice(value) ?? place.device }
+    if (error instanceof Failure)
+      return { failure: error, element: element ?? textOf(value), device: saidDevice(value) ?? place.device ?? place.elseDevice }
     throw error
   }
 }
@@ -170,8 +171,7 @@ function wholeEvent(value: Record<string, unknown>, place: Place): Found {
   for (const key of Object.keys(value))
     if (!WHOLE_KEYS.has(key)) throw invalid(key, `unknown field; an event has ${[...WHOLE_KEYS].join(', ')}`)
   const device = place.device ?? deviceOf(value, place.project)
-  if (place.device !== undefined && value['targetName'] !== undefined && deviceOf(value, place.project) !== place.device)
-    throw invalid('targetName', `expected the device of the topic or route, ${place.device}`)
+  if (place.device !== undefined) checkPlaced(value, place.device, place.project)
   const eventType = value['eventType'] ?? place.eventType ?? onlyKey(value['data'])
   if (typeof eventType !== 'string') throw invalid('eventType', 'expected the name of the event type')
   if (place.eventType !== undefined && eventType !== place.eventType)
@@ -181,6 +181,13 @@ function wholeEvent(value: Record<string, unknown>, place: Place): Found {
   checkDevice(device)
   const data = keyed(eventType, value['data'])
   return { device, eventType, data, eventId: eventIdOf(value['eventId']), timeUs: sentTime(eventType, data, value['timestamp']) }
+}
+
+/** What says another device was sent to the wrong place; which of the two is meant nobody knows. */
+function checkPlaced(value: Record<string, unknown>, device: string, project: string): void {
+  const expected = `expected the device of the topic or route, ${device}`
+  if (value['targetName'] !== undefined && deviceOf(value, project) !== device) throw invalid('targetName', expected)
+  if (value['device'] !== undefined && value['device'] !== device) throw invalid('device', expected)
 }
 
 const TARGET = /^projects\/([^/]+)\/devices\/([^/]+)$/

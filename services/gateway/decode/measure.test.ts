@@ -1,6 +1,7 @@
 // Names and units of many makers, made one.
 import { describe, expect, it } from 'vitest'
 import { fieldUnit, parseUnit } from '../../../packages/core/unit.ts'
+import { growth } from './fixture.ts'
 import { availability, channelOf, deviceOf, eventTypeOf, isKnown, type Measure, measured, reported, told } from './measure.ts'
 import { NUMBERS, STATES } from './quantity.ts'
 
@@ -147,6 +148,19 @@ it('names that are cut, or have no letter that a type may have, stay apart', () 
   const types = [`${'a'.repeat(70)}/1`, `${'a'.repeat(70)}/2`, 'Влажность', 'Давление'].map(eventTypeOf)
   expect(new Set(types).size).toBe(4)
   for (const type of types) expect(type).toMatch(/^[A-Za-z][\w.-]{0,63}$/)
+})
+
+it('a long name costs what its length costs, and is refused by its beginning', () => {
+  expect(growth(size => eventTypeOf(`a${'_'.repeat(size)}a`), 10_000)).toBeLessThan(32)
+  const name = '_'.repeat(257)
+  expect(told([{ name, value: 1 }]).refused.map(one => one.failure.message)).toEqual([
+    `${'_'.repeat(64)}…: expected a name of at most 256 characters`,
+  ])
+  expect(told([{ name: name.slice(1), value: 1 }]).kept).toHaveLength(1)
+})
+
+it('names that differ behind what is looked at stay apart', () => {
+  expect(new Set([1, 2].map(i => eventTypeOf(`${' '.repeat(300)}${i}`))).size).toBe(2)
 })
 
 it('names become event types and device ids', () => {

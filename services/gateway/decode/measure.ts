@@ -103,16 +103,21 @@ function isEmpty(data: EventData): boolean {
 export type Told<One extends Measure> = { readonly measure: One; readonly measured: Measured }
 type Refused<One extends Measure> = { readonly measure: One; readonly failure: Failure }
 
+/** Longer ones nobody has chosen. */
+export const MAX_NAME_CHARS = 256
+
 /**
- * The event of each; refused is one that means what another one means already, or that must be a number and is none. Said again with the same
+ * The event of each; refused is one that means what another one means already, one that must be a number and is none, and one whose name is
+ * too long. Said again with the same
  * value it is left out.
  */
 export function told<One extends Measure>(measures: readonly One[]): { kept: Told<One>[]; refused: Refused<One>[] } {
   const kept = new Map<string, Told<One>>()
   const refused: Refused<One>[] = []
   for (const measure of measures) {
-    if (isNoNumber(measure)) {
-      refused.push({ measure, failure: noNumber(measure) })
+    const failure = wrong(measure)
+    if (failure) {
+      refused.push({ measure, failure })
       continue
     }
     const { eventType, fields } = typed(measure)
@@ -139,6 +144,16 @@ function sameMeaning({ name }: Measure, { name: before }: Measure, eventType: st
   const shown = name.slice(0, MAX_TYPE_CHARS)
   const message = `${shown}: means ${eventType}, as ${before.slice(0, MAX_TYPE_CHARS)} does with another value; expected one name for each`
   return new Failure('conflict', message, { field: shown })
+}
+
+function wrong(measure: Measure): Failure | undefined {
+  if (measure.name.length > MAX_NAME_CHARS) return tooLong(measure.name)
+  return isNoNumber(measure) ? noNumber(measure) : undefined
+}
+
+function tooLong(name: string): Failure {
+  const shown = name.slice(0, MAX_TYPE_CHARS)
+  return new Failure('too_large', `${shown}…: expected a name of at most ${MAX_NAME_CHARS} characters`, { field: shown })
 }
 
 /** Readers of the type `humidity` rely on the temperature beside it: it comes besides where that is known. */
@@ -190,7 +205,7 @@ function otherTypeOf({ name, unit = '' }: Measure): string {
   const own = eventTypeOf(name)
   if (!STANDARD.has(own)) return own
   const { symbol = '', dimension = '' } = parseUnit(unit) ?? {}
-  const behind = symbol.replaceAll(/[^A-Za-z0-9]+/g, '_').replaceAll(/^_+|_+$/g, '')
+  const behind = withoutRims(symbol.replaceAll(/[^A-Za-z0-9]+/g, '_'))
   return eventTypeOf(`${own}_${behind === '' ? dimension : behind}`)
 }
 
@@ -232,16 +247,23 @@ const MAX_TYPE_CHARS = 64
 
 /** A name as it may stand as an event type: `PM2.5 (raw)` → `PM2.5_raw`. Of what loses what tells it from others something stays. */
 export function eventTypeOf(name: string): string {
-  const text = name
-    .trim()
-    .replaceAll(/[^A-Za-z0-9_.-]+/g, '_')
-    .replaceAll(/^_+|_+$/g, '')
+  const start = name.slice(0, MAX_NAME_CHARS)
+  const text = withoutRims(start.trim().replaceAll(/[^A-Za-z0-9_.-]+/g, '_'))
   const type = /^[A-Za-z]/.test(text) ? text : `x${text}`
-  const isLost = type.length > MAX_TYPE_CHARS || (!/[A-Za-z]/.test(text) && /\p{L}/u.test(name))
+  const isCut = name.length > MAX_NAME_CHARS || type.length > MAX_TYPE_CHARS
+  const isLost = isCut || (!/[A-Za-z]/.test(text) && /\p{L}/u.test(start))
   return isLost ? `${type.slice(0, MAX_TYPE_CHARS - MARK_CHARS - 1)}_${contentKey(name).slice(0, MARK_CHARS)}` : type
 }
 
 const MARK_CHARS = 8
+
+/** Of underscores. A pattern that looks for the end from each of n of them would take the square of n steps. */
+function withoutRims(text: string): string {
+  let [from, to] = [0, text.length]
+  while (text[from] === '_') from++
+  while (to > from && text[to - 1] === '_') to--
+  return text.slice(from, to)
+}
 
 /** A name as it may stand as a device id: levels of a topic are joined by `:`. */
 export function deviceOf(name: string): string {

@@ -196,6 +196,32 @@ describe('a payload is refused', () => {
   })
 })
 
+it('a map is as many values as it has entries, and an empty message as many as it leaves out', async () => {
+  const refused = async (schema: string, bytes: Buffer) => {
+    const decoded = decodeShort(format, ['', bytes], { options: { schema, message: 'A', device: 'id' } })
+    return decoded.then(
+      ({ failures }) => failures.join(),
+      (error: Error) => error.message,
+    )
+  }
+  const entries = 'syntax = "proto3"; message A { string id = 1; map<string, int32> m = 2; }'
+  expect(await refused(entries, Buffer.from('1200'.repeat(30_000), 'hex'))).toMatch(/it has more than 20000 values/)
+  const fields = Array.from({ length: 100 }, (_, i) => `int32 f${i} = ${i + 1};`).join(' ')
+  const empty = `syntax = "proto3"; message A { string id = 1; repeated B b = 2; } message B { ${fields} }`
+  expect(await refused(empty, Buffer.from('1200'.repeat(10_000), 'hex'))).toMatch(/its messages leave more than 200000 fields out/)
+})
+
+it('a list that takes the whole message for each item is refused before it is a hundred times as much', async () => {
+  const schema =
+    'syntax = "proto3"; message A { string text = 1; repeated B b = 2; C c = 3; } message B { int32 n = 1; } message C { string text = 1; }'
+  const text = Buffer.alloc(10_000, 'a')
+  const top = Buffer.concat([Buffer.from('1a934e0a904e', 'hex'), text])
+  const bytes = Buffer.concat([top, Buffer.from('1200'.repeat(5000), 'hex')])
+  const options = { schema, message: 'A', each: 'b', device: 'c.text', data: 'c' }
+  const decoded = decodeShort(format, ['', bytes], { options })
+  await expect(decoded).rejects.toThrow('elements: at most 4194304 characters of one payload in all')
+})
+
 it('a definition with names of ours harms nothing', async () => {
   const schema = 'syntax = "proto3"; message Proto { string __proto__ = 1; string constructor = 2; string toString = 3; }'
   const bytes = Buffer.from([0x0a, 1, 0x61, 0x12, 1, 0x62, 0x1a, 1, 0x63])

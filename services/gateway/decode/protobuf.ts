@@ -5,7 +5,7 @@ import { nearest } from '../../../packages/core/condition/input.ts'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { openProtobufType } from '../../../packages/log/durable/protobuf.ts'
 import { Compiled } from './compiled.ts'
-import { decodeElements } from './element.ts'
+import { decodeElements, Room } from './element.ts'
 import type { Clock, Decoded } from './event.ts'
 import type { Format, Payload } from './format.ts'
 import { isObject } from './json.ts'
@@ -122,12 +122,13 @@ function decode({ bytes, place, options }: Payload, clock: Clock): Decoded[] {
   const items = at([message], own.each) ?? []
   if (!Array.isArray(items)) throw invalid('each', 'expected a list')
   if (items.length > MAX_ITEMS) throw new Failure('too_large', `each: at most ${MAX_ITEMS} events`)
-  return decodeElements(
-    items.map(item => elementOf([item, message], item, own, eventType)),
-    by,
-    place,
-    clock,
-  )
+  const room = new Room(bytes)
+  const elements = items.map(item => {
+    const element = elementOf([item, message], item, own, eventType)
+    room.take(element)
+    return element
+  })
+  return decodeElements(elements, by, place, clock)
 }
 
 function elementOf(from: readonly unknown[], whole: unknown, own: Options, eventType: string): Record<string, unknown> {

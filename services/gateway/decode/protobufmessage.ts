@@ -13,6 +13,8 @@ type Shape = { readonly fields: ReadonlyMap<number, Field>; readonly defaults: r
 
 const MAX_DEPTH = 16
 const MAX_VALUES = 20_000
+/** An empty message takes two bytes, and all of its fields have values. */
+const MAX_DEFAULTS = 200_000
 const VARINT = 0
 const LENGTH = 2
 
@@ -62,6 +64,7 @@ class Reading {
   readonly #reader: Reader
   readonly #shapeOf: (type: Type) => Shape
   #values = 0
+  #defaults = 0
 
   constructor(bytes: Buffer, shapeOf: (type: Type) => Shape) {
     this.#bytes = bytes
@@ -74,6 +77,8 @@ class Reading {
     const { fields, defaults } = this.#shapeOf(type)
     const found = Object.create(null) as Fields
     for (const [name, value] of defaults) found[name] = value
+    this.#defaults += defaults.length
+    if (this.#defaults > MAX_DEFAULTS) throw new RangeError(`its messages leave more than ${MAX_DEFAULTS} fields out`)
     const reader = this.#reader
     while (reader.pos < end) {
       const tag = reader.uint32()
@@ -107,6 +112,7 @@ class Reading {
 
   #entry(entries: Fields, field: protobuf.MapField, wire: number, path: string, depth: number): void {
     expectWire(wire, LENGTH, path)
+    this.#count()
     const end = this.#end(path)
     let key = ''
     let value: unknown = field.resolvedType instanceof protobuf.Type ? {} : defaultOf(field)
@@ -120,6 +126,10 @@ class Reading {
     entries[key] = value
   }
 
+  #count(): void {
+    if (++this.#values > MAX_VALUES) throw new RangeError(`it has more than ${MAX_VALUES} values`)
+  }
+
   /** Where what has a length ends. */
   #end(path: string): number {
     const length = this.#reader.uint32()
@@ -129,7 +139,7 @@ class Reading {
   }
 
   #value(field: Typed, wire: number, path: string, depth: number): unknown {
-    if (++this.#values > MAX_VALUES) throw new RangeError(`it has more than ${MAX_VALUES} values`)
+    this.#count()
     const { resolvedType, type } = field
     if (resolvedType instanceof protobuf.Enum) {
       expectWire(wire, VARINT, path)

@@ -1,23 +1,39 @@
-// Small things of many senders that a format remembers (the last press, the last packet): of so many at most, who came first goes first.
-import type { Memory } from './format.ts'
+// Small things of many senders that a format remembers (the last press, the last packet): of so many at most, who came first goes first. Each
+// has an entry of its own, so that two gateways that hear of two of them lose nothing.
+import { GROUP, type Memory } from './format.ts'
 
 /** Far from what a memory holds (memory.ts): buttons in one project. */
 const MAX_SENDERS = 2000
 
-/** As `memory.set`. @param kind of what; its keys stand behind it. */
+/** `order`: higher than that of all who came before. */
+type Recent = readonly [value: unknown, order: number]
+
+/** @param kind of what. */
+export function recent(memory: Memory, kind: string, key: string): unknown {
+  return (memory.get(keyOf(kind, key)) as Recent | undefined)?.[0]
+}
+
+/** As `memory.set`. */
 export function setRecent(memory: Memory, kind: string, key: string, value: unknown): void {
-  if (memory.get(`${kind}/${key}`) === undefined) {
-    const senders = (memory.get(`all/${kind}`) ?? []) as readonly string[]
-    const all = [...senders.filter(one => one !== key), key]
-    for (const gone of all.slice(0, -MAX_SENDERS)) memory.set(`${kind}/${gone}`, undefined)
-    memory.set(`all/${kind}`, all.slice(-MAX_SENDERS))
+  const before = memory.get(keyOf(kind, key)) as Recent | undefined
+  memory.set(keyOf(kind, key), [value, before?.[1] ?? nextOf(memory, kind)])
+}
+
+/** Makes room as well. */
+function nextOf(memory: Memory, kind: string): number {
+  const all = memory.entries(keyOf(kind, '')) as readonly (readonly [string, Recent])[]
+  let next = 0
+  for (const [, [, order]] of all) next = Math.max(next, order + 1)
+  if (all.length >= MAX_SENDERS) {
+    const oldest = all.toSorted(([, [, a]], [, [, b]]) => a - b)
+    for (const [key] of oldest.slice(0, 1 + all.length - MAX_SENDERS)) memory.set(key, undefined)
   }
-  memory.set(`${kind}/${key}`, value)
+  return next
 }
 
 /** Whether this was told before. No repeat is a payload that told it itself: some of it was refused then, and it is decoded again. */
 export function isRepeat(memory: Memory, kind: string, key: string, value: unknown): boolean {
-  return !memory.isReplay && memory.get(`${kind}/${key}`) === value
+  return !memory.isReplay && recent(memory, kind, key) === value
 }
 
 /** Whether a packet of a sender has not come before: several gateways hear the same one. One without a number is new. */
@@ -26,4 +42,8 @@ export function isNewPacket(memory: Memory, sender: string, packet: unknown): bo
   if (isRepeat(memory, 'packet', sender, packet)) return false
   setRecent(memory, 'packet', sender, packet)
   return true
+}
+
+function keyOf(kind: string, key: string): string {
+  return `${kind}${GROUP}${key}`
 }

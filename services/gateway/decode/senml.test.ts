@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import { formatTime } from '../../../packages/core/time.ts'
 import type { Clock, Place } from './event.ts'
-import { NO_MEMORY } from './fixture.ts'
+import { NO_MEMORY, took } from './fixture.ts'
 import type { Output } from './format.ts'
 import { senml } from './senml.ts'
 
@@ -213,6 +213,36 @@ describe('a record', () => {
   it.each(['{}', '[]', '[', '[{"n":"a","n":"b"}]', '1'])('%s is no pack', text => {
     expect(() => decode(Buffer.from(text))).toThrow(Failure)
   })
+})
+
+it('nothing is taken for what a wrong base field does not say', () => {
+  const pack = [
+    { bn: 'a/', n: 'temp', v: 1 },
+    { bn: 7, n: 'temp', v: 2 },
+    { n: 'temp', v: 3 },
+    { bn: 'b/', n: 'temp', v: 4 },
+  ]
+  expect(events(pack)).toEqual([
+    ['a', 'temperature', { value: 1 }],
+    'invalid 1.bn: expected text',
+    'invalid 2: a base field before it is wrong: 1.bn: expected text',
+    'invalid 3: a base field before it is wrong: 1.bn: expected text',
+  ])
+  for (const wrong of [{ bt: 'now' }, { bu: 1 }, { bv: '1' }, { bs: null }, { bver: 'x' }, { bn: 'x'.repeat(257) }])
+    expect(
+      events([
+        { ...wrong, n: 'd/temp', v: 1 },
+        { n: 'd/temp', v: 2 },
+      ]),
+    ).toEqual([expect.stringMatching(/^invalid 0\./), expect.stringMatching(/^invalid 1: a base field before it/)])
+})
+
+it('a long base name is cut once, not for each record', () => {
+  const pack = (name: string) =>
+    Buffer.from(JSON.stringify([{ bn: name, n: 'a', v: 1 }, ...Array.from({ length: 5000 }, () => ({ n: 'a', v: 1 }))]))
+  // Of the same length, and so of the same cost but for a search that fails from each separator.
+  const [plain, hostile] = [pack(`${'d'.repeat(241)}/`), pack(`d${'/'.repeat(239)}d/`)]
+  expect(took(() => decode(hostile)) / took(() => decode(plain))).toBeLessThan(3)
 })
 
 it('a relative time is no time of the sender: a redelivery, which has another one, is not known by it', () => {

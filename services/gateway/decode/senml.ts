@@ -83,6 +83,8 @@ type Resolved = {
   readonly at: string
   readonly record: object
   readonly baseName: string
+  /** Of the base name, where that ends with a separator. */
+  readonly baseDevice: string | undefined
   readonly name: string
   readonly unit: string | undefined
   readonly seconds: number | undefined
@@ -99,6 +101,9 @@ const KNOWN: ReadonlySet<string> = new Set(LABELS.values())
 
 class Base {
   #name = ''
+  #device: string | undefined
+  /** Why nobody knows any more what later records inherit: they would be of another device, or time. */
+  #broken: Failure | undefined
   #unit: string | undefined
   #time: number | undefined
   #value: number | undefined
@@ -106,8 +111,8 @@ class Base {
 
   /** Undefined: it only says something for those that follow. */
   resolved(record: unknown, at: string): Resolved | undefined {
+    if (this.#broken) throw new Failure('invalid', `${at}: a base field before it is wrong: ${this.#broken.message}`, { field: at })
     if (!isObject(record)) throw invalid(at, 'expected a SenML record: an object')
-    checkLabels(record, at)
     this.#inherit(record, at)
     if (Object.keys(record).every(key => BASE_FIELDS.has(key)) && record['bv'] === undefined && record['bs'] === undefined) return undefined
     const name = this.#name + (textIn(record, 'n', at) ?? '')
@@ -122,15 +127,32 @@ class Base {
     if (unit !== undefined && unit.length > MAX_UNIT_CHARS)
       throw invalid(`${at}.u`, `expected a unit of at most ${MAX_UNIT_CHARS} characters`)
     const seconds = added(this.#time, numberIn(record, 't', at))
-    return { at, record, baseName: this.#name, name, unit, seconds, value, sum }
+    return { at, record, baseName: this.#name, baseDevice: this.#device, name, unit, seconds, value, sum }
   }
 
   #inherit(record: Record<string, unknown>, at: string): void {
-    this.#name = textIn(record, 'bn', at) ?? this.#name
+    try {
+      checkLabels(record, at)
+      this.#takeBase(record, at)
+    } catch (error) {
+      if (error instanceof Failure) this.#broken = error
+      throw error
+    }
+  }
+
+  #takeBase(record: Record<string, unknown>, at: string): void {
+    const name = textIn(record, 'bn', at)
+    if (name !== undefined) this.#named(name, at)
     this.#unit = textIn(record, 'bu', at) ?? this.#unit
     this.#time = numberIn(record, 'bt', at) ?? this.#time
     this.#value = numberIn(record, 'bv', at) ?? this.#value
     this.#sum = numberIn(record, 'bs', at) ?? this.#sum
+  }
+
+  #named(name: string, at: string): void {
+    if (name.length > MAX_NAME_CHARS) throw invalid(`${at}.bn`, `expected a name of at most ${MAX_NAME_CHARS} characters`)
+    this.#name = name
+    this.#device = withoutSeparators(name)
   }
 
   #valueOf(record: Record<string, unknown>, at: string): Value | undefined {
@@ -211,9 +233,16 @@ function timeOf({ seconds, at }: Resolved, arrivedUs: number): number | undefine
 const DEVICE_URN = /^urn:dev:[^:]+:[^:_/]+$/
 
 /** Its last part says what was measured. A name without parts is that of the device, or of the quantity where the topic names the device. */
-function named({ baseName, name }: Resolved, place: Place, { device = 'split', separator }: Options): { device: string; type?: string } {
+function named(
+  { baseName, baseDevice, name }: Resolved,
+  place: Place,
+  { device = 'split', separator }: Options,
+): { device: string; type?: string } {
   if (device === 'whole' || DEVICE_URN.test(name)) return { device: place.device ?? deviceOf(name) }
-  const cut = cutOf(baseName, name, separator)
+  const cut =
+    separator === undefined && baseDevice !== undefined && name.length > baseName.length
+      ? ([baseDevice, name.slice(baseName.length)] as const)
+      : cutOf(name, separator)
   const known = place.device ?? place.elseDevice
   if (cut === undefined) return known === undefined ? { device: deviceOf(name) } : { device: known, ...(name === '' ? {} : { type: name }) }
   const [before, after] = cut
@@ -222,12 +251,20 @@ function named({ baseName, name }: Resolved, place: Place, { device = 'split', s
 
 const SEPARATED = /^(.*[^/:_])[/:_]+([^/:_]+)$/s
 
-function cutOf(baseName: string, name: string, separator: string | undefined): readonly [string, string] | undefined {
+/** Undefined: none is there. */
+function withoutSeparators(name: string): string | undefined {
+  let to = name.length
+  while (to > 0 && SEPARATORS.includes(name[to - 1] as string)) to--
+  return to === name.length ? undefined : name.slice(0, to)
+}
+
+const SEPARATORS = '/:_'
+
+function cutOf(name: string, separator: string | undefined): readonly [string, string] | undefined {
   if (separator !== undefined) {
     const at = name.lastIndexOf(separator)
     return at > 0 && at + separator.length < name.length ? [name.slice(0, at), name.slice(at + separator.length)] : undefined
   }
-  if (/[/:_]$/.test(baseName) && name.length > baseName.length) return [baseName.replace(/[/:_]+$/, ''), name.slice(baseName.length)]
   const match = SEPARATED.exec(name)
   return match ? [match[1] as string, match[2] as string] : undefined
 }

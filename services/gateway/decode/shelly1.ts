@@ -3,7 +3,7 @@ import type { Clock } from './event.ts'
 import type { Memory, Output, Payload } from './format.ts'
 import { channelOf, deviceOf } from './measure.ts'
 import { Parts } from './part.ts'
-import { isRepeat, setRecent } from './recent.ts'
+import { isRepeat, recent, setRecent } from './recent.ts'
 import { type Fields, isObject, objectOf, scalarOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -102,7 +102,7 @@ const PRESSES: Readonly<Record<string, string>> = {
 function pressed(parts: Parts, device: string, index: string, text: string, memory: Memory): void {
   const { event, event_cnt: count } = objectOf(text)
   if (typeof event !== 'string' || typeof count !== 'number') return
-  const before = memory.get(`press/${device}/${index}`)
+  const before = recent(memory, 'press', `${device}/${index}`)
   if (isRepeat(memory, 'press', `${device}/${index}`, count)) return
   setRecent(memory, 'press', `${device}/${index}`, count)
   if (event === '' || (before === undefined && count !== 1)) return

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import type { Format, Memory, Output } from './format.ts'
 import { availability, channelOf, deviceOf, isKnown, reported } from './measure.ts'
 import { Parts } from './part.ts'
-import { setRecent } from './recent.ts'
+import { recent, setRecent } from './recent.ts'
 import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -168,7 +168,7 @@ class Found {
   #deviceOf(key: string, fields: Fields): string {
     const { Id: id } = fields
     if (/[-_]\w{1,4}$/.test(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
-    const owners = (this.#memory.get(`owner/${this.#device}`) ?? {}) as Readonly<Record<string, string>>
+    const owners = (recent(this.#memory, 'owner', this.#device) ?? {}) as Readonly<Record<string, string>>
     const names = Object.entries(fields).flatMap(([name, value]) => (isMeasured(key, name, value) ? [named(key, name)] : []))
     if (names.some(name => Object.hasOwn(owners, name) && owners[name] !== key)) return channelOf(this.#device, key)
     const more = names.filter(name => !Object.hasOwn(owners, name))

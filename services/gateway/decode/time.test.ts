@@ -20,9 +20,21 @@ describe('an event time', () => {
     [1_769_860_800_000_001, US + 1],
     ['1769860800000001999', US + 1],
     [1_769_860_800_000_001_999n, US + 1],
+    [1_700_000_000.1, 1_700_000_000_100_000],
+    ['1700000000.1', 1_700_000_000_100_000],
+    [1_700_000_000_000.7, 1_700_000_000_000_700],
+    [-1.5, -1_500_000],
     [0, 0],
   ])('is read from %s', (value, timeUs) => {
     expect(eventTime(value, 'time')).toBe(timeUs)
+  })
+
+  it('is the same of a number and of its text', () => {
+    for (let i = 0; i < 1_000_000; i += 997) {
+      const text = `17${String(i).padStart(6, '0')}00.${String((i * 7919) % 1_000_000).padStart(6, '0')}`
+      expect(eventTime(Number(text), 'time'), text).toBe(eventTime(text, 'time'))
+      expect(eventTime(text, 'time')).toBe(Number(text.replace('.', '')))
+    }
   })
 
   it('that does not say its offset has the one that is given', () => {

@@ -26,7 +26,7 @@ export function timeIn(value: unknown, offsetMinutes = 0): number | undefined {
 
 function timeOf(value: unknown, offsetMinutes: number): number | undefined {
   if (typeof value === 'bigint') return epochUs(String(value))
-  if (typeof value === 'number') return Number.isFinite(value) ? epochUs(value.toFixed(9)) : undefined
+  if (typeof value === 'number') return Number.isFinite(value) ? epochUs(value.toFixed(9), value) : undefined
   if (typeof value !== 'string') return undefined
   const text = value.trim()
   if (EPOCH.test(text)) return epochUs(text)
@@ -36,12 +36,15 @@ function timeOf(value: unknown, offsetMinutes: number): number | undefined {
   return timeUs === undefined ? undefined : timeUs - offsetMinutes * 60_000_000
 }
 
-/** Exact: nanoseconds have more digits than a number holds. */
-function epochUs(text: string): number | undefined {
+/**
+ * The same from a number and its text: 1700000000.1 is the nearest number to it, and a little less. Nanoseconds have more digits than a
+ * number holds.
+ */
+function epochUs(text: string, value = Number(text)): number | undefined {
   if (!EPOCH.test(text)) return undefined
-  const size = Math.abs(Number(text))
-  const digits = size < 1e11 ? 6 : size < 1e14 ? 3 : size < 1e17 ? 0 : -3
-  const [whole = '', fraction = ''] = text.split('.')
-  if (digits < 0) return Number(BigInt(whole) / 1000n)
-  return Number(`${whole}${fraction.padEnd(digits, '0').slice(0, digits)}`)
+  const size = Math.abs(value)
+  if (size < 1e11) return Math.round(value * 1e6)
+  if (size < 1e14) return Math.round(value * 1e3)
+  const [whole = ''] = text.split('.')
+  return size < 1e17 ? Number(whole) : Number(BigInt(whole) / 1000n)
 }

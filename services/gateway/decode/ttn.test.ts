@@ -354,6 +354,17 @@ describe('other messages', () => {
   })
 })
 
+it('values are not left out without a word', async () => {
+  const many = Object.fromEntries(Array.from({ length: 257 }, (_, i) => [`v${i}`, i]))
+  await expect(eventsOf(format, message({ decoded_payload: many }))).rejects.toThrow('values: at most 256 in one payload')
+  const long = { temperature: 1, ['_'.repeat(40_000)]: 2, [`a${'b'.repeat(300)}`]: { c: 1 } }
+  const { events, failures } = await decodeShort(format, message({ decoded_payload: long }))
+  expect([events.length > 0, failures]).toEqual([
+    true,
+    [expect.stringMatching(/…: expected a name of at most 256 characters \(and 1 more\)$/)],
+  ])
+})
+
 it('options are checked when they are saved', async () => {
   await expect(format.check?.({ codec: 'javascript' })).rejects.toThrow(/^options\.code: missing/)
   await expect(format.check?.({ code: 'function decodeUplink() {}' })).rejects.toThrow(/^options\.codec: expected javascript/)

@@ -35,7 +35,7 @@ export function ttnFormat(sandbox: Sandbox): Format {
 
 async function decode({ bytes, place, options }: Payload, sandbox: Sandbox, clock: Clock): Promise<Output> {
   const message = objectOf(textOf(bytes))
-  const device = place.device ?? deviceIn(message, options['device'] === 'dev_eui' ? 'dev_eui' : 'device_id')
+  const device = place.device ?? deviceIn(message, options['device'] === 'dev_eui' ? 'dev_eui' : 'device_id', place.elseDevice)
   const uplink = message['uplink_message']
   if (isObject(uplink)) {
     const { decoded_payload: decoded, normalized_payload: normalized, f_port: fPort } = uplink
@@ -56,9 +56,9 @@ async function decode({ bytes, place, options }: Payload, sandbox: Sandbox, cloc
 }
 
 /** Every message of The Things Stack has it: joins, acknowledgements and failures of downlinks too, of which nothing is decoded. */
-function deviceIn({ end_device_ids: ids }: Fields, name: 'device_id' | 'dev_eui'): string {
+function deviceIn({ end_device_ids: ids }: Fields, name: 'device_id' | 'dev_eui', otherwise: string | undefined): string {
   if (!isObject(ids)) throw invalid('end_device_ids', 'missing: expected a message of The Things Stack v3')
-  const device = ids[name]
+  const device = ids[name] ?? otherwise
   if (typeof device !== 'string') throw invalid(`end_device_ids.${name}`, 'missing: expected the id of the device')
   return device
 }

@@ -1,5 +1,6 @@
 // Values under names that somebody chose: which are measures, and in which units, which are places and axes, and which are only words.
-import { eventTypeOf, isKnown, type Measure, type Measured, measured } from './measure.ts'
+import { Failure } from '../../../packages/core/failure.ts'
+import { eventTypeOf, isKnown, MAX_NAME_CHARS, type Measure, type Measured, measured } from './measure.ts'
 import { airPressureUnit, NUMBER_NAMES, numberName } from './quantity.ts'
 import { type Fields, isObject, isScalar } from './text.ts'
 
@@ -23,7 +24,7 @@ const MAX_PERCENT = 100
 /** Of a single cell. */
 const [MIN_VOLTS, MAX_VOLTS] = [1, 5]
 
-/** @param taken event types that are there already. */
+/** @param taken event types that are there already. @throws Failure `too_large`: of what is left out nobody would know. */
 export function valuesIn(decoded: Fields, renamed: Renamed, taken: ReadonlySet<string | undefined> = new Set()): Values {
   const found = new Found(renamed, taken)
   found.object(decoded, '', 0)
@@ -45,14 +46,16 @@ class Found implements Values {
 
   object(values: Fields, path: string, depth: number): void {
     for (const [key, value] of Object.entries(values)) {
-      if (++this.#count > MAX_VALUES) return
+      if (++this.#count > MAX_VALUES) throw new Failure('too_large', `values: at most ${MAX_VALUES} in one payload`)
       this.#value(path === '' ? key : `${path}_${key}`, value, depth)
     }
   }
 
   #value(name: string, value: unknown, depth: number): void {
     if (value === null || value === undefined) return
-    if (isScalar(value)) this.#scalar(name, value)
+    // Refused by its name when it becomes an event, before anything else looks at that.
+    if (name.length > MAX_NAME_CHARS) this.measures.push({ name, value: false })
+    else if (isScalar(value)) this.#scalar(name, value)
     else if (!isObject(value)) this.rest[name] = value
     else if (isScalar(value['value']) && Object.keys(value).every(key => ABOUT_VALUE.has(key)))
       this.#scalar(name, value['value'], typeof value['unit'] === 'string' ? value['unit'] : undefined)

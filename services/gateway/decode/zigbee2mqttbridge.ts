@@ -1,7 +1,7 @@
 // What the bridge of Zigbee2MQTT tells of its devices, kept for their states: units and endpoints of properties, names of groups, whether
 // attributes have topics of their own.
 import { invalid } from '../../../packages/core/failure.ts'
-import type { Memory } from './format.ts'
+import { GROUP, type Memory } from './format.ts'
 import { type Fields, isObject } from './text.ts'
 
 export type Definition = {
@@ -11,30 +11,30 @@ export type Definition = {
   readonly known: Readonly<Record<string, true>>
 }
 
+/** With the name of the device. */
+const DEVICE = `device${GROUP}`
+
 /** A coordinator can have some hundred; each has some dozen properties. */
 const MAX_DEVICES = 1000
 const MAX_PROPERTIES = 200
 const MAX_CHARS = 64
 
 export function definitionOf(name: string, memory: Memory): Definition | undefined {
-  return memory.get(`device/${name}`) as Definition | undefined
+  return memory.get(DEVICE + name) as Definition | undefined
 }
 
 /** `bridge/devices`: those that are no longer in it are forgotten. @throws Failure `invalid`. */
 export function learnDevices(list: unknown, memory: Memory): void {
   if (!Array.isArray(list)) throw invalid('payload', 'expected the list of devices')
-  const before = memory.get('devices')
-  const names: string[] = []
+  const kept = new Set<string>()
   for (const device of list.slice(0, MAX_DEVICES)) {
     const name = isObject(device) ? nameOf(device['friendly_name']) : undefined
     if (name === undefined) continue
     const definition = (device as Fields)['definition']
-    remember(`device/${name}`, isObject(definition) ? definitionIn(definition['exposes']) : undefined, memory)
-    names.push(name)
+    remember(DEVICE + name, isObject(definition) ? definitionIn(definition['exposes']) : undefined, memory)
+    kept.add(DEVICE + name)
   }
-  const kept = new Set(names)
-  for (const name of Array.isArray(before) ? before : []) if (!kept.has(String(name))) memory.set(`device/${name}`, undefined)
-  remember('devices', names, memory)
+  for (const [key] of memory.entries(DEVICE)) if (!kept.has(key)) memory.set(key, undefined)
 }
 
 /** `bridge/groups`: what is said of a group is said of its members as well. @throws Failure `invalid`. */

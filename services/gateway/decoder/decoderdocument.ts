@@ -11,7 +11,7 @@ import { checkOptions } from './option.ts'
 const Options = Type.Record(Type.String(), Type.Unknown(), { description: 'as the format has them: GET /v2/formats' })
 const Filter = Type.String({ maxLength: 500, description: 'topic filter with + and #, in the space of the project' })
 const MediaType = Type.String({ maxLength: 200, description: 'content type of HTTP requests, without parameters' })
-const template = 'where the payload does not say it; {2} stands for the second level of the topic'
+const template = 'where neither payload nor route says it; {2} stands for the second level of the topic'
 
 export const DecoderBody = Type.Object(
   {
@@ -53,11 +53,18 @@ export const DecoderAnswer = Type.Object({
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/
 const MEDIA_TYPE = /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/
 const MAX_LEVELS = 32
+/** Levels of `+`: with as many filters as a project may have, a publish is compared with them all in less than a millisecond. */
+const MAX_OPEN = 8
 
 type Formats = ReadonlyMap<string, Format>
 
 /** @throws Failure `invalid` that names what is wrong, what was expected, and what may have been meant. */
-export async function readDecoder(formats: Formats, name: string, body: Static<typeof DecoderBody>): Promise<DecoderRecord> {
+export async function readDecoder(
+  formats: Formats,
+  project: string,
+  name: string,
+  body: Static<typeof DecoderBody>,
+): Promise<DecoderRecord> {
   if (!NAME.test(name)) throw invalid('name', 'expected 1 to 63 characters of a-z 0-9 _ - that start with a letter or digit')
   const { options = {}, enabled = true, device, eventType } = body
   const format = formatNamed(formats, body.format)
@@ -71,7 +78,7 @@ export async function readDecoder(formats: Formats, name: string, body: Static<t
   return {
     name,
     format: format.name,
-    topics: standsFor?.topics ?? (topics ?? []).map((topic, i) => readFilter(topic, `topics.${i}`)),
+    topics: standsFor?.topics ?? (topics ?? []).map((topic, i) => readFilter(topic, project, `topics.${i}`)),
     contentTypes: standsFor?.contentTypes ?? (contentTypes ?? []).map((type, i) => readMediaType(type, `contentTypes.${i}`)),
     options,
     enabled,
@@ -103,14 +110,18 @@ function sampled(template: string, field: string): string {
 }
 
 /** The long form says the same of the project itself. */
-function readFilter(given: string, field: string): string {
-  const filter = given.replace(/^projects\/[^/]+\/topics\//, '')
+function readFilter(given: string, project: string, field: string): string {
+  const named = /^projects\/([^/]+)\/topics\//.exec(given)
+  if (named && named[1] !== project) throw invalid(field, `expected a topic of project ${project}, got one of ${named[1]?.slice(0, 64)}`)
+  const filter = named ? given.slice(named[0].length) : given
   const levels = filter.split('/')
   if (filter === '' || levels.length > MAX_LEVELS) throw invalid(field, `expected a topic filter of 1 to ${MAX_LEVELS} levels`)
   if (/^(\$|d\/|projects(\/|$))/.test(filter))
     throw invalid(field, 'expected a topic of the project’s own: those that begin with $, d/ or projects/ are for other things')
   // oxlint-disable-next-line no-control-regex
   if (/[\u0000-\u001f]/.test(filter)) throw invalid(field, 'control characters cannot stand in a topic')
+  const open = levels.filter(level => level === '+').length
+  if (open > MAX_OPEN) throw invalid(field, `expected at most ${MAX_OPEN} levels of +, got ${open}`)
   for (const [i, level] of levels.entries()) {
     if (level !== '+' && level !== '#' && /[+#]/.test(level)) throw invalid(field, '+ and # stand for whole levels')
     if (level === '#' && i < levels.length - 1) throw invalid(field, '# is the last level')

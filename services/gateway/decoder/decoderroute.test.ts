@@ -18,16 +18,22 @@ describe.skipIf(installed === undefined)('a decoder that is deleted', () => {
   let app: HttpApp
   let memory: DecoderMemory
   let identity: Identity
+  let decoders: Decoders
+  const KNOWN = new Map([['bridge', '"known"']])
+  const put = async (url: string, format: string) => {
+    const answer = await app.inject({ method: 'PUT', url, headers: { authorization }, payload: { format, topic: 'home/#' } })
+    expect([answer.statusCode, answer.json()]).toEqual([200, expect.not.objectContaining({ uid: expect.anything() })])
+  }
   beforeAll(async () => {
     server = await openTestRedis()
     identity = new Identity(await server.connect('producer'), 'x'.repeat(32))
     await identity.put('key', 'secret-of-key', 'me@example.com', { [project]: 'developer' })
-    const decoders = new Decoders(server.redis)
+    decoders = new Decoders(server.redis)
     memory = new DecoderMemory(server.redis)
     const catalog = new Catalog({
       formats: FORMATS,
-      decoders: of => decoders.decoders.list(of),
-      schemas: of => decoders.schemas.list(of),
+      decoders: decoders.decoders,
+      schemas: decoders.schemas,
       changes: since => decoders.changes.since(since),
     })
     app = await openHttp({ identity, log: openLogger('silent'), version: '1', limits: { manage: undefined, ingest: undefined } })
@@ -46,9 +52,33 @@ describe.skipIf(installed === undefined)('a decoder that is deleted', () => {
   ])('%s', async (_, decoder, format, remembered) => {
     const url = `/v2/projects/${project}/decoders/${decoder}`
     const id = { project, decoder, format }
-    await memory.save(id, new Map([['bridge', '"known"']]), 0)
-    const put = await app.inject({ method: 'PUT', url, headers: { authorization }, payload: { format, topic: 'home/#' } })
-    expect([put.statusCode, (await app.inject({ method: 'DELETE', url, headers: { authorization } })).statusCode]).toEqual([200, 200])
-    expect((await memory.read(id, -1)).values.size).toBe(remembered)
+    await put(url, format)
+    const { uid } = await decoders.decoders.one(project, decoder)
+    const own = { ...id, uid }
+    const known = await memory.save(own, KNOWN, 0)
+    expect((await app.inject({ method: 'DELETE', url, headers: { authorization } })).statusCode).toBe(200)
+    expect((await memory.read(own, -1)).values.size).toBe(remembered)
+    if (remembered > 0) return
+    // A gateway that was about to save it.
+    await expect(memory.save(own, KNOWN, known)).rejects.toMatchObject({ code: 'not_found' })
+    expect((await memory.read(own, -1)).values.size).toBe(0)
+    await put(url, format)
+    const again = await decoders.decoders.one(project, decoder)
+    expect((await memory.read({ ...id, uid: again.uid }, -1)).values.size).toBe(0)
+    await memory.save({ ...id, uid: again.uid }, KNOWN, 0)
+    expect(again.uid).not.toBe(uid)
+  })
+
+  it('is no other one while it is changed, and is when it gets another format', async () => {
+    const url = `/v2/projects/${project}/decoders/changing`
+    const uid = async () => (await decoders.decoders.one(project, 'changing')).uid
+    await put(url, 'zigbee2mqtt')
+    const first = { project, decoder: 'changing', format: 'zigbee2mqtt', uid: await uid() }
+    await memory.save(first, KNOWN, 0)
+    await put(url, 'zigbee2mqtt')
+    expect([await uid(), (await memory.read(first, -1)).values.size]).toEqual([first.uid, 1])
+    await put(url, 'homeassistant')
+    expect(await uid()).not.toBe(first.uid)
+    await expect(memory.save(first, KNOWN, 0)).rejects.toMatchObject({ code: 'not_found' })
   })
 })

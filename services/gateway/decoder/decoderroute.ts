@@ -1,4 +1,5 @@
 // Decoders of a project: which format takes which topics and content types; and what a sample would become.
+import { randomUUID } from 'node:crypto'
 import { Type } from 'typebox'
 import { Failure, invalid } from '../../../packages/core/failure.ts'
 import { callerIn, type HttpApp } from '../../../packages/runtime/http.ts'
@@ -9,7 +10,7 @@ import type { DecoderMemory } from '../../../packages/state/decodermemory.ts'
 import type { Format } from '../decode/format.ts'
 import type { Catalog } from './catalog.ts'
 import { DecoderAnswer, DecoderBody, decoderToJson, NewDecoderBody, readDecoder } from './decoderdocument.ts'
-import { mappingsOf } from './mapping.ts'
+import { builtInMapping, type Mapping } from './mapping.ts'
 
 export type DecoderRoutePorts = {
   readonly formats: ReadonlyMap<string, Format>
@@ -49,7 +50,7 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
       const { project } = request.params
       callerIn(request, project, 'developer')
       const { name, ...body } = request.body
-      return save(ports, project, await readDecoder(ports.formats, name, body), true)
+      return save(ports, project, await readDecoder(ports.formats, project, name, body), true)
     },
   )
   app.put(
@@ -67,7 +68,7 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
     async request => {
       const { project, decoder: name } = request.params
       callerIn(request, project, 'developer')
-      return save(ports, project, await readDecoder(ports.formats, name, request.body), false)
+      return save(ports, project, await readDecoder(ports.formats, project, name, request.body), false)
     },
   )
   app.delete(
@@ -80,9 +81,7 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
       if (!before && ports.formats.has(name))
         throw new Failure('conflict', `decoder ${name} is built in: PUT it with "enabled": false to switch it off`, { field: 'decoder' })
       await ports.decoders.decoders.remove(project, name)
-      // The built-in one that comes back remembers what its own form did.
-      const isBuiltIn = before?.format === name && ports.formats.has(name)
-      if (before && !isBuiltIn) await ports.memory.forget({ project, decoder: name, format: before.format })
+      if (before) await forget(ports, project, before)
       await ports.catalog.refresh()
       return {}
     },
@@ -129,9 +128,14 @@ function addReading(app: HttpApp, { formats, decoders }: DecoderRoutePorts): voi
     async request => {
       const { project } = request.params
       callerIn(request, project)
-      const all = await allOf({ formats, decoders }, project)
-      const { page, nextPageToken } = pageIn(all, ({ name }) => name, request.query)
-      return { decoders: page.map(one => decoderToJson(project, one)), nextPageToken }
+      const own = await decoders.decoders.revisions(project)
+      const { page, nextPageToken } = pageIn([...new Set([...own.keys(), ...formats.keys()])], name => name, request.query)
+      const found = await decoders.decoders.some(
+        project,
+        page.filter(name => own.has(name)),
+      )
+      const shown = page.flatMap(name => mappingIn(found.get(name)?.document, formats.get(name)) ?? [])
+      return { decoders: shown.map(one => decoderToJson(project, one)), nextPageToken }
     },
   )
   app.get(
@@ -147,19 +151,17 @@ function addReading(app: HttpApp, { formats, decoders }: DecoderRoutePorts): voi
 
 type Reading = Pick<DecoderRoutePorts, 'formats' | 'decoders'>
 
-async function allOf({ formats, decoders }: Reading, project: string) {
-  const own = await decoders.decoders.list(project)
-  return mappingsOf(
-    own.map(([, record]) => record),
-    formats,
-  )
+/** The project's own, or the one that comes with the format of its name. */
+function mappingIn(own: DecoderRecord | undefined, format: Format | undefined): Mapping | undefined {
+  if (own) return { ...own, builtIn: false }
+  return format && builtInMapping(format)
 }
 
 /** Also one that is switched off. */
-export async function mappingNamed(ports: Reading, project: string, name: string) {
-  const found = (await allOf(ports, project)).find(one => one.name === name)
-  if (!found) throw new Failure('not_found', `decoder ${name} does not exist in project ${project}`, { field: 'decoder' })
-  return found
+export async function mappingNamed(ports: Reading, project: string, name: string): Promise<Mapping> {
+  const found = mappingIn(await ports.decoders.decoders.find(project, name), ports.formats.get(name))
+  if (found) return found
+  throw new Failure('not_found', `decoder ${name} does not exist in project ${project}`, { field: 'decoder' })
 }
 
 async function save(ports: DecoderRoutePorts, project: string, record: DecoderRecord, onlyNew: boolean) {
@@ -167,9 +169,20 @@ async function save(ports: DecoderRoutePorts, project: string, record: DecoderRe
   const before = await ports.decoders.decoders.find(project, name)
   if (onlyNew && !before && ports.formats.has(name))
     throw invalid('name', `${name} is the name of a built-in decoder: PUT it to replace that`)
-  await ports.decoders.decoders.save(project, name, record, onlyNew)
-  if (before && before.format !== format) await ports.memory.forget({ project, decoder: name, format: before.format })
+  const uid = before?.format === format ? before.uid : newUid(record)
+  await ports.decoders.decoders.save(project, name, { ...record, uid }, onlyNew)
+  if (before && before.format !== format) await forget(ports, project, before)
   // Other gateways see it within a second.
   await ports.catalog.refresh()
   return decoderToJson(project, { ...record, builtIn: false })
+}
+
+/** Of a format by whose name it is called, what is remembered is that of the built-in one. */
+function newUid({ name, format }: DecoderRecord): string | undefined {
+  return name === format ? undefined : randomUUID()
+}
+
+/** The built-in one that comes back remembers what its own form did. */
+async function forget({ memory }: DecoderRoutePorts, project: string, { name, format, uid }: DecoderRecord): Promise<void> {
+  if (name !== format) await memory.forget({ project, decoder: name, format, uid })
 }

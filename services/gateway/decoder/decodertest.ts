@@ -5,6 +5,8 @@ import { callerIn, type HttpApp, verb } from '../../../packages/runtime/http.ts'
 import { ProjectId } from '../../../packages/runtime/schema.ts'
 import { shownIn } from '../../../packages/state/quarantine.ts'
 import type { Clock } from '../decode/event.ts'
+import { GROUP } from '../decode/format.ts'
+import { mediaTypeOf } from '../http/forhttp.ts'
 import type { IngestPorts } from '../ingest.ts'
 import type { Catalog } from './catalog.ts'
 import { formatNamed } from './decoderdocument.ts'
@@ -103,16 +105,23 @@ export function addDecoderTests(app: HttpApp, ports: DecoderTestPorts): void {
 async function chosen(ports: DecoderTestPorts, project: string, { topic, contentType }: Body): Promise<Decoder> {
   const { mappings } = await ports.catalog.of(project)
   if (topic !== undefined) {
-    const place = mounted(topic, project)
-    const short = place?.project === project ? place.topic : ''
-    const found = mappings.ofTopic(short) ?? (await claimant(ports.run, mappings.claiming, project, short))
+    const place = placeOf(topic, project)
+    const found = mappings.ofTopic(place) ?? (await claimant(ports.run, mappings.claiming, project, place))
     if (found) return found
     throw new Failure('not_found', `no decoder takes topic ${JSON.stringify(topic.slice(0, 200))}`, { field: 'topic' })
   }
   if (contentType === undefined) throw invalid('topic', 'expected topic, contentType or format, got none of them')
-  const found = mappings.ofContentType(contentType.toLowerCase())
+  const found = mappings.ofContentType(mediaTypeOf(contentType))
   if (found) return found
   throw new Failure('not_found', `no decoder takes content type ${JSON.stringify(contentType)}`, { field: 'contentType' })
+}
+
+/** As `publish` has it. @throws Failure `invalid` for a topic that no decoder of the project is ever asked about. */
+function placeOf(topic: string, project: string): string {
+  const place = mounted(topic, project)
+  if (place?.project === project) return place.topic
+  const why = place ? `is one of project ${place.project}` : 'is for events, or other things, whatever decoders there are'
+  throw invalid('topic', `expected a topic of the project’s own, such as plant/line-3; ${topic.slice(0, 200)} ${why}`)
 }
 
 function draft({ formats }: DecoderTestPorts, name: string, { options = {} }: Body): Decoder {
@@ -133,13 +142,13 @@ async function test(ports: DecoderTestPorts, project: string, decoder: Decoder, 
   const { mapping, format } = decoder
   const said = { decoder: mapping.name, format: format.name, version: format.version }
   const nothing = { events: [], replies: [], remembers: [] }
+  const bytes = bytesOf(body)
+  const topic = body.topic === undefined ? [] : placeOf(body.topic, project).split('/')
   try {
-    const bytes = bytesOf(body)
-    const topic = body.topic === undefined ? [] : (mounted(body.topic, project)?.topic ?? body.topic).split('/')
     const made = await runDecoder(ports.run, decoder, { project, bytes, topic, place: {} }, ports.clock)
     return { ...said, ...(await shown(ports, project, made)) }
   } catch (error) {
-    if (!(error instanceof Failure) || error.code === 'unavailable' || error.field === 'payloadBase64') throw error
+    if (!(error instanceof Failure) || error.code === 'unavailable') throw error
     return { ...said, ...nothing, errors: [{ code: error.code, field: error.field ?? '', message: error.message }] }
   }
 }
@@ -154,14 +163,19 @@ async function shown(ports: DecoderTestPorts, project: string, { decoded, replie
       )
       .slice(0, MAX_SHOWN),
     replies: replies.slice(0, MAX_SHOWN).map(({ topic, payload }) => ({ topic, ...shownIn(payload) })),
-    remembers: [...draft.changes.keys()].slice(0, MAX_SHOWN),
+    remembers: [...draft.changes.keys()].slice(0, MAX_SHOWN).map(key => key.replaceAll(GROUP, ' ')),
   }
 }
 
 function bytesOf({ payload, payloadBase64 }: Body): Buffer {
-  if (payloadBase64 === undefined) return Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload ?? ''))
+  if (payloadBase64 === undefined) {
+    if (payload === undefined) throw invalid('payload', 'missing: expected payload or payloadBase64')
+    return Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload))
+  }
   if (payload !== undefined) throw invalid('payload', 'expected payload or payloadBase64, got both')
   const bytes = Buffer.from(payloadBase64, 'base64')
-  if (bytes.toString('base64').replace(/=+$/, '') !== payloadBase64.replace(/=+$/, '')) throw invalid('payloadBase64', 'expected base64')
+  const whole = bytes.toString('base64')
+  // With or without what fills it up.
+  if (payloadBase64 !== whole && payloadBase64 !== whole.replace(/={1,2}$/, '')) throw invalid('payloadBase64', 'expected base64')
   return bytes
 }

@@ -1,6 +1,7 @@
 // Runs a decoder over one payload, with what it remembers. What it does at once is done at once; it is run again where what it remembers had
 // to be fetched first.
 import { Failure } from '../../../packages/core/failure.ts'
+import type { MemoryId } from '../../../packages/state/decodermemory.ts'
 import type { Clock, Decoded, Place } from '../decode/event.ts'
 import type { Memory, Output, Payload, Reply } from '../decode/format.ts'
 import { type Done, type IngestPorts, ingestInTurn, type Source } from '../ingest.ts'
@@ -24,6 +25,9 @@ export type Given = {
 /** `draft`: what the payload told for later; nothing of it holds until it is held. */
 export type Made = { readonly decoded: readonly Decoded[]; readonly replies: readonly Reply[]; readonly draft: Draft }
 
+/** `hold` goes into `ingestTold`, whatever happens. */
+export type Told = Made & { readonly hold: Hold | undefined }
+
 export type RunPorts = {
   readonly memories: Memories
   /** Told of a decoder that broke on a payload, which is a mistake in it. */
@@ -38,10 +42,7 @@ export type TellPorts = {
 
 export type MayTell = { readonly tell: boolean; readonly ask: boolean }
 
-/**
- * What a payload told is known from now on, and what it asks is sent, where its sender may do so. What this returns goes into
- * `ingestTold` in the same tick.
- */
+/** What a payload told is known from now on, and what it asks is sent, where its sender may do so. To be given to `runDecoder`. */
 export function tell({ run, send }: TellPorts, project: string, { replies, draft }: Made, may: MayTell): Hold | undefined {
   if (!may.tell) draft.forget()
   if (may.ask) for (const { topic, payload } of replies) send(project, `topics/${topic}`, payload)
@@ -110,6 +111,7 @@ class Seen implements Memory {
   }
 
   get isStale(): boolean {
+    if (this.draft.isStale) return true
     for (const [key, entry] of this.#entries) if (this.draft.kept.values.get(key) !== entry) return true
     return false
   }
@@ -122,36 +124,56 @@ class Seen implements Memory {
 /** Others can come between only where something is waited for. */
 const MAX_RUNS = 10
 
-/** @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection. */
-export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock): Made | Promise<Made> {
-  const id = { project: given.project, decoder: decoder.mapping.name, format: decoder.format.name }
-  const job = { ports, decoder, given, clock }
+/**
+ * @param tell is called in the same tick in which the decoder has answered by what is known: between them nobody learns anything.
+ * @throws Failure: `unavailable` when it must be tried again; any other when nothing in it can be read. Also as a rejection.
+ */
+export function runDecoder(ports: RunPorts, decoder: Decoder, given: Given, clock: Clock, tell: Tell = tellNobody): Told | Promise<Told> {
+  const id = idOf(given.project, decoder)
+  const job = { ports, decoder, given, clock, tell }
   if (decoder.format.isLasting?.(given.topic) === true) return ports.memories.load(id).then(now => run(job, now, false))
   const kept = ports.memories.find(id)
   if (kept) return run(job, kept, true)
   // Most decoders remember nothing, and need nothing loaded.
   const blank = new Seen(new Draft(new Kept(id, 0)))
-  const loaded = () => ports.memories.load(id).then(now => run(job, now, true))
+  const loaded = () => ports.memories.load(id).then(now => run(job, now, false))
   const first = attempt(job, blank)
-  if (first instanceof Promise) return first.then(one => (blank.draft.touched ? loaded() : madeOf(one, blank)))
-  return blank.draft.touched ? loaded() : madeOf(first, blank)
+  if (first instanceof Promise) return first.then(one => (blank.draft.touched ? loaded() : toldOf(job, one, blank)))
+  return blank.draft.touched ? loaded() : toldOf(job, first, blank)
 }
 
-type Job = { readonly ports: RunPorts; readonly decoder: Decoder; readonly given: Given; readonly clock: Clock }
+function idOf(project: string, { mapping: { name, uid }, format }: Decoder): MemoryId {
+  return { project, decoder: name, format: format.name, uid }
+}
+
+type Tell = (made: Made) => Hold | undefined
+
+/** Of what is only tried. */
+function tellNobody(): undefined {
+  return undefined
+}
+
+type Job = {
+  readonly ports: RunPorts
+  readonly decoder: Decoder
+  readonly given: Given
+  readonly clock: Clock
+  readonly tell: Tell
+}
 
 /** @param mayLook whether it is run once more when others have learnt something that it misses. */
-function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Made | Promise<Made> {
+function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Told | Promise<Told> {
   const seen = new Seen(new Draft(kept, job.given.isReplay))
   const again = (mayLookAgain: boolean) => {
     if (runs === MAX_RUNS) throw new Failure('unavailable', 'what the decoder remembers changes all the time', { retryAfterMs: 1000 })
     return run(job, kept, mayLookAgain, runs + 1)
   }
-  const finished = (one: Attempt): Made | Promise<Made> => {
+  const finished = (one: Attempt): Told | Promise<Told> => {
     if (seen.isStale) return again(mayLook)
     const { draft } = seen
     const looking = mayLook && draft.touched ? job.ports.memories.look(kept, draft.missed) : undefined
-    if (!looking) return madeOf(one, seen)
-    return looking.then(isMore => (isMore || seen.isStale ? again(false) : madeOf(one, seen)))
+    if (!looking) return toldOf(job, one, seen)
+    return looking.then(isMore => (isMore || seen.isStale ? again(false) : toldOf(job, one, seen)))
   }
   const first = attempt(job, seen)
   return first instanceof Promise ? first.then(finished) : finished(first)
@@ -171,11 +193,11 @@ function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt
   }
 }
 
-/** What the mapping says of the topic, before what else is known. */
+/** What the mapping says of the topic: below what the route says, and of the device below what the payload says. */
 function placeOf({ mapping }: Decoder, { place, topic }: Given, project: string): Place {
   const device = mapping.device === undefined ? undefined : filledIn(mapping.device, topic)
   const eventType = mapping.eventType === undefined ? undefined : filledIn(mapping.eventType, topic)
-  return { project, ...place, ...(device === undefined ? {} : { device }), ...(eventType === undefined ? {} : { eventType }) }
+  return { project, ...place, elseDevice: device ?? place.elseDevice, eventType: place.eventType ?? eventType }
 }
 
 /** One payload that a decoder breaks on holds up none of the others. */
@@ -185,9 +207,10 @@ function broken(ports: RunPorts, decoder: Decoder, error: unknown): Failure {
   return new Failure('invalid', message, { field: 'payload', cause: error })
 }
 
-function madeOf(attempt: Attempt, { draft }: Seen): Made {
+function toldOf({ tell }: Job, attempt: Attempt, { draft }: Seen): Told {
   if ('failure' in attempt) throw attempt.failure
-  return { decoded: attempt.output.decoded, replies: attempt.output.replies ?? [], draft }
+  const made = { decoded: attempt.output.decoded, replies: attempt.output.replies ?? [], draft }
+  return { ...made, hold: tell(made) }
 }
 
 /** Of the decoders that learn topics from what is announced, the one that knows this; undefined where none does. */
@@ -198,14 +221,18 @@ export function claimant(
   topic: string,
   sender?: string,
 ): Decoder | undefined | Promise<Decoder | undefined> {
+  const [decoder, ...others] = decoders
+  if (!decoder) return undefined
   const { memories } = ports
-  for (const [i, decoder] of decoders.entries()) {
-    const id = { project, decoder: decoder.mapping.name, format: decoder.format.name }
-    const kept = memories.find(id)
-    if (!kept) return memories.load(id).then(() => claimant(ports, decoders.slice(i), project, topic, sender))
-    // Nobody waits for it: what is announced elsewhere at this moment may be missed as well.
-    void memories.look(kept, false)
-    if (!kept.isEmpty && decoder.format.claims?.(topic, memoryFor(new Draft(kept), sender)) === true) return decoder
+  const next = () => claimant(ports, others, project, topic, sender)
+  const ask = (kept: Kept, mayLook: boolean): ReturnType<typeof claimant> => {
+    const draft = new Draft(kept)
+    const isClaimed = decoder.format.claims?.(topic, memoryFor(draft, sender)) === true
+    const looking = mayLook ? memories.look(kept, isClaimed ? [] : draft.missed) : undefined
+    if (isClaimed) return decoder
+    return looking ? looking.then(isMore => (isMore ? ask(kept, false) : next())) : next()
   }
-  return undefined
+  const id = idOf(project, decoder)
+  const kept = memories.find(id)
+  return kept ? ask(kept, true) : memories.load(id).then(now => ask(now, false))
 }

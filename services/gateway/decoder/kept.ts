@@ -2,13 +2,16 @@
 // saves and takes back is in memory.ts.
 import { Failure } from '../../../packages/core/failure.ts'
 import type { MemoryId, Remembered } from '../../../packages/state/decodermemory.ts'
-import type { Memory } from '../decode/format.ts'
+import { GROUP, type Memory } from '../decode/format.ts'
 
 const MAX_KEYS = 10_000
 const MAX_CHARS = 4 * 1024 * 1024
 const MAX_KEY_CHARS = 500
 /** Of one project and mapping, for this process alone; who noted longest ago goes first. */
 const MAX_NOTES = 10_000
+/** Of one payload, and of one project and mapping in a second. */
+const MAX_MISSED = 100
+const MAX_ABSENT = 10_000
 
 type Entry = { readonly value: unknown; readonly text: string }
 
@@ -29,6 +32,8 @@ export class Kept {
   readonly id: MemoryId
   /** With what deliveries told that are under way. */
   readonly values = new Map<string, Entry>()
+  /** Keys by what they have in common. */
+  readonly #groups = new Map<string, Set<string>>()
   /** In the order in which they were decoded. */
   readonly held: Held[] = []
   /** To be saved. */
@@ -46,11 +51,19 @@ export class Kept {
   round = 0
   /** In no way safe. What was noted last is last. */
   readonly notes = new Map<string, unknown>()
+  /** When it was asked last what others have learnt; and in the second that began then, how often, and what nobody has told. */
   lookedMs: number
+  sinceMs: number
+  looks = 0
+  readonly #absent = new Set<string>()
+  /** Under way, and what is to begin after it. */
+  looking: Promise<void> | undefined
+  nextLook: Promise<void> | undefined
 
   constructor(id: MemoryId, nowMs: number) {
     this.id = id
     this.lookedMs = nowMs
+    this.sinceMs = nowMs
   }
 
   get isEmpty(): boolean {
@@ -73,6 +86,29 @@ export class Kept {
   /** Its last change is not on disk yet. */
   isChanging(key: string): boolean {
     return this.#below.has(key) || this.unsaved.has(key) || this.saving.has(key)
+  }
+
+  /** Another second has begun. */
+  begin(nowMs: number): void {
+    this.sinceMs = nowMs
+    this.looks = 0
+    this.#absent.clear()
+  }
+
+  /** Whether somebody may have told some of it since it was looked for. */
+  mayBe(missed: readonly string[]): boolean {
+    return missed.some(key => !this.#absent.has(key))
+  }
+
+  absent(missed: readonly string[]): void {
+    for (const key of missed) if (this.#absent.size < MAX_ABSENT) this.#absent.add(key)
+  }
+
+  /** In no order. */
+  keysUnder(prefix: string): Iterable<string> {
+    const group = groupOf(prefix)
+    const keys = group === undefined ? this.values.keys() : (this.#groups.get(group) ?? [])
+    return prefix === group ? keys : [...keys].filter(key => key.startsWith(prefix))
   }
 
   note(notes: ReadonlyMap<string, unknown>): void {
@@ -122,12 +158,28 @@ export class Kept {
     const before = this.values.get(key)
     if (before?.text === text) return
     if (before) this.chars -= key.length + before.text.length
+    this.#group(key, text !== '')
     if (text === '') this.values.delete(key)
     else {
       this.values.set(key, { value: JSON.parse(text), text })
       this.chars += key.length + text.length
     }
   }
+
+  #group(key: string, isHere: boolean): void {
+    const name = groupOf(key)
+    if (name === undefined) return
+    const group = this.#groups.get(name) ?? new Set()
+    if (isHere) group.add(key)
+    else group.delete(key)
+    if (group.size === 0) this.#groups.delete(name)
+    else this.#groups.set(name, group)
+  }
+}
+
+function groupOf(key: string): string | undefined {
+  const end = key.indexOf(GROUP)
+  return end === -1 ? undefined : key.slice(0, end + 1)
 }
 
 /** What one payload sees and sets: nothing of it holds until it is decoded. */
@@ -142,8 +194,8 @@ export class Draft implements Memory {
   readonly #before = new Map<string, string>()
   /** Something was asked or told. */
   touched = false
-  /** Something was looked for that is not here. */
-  missed = false
+  /** What was looked for and is not here, the first of it. */
+  readonly missed: string[] = []
   readonly #round: number
   #keys: number
   #chars: number
@@ -174,8 +226,9 @@ export class Draft implements Memory {
   entries(prefix: string): readonly (readonly [key: string, value: unknown])[] {
     this.touched = true
     const found: (readonly [key: string, value: unknown])[] = []
-    for (const [key, { value }] of this.kept.values) if (key.startsWith(prefix) && !this.changes.has(key)) found.push([key, value])
+    for (const key of this.kept.keysUnder(prefix)) if (!this.changes.has(key)) found.push([key, this.kept.values.get(key)?.value])
     for (const [key, value] of this.#values) if (key.startsWith(prefix) && value !== undefined) found.push([key, value])
+    if (found.length === 0) this.#miss(prefix)
     return found
   }
 
@@ -199,8 +252,12 @@ export class Draft implements Memory {
     this.touched = true
     if (this.changes.has(key)) return this.#values.get(key)
     const entry = this.kept.values.get(key)
-    if (!entry) this.missed = true
+    if (!entry) this.#miss(key)
     return entry?.value
+  }
+
+  #miss(key: string): void {
+    if (this.missed.length < MAX_MISSED) this.missed.push(key)
   }
 
   set(key: string, value: unknown): void {

@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import { describe, expect, it } from 'vitest'
 import type { DecoderRecord } from '../../../packages/state/decoder.ts'
 import type { Format } from '../decode/format.ts'
+import { readDecoder } from './decoderdocument.ts'
 import { filledIn, Mappings, mappingsOf, mounted } from './mapping.ts'
 
 const format = (name: string, topics: readonly string[] = [], contentTypes: readonly string[] = []): Format => ({
@@ -65,6 +66,22 @@ describe('a topic', () => {
     // A tenth of a microsecond each; loaded machines take longer.
     expect(performance.now() - startMs).toBeLessThan(1000)
   })
+})
+
+describe('a filter', () => {
+  const read = async (topic: string) => (await readDecoder(FORMATS, 'p', 'mine', { format: 'json', topic })).topics[0]
+
+  it.each([
+    ['projects/p/topics/a/+', 'a/+'],
+    ['a/+/+/+/+/+/+/+/+', 'a/+/+/+/+/+/+/+/+'],
+  ])('%s is read as %s', async (given, topic) => expect(await read(given)).toBe(topic))
+
+  it.each([
+    ['projects/q/topics/a/+', 'topics.0: expected a topic of project p, got one of q'],
+    ['projects/+/topics/a', 'topics.0: expected a topic of project p, got one of +'],
+    ['+/+/+/+/+/+/+/+/+', 'topics.0: expected at most 8 levels of +, got 9'],
+    [`${'a/'.repeat(32)}a`, 'topics.0: expected a topic filter of 1 to 32 levels'],
+  ])('%s is refused', async (given, message) => expect(read(given)).rejects.toThrow(message))
 })
 
 describe('a content type', () => {

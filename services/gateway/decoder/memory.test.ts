@@ -11,7 +11,15 @@ const id = { project: 'p', decoder: 'd', format: 'f' }
 
 /** A disk that several gateways share, and that can be away. */
 function disk() {
-  const state = { rows: new Map<string, string>(), changed: new Map<string, number>(), revision: 0, loads: 0, isAway: false }
+  const state = {
+    rows: new Map<string, string>(),
+    changed: new Map<string, number>(),
+    revision: 0,
+    loads: 0,
+    reads: 0,
+    isAway: false,
+    isGone: false,
+  }
   const ask = async <T>(answer: () => T): Promise<T> => {
     if (state.isAway) throw new Failure('unavailable', 'away')
     return answer()
@@ -20,12 +28,14 @@ function disk() {
     read: (_: typeof id, known: number) =>
       ask(() => {
         if (known < 0) state.loads++
+        state.reads++
         const since = [...state.changed].flatMap(([key, revision]) => (revision > known ? [[key, state.rows.get(key) ?? ''] as const] : []))
         return { revision: state.revision, isAll: known < 0, values: new Map(known < 0 ? state.rows : since) }
       }),
     changedMs: (_: typeof id, keys: readonly string[]) => ask(() => Math.min(...keys.map(key => state.changed.get(key) ?? 0))),
     save: (_: typeof id, changes: ReadonlyMap<string, string>, known: number) =>
       ask(() => {
+        if (state.isGone) throw new Failure('not_found', 'deleted')
         const isKnown = known === state.revision++
         for (const [key, text] of changes) {
           if (text === '') state.rows.delete(key)
@@ -84,15 +94,20 @@ describe.each([
     expect(await run(gateway(port), memory => memory.get('alias'), isAsync)).toBeNull()
   })
 
-  it('misses what another gateway learns for a second at most', async () => {
+  it('misses what another gateway learns for a second at most, and only what it has looked for in it', async () => {
     const { port } = disk()
     const [one, other] = [gateway(port), gateway(port)]
-    expect(await run(other, memory => memory.get('a'), isAsync)).toBeNull()
-    await run(one, memory => memory.set('a', 1), isAsync)
+    for (let i = 0; i < 2; i++) expect(await run(other, memory => memory.get('a'), isAsync)).toBeNull()
+    await run(one, memory => [memory.set('a', 1), memory.set('b', 1)], isAsync)
     other.time.nowMs = 999
     expect(await run(other, memory => memory.get('a'), isAsync)).toBeNull()
-    other.time.nowMs = 1000
+    expect(await run(other, memory => memory.get('b'), isAsync)).toBe(1)
+    await run(one, memory => memory.set('a', 2), isAsync)
+    other.time.nowMs = 1999
     expect(await run(other, memory => memory.get('a'), isAsync)).toBe(1)
+    other.time.nowMs = 2000
+    await run(other, memory => memory.get('none'), isAsync)
+    expect(await run(other, memory => memory.get('a'), isAsync)).toBe(2)
   })
 })
 
@@ -298,7 +313,55 @@ describe('what is remembered', () => {
     const made = await runDecoder(one.ports, decoder, given, clock)
     await one.memories.commit(made.draft)
     expect(ask('my/lamp')).toBe(decoder)
+    expect(await ask('other')).toBeUndefined()
     expect(ask('other')).toBeUndefined()
+  })
+
+  it('is found by the first who needs it, when another gateway was told a moment ago', async () => {
+    const { port, state } = disk()
+    const [one, other] = [gateway(port), gateway(port)]
+    const decoder = decoderOf(memory => memory.set('my/lamp', true))
+    const ask = (topic: string) => claimant(other.ports, [decoder], 'p', topic)
+    await ask('first')
+    const made = await runDecoder(one.ports, decoder, given, clock)
+    await one.memories.commit(made.draft)
+    const topics = Array.from({ length: 100 }, (_, i) => `other/${i}`)
+    const before = state.reads
+    const found = await Promise.all([...topics, 'my/lamp'].map(async topic => ask(topic)))
+    expect([found.filter(one => one !== undefined), found.at(-1)]).toEqual([[decoder], decoder])
+    // One that was under way, and one for all who came meanwhile.
+    expect(state.reads - before).toBeLessThanOrEqual(2)
+  })
+
+  it('is looked for in other gateways so often at most, however much is asked for', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    for (let i = 0; i < 200; i++) await run(one, memory => memory.get(`k${i}`))
+    expect(state.reads).toBeLessThanOrEqual(21)
+    one.time.nowMs = 1000
+    for (let i = 0; i < 200; i++) await run(one, memory => memory.get('k'))
+    expect(state.reads).toBeLessThanOrEqual(22)
+  })
+
+  it('is nothing of a decoder that was deleted meanwhile: it is sent again, and read by itself', async () => {
+    const { port, state } = disk()
+    const one = gateway(port)
+    await run(one, memory => memory.set('a', 1))
+    state.isGone = true
+    state.rows.clear()
+    await expect(run(one, memory => memory.set('a', 2))).rejects.toMatchObject({ code: 'unavailable' })
+    expect(await run(one, memory => memory.get('a'))).toBeNull()
+    expect(state.rows.size).toBe(0)
+  })
+
+  it('is found by what its keys have in common', async () => {
+    const one = gateway(disk().port)
+    const under = (prefix: string) => (memory: Memory) => memory.entries(prefix).map(([key]) => key)
+    await run(one, memory => ['topic/a\0x', 'topic/a\0y', 'topic/ab\0x', 'topic/a'].map(key => memory.set(key, 1)))
+    expect(await run(one, under('topic/a\0'))).toEqual(['topic/a\0x', 'topic/a\0y'])
+    expect(await run(one, under('topic/a\0y'))).toEqual(['topic/a\0y'])
+    expect(await run(one, memory => [memory.set('topic/a\0x', undefined), under('topic/a\0')(memory)])).toEqual([null, ['topic/a\0y']])
+    expect([await run(one, under('topic/a\0')), await run(one, under('topic/'))]).toMatchObject([{ length: 1 }, { length: 3 }])
   })
 })
 

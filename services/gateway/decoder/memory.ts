@@ -1,6 +1,6 @@
 // What decoders remember, in memory: of each project and mapping, loaded once, bounded. What a payload told is seen by the next at once, is
 // saved when its events are safe, and taken back when they are not: who sends them again is not told that they were seen. What another gateway
-// has learnt is seen within seconds, and at once when a decoder looks for something that is not here, or was idle.
+// has learnt is seen within seconds; by what was idle, and by who looks for what nobody has looked for in this second, before it is used.
 import { Failure } from '../../../packages/core/failure.ts'
 import type { DecoderMemory, MemoryId } from '../../../packages/state/decodermemory.ts'
 import { type Done, type Draft, type Held, Kept } from './kept.ts'
@@ -19,6 +19,8 @@ const MAX_KEPT = 10_000
 const LOOK_MS = 1000
 /** What is busy is looked at in time; what was idle for so long is looked at before it is used. */
 const STALE_MS = 2 * LOOK_MS
+/** In that time, for payloads that wait for it: each serves all that wait. */
+const MAX_LOOKS = 20
 /** About, with its key. */
 const NOTE_CHARS = 200
 
@@ -53,6 +55,8 @@ export class Memories {
   /** With what others have learnt until now. */
   load(id: MemoryId): Promise<Kept> {
     const name = nameOf(id)
+    const known = this.#kept.get(name)
+    if (known) return this.#lookAnew(known).then(() => known)
     const under = this.#loading.get(name)
     if (under) return under
     const loading = this.#loaded(id, name).finally(() => this.#loading.delete(name))
@@ -98,34 +102,47 @@ export class Memories {
   }
 
   /**
-   * To be asked after each use, with whether something was missed. Resolves with whether there is more than before: then it is worth
-   * another try. Undefined: not looked, or nobody waits for it.
+   * To be asked after each use, with what was missed. Resolves with whether there is more than before: then it is worth another try.
+   * Undefined: nobody has to wait. What another gateway had on disk before this was called is here when it resolves.
    */
-  look(kept: Kept, missed: boolean): Promise<boolean> | undefined {
+  look(kept: Kept, missed: readonly string[]): Promise<boolean> | undefined {
     const nowMs = this.#ports.nowMs()
-    if (nowMs - kept.lookedMs < LOOK_MS) return undefined
-    kept.lookedMs = nowMs
-    const looking = this.#look(kept)
-    if (missed) return looking
-    looking.catch((error: Error) => this.#ports.troubled(error))
+    if (nowMs - kept.sinceMs >= LOOK_MS) kept.begin(nowMs)
+    if (missed.length > 0 && kept.looks < MAX_LOOKS && kept.mayBe(missed)) {
+      const before = kept.revision
+      if (!kept.nextLook) kept.looks++
+      return this.#lookAnew(kept).then(() => {
+        kept.absent(missed)
+        return kept.revision !== before
+      })
+    }
+    if (nowMs - kept.lookedMs >= LOOK_MS && !kept.looking) this.#lookAnew(kept).catch((error: Error) => this.#ports.troubled(error))
     return undefined
   }
 
-  async #look(kept: Kept): Promise<boolean> {
+  /** One after the other, and one for all who come while one is under way. */
+  #lookAnew(kept: Kept): Promise<void> {
+    const begin = () => {
+      kept.nextLook = undefined
+      kept.lookedMs = this.#ports.nowMs()
+      const looking = this.#look(kept).finally(() => {
+        if (kept.looking === looking) kept.looking = undefined
+      })
+      kept.looking = looking
+      return looking
+    }
+    if (!kept.looking) return begin()
+    kept.nextLook ??= kept.looking.then(begin, begin)
+    return kept.nextLook
+  }
+
+  async #look(kept: Kept): Promise<void> {
     const news = await this.#ports.disk.read(kept.id, kept.revision)
-    if (news.revision === kept.revision) return false
-    kept.adopt(news)
-    return true
+    if (news.revision !== kept.revision) kept.adopt(news)
   }
 
   async #loaded(id: MemoryId, name: string): Promise<Kept> {
     const nowMs = this.#ports.nowMs()
-    const known = this.#kept.get(name)
-    if (known) {
-      await this.#look(known)
-      known.lookedMs = nowMs
-      return known
-    }
     const kept = new Kept(id, nowMs)
     kept.adopt(await this.#ports.disk.read(id, -1))
     this.#kept.set(name, kept)
@@ -185,12 +202,21 @@ export class Memories {
       if (upTo > kept.revision) kept.revision = upTo
       return undefined
     } catch (error) {
+      if (error instanceof Failure && error.code === 'not_found') return this.#gone(kept)
       kept.unsaved = new Map([...kept.saving, ...kept.unsaved])
       if (error instanceof Failure) return error
       return new Failure('unavailable', 'what decoders remember cannot be written', { retryAfterMs: 1000, cause: error })
     } finally {
       kept.saving = new Map()
     }
+  }
+
+  /** The decoder was deleted. Who sends it again finds the decoders that there are then. */
+  #gone(kept: Kept): Failure {
+    kept.unsaved = new Map()
+    const name = nameOf(kept.id)
+    if (this.#kept.get(name) === kept) this.#kept.delete(name)
+    return new Failure('unavailable', `decoder ${kept.id.decoder} was deleted just now`, { retryAfterMs: 1000 })
   }
 }
 
@@ -202,6 +228,6 @@ function takeBack(kept: Kept): void {
   for (const { settled } of lost) settled?.done(settled.failure ?? LOST)
 }
 
-function nameOf({ project, decoder, format }: MemoryId): string {
-  return `${project}\t${decoder}\t${format}`
+function nameOf({ project, decoder, format, uid }: MemoryId): string {
+  return `${project}\t${decoder}\t${format}\t${uid ?? ''}`
 }

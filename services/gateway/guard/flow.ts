@@ -46,8 +46,9 @@ export class Flow {
   }
 
   /** Calls this once, when there is room again: who waits longest comes first. */
-  wait(go: () => void): void {
+  wait(go: () => void): true {
     this.#waiting.add(go)
+    return true
   }
 
   #wake(): void {

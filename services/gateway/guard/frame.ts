@@ -40,6 +40,11 @@ export class Frames {
     return this.bytes.length - this.#at + this.#laterBytes
   }
 
+  /** With what the next packet begins. */
+  get coming(): number | undefined {
+    return this.#at < this.bytes.length ? this.bytes[this.#at] : this.#later[0]?.[0]
+  }
+
   push(chunk: Buffer): void {
     if (this.#at === this.bytes.length && this.#laterBytes === 0) {
       this.bytes = chunk
@@ -78,6 +83,12 @@ export class Frames {
     this.end = this.#at = this.#at + this.#length
     this.#length = 0
     return true
+  }
+
+  /** Whether this packet is among those that wait. Nothing may be asked after that. */
+  holds(packet: Buffer): boolean {
+    while (this.next() === true) if (packet.equals(this.bytes.subarray(this.start, this.end))) return true
+    return false
   }
 
   #turn(): void {

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { Acks } from './ack.ts'
 import { Addresses, neighbourhood } from './address.ts'
 import { Admission } from './admission.ts'
+import { Frames } from './frame.ts'
 import { Sent } from './outgoing.ts'
+import { DISCONNECT_PACKET } from './packet.ts'
 import { Sample } from './sample.ts'
 
 describe('acknowledgements', () => {
@@ -54,15 +56,34 @@ describe('acknowledgements', () => {
 describe('what a client acknowledges', () => {
   const publish = (qos: number, id: number) => Buffer.from([0x30 | (qos << 1), 6, 0, 1, 0x61, id >> 8, id & 255, 7])
 
+  it('of SUBSCRIBE and UNSUBSCRIBE is answered before anything else begins, but more of the same, up to 20 [MQTT-3.10.4-1]', () => {
+    const [subscribe, unsubscribe, ping] = [0x82, 0xa2, 0xc0]
+    let told = 0
+    const sent = new Sent(() => told++)
+    const allowed = () => [subscribe, unsubscribe, ping, undefined].map(first => sent.allows(first))
+    expect(allowed()).toEqual([true, true, true, true])
+    sent.asked(subscribe)
+    expect(allowed()).toEqual([true, false, false, true])
+    for (let n = 2; n <= 20; n++) sent.asked(subscribe)
+    expect(allowed()).toEqual([false, false, false, true])
+    sent.wrote(Buffer.from([0x90, 3, 0, 1, 0]))
+    expect([told, ...allowed()]).toEqual([1, true, false, false, true])
+    for (let n = 2; n <= 20; n++) sent.wrote(Buffer.from([0x90, 3, 0, n, 0]))
+    sent.asked(unsubscribe)
+    expect(allowed()).toEqual([false, true, false, true])
+    sent.wrote(Buffer.from([0xb0, 2, 0, 1]))
+    expect([told, ...allowed()]).toEqual([21, true, true, true, true])
+  })
+
   it('is bounded: nobody leaves more than 20,000 messages open', () => {
-    const sent = new Sent()
+    const sent = new Sent(() => {})
     const some = (from: number, count: number) => Buffer.concat(Array.from({ length: count }, (_, i) => publish(1, from + i)))
     expect([sent.wrote(some(1, 20_000)), sent.wrote(publish(1, 20_000)), sent.wrote(publish(1, 20_001))]).toEqual([true, true, false])
     expect([sent.expects(4, 1), sent.wrote(publish(0, 0))]).toEqual([true, true])
   })
 
   it('is what was sent to it, once', () => {
-    const sent = new Sent()
+    const sent = new Sent(() => {})
     sent.wrote(Buffer.concat([publish(1, 5), Buffer.from([0x30, 4, 0, 1, 0x61, 7]), publish(2, 6)]))
     expect([sent.expects(4, 6), sent.expects(4, 5), sent.expects(4, 5), sent.expects(5, 5)]).toEqual([false, true, false, false])
     expect([sent.expects(7, 6), sent.expects(5, 6), sent.expects(5, 6), sent.expects(7, 6)]).toEqual([false, true, true, true])
@@ -70,9 +91,22 @@ describe('what a client acknowledges', () => {
   })
 
   it('is also what a session released before', () => {
-    const sent = new Sent()
+    const sent = new Sent(() => {})
     sent.wrote(Buffer.from([0x62, 2, 0, 9]))
     expect(sent.expects(7, 9)).toBe(true)
+  })
+})
+
+describe('what came and was not taken', () => {
+  it.each([
+    ['with a DISCONNECT behind it', [0x30, 4, 0, 1, 0x61, 7, 0xe0, 0], true],
+    ['with the bytes of one in a payload', [0x30, 5, 0, 1, 0x61, 0xe0, 0], false],
+    ['with half of one', [0xc0, 0, 0xe0], false],
+    ['with one behind what is too long', [0xd0, 0, 0xe0, 0], false],
+  ])('is looked through for a goodbye: %s', (_, bytes, holds) => {
+    const frames = new Frames(first => (first === 0xd0 ? 'too long' : undefined))
+    frames.push(Buffer.from(bytes))
+    expect(frames.holds(DISCONNECT_PACKET)).toBe(holds)
   })
 })
 

@@ -39,7 +39,7 @@ export class Guard {
   #underWay = 0
   #unreleased: Set<number> | undefined
   /** Of the broker's, what the client is to acknowledge. */
-  readonly #sent = new Sent()
+  readonly #sent = new Sent(() => process.nextTick(this.#retry))
   #wants = true
   #paused = false
   #going = false
@@ -110,9 +110,9 @@ export class Guard {
 
   #mayGo(): boolean {
     if (this.#phase === 'new') return true
-    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread) return false
+    if (this.#phase !== 'open' || !this.#wants || this.#leaves || this.#unread || !this.#sent.allows(this.#frames.coming)) return false
     const { size, bytes } = this.#acks
-    return size < this.#share && bytes < limit.MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#waits())
+    return size < this.#share && bytes < limit.MAX_OPEN_BYTES && !(this.#ports.flow.isFull && this.#ports.flow.wait(this.#retry))
   }
 
   get #level(): number {
@@ -121,11 +121,6 @@ export class Guard {
 
   get #share(): number {
     return Math.min(limit.MAX_OPEN, this.#ports.flow.share)
-  }
-
-  #waits(): true {
-    this.#ports.flow.wait(this.#retry)
-    return true
   }
 
   /** What is not read is not lost: it waits at the client [MQTT-4.4]. */
@@ -166,7 +161,7 @@ export class Guard {
       turn: (bytes: number, done: Done, drop?: () => void) => this.#turn(bytes, done, drop),
       decided: () => this.#ticket?.leave(),
     }
-    this.#inside = new Inside(this.#from, outside, limit.READ_BYTES, limit.WRITE_BYTES)
+    this.#inside = new Inside(this.#from, outside, this.#sent, limit.READ_BYTES, limit.WRITE_BYTES)
     this.#inner = this.#ports.open(this.#inside)
     this.#inside.push(connect)
   }
@@ -270,23 +265,26 @@ export class Guard {
   /** Acknowledgements of what came before go out before the connection ends: else it would be sent again. */
   #leave(): void {
     this.#run.flush()
+    if (!this.#leaves) this.#inner?.left()
     this.#leaves = true
     if (this.#acks.size > 0 || this.#before > 0) return
     this.#acks.flush()
     this.#inside?.push(DISCONNECT_PACKET)
   }
 
+  /** The stream ended before all of it was taken; a DISCONNECT may be behind it. */
+  #over(isFault = false): void {
+    if (this.#phase === 'open' && !isFault && !this.#leaves && this.#frames.holds(DISCONNECT_PACKET)) this.#inner?.left()
+    this.#phase = 'over'
+  }
+
   #end(): void {
     this.#hasEnded = true
-    if (this.#phase === 'entering' || (this.#phase === 'open' && !this.#isQuiet())) return
+    const isQuiet = () => this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
+    if (this.#phase === 'entering' || (this.#phase === 'open' && !isQuiet())) return
     // Before the connection is, and what the broker has still to say: else all of it would be sent again.
     this.#acks.flush()
     if (this.#phase !== 'open' || (this.#sent.hasAnswered && this.#inside?.writableLength === 0)) this.destroy()
-  }
-
-  /** Nothing of what came is under way, or waits for something. */
-  #isQuiet(): boolean {
-    return this.#acks.size === 0 && this.#before === 0 && !this.#leaves && this.#mayGo()
   }
 
   #wanted(): void {
@@ -350,7 +348,7 @@ export class Guard {
   #cut(cut: Cut, reason: string): void {
     if (this.#phase === 'over') return
     this.#note(cut, reason)
-    this.#phase = 'over'
+    this.#over(cut !== 'unavailable')
     this.#stream.destroy()
   }
 
@@ -360,7 +358,7 @@ export class Guard {
   }
 
   #ended(): void {
-    this.#phase = 'over'
+    this.#over()
     this.#finish()
   }
 
@@ -375,7 +373,7 @@ export class Guard {
   }
 
   #close(): void {
-    this.#phase = 'over'
+    this.#over()
     this.#stopTimers()
     this.#ticket?.leave()
     this.#ports.addresses.leave(this.#source)

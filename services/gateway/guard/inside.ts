@@ -2,6 +2,7 @@
 import { Duplex } from 'node:stream'
 import type { PeerDevice } from '../../../packages/runtime/peer.ts'
 import type { Done } from './ack.ts'
+import type { Sent } from './outgoing.ts'
 
 export type From = {
   /** Of the other end, as far as we know it. */
@@ -26,11 +27,13 @@ export type Outside = {
 
 export class Inside extends Duplex {
   readonly from: From
+  readonly sent: Sent
   readonly #outside: Outside
 
-  constructor(from: From, outside: Outside, readBytes: number, writeBytes: number) {
+  constructor(from: From, outside: Outside, sent: Sent, readBytes: number, writeBytes: number) {
     super({ readableHighWaterMark: readBytes, writableHighWaterMark: writeBytes, decodeStrings: true })
     this.from = from
+    this.sent = sent
     this.#outside = outside
   }
 
@@ -81,6 +84,11 @@ export function turnOf(connection: object, bytes: number, done: Done, drop?: () 
 /** Where a connection that the broker knows comes from. */
 export function fromOf(stream: object): From {
   return stream instanceof Inside ? stream.from : { address: '' }
+}
+
+/** What a connection that the broker knows has been sent. */
+export function sentOf(stream: object): Sent | undefined {
+  return stream instanceof Inside ? stream.sent : undefined
 }
 
 /** As `Inside.decided`. */

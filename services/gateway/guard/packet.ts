@@ -45,6 +45,16 @@ export function wantsAnswer(first: number): boolean {
   return type === PUBLISH ? (first & 6) !== 0 : type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE || type === PINGREQ
 }
 
+/** Of a client. */
+export function changesFilters(type: number): boolean {
+  return type === SUBSCRIBE || type === UNSUBSCRIBE
+}
+
+/** The answer to that. */
+export function saysChanged(type: number): boolean {
+  return type === SUBACK || type === UNSUBACK
+}
+
 /** Of what the broker has sent. */
 export function isAck(type: number): boolean {
   return type === PUBACK || type === PUBREC || type === PUBCOMP
@@ -53,7 +63,7 @@ export function isAck(type: number): boolean {
 /** MQTT 3.1 has DUP also for these (2.1, table 2.2), and its clients set it when they send them again. */
 export function isOldRepeat(first: number, level: number): boolean {
   const type = first >> 4
-  return level === 3 && (first & 8) !== 0 && (type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE)
+  return level === 3 && (first & 8) !== 0 && (type === PUBREL || changesFilters(type))
 }
 
 /** What the first byte of a packet alone says is wrong, or nothing; CONNECT is not for here. @param level of the protocol: 3 or 4. */

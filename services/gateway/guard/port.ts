@@ -20,6 +20,8 @@ export type Inner = {
   isDirect(topic: string): boolean
   ingest(packet: Ingest, done: Done): void
   name(): string
+  /** DISCONNECT has come, whatever is acknowledged before it is dealt with. */
+  left(): void
 }
 
 /** Why a connection was cut off, as it is counted. */

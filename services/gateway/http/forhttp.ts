@@ -3,7 +3,7 @@ import { Failure } from '../../../packages/core/failure.ts'
 import type { Again } from '../../../packages/state/quarantine.ts'
 import type { Clock, Place } from '../decode/event.ts'
 import type { Catalog } from '../decoder/catalog.ts'
-import { type Made, type RunPorts, runDecoder } from '../decoder/decoderun.ts'
+import { type Made, type RunPorts, runDecoder, type Told } from '../decoder/decoderun.ts'
 import type { Decoder, Mappings } from '../decoder/mapping.ts'
 import type { Source } from '../ingest.ts'
 
@@ -67,7 +67,12 @@ export type BodyPorts = {
   readonly clock: Clock
 }
 
-/** Nothing of it holds yet. @throws Failure when nothing in it can be read. */
-export async function decodeBody({ run, clock }: BodyPorts, decoder: Decoder, { project, bytes, place, again }: Body): Promise<Made> {
-  return runDecoder(run, decoder, { project, bytes, topic: [], place, sender: again.sender }, clock)
+/** As `runDecoder`. @throws Failure when nothing in it can be read. */
+export async function decodeBody(
+  { run, clock }: BodyPorts,
+  decoder: Decoder,
+  { project, bytes, place, again }: Body,
+  told?: (made: Made) => Told['hold'],
+): Promise<Told> {
+  return runDecoder(run, decoder, { project, bytes, topic: [], place, sender: again.sender }, clock, told)
 }

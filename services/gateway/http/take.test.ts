@@ -9,15 +9,15 @@ import { openLogger } from '../../../packages/runtime/logger.ts'
 import { addStreamed } from '../../../packages/runtime/upload.ts'
 import { FORMATS } from '../decode/formats.ts'
 import { Catalog } from '../decoder/catalog.ts'
-import { DEVELOPER, openTaking } from '../fixture.ts'
+import { DEVELOPER, openTaking, shelfOf } from '../fixture.ts'
 import { Unpackers } from './body.ts'
 import { take } from './take.ts'
 import { Zstd } from './zstd.ts'
 
 const LINES = new Catalog({
   formats: FORMATS,
-  decoders: async () => [],
-  schemas: async () => [],
+  decoders: shelfOf(new Map()),
+  schemas: shelfOf(new Map()),
   changes: async () => ({ newest: 0, projects: [] }),
 })
 const DEVICE: Caller = { keyId: 'dev', account: 'dev', roles: {}, device: { project: 'p', id: 'a' } }
@@ -97,6 +97,13 @@ describe.skipIf(installed === undefined)('a body whose decoder remembers', () =>
     expect(await send('a=1')).toBe(503)
     state.isDiskAway = false
     expect(await send('a=1')).toBe(200)
+    expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
+  })
+
+  it.each(['cold', 'warm'])('is seen by the next ones that come at the same time: %s', async state => {
+    const { rows, values, send } = await openDoor()
+    if (state === 'warm') await send('forget x')
+    expect(await Promise.all(Array.from({ length: 3 }, () => send('a=1')))).toEqual([200, 200, 200])
     expect([values(), rows]).toEqual([['a=1'], new Map([['a', '1']])])
   })
 

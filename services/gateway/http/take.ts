@@ -7,14 +7,14 @@ import { Upload } from '../../../packages/runtime/upload.ts'
 import type { Again } from '../../../packages/state/quarantine.ts'
 import type { Place } from '../decode/event.ts'
 import type { Catalog } from '../decoder/catalog.ts'
-import { ingestTold, type Made, type TellPorts, tell } from '../decoder/decoderun.ts'
+import { ingestTold, type Made, type TellPorts, type Told, tell } from '../decoder/decoderun.ts'
 import type { Decoder } from '../decoder/mapping.ts'
 import { type Done, type Outcome, refusal, type Source, setAside } from '../ingest.ts'
 import { allowed, mayTell, senderOf } from '../own.ts'
 import { answerTally, Progress } from './answer.ts'
 import { KNOWN_ENCODINGS, type Unpackers, wholeOf } from './body.ts'
 import { DeliveryKeys, idempotencyKeyOf } from './delivery.ts'
-import { type BodyPorts, decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
+import { decodeBody, forHttp, mediaTypeOf, sourceOfBody } from './forhttp.ts'
 import { partsOf } from './line.ts'
 import { type Tally, takeParts, tallyOf, type Uploading, type UploadPorts } from './upload.ts'
 import type { Sender } from './zstd.ts'
@@ -164,9 +164,7 @@ async function takeWhole(ports: TakePorts, request: FastifyRequest, upload: Uplo
   return tallyOf(outcomes)
 }
 
-function ingestMade(ports: TakePorts, { caller, place, allow }: Job, made: Made, source: Source, settled: Done): void {
-  const { decoded } = made
-  const hold = tell(ports, place.project, made, mayTell(caller, decoded))
+function ingestMade(ports: TakePorts, { allow }: Job, { decoded, hold }: Told, source: Source, settled: Done): void {
   void ingestTold(ports, hold, decoded.map(allow), source, settled)
 }
 
@@ -179,11 +177,12 @@ function sourceOf({ method, originalUrl }: FastifyRequest): string {
   return `${method} ${originalUrl.split('?', 1)[0]}`
 }
 
-async function decode(ports: BodyPorts, { chosen, body }: Job, bytes: Buffer): Promise<Made | Failure> {
+async function decode(ports: TakePorts, { chosen, body, caller, place }: Job, bytes: Buffer): Promise<Told | Failure> {
   if (bytes.length === 0)
     return new Failure('invalid', 'body: expected one event, an array of events, or one event per line', { field: 'body' })
   try {
-    return await decodeBody(ports, chosen, { ...body, bytes })
+    const told = (made: Made) => tell(ports, place.project, made, mayTell(caller, made.decoded))
+    return await decodeBody(ports, chosen, { ...body, bytes }, told)
   } catch (error) {
     if (error instanceof Failure && error.code !== 'unavailable') return error
     throw error

@@ -2,25 +2,35 @@
 import type { AuthenticateError, Client } from 'aedes'
 import { type Caller, mayActAs } from '../../../packages/identity/identity.ts'
 import type { Lasting } from '../broker/lasting.ts'
+import type { Owned, Owners } from '../broker/owner.ts'
 import type { Sessions } from '../broker/sessions.ts'
+import type { Will } from '../broker/will.ts'
 import { decidedOf, type From } from '../guard/inside.ts'
 import { type LoginPorts, login } from './login.ts'
-import { ownProjectOf, sessionId } from './session.ts'
+import { authorOf, ownProjectOf, sessionId } from './session.ts'
 import { ingestPlace, mayPublish, mounted } from './topic.ts'
+import type { Turns } from './turn.ts'
 
 /** What of aedes' client has no type. */
 export type Connecting = Client & {
   id: string
-  _will?: { topic: string }
+  _will?: (Omit<Will, 'author' | 'payload'> & { topic: string; readonly payload: Buffer | string }) | undefined
 }
 
 export type ConnectPorts = LoginPorts & {
-  readonly sessions: Sessions
-  /** Who is connected to this gateway under that name. */
-  connected(id: string): Client | undefined
+  readonly sessions: Pick<Sessions, 'open' | 'forget'>
+  readonly owners: Pick<Owners, 'enter' | 'leave'>
+  readonly turns: Pick<Turns, 'take'>
 }
 
-export type Connected = { readonly caller: Caller; readonly lasting: Lasting | undefined }
+export type Connected = {
+  readonly caller: Caller
+  readonly lasting: Lasting | undefined
+  /** Absent: it leaves nothing behind. */
+  readonly owned: Owned | undefined
+  /** To be called when the connection is over: the next one of this session may begin. */
+  done(): void
+}
 
 const IDENTIFIER_REJECTED = 2
 const NOT_AUTHORISED = 5
@@ -43,20 +53,53 @@ export async function connectClient(
 ): Promise<Connected | undefined> {
   // [MQTT-3.1.3-8]
   if (isUnnamed) throw connectRefusal(IDENTIFIER_REJECTED, 'an empty client id needs a clean session')
-  const caller = await login(ports, from, { clientId: client.id, username, password }, () => decidedOf(client.conn))
-  const will = client._will
-  if (will) {
-    will.topic = mounted(will.topic, ownProjectOf(caller))
-    if (!mayLeave(caller, will.topic)) throw connectRefusal(NOT_AUTHORISED, 'the will is outside of what the key may publish')
-  }
+  const decided = () => decidedOf(client.conn)
+  const caller = await login(ports, from, { clientId: client.id, username, password }, decided)
+  const will = willOf(client, caller)
   if (client.conn.destroyed) return undefined
   // A device keeps its session when it is given another credential.
   client.id = sessionId(caller.device ? caller.account : caller.keyId, client.id)
-  const other = ports.connected(client.id)
-  // [MQTT-3.1.4-2]; before its session is read, so that two do not work on one.
-  if (other) await new Promise<void>(resolve => other.close(resolve))
-  const lasting = client.clean ? undefined : await ports.sessions.open(client.id, ownProjectOf(caller) || caller.account)
-  return { caller, lasting }
+  const done = await ports.turns.take(client.id, () => client.close(), decided)
+  try {
+    const begun = client.closed ? undefined : await begin(ports, client, caller, will)
+    if (begun) return { caller, ...begun, done }
+  } catch (error) {
+    done()
+    throw error
+  }
+  done()
+  return undefined
+}
+
+/** aedes is not told of it: it would publish it after a DISCONNECT that has not come to it, and forget it when Redis is away. */
+function willOf(client: Connecting, caller: Caller): Will | undefined {
+  const will = client._will
+  client._will = undefined
+  if (!will) return undefined
+  const { qos, retain } = will
+  const topic = mounted(will.topic, ownProjectOf(caller))
+  if (!mayLeave(caller, topic)) throw connectRefusal(NOT_AUTHORISED, 'the will is outside of what the key may publish')
+  return { topic, payload: Buffer.from(will.payload), qos, retain, author: authorOf({ caller }) }
+}
+
+/** What another gateway has of this client is seen to before its session is read. */
+async function begin(
+  { owners, sessions }: ConnectPorts,
+  client: Client,
+  caller: Caller,
+  will: Will | undefined,
+): Promise<Pick<Connected, 'lasting' | 'owned'>> {
+  const leaves = will !== undefined || !client.clean
+  const owned = await owners.enter(client.id, leaves, will, () => decidedOf(client.conn))
+  try {
+    if (!client.clean) return { owned, lasting: await sessions.open(client.id, ownProjectOf(caller) || caller.account) }
+    // [MQTT-3.1.2-6]
+    await sessions.forget(client.id)
+    return { owned, lasting: undefined }
+  } catch (error) {
+    if (owned) await owners.leave(owned)
+    throw error
+  }
 }
 
 /** The same rule as for what it publishes while it is connected (hazard 8). */

@@ -3,6 +3,7 @@
 import type { Duplex } from 'node:stream'
 import type { Aedes, Client, PublishPacket } from 'aedes'
 import type { Caller } from '../../../packages/identity/identity.ts'
+import { sentOf } from '../guard/inside.ts'
 import type { StreamTopic } from './topic.ts'
 
 /** One follower's way out, as the stream asks for it. */
@@ -55,13 +56,10 @@ export class Live {
     })
     broker.on('ack', (packet, client) => {
       const found = this.#byClient.get(client)
-      if (!found) return
-      // Of a session that ends with its connection aedes does not say what was acknowledged.
-      const acked = packet ? [(packet as PublishPacket).topic] : [...found.way.unacked.keys()]
-      for (const topic of acked) {
-        oneLess(found.way.unacked, topic)
-        found.topics.get(topic)?.lines.acked()
-      }
+      const topic = (packet as Partial<PublishPacket> | undefined)?.topic
+      if (!found || !topic) return
+      oneLess(found.way.unacked, topic)
+      found.topics.get(topic)?.lines.acked()
     })
   }
 
@@ -219,7 +217,7 @@ class ClientLines implements Lines {
     this.#movedMs = performance.now()
     this.#writing++
     this.#way.bytes += json.length
-    if (this.#qos > 0) this.#way.unacked.set(this.#topic, (this.#way.unacked.get(this.#topic) ?? 0) + 1)
+    if (this.#qos > 0) this.#noteUnacked()
     const packet = { cmd: 'publish', topic: this.#topic, payload: json, qos: this.#qos, retain: false, dup: false } as PublishPacket
     const done = () => {
       this.#writing--
@@ -228,6 +226,12 @@ class ClientLines implements Lines {
     }
     // A client that is gone: aedes says so by `clientDisconnect`.
     this.#publish(packet).then(done, done)
+  }
+
+  #noteUnacked(): void {
+    this.#way.unacked.set(this.#topic, (this.#way.unacked.get(this.#topic) ?? 0) + 1)
+    // Of a session that ends with its connection aedes does not say what was acknowledged.
+    if (this.#client.clean) sentOf(this.#client.conn)?.comes(this.#topic)
   }
 
   /** A socket does not say when it has room for a little more. */

@@ -145,4 +145,29 @@ describe.skipIf(!installed)('a follower that acknowledges nothing', () => {
     socket.destroy()
     await door.close()
   })
+
+  it('of one topic is sent no more of it for what it acknowledges of another', async () => {
+    const { door, waiting, followers } = await openDoor()
+    const socket = await knock(door.port, 'partial')
+    const received: Packet[] = []
+    const reading = parser()
+    reading.on('packet', (packet: Packet) => void received.push(packet))
+    socket.on('data', part => void reading.parse(part))
+    await until('it logs in', () => waiting.length === 1)
+    waiting[0]?.()
+    const topics = ['projects/p/devices:stream', 'projects/p/alarms:stream']
+    socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions: topics.map(topic => ({ topic, qos: 1 })) } as never))
+    await until('SUBACK', () => received.some(({ cmd }) => cmd === 'suback'))
+    for (const lines of followers) for (let frame = 0; frame < 250; frame++) lines.take(Buffer.from('x'))
+    const of = (topic?: string) =>
+      received.flatMap(packet => (packet.cmd === 'publish' && packet.topic === topic ? [packet.messageId as number] : []))
+    await until('all is sent that may be', () => topics.every(topic => of(topic).length === 100))
+    for (const messageId of of(topics[0])) socket.write(generate({ cmd: 'puback', messageId }))
+    await until('more is sent', () => of(topics[0]).length === 200)
+    socket.write(generate({ cmd: 'pingreq' }))
+    await until('PINGRESP', () => received.some(({ cmd }) => cmd === 'pingresp'))
+    expect(of(topics[1]).length).toBe(100)
+    socket.destroy()
+    await door.close()
+  })
 })

@@ -1,32 +1,33 @@
 // The MQTT door: aedes, authenticated. `authorizePublish` is the only hook that aedes awaits before it writes PUBACK, so accept is
 // awaited there; a permanently wrong payload is acknowledged and quarantined, because MQTT 3.1.1 has no negative ack [MQTT-3.3.5-2].
 import type { Duplex } from 'node:stream'
-import { Aedes, type Client, type PublishPacket } from 'aedes'
-import type { Redis } from 'ioredis'
-import { Failure } from '../../../packages/core/failure.ts'
+import { Aedes, type Client } from 'aedes'
 import type { Identity } from '../../../packages/identity/identity.ts'
-import { translate } from '../../../packages/redis/index.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { catchUp, catchUpAgain, cutOff, type Forwarded, forward } from '../broker/forward.ts'
 import type { Lasting } from '../broker/lasting.ts'
-import type { Author, Message } from '../broker/message.ts'
+import type { Message } from '../broker/message.ts'
+import { Owners } from '../broker/owner.ts'
 import { Persistence } from '../broker/persistence.ts'
 import { projectOf } from '../broker/retained.ts'
 import { announce, say } from '../broker/say.ts'
 import { Storage } from '../broker/storage.ts'
-import { type From, fromOf, type Inside as Guarded, turnOf } from '../guard/inside.ts'
-import type { Cut, Ingest, Inner } from '../guard/port.ts'
+import { type From, fromOf, type Inside as Guarded, sentOf, turnOf } from '../guard/inside.ts'
+import type { Ingest, Inner } from '../guard/port.ts'
 import { Sample } from '../guard/sample.ts'
 import { type Connected, type Connecting, connectClient, mayLeave } from './connect.ts'
-import { Listener, type ListenerLimits } from './listener.ts'
-import { type Follow, Live } from './live.ts'
-import { type LoginPorts, loginRefusal } from './login.ts'
-import { type PublishPorts, publish, type Refused } from './publishing.ts'
+import { type Door, isTransient, type MqttPorts, take, toNobody } from './door.ts'
+import { Listener } from './listener.ts'
+import { Live } from './live.ts'
+import { loginRefusal } from './login.ts'
+import { publish, type Refused } from './publishing.ts'
 import { Redeliveries } from './redelivery.ts'
 import { clientIdOf, Session } from './session.ts'
 import { rewrite } from './short.ts'
 import { type Subscribing, subscribe } from './subscribing.ts'
-import { fullTopic, mounted } from './topic.ts'
+import { fullTopic } from './topic.ts'
+import { endsWithin, Registered, Turns } from './turn.ts'
+import { publishLast, publishWill } from './will.ts'
 
 export type MqttDoor = {
   readonly port: number
@@ -43,28 +44,12 @@ export type MqttDoor = {
   close(): Promise<void>
 }
 
-export type MqttPorts = Omit<PublishPorts, 'send'> & {
-  readonly identity: Pick<Identity, 'login' | 'certified' | 'renew' | 'watch'>
-  readonly guesses: LoginPorts['guesses']
-  readonly log: Logger
-  readonly follow: Follow
-  /** Fails at once while Redis is away. */
-  readonly redis: Redis
-  /** A connection of its own, for SUBSCRIBE. */
-  readonly subscriber: Redis
-  /** Told of each message that waited for a client which was away, and was dropped. */
-  dropped(): void
-  readonly limits: ListenerLimits
-  /** Told of each connection that was cut off, and of each publish with QoS 0 that was dropped. */
-  cut(why: Cut | 'shed'): void
-}
-
 /** A client whose log is slow must not be dropped for silence before accept gives up (2 s). */
 const QUEUE_LIMIT = 1000
 /** aedes waits for each subscriber in turn: one that stops reading is cut off before it holds up the others for long (P5). */
 const DRAIN_TIMEOUT_MS = 1000
-/** After four of them aedes looks for wills of gateways that are gone. */
-const HEARTBEAT_MS = 15_000
+/** For what a connection that ended has under way. */
+const SETTLE_MS = 5000
 /** What a retained message's author may is looked up once in this time. */
 const RIGHTS_MS = 2000
 /** MQTT 3.1 asks for at most 23 characters; its clients have more, and get in everywhere. */
@@ -72,42 +57,47 @@ const MAX_CLIENT_ID = 65_535
 /** Keys that were warned of once; beyond it some are again. */
 const MAX_WARNED = 10_000
 
-/** One broker, and what its hooks share. */
-type Door = {
-  readonly ports: MqttPorts
-  readonly publishing: PublishPorts
-  readonly storage: Storage
-  readonly sessions: WeakMap<Client, Session>
-  readonly refused: Refused
-  /** Publishes with QoS 2 that came before. */
-  readonly repeats: WeakSet<object>
-}
-
 export async function openMqtt(ports: MqttPorts, host: string, port: number): Promise<MqttDoor> {
+  const { redis, subscriber, log, clock } = ports
   const sessions = new WeakMap<Client, Session>()
-  const node = ports.clock.newId()
+  const newId = () => clock.newId()
+  const node = newId()
+  const turns = new Turns()
+  let broker: Aedes | undefined
   const behind = (lasting: Lasting) => {
-    const client = clientsOf(broker)[lasting.id]
+    const client = broker && clientsOf(broker)[lasting.id]
     // One that takes the session over reads all of it.
-    if (client && sessions.get(client)?.lasting === lasting) catchUpAgain(client, lasting, ports.log)
+    if (client && sessions.get(client)?.lasting === lasting) catchUpAgain(client, lasting, log)
   }
-  const storage = await Storage.open({ ...ports, node, newId: () => ports.clock.newId() }, behind)
+  const forgotten = (id: string) => broker && endForgotten(door, broker, id)
+  const storage = await Storage.open({ ...ports, node, newId, forgotten }, behind)
+  const owners = await Owners.open({
+    redis,
+    subscriber,
+    node,
+    log,
+    newId,
+    close: id => turns.close(id),
+    publish: async (id, will) => publishLast(door, await opening, id, will),
+  })
   const send = (project: string, topic: string, payload: Buffer) => {
     // Nobody waits for it: what it tells is told again, or stands in the quarantine.
     say(speaking(), `projects/${project}/${topic}`, payload).catch((error: Error) =>
-      ports.log.debug({ project, topic, reason: error.message }, 'not published'),
+      log.debug({ project, topic, reason: error.message }, 'not published'),
     )
   }
-  const speaking = () => ({ broker, storage, newId: () => ports.clock.newId() })
   const publishing = { ...ports, send }
-  const door: Door = { ports, publishing, storage, sessions, refused: refusals(ports.log), repeats: new WeakSet() }
-  const broker = await openBroker(door, node)
+  const door: Door = { ports, publishing, storage, owners, turns, sessions, refused: refusals(log), repeats: new WeakSet() }
+  const opening = openBroker(door, node)
+  const opened = await opening
+  broker = opened
+  const speaking = () => ({ broker: opened, storage, newId })
   const listener = new Listener({
     limits: ports.limits,
-    say: (level, facts, message) => ports.log[level](facts, message),
+    say: (level, facts, message) => log[level](facts, message),
     counted: ports.cut,
     isTransient,
-    open: guarded => inner(door, broker, guarded),
+    open: guarded => inner(door, opened, guarded),
   })
   const bound = await listener.listen(host, port)
   return {
@@ -116,9 +106,11 @@ export async function openMqtt(ports: MqttPorts, host: string, port: number): Pr
     announce: (topic, payload, order) => announce(speaking(), topic, Buffer.from(payload), order),
     send,
     hasSubscribers: topic => storage.hasSubscribers(topic),
-    connections: () => broker.connectedClients,
+    connections: () => opened.connectedClients,
     close: async () => {
-      await close(listener, broker)
+      await close(listener, opened)
+      await turns.over()
+      await owners.stop()
       await storage.stop()
     },
   }
@@ -130,6 +122,10 @@ function inner({ publishing, refused, storage, sessions }: Door, broker: Aedes, 
   rewrite(client, one => sessions.get(one)?.project ?? '')
   return {
     name: () => clientIdOf(client.id ?? ''),
+    left: () => {
+      const session = sessions.get(client)
+      if (session) session.hasLeft = true
+    },
     isDirect: topic => {
       const place = sessions.get(client)?.placeOf(topic)
       return place !== undefined && !storage.hasSubscribers(fullTopic(place))
@@ -143,12 +139,13 @@ function inner({ publishing, refused, storage, sessions }: Door, broker: Aedes, 
 }
 
 async function openBroker(door: Door, node: string): Promise<Aedes> {
-  const { ports, storage, sessions, refused } = door
+  const { ports, storage, sessions, refused, owners, turns } = door
   const redeliveries = new Redeliveries(Date.now)
   const opened = new Map<string, Connected['lasting']>()
   const unnamed = new WeakSet<Client>()
   const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
   let subscribing: Subscribing | undefined
+  let hooks: Hooks | undefined
   let asking: Client | undefined
   const broker: Aedes = await Aedes.createBroker({
     id: node,
@@ -156,10 +153,9 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     persistence: new Persistence({
       sessions: storage.sessions,
       retained: storage.retained,
-      wills: storage.wills,
       lastingOf: client => sessions.get(client as Client)?.lasting,
       opened: id => opened.get(id),
-      authorOf: client => authorOf(sessions.get(client as Client)),
+      takeTopic: (client, packetId) => sentOf((client as Client).conn)?.takeTopic(packetId),
       mayStay: mayStay(ports.identity),
       isRepeat: packet => door.repeats.has(packet),
       released: async (client, packetId) => sessions.get(client as Client)?.released(packetId),
@@ -171,17 +167,16 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     queueLimit: QUEUE_LIMIT,
     maxClientsIdLength: MAX_CLIENT_ID,
     drainTimeout: DRAIN_TIMEOUT_MS,
-    heartbeatInterval: HEARTBEAT_MS,
     preConnect: (client, { clientId, clean }, done) => {
       if (clientId === '' && !clean) unnamed.add(client)
       done(null, true)
     },
     authenticate: (client, username, password, done) => {
-      const connecting = { ...ports, sessions: storage.sessions, connected: (id: string) => clientsOf(broker)[id] }
+      const connecting = { ...ports, sessions: storage.sessions, owners, turns }
       const from = fromOf(client.conn)
       connectClient(connecting, client as Connecting, from, unnamed.has(client), username, password).then(
         connected => {
-          if (connected && begin(door, opened, redeliveries, client, connected)) done(null, true)
+          if (connected && hooks && begin(hooks, client, connected)) done(null, true)
         },
         (error: unknown) => {
           const { address } = from
@@ -192,18 +187,20 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
       )
     },
     authorizePublish: (client, packet, done) => {
-      const session = client ? sessions.get(client) : undefined
+      // Only of wills of other gateways, which aedes knows nothing of.
+      if (!client) return done(new Error('publish without a client'))
+      const session = sessions.get(client)
       const drop = packet.qos === 0 ? () => toNobody(packet) : undefined
-      const turned = client ? turnOf(client.conn, packet.payload.length, done, drop) : done
-      if (client && session) take(door, client, session, packet, turned)
-      else if (client) turned(new Error('publish without a session'))
-      else takeLast(door, redeliveries, packet, done)
+      const turned = turnOf(client.conn, packet.payload.length, done, drop)
+      if (session) take(door, client, session, packet, turned)
+      else turned(new Error('publish without a session'))
     },
     authorizeSubscribe: (client, subscription, done) => {
       const session = sessions.get(client)
       if (!session || !subscribing) return done(null, null)
       subscribe(subscribing, client, session, subscription).then(
-        granted => done(null, granted),
+        // aedes never ends a CONNECT whose client is gone while its subscriptions are restored.
+        granted => done(null, client.closed && client.connecting ? null : granted),
         (error: Error) => done(error, null),
       )
     },
@@ -219,6 +216,7 @@ async function openBroker(door: Door, node: string): Promise<Aedes> {
     const lasting = sessions.get(client)?.lasting
     if (lasting) storage.subscribed(lasting)
   })
+  hooks = { door, broker, registered: new Registered(broker), opened, redeliveries }
   watch(broker, door)
   return broker
 }
@@ -227,101 +225,83 @@ function clientsOf(broker: Aedes): Readonly<Record<string, Client>> {
   return (broker as Aedes & { readonly clients: Readonly<Record<string, Client>> }).clients
 }
 
+/** What the hooks of a connection share, from CONNECT to all that comes of its end. */
+type Hooks = {
+  readonly door: Door
+  readonly broker: Aedes
+  readonly registered: Registered
+  /** By session id, for what aedes asks before it knows the client. */
+  readonly opened: Map<string, Connected['lasting']>
+  readonly redeliveries: Redeliveries
+}
+
 /** A client whose key or role is taken away is cut off; without a session its will is not published either (hazard 10). */
-function begin(
-  { ports: { identity, log }, sessions, storage }: Door,
-  opened: Map<string, Connected['lasting']>,
-  redeliveries: Redeliveries,
-  client: Client,
-  { caller, lasting }: Connected,
-): boolean {
-  const left = () => {
-    if (!lasting) return
-    if (opened.get(client.id) === lasting) opened.delete(client.id)
-    storage.sessions.leave(lasting).catch((error: Error) => log.debug({ reason: error.message }, 'mqtt session not left'))
-  }
+function begin(hooks: Hooks, client: Client, connected: Connected): boolean {
+  const { door, broker, opened, redeliveries } = hooks
+  const { identity, log } = door.ports
+  const { caller, lasting } = connected
   // Gone meanwhile: aedes asks for no answer, and nobody would end what begins here.
-  if (client.conn.destroyed) {
-    left()
+  if (client.closed || client.conn.destroyed || broker.closed) {
+    void over(hooks, connected, undefined)
     return false
   }
   const ended = (reason: string) => {
     log.info({ ...nameOf(client), reason }, 'mqtt client lost its rights')
-    sessions.delete(client)
+    door.sessions.delete(client)
     client.close()
   }
   const session = new Session({ identity, ended }, caller, redeliveries.connect(client.id, !client.clean))
   session.lasting = lasting
-  sessions.set(client, session)
+  door.sessions.set(client, session)
   if (lasting) opened.set(client.id, lasting)
   client.conn.once('close', () => {
     session.close()
-    left()
+    void over(hooks, connected, { client, session })
   })
   return true
 }
 
-type Done = (error?: Error | null) => void
+type Begun = { readonly client: Client; readonly session: Session }
 
-/** Done without an error, it is acknowledged: what it says is in the log, or kept for those who wait for it, or nobody's. */
-function take(door: Door, client: Client, session: Session, packet: PublishPacket, done: Done): void {
-  const { messageId, qos } = packet
-  packet.topic = mounted(packet.topic, session.project)
-  const from = session.lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
-  const isPassedOn = !from || !door.storage.isUnsettled(packet, from)
-  if (qos === 2 && messageId !== undefined && session.comesAgain(messageId) && isPassedOn) {
-    door.repeats.add(packet)
-    done(null)
-    return
+/** What comes of the end of a connection; after it the next one of the session begins. Never fails. */
+async function over({ door, broker, registered, opened }: Hooks, connected: Connected, begun: Begun | undefined): Promise<void> {
+  const { lasting, owned, done } = connected
+  if (begun) {
+    await registered.gone(begun.client)
+    await endsWithin(begun.session.settled(), SETTLE_MS)
   }
-  publish(door.publishing, door.refused, client, session, packet as PublishPacket & { payload: Buffer }, error => {
-    if (error) return done(error)
-    const kept = door.storage.keep(packet as PublishPacket & { payload: Buffer }, authorOf(session) as Author, from)
-    if (!kept) return done(null)
-    kept.then(isNew => {
-      if (!isNew) door.repeats.add(packet)
-      done(null)
-    }, done)
-  })
-}
-
-/** The will of a client whose gateway is gone: as far as its rights still go. */
-function takeLast(door: Door, redeliveries: Redeliveries, packet: PublishPacket, done: Done): void {
-  const { author } = packet as PublishPacket & { readonly author?: Author }
-  const nowhere = () => {
-    toNobody(packet)
-    done(null)
+  if (owned)
+    await door.owners.leave(
+      owned,
+      begun && mayLeaveWill(door, begun) ? will => publishWill(door, broker, begun.client, begun.session, will) : undefined,
+    )
+  if (lasting) {
+    if (begun) begun.session.lasting = undefined
+    if (opened.get(lasting.id) === lasting) opened.delete(lasting.id)
+    const failed = (error: Error) => door.ports.log.debug({ reason: error.message }, 'mqtt session not left')
+    await door.storage.sessions.leave(lasting).catch(failed)
   }
-  const { identity } = door.ports
-  const taken = async () => {
-    const caller = author && (await identity.renew({ ...author, roles: {} }))
-    if (!caller || !mayLeave(caller, packet.topic)) return nowhere()
-    const client = { id: (packet as { readonly clientId?: string }).clientId ?? '' } as Client
-    const session = new Session({ identity, ended: () => {} }, caller, redeliveries.connect(client.id, false))
-    session.close()
-    take(door, client, session, packet, done)
-  }
-  taken().catch(done)
+  done()
 }
 
-/** Where a publish goes that was dropped, or a will that nobody may leave any more: nobody may subscribe to `$` topics. */
-const NOWHERE = '$telltale/refused'
-
-/** Also what Redis says itself: it passes. */
-function isTransient(error: Error): boolean {
-  const told = translate(error)
-  return told instanceof Failure && told.code === 'unavailable'
+/** [MQTT-3.14.4-3] It is not published after DISCONNECT, however the connection ended then; nor for who has lost rights. */
+function mayLeaveWill({ sessions }: Door, { client, session }: Begun): boolean {
+  return !session.hasLeft && sessions.has(client)
 }
 
-function toNobody(packet: PublishPacket): void {
-  packet.topic = NOWHERE
-  packet.retain = false
-}
-
-function authorOf(session: Session | undefined): Author | undefined {
-  if (!session) return undefined
-  const { keyId, account, device } = session.caller
-  return { keyId, account, ...(device ? { device } : {}) }
+/** Its session was one too many: what the client subscribed to stands nowhere any more. */
+function endForgotten({ ports: { log }, sessions, storage }: Door, broker: Aedes, id: string): void {
+  const client = clientsOf(broker)[id]
+  const lasting = client && sessions.get(client)?.lasting
+  if (!lasting) return
+  storage.sessions.exists(id).then(
+    exists => {
+      if (exists || sessions.get(client)?.lasting !== lasting) return
+      log.info({ ...nameOf(client), reason: 'its session was forgotten' }, 'mqtt client cut off')
+      client.close()
+    },
+    (error: Error) => log.debug({ reason: error.message }, 'not known whether an mqtt session was forgotten'),
+  )
 }
 
 /** Whether who retained a message may still do so; looked up once in a while, however many messages a filter finds. */

@@ -1,4 +1,5 @@
 // Several gateways on one Redis: what is published at one reaches who is connected to another, and costs nothing where nobody wants it.
+import { generate } from 'mqtt-packet'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../../packages/core/failure.ts'
 import type { Caller } from '../../../packages/identity/identity.ts'
@@ -7,16 +8,23 @@ import { Guesses } from '../../../packages/runtime/guess.ts'
 import { newId } from '../../../packages/runtime/id.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { until } from '../../../test/eventually.ts'
-import { openWire, type Wire } from '../../../test/wire.ts'
+import { connectPacket, openRaw, openWire, type Wire } from '../../../test/wire.ts'
 import { Accept } from '../accept.ts'
+import { Owners } from '../broker/owner.ts'
+import { PREFIX } from '../broker/script.ts'
 import { Sessions } from '../broker/sessions.ts'
-import { UNLIMITED, undecoded } from '../fixture.ts'
+import { Storage } from '../broker/storage.ts'
+import { Catalog } from '../decoder/catalog.ts'
+import { shelfOf, UNLIMITED, undecoded } from '../fixture.ts'
 import { type MqttDoor, openMqtt } from './mqtt.ts'
+import { sessionId } from './session.ts'
 
 const TOPIC = 'projects/p/devices/d/state'
+const NOTHING = shelfOf(new Map<string, never>())
 const callers = (): Record<string, Caller> => ({
   k: { keyId: 'k', account: 'a', roles: { p: 'developer' } },
   other: { keyId: 'other', account: 'b', roles: { p: 'developer' } },
+  device: { keyId: 'device', account: 'e', roles: {}, device: { project: 'p', id: 'd' } },
   several: { keyId: 'several', account: 'c', roles: { p: 'developer', q: 'developer' } },
 })
 
@@ -28,13 +36,22 @@ describe.skipIf(!installed)('two gateways', () => {
   /** Keys whose rights cannot be looked up. */
   const unsure = new Set<string>()
 
+  /** Of the log, which is away, but may be long in saying so. */
+  let asked = 0
+  let answer = Promise.resolve()
+
   async function openDoor(): Promise<MqttDoor> {
     const down = () => Promise.reject(new Failure('unavailable', 'there is no log'))
+    const late = () => {
+      asked++
+      return answer.then(down)
+    }
     return openMqtt(
       {
-        accept: new Accept({ append: down, register: down, wake: () => {}, counted: () => {}, failed: () => {} }),
+        accept: new Accept({ append: late, register: late, wake: () => {}, counted: () => {}, failed: () => {} }),
         ...UNLIMITED,
         ...undecoded(),
+        catalog: new Catalog({ formats: new Map(), decoders: NOTHING, schemas: NOTHING, changes: down }),
         guesses: new Guesses(undefined),
         limits: { packetBytes: 1024 * 1024, perAddress: 0 },
         cut: () => {},
@@ -75,7 +92,13 @@ describe.skipIf(!installed)('two gateways', () => {
   const connect = (door: MqttDoor, clientId: string, clean = true, keyId = 'k') =>
     openWire(door.port, { keyId, secret: 's' }, clientId, clean)
   const texts = ({ received }: Wire) => received.flatMap(packet => (packet.cmd === 'publish' ? [packet.payload.toString()] : []))
-  const published = async () => Number(/cmdstat_publish:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+  const calls = async (command: string) =>
+    Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+  const sessionKey = (clientId: string) => `${PREFIX}session:${sessionId('k', clientId)}`
+  const filtersOf = async (clientId: string) =>
+    (await server.redis.hkeys(sessionKey(clientId))).flatMap(name => (name.startsWith('f:') ? [name.slice(2)] : []))
+  const subscribePacket = (messageId: number, filters: readonly string[], qos = 1) =>
+    generate({ cmd: 'subscribe', messageId, subscriptions: filters.map(topic => ({ topic, qos })) } as never)
 
   async function subscribe(wire: Wire, topic: string): Promise<number> {
     wire.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic, qos: 1 }] })
@@ -89,10 +112,10 @@ describe.skipIf(!installed)('two gateways', () => {
     await subscribe(wire, 'projects/p/devices/+/state')
     await until('the other gateway knows', () => here.hasSubscribers(TOPIC))
     const sender = await connect(here, 'sends')
-    const before = await published()
+    const before = await calls('publish')
     for (let n = 1; n <= 20; n++) await sender.publish(n, 'projects/p/nobody', 'x')
     // What gateways tell each other every few seconds is among them.
-    expect((await published()) - before).toBeLessThan(10)
+    expect((await calls('publish')) - before).toBeLessThan(10)
     for (let n = 1; n <= 20; n++) await sender.publish(n, TOPIC, String(n))
     await until('all are there', () => texts(wire).length >= 20)
     expect(texts(wire)).toEqual(Array.from({ length: 20 }, (_, n) => String(n + 1)))
@@ -192,6 +215,51 @@ describe.skipIf(!installed)('two gateways', () => {
     for (const wire of [back, sender]) await wire.leave()
   })
 
+  it.each([true, false])('do what one read asks in its order: SUBSCRIBE, UNSUBSCRIBE (clean session: %s) [MQTT-3.10.4-1]', async clean => {
+    const wire = await connect(here, `hasty ${clean}`, clean)
+    const filter = `projects/p/hasty/${clean}`
+    const [on, off] = [subscribePacket(1, [filter]), generate({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: [filter] } as never)]
+    const answers = () => wire.received.flatMap(({ cmd }) => (cmd === 'suback' || cmd === 'unsuback' ? [cmd] : []))
+    wire.write(Buffer.concat([on, off]))
+    await until('both are answered', () => answers().length === 2)
+    expect(answers()).toEqual(['suback', 'unsuback'])
+    expect([here.hasSubscribers(filter), await filtersOf(`hasty ${clean}`)]).toEqual([false, []])
+    wire.write(Buffer.concat([on, off, on]))
+    await until('all are answered', () => answers().length === 5)
+    expect(answers().slice(2)).toEqual(['suback', 'unsuback', 'suback'])
+    expect([here.hasSubscribers(filter), await filtersOf(`hasty ${clean}`)]).toEqual([true, clean ? [] : [filter]])
+    await wire.publish(3, filter, 'heard')
+    await until('it is there', () => texts(wire).includes('heard'))
+    await wire.leave()
+  })
+
+  it('hear what one SUBSCRIBE asks of them in few words, and nothing where it asks for what there is', async () => {
+    const wire = await connect(here, 'many', false)
+    const filters = Array.from({ length: 1000 }, (_, n) => `projects/p/many/${n}`)
+    const ask = async (messageId: number, all: readonly string[]) => {
+      const before = [await calls('evalsha'), await calls('publish')] as const
+      wire.write(subscribePacket(messageId, all))
+      await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === messageId))
+      await until('the other gateway knows', () => there.hasSubscribers('projects/p/many/999'))
+      return [(await calls('evalsha')) - before[0], (await calls('publish')) - before[1]] as const
+    }
+    const [scripts, messages] = await ask(1, filters)
+    expect(scripts).toBeLessThan(10)
+    // Beats are among them.
+    expect(messages).toBeLessThan(20)
+    expect((await filtersOf('many')).length).toBe(1000)
+    // What was queued and not passed on is looked for after each SUBSCRIBE.
+    expect((await ask(2, filters))[0]).toBeLessThan(10)
+    wire.write(subscribePacket(3, ['projects/p/many/0'], 0))
+    await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === 3))
+    const qos = async () => /"qos":(\d)/.exec((await server.redis.hget(sessionKey('many'), 'f:projects/p/many/0')) ?? '')?.[1]
+    expect(await qos()).toBe('0')
+    wire.write(Buffer.concat([1, 0].map((level, at) => subscribePacket(4 + at, ['projects/p/many/0'], level))))
+    await until('SUBACK', () => wire.received.some(packet => packet.cmd === 'suback' && packet.messageId === 5))
+    expect(await qos()).toBe('0')
+    await wire.leave()
+  })
+
   it('grant a session 1000 filters, also when several packets ask for more at once', async () => {
     const wire = await connect(here, 'filters', false)
     for (const messageId of [1, 2]) {
@@ -238,6 +306,117 @@ describe.skipIf(!installed)('two gateways', () => {
     await until('both are there', () => texts(wire).includes('cleared'))
     expect(texts(wire)).toEqual(['active', 'cleared'])
     await wire.leave()
+  })
+
+  describe('with a will', () => {
+    const willTo = (topic: string, payload = 'offline') => ({
+      will: { topic, payload: Buffer.from(payload), qos: 1 as const, retain: true },
+    })
+    const come = (door: MqttDoor, clientId: string, topic: string, keyId = 'k') =>
+      openWire(door.port, { keyId, secret: 's' }, clientId, false, willTo(topic))
+    const owners = () => server.redis.hgetall('t:{~mqtt}:owner')
+
+    async function hears(topic: string): Promise<Wire> {
+      const wire = await connect(here, `hears ${topic}`)
+      await subscribe(wire, topic)
+      await until('both know', () => there.hasSubscribers(topic))
+      return wire
+    }
+
+    it('of a client that comes to another one publish it before that one lets the client in', async () => {
+      const topic = 'projects/p/status/moves'
+      const wire = await hears(topic)
+      let client = await come(here, 'status', topic)
+      for (const door of [there, here, there]) {
+        client = await come(door, 'status', topic)
+        client.send({ cmd: 'publish', topic, payload: 'online', qos: 1, messageId: 1, retain: true, dup: false })
+        await until('PUBACK', () => client.received.some(({ cmd }) => cmd === 'puback'))
+      }
+      await until('all are there', () => texts(wire).length >= 6)
+      expect(texts(wire)).toEqual(['offline', 'online', 'offline', 'online', 'offline', 'online'])
+      const late = await connect(here, 'late')
+      await subscribe(late, topic)
+      await until('it is there', () => texts(late).length > 0)
+      expect(texts(late)).toEqual(['online'])
+      for (const one of [client, wire, late]) await one.leave()
+    })
+
+    it('drop it when DISCONNECT has come, also when the connection ends before what came before is taken [MQTT-3.14.4-3]', async () => {
+      const topic = 'projects/p/status/leaves'
+      const wire = await hears(topic)
+      const client = await come(here, 'leaves', topic)
+      const publish = { cmd: 'publish' as const, qos: 1 as const, dup: false, retain: false, messageId: 1 }
+      const event = generate({ ...publish, topic: 'projects/p/devices/d/events/temperature', payload: '20' })
+      let release = () => {}
+      answer = new Promise(resolve => {
+        release = resolve
+      })
+      const before = asked
+      client.write(Buffer.concat([event, generate({ cmd: 'disconnect' })]))
+      await until('the log is asked', () => asked > before)
+      await client.cut()
+      await until('it is gone', () => here.connections() === 1)
+      release()
+      const again = await connect(there, 'leaves')
+      await again.publish(2, topic, 'marker')
+      await until('it is there', () => texts(wire).includes('marker'))
+      expect(texts(wire)).toEqual(['marker'])
+      for (const one of [again, wire]) await one.leave()
+    })
+
+    it('that a gateway which is gone left behind, and that nobody may publish, end with nothing worse than that', async () => {
+      const [topic, id] = ['projects/p/topics/nobody/decodes', sessionId('e', 'refused')]
+      const subscriber = await server.connect()
+      const gone = await Owners.open({
+        redis: server.redis,
+        subscriber,
+        node: 'gone',
+        log: openLogger('silent'),
+        newId,
+        close: () => expect.unreachable(),
+        publish: () => expect.unreachable(),
+      })
+      const author = { keyId: 'device', account: 'e', device: { project: 'p', id: 'd' } }
+      await gone.enter(id, true, { topic, payload: Buffer.from('x'), qos: 1, retain: false, author }, () => {})
+      await gone.stop()
+      subscriber.disconnect()
+      const back = await connect(here, 'refused', true, 'device')
+      expect(Object.keys(await owners())).not.toContain(id)
+      await back.leave()
+    })
+  })
+
+  it('let in one of many that come with one client id at once, and its session works [MQTT-3.1.4-2]', async () => {
+    const key = { keyId: 'k', secret: 's' }
+    const many = await Promise.all(
+      Array.from({ length: 20 }, async (_, n) => {
+        const wire = await openRaw((n % 2 === 0 ? here : there).port)
+        wire.send(connectPacket(key, 'crowd', false))
+        return wire
+      }),
+    )
+    await until('one is left', () => many.filter(wire => !wire.hasEnded()).length === 1)
+    const left = many.find(wire => !wire.hasEnded()) as Wire
+    await until('CONNACK', () => left.received.length > 0)
+    await subscribe(left, 'projects/p/crowd')
+    await left.publish(1, 'projects/p/crowd', 'x')
+    await until('it is there', () => texts(left).length > 0)
+    expect(here.connections() + there.connections()).toBe(1)
+    await left.leave()
+    await until('nobody is', () => here.connections() + there.connections() === 0)
+  })
+
+  it('end a client whose session was forgotten for another, so that it begins a new one', async () => {
+    const wire = await connect(here, 'forgotten', false)
+    await subscribe(wire, 'projects/p/forgotten')
+    const ports = { redis: server.redis, subscriber: await server.connect(), node: 'third', log: openLogger('silent') }
+    const third = await Storage.open({ ...ports, newId, dropped: () => {} }, () => {})
+    await third.sessions.forget(sessionId('k', 'forgotten'))
+    await until('the end', () => wire.hasEnded())
+    await third.stop()
+    const back = await connect(here, 'forgotten', false)
+    expect(back.received[0]).toMatchObject({ sessionPresent: false })
+    await back.leave()
   })
 
   it.each(['warm', 'cold'])('announce nothing that is older than what another one has announced, to nobody: %s', async rule => {

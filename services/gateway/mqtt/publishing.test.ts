@@ -4,13 +4,14 @@ import type { Caller } from '../../../packages/identity/identity.ts'
 import { DEVELOPER, openTaking } from '../fixture.ts'
 import { rejectionsOf } from '../quarantine/rejection.ts'
 import { mayLeave } from './connect.ts'
-import { publish } from './publishing.ts'
+import { type PublishPorts, publish } from './publishing.ts'
 import { Redeliveries } from './redelivery.ts'
 import { Session } from './session.ts'
 
 /** A door of which the log and the disk can be away. */
-function openDoor() {
-  const { ports, ...taking } = openTaking()
+function openDoor(others: Partial<PublishPorts> = {}) {
+  const { ports: usual, ...taking } = openTaking()
+  const ports = { ...usual, ...others }
   const connect = (caller: Caller) => {
     const identity = { renew: async () => caller, watch: () => () => {} }
     const session = new Session({ identity, ended: () => {} }, caller, new Redeliveries(Date.now).connect('k\nc', false))
@@ -76,6 +77,26 @@ describe('a decoder that remembers', () => {
     ])
     expect(values()).toEqual(['b=1', 'a=1', 'a=2'])
   })
+})
+
+it.each([
+  ['the first time, when its memory is loaded', 1],
+  ['later', 2],
+])('a step that breaks behind a decoder is the answer, and the next publish has its own: %s', async (_, messages) => {
+  let broken = 0
+  const screen: PublishPorts['screen'] = (_project, decoded) => {
+    if (broken-- > 0) throw new TypeError('broken')
+    return decoded
+  }
+  const { values, connect } = openDoor({ screen })
+  const { send } = connect(DEVELOPER)
+  // Else it would be the catalog that is waited for.
+  expect(await send('projects/p/topics/nobody/takes/this', '')).toBeUndefined()
+  if (messages > 1) expect(await send('once', 'a=1')).toBeUndefined()
+  broken = 1
+  const [first, second] = await Promise.all([send('once', 'a=2', 2), send('once', 'a=3', 3)])
+  expect([first?.message, second]).toEqual(['broken', undefined])
+  expect(values().at(-1)).toBe('a=3')
 })
 
 describe('a device', () => {

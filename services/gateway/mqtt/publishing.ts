@@ -6,7 +6,7 @@ import { type Caller, mayActAs, requireActAs } from '../../../packages/identity/
 import type { Clock, Decoded, Place } from '../decode/event.ts'
 import { decodeJson } from '../decode/json.ts'
 import type { Catalog, Known } from '../decoder/catalog.ts'
-import { claimant, ingestTold, type Made, type RunPorts, runDecoder, tell } from '../decoder/decoderun.ts'
+import { claimant, ingestTold, type Made, type RunPorts, runDecoder, type Told, tell } from '../decoder/decoderun.ts'
 import { type Decoder, type Mounted, mounted, mountedTopic } from '../decoder/mapping.ts'
 import { type IngestPorts, ingestInTurn, refusal, type Source, setAside } from '../ingest.ts'
 import { mayTell, ownOnly, senderOf } from '../own.ts'
@@ -56,7 +56,17 @@ type Job = {
 export function publish(ports: PublishPorts, refused: Refused, client: Sender, session: Session, packet: Publish, done: Done): void {
   const answer = session.sequence.answer(done)
   const job = { ports, refused, client, session, packet, done: answer }
-  if (!session.sequence.work(() => begin(job))) answer(TOO_MANY)
+  if (!session.sequence.work(() => answered(job))) answer(TOO_MANY)
+}
+
+/** Whatever breaks is told as the answer, which ends the connection and is logged: all that comes behind would wait for it for ever. */
+function answered(job: Job): Promise<void> | undefined {
+  try {
+    return begin(job)?.catch(job.done)
+  } catch (error) {
+    job.done(error as Error)
+    return undefined
+  }
 }
 
 function begin(job: Job): Promise<void> | undefined {
@@ -131,12 +141,14 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
   }
   // Subscribers get the bytes as published, whatever the decoder makes of them.
   packet.topic = mountedTopic(mount)
-  const take = (made: Made) => settle(job, mount, from, made)
+  const { caller } = job.session
+  const told = (made: Made) => tell(ports, mount.project, made, mayTell(caller, made.decoded))
+  const take = (made: Told) => settle(job, from, made)
   const refuse = (error: unknown) => refuseWhole(job, from, payload, error)
   const given = { project: mount.project, bytes: payload, topic: mount.topic.split('/'), place: {}, sender: job.session.caller.device?.id }
   try {
-    const made = runDecoder(ports.run, decoder, given, ports.clock)
-    return made instanceof Promise ? made.then(take, refuse) : take(made)
+    const made = runDecoder(ports.run, decoder, given, ports.clock, told)
+    return made instanceof Promise ? made.then(take).catch(refuse) : take(made)
   } catch (error) {
     refuse(error)
     return undefined
@@ -144,13 +156,10 @@ function decode(job: Job, mount: Mounted, decoder: Decoder): Promise<void> | und
 }
 
 /** What it told for later is on disk when its events are. */
-function settle({ ports, session, packet, done }: Job, mount: Mounted, from: Source, made: Made): Promise<void> | undefined {
-  const { caller } = session
-  const { decoded } = made
+function settle({ ports, session: { caller }, packet, done }: Job, from: Source, { decoded, hold }: Told): Promise<void> | undefined {
   const own = ownOnly(caller, decoded)
   // What a device sends on topics of all devices reaches others only when all of it is the device's own.
   if (caller.device && (own !== decoded || decoded.length === 0)) packet.topic = NOWHERE
-  const hold = tell(ports, mount.project, made, mayTell(caller, decoded))
   return ingestTold(ports, hold, own, from, failure => done(failure ?? null))
 }
 

@@ -4,7 +4,7 @@ export type Done = (error?: Error | null) => void
 
 type Answer = { readonly done: Done; outcome: Error | null | undefined }
 
-/** Returns a promise when the next may not begin yet. It does not reject. */
+/** Returns a promise when the next may not begin yet. It does not throw or reject: what breaks is told by its answer. */
 export type Work = () => Promise<void> | undefined
 
 /** More are not kept waiting. */
@@ -38,7 +38,9 @@ export class Sequence {
     const running = work()
     if (!running) return
     this.#isBusy = true
-    void running.then(() => this.#next())
+    const next = () => this.#next()
+    // Should it reject all the same, what waits has nothing to do with it.
+    void running.then(next, next)
   }
 
   #next(): void {

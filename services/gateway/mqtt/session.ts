@@ -2,7 +2,9 @@
 import { type Caller, covers, type Identity, ownProject, type Role, roleIn } from '../../../packages/identity/identity.ts'
 import { Grants } from '../broker/grant.ts'
 import type { Lasting } from '../broker/lasting.ts'
+import type { Author } from '../broker/message.ts'
 import type { Place } from '../decode/event.ts'
+import type { Asking } from './asking.ts'
 import type { Deliveries } from './redelivery.ts'
 import { Sequence } from './sequence.ts'
 import { ingestPlace } from './topic.ts'
@@ -35,6 +37,10 @@ export function ownProjectOf(caller: Caller): string {
   return ownProject(caller) ?? ''
 }
 
+export function authorOf({ caller: { keyId, account, device } }: { readonly caller: Caller }): Author {
+  return { keyId, account, ...(device ? { device } : {}) }
+}
+
 export type SessionPorts = {
   readonly identity: Pick<Identity, 'renew' | 'watch'>
   /** Told once, when the caller may do less than before. */
@@ -45,8 +51,12 @@ export class Session {
   readonly deliveries: Deliveries
   readonly sequence = new Sequence()
   readonly grants = new Grants()
+  /** The SUBSCRIBE that came last. */
+  asking: Asking | undefined
   /** Of a session that outlives the connection. */
   lasting: Lasting | undefined
+  /** DISCONNECT has come. */
+  hasLeft = false
   /** Of the message that was forwarded last: a message is sent once, however many filters match it. */
   forwarded: object | undefined
   readonly #ports: SessionPorts
@@ -102,6 +112,11 @@ export class Session {
     // One who lost something is about to be told by the watch, which compares with what was.
     if (now.roles !== this.#caller.roles && holdsAll(now, this.#caller)) this.#adopt(now)
     return now
+  }
+
+  /** All publishes that came are answered. */
+  settled(): Promise<void> {
+    return new Promise(resolve => this.sequence.answer(() => resolve())(null))
   }
 
   close(): void {

@@ -4,6 +4,7 @@ import { Failure } from '../../../packages/core/failure.ts'
 import type { Qos } from '../broker/message.ts'
 import { NO_FILTER } from '../broker/persistence.ts'
 import type { Sessions } from '../broker/sessions.ts'
+import { Asking, type Decision } from './asking.ts'
 import type { Live } from './live.ts'
 import type { Refused } from './publishing.ts'
 import type { Session } from './session.ts'
@@ -24,30 +25,38 @@ export async function subscribe(inside: Subscribing, client: Client, session: Se
   if (asked.topic === NO_FILTER) return null
   const short = asked.restored ? asked.short === true : isShort(asked.topic)
   asked.topic = mounted(asked.topic, session.project)
+  if (session.asking?.hasBegun !== false)
+    session.asking = new Asking(session.asking, decisions => settle(inside.sessions, session, decisions))
   try {
-    return await grant(inside, client, session, asked, short)
+    const decision = await session.asking.add(decide(inside, client, session, asked, short))
+    return decision?.grant ? { ...asked, qos: HIGHEST } : null
   } finally {
     session.grants.release(asked.topic)
   }
 }
 
-async function grant(inside: Subscribing, client: Client, session: Session, asked: Asked, short: boolean): Promise<Subscription | null> {
+async function decide(inside: Subscribing, client: Client, session: Session, asked: Asked, short: boolean): Promise<Decision | undefined> {
   const { topic, qos } = asked
+  const isRestored = asked.restored === true
   const refusal = await refusalFor(inside.live, client, session, asked)
-  if (refusal !== undefined) {
-    inside.refused(client, session, topic, refusal)
-    // A stream is had another time; what was granted before is for nothing now but to fill a queue.
-    if (!streamTopic(topic)) await end(inside.sessions, session, topic)
-    return null
-  }
-  if (session.lasting && !asked.restored) await inside.sessions.subscribe(session.lasting.id, [[topic, { qos: qos as Qos, short }]])
-  session.grants.set(topic, { qos: qos as Qos, short })
-  return { ...asked, qos: HIGHEST }
+  if (refusal === undefined) return { topic, grant: { qos: qos as Qos, short }, isRestored }
+  inside.refused(client, session, topic, refusal)
+  // A stream is had another time; what was granted before is for nothing now but to fill a queue.
+  return streamTopic(topic) ? undefined : { topic, grant: undefined, isRestored }
 }
 
-async function end(sessions: Sessions, { grants, lasting }: Session, topic: string): Promise<void> {
-  grants.delete(topic)
-  if (lasting) await sessions.subscribe(lasting.id, [[topic, undefined]])
+/** What is granted is stored before, in one step; what stands there already is not. */
+async function settle(sessions: Sessions, { grants, lasting }: Session, decisions: readonly Decision[]): Promise<void> {
+  // Of a filter that is there several times the last counts.
+  const last = [...new Map(decisions.map(decision => [decision.topic, decision])).values()]
+  const changed = last.filter(({ topic, grant, isRestored }) => (isRestored ? !grant : !grants.has(topic, grant)))
+  for (const { topic, grant } of last) if (!grant) grants.delete(topic)
+  if (lasting)
+    await sessions.subscribe(
+      lasting.id,
+      changed.map(({ topic, grant }) => [topic, grant]),
+    )
+  for (const { topic, grant } of last) if (grant) grants.set(topic, grant)
 }
 
 /** @returns why not, or nothing. */

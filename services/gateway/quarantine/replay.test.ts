@@ -17,7 +17,7 @@ import { FORMATS } from '../decode/formats.ts'
 import { decodeJson, decodeValue } from '../decode/json.ts'
 import { Catalog } from '../decoder/catalog.ts'
 import { Memories } from '../decoder/memory.ts'
-import { UNLIMITED } from '../fixture.ts'
+import { shelfOf, UNLIMITED } from '../fixture.ts'
 import { ingest } from '../ingest.ts'
 import { type Replayed, type ReplayPorts, replay } from './replay.ts'
 
@@ -87,8 +87,8 @@ describe.skipIf(installed === undefined)('a replay', () => {
       formats,
       catalog: new Catalog({
         formats,
-        decoders: async () => decoders.map(one => [one.name, one] as const),
-        schemas: async () => [],
+        decoders: shelfOf(new Map(decoders.map(one => [one.name, one]))),
+        schemas: shelfOf(new Map()),
         changes: async () => ({ newest: 0, projects: [] }),
       }),
       run: { memories: new Memories({ disk, nowMs: () => 0, troubled: () => {} }), broke: () => {} },

@@ -250,7 +250,7 @@ async function decodeAgain(
 
 /** What becomes nothing at all leaves the quarantine only where its decoder knows what it tells. @throws Failure. */
 function checkUnderstood({ decoded, draft }: Made): void {
-  if (decoded.length === 0 && draft.changes.size === 0 && draft.missed)
+  if (decoded.length === 0 && draft.changes.size === 0 && draft.missed.length > 0)
     throw new Failure(
       'not_found',
       'nothing becomes of it today: its decoder does not know what it is about, because nobody has announced it',
