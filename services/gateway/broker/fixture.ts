@@ -24,8 +24,12 @@ export async function audit(redis: Redis): Promise<Audit> {
     const [number, of] = trash.split('\n') as [string, string]
     refer(of, await redis.zrange(`${PREFIX}trash:${number}`, 0, '-1'))
   }
+  const filters = new Map<string, number>()
   for (const id of await redis.zrange(`${PREFIX}sessions`, 0, '-1')) {
-    const { holder = '', bytes } = await redis.hgetall(`${PREFIX}session:${id}`)
+    const { holder = '', bytes, ...rest } = await redis.hgetall(`${PREFIX}session:${id}`)
+    const granted = Object.entries(rest).filter(([name]) => name.startsWith('f:'))
+    const taken = granted.reduce((sum, [name, grant]) => sum + name.length + grant.length + MESSAGE_BYTES, 0)
+    filters.set(holder, (filters.get(holder) ?? 0) + taken)
     const ids = await redis.zrange(`${PREFIX}queue:${id}`, 0, '-1')
     const released = await redis.zcard(`${PREFIX}released:${id}`)
     refer(holder, ids)
@@ -38,6 +42,7 @@ export async function audit(redis: Redis): Promise<Audit> {
     expect(sent.filter(one => !ids.includes(one))).toEqual([])
   }
   for (const [of, book] of books) await check(redis, of, book)
+  expect(await pairsOf(redis, `${PREFIX}filters`)).toEqual(new Map([...filters].filter(([, bytes]) => bytes > 0)))
   const all = [...books.values()]
   const sum = (of: (book: Book) => number) => all.reduce((total, book) => total + of(book), 0)
   const total = Number((await redis.get(`${PREFIX}total`)) ?? 0)
@@ -48,6 +53,11 @@ export async function audit(redis: Redis): Promise<Audit> {
     references: sum(({ shares }) => [...shares.values()].reduce((a, b) => a + b, 0)),
     released: sum(({ released }) => released),
   }
+}
+
+async function pairsOf(redis: Redis, key: string): Promise<Map<string, number>> {
+  const flat = await redis.zrange(key, 0, '-1', 'WITHSCORES')
+  return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, Number(flat[2 * i + 1])]))
 }
 
 async function lengthsOf(redis: Redis, of: string): Promise<Map<string, number>> {

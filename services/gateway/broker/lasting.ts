@@ -39,6 +39,8 @@ const RETAINED = ''
 const WINDOW = 1000
 /** Also with what passes by the queue: nobody has so much under way who reads. */
 const MAX_OPEN = 10_000
+/** Published with QoS 2, and without PUBREL. */
+const MAX_GOT = 1000
 
 export class Lasting {
   readonly id: string
@@ -126,6 +128,11 @@ export class Lasting {
     if (this.#got.has(packetId)) return true
     this.#got.add(packetId)
     return false
+  }
+
+  /** Whether it has published as much with QoS 2 as it may before it sends PUBREL, in this connection and in those before. */
+  holdsTooMany(packetId: number): boolean {
+    return this.#got.size >= MAX_GOT && !this.#got.has(packetId)
   }
 
   async released(packetId: number): Promise<void> {

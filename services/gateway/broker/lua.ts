@@ -13,7 +13,7 @@ export const MESSAGE_BYTES = 250
  * many sessions it waits. One that had to make room has its length in `lost:{holder}` until the last of them has noticed.
  * `queue:{sid}`: messages by their place; `sent:{sid}`: their packet ids; `released:{sid}`: packet ids for PUBREL by their place; `got:{sid}`:
  * packet ids that came with QoS 2; `coming:{sid}`: the message of one that was not there for all yet.
- * `holders`, `total`: bytes in Redis, what a forgotten session left (`trash`) until it is cleaned; `holds:{holder}`: the bytes that wait for
+ * `filters`: bytes of the filters of each holder. `holders`, `total`: bytes in Redis, what a forgotten session left (`trash`) until it is cleaned; `holds:{holder}`: the bytes that wait for
  * each session, whoever else waits for them too; `crowds`: number of sessions of each, `by:{holder}`: when each was seen.
  * Redis refuses a script for want of memory at its first write or not at all: what takes away begins with a write that frees.
  */
@@ -57,6 +57,7 @@ end
 local function forget(sid)
   local of, queue = holder(sid), P .. 'queue:' .. sid
   takes(of, -OVERHEAD * redis.call('ZCARD', P .. 'released:' .. sid))
+  count('filters', of, -tonumber(redis.call('HGET', P .. 'session:' .. sid, 'filters') or '0'))
   for _, name in ipairs({ 'session:', 'sent:', 'released:', 'got:', 'coming:' }) do redis.call('UNLINK', P .. name .. sid) end
   redis.call('ZREM', P .. 'holds:' .. of, sid)
   redis.call('ZREM', P .. 'of:' .. key(sid), sid)

@@ -25,6 +25,7 @@ const LIMITS: SessionLimits = {
   sessionBytes: 1_000_000,
   holderBytes: 1_000_000,
   allBytes: 1_000_000,
+  filterBytes: 100_000_000,
 }
 
 /** What Redis should say of a session. */

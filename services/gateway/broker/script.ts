@@ -90,15 +90,27 @@ if #gone < tonumber(ARGV[2]) then
 end
 return #gone`
 
-/** ARGV session, then filter and grant of each; an empty grant: it ends. Publishes what changed. */
+/**
+ * ARGV session, most bytes of the filters of a holder, then filter and grant of each; an empty grant: it ends. Publishes what changed. Returns
+ * 0: the session is gone, or -1: there is no room for them.
+ */
 const SUBSCRIBE = `${COMMON}
-local sid, changed = ARGV[1], {}
-if redis.call('EXISTS', P .. 'session:' .. sid) == 0 then return 0 end
-for i = 2, #ARGV, 2 do
-  if ARGV[i + 1] == '' then redis.call('HDEL', P .. 'session:' .. sid, 'f:' .. ARGV[i])
-  else redis.call('HSET', P .. 'session:' .. sid, 'f:' .. ARGV[i], ARGV[i + 1]) end
+local sid, changed, grants, more = ARGV[1], {}, {}, 0
+local session = P .. 'session:' .. sid
+if redis.call('EXISTS', session) == 0 then return 0 end
+for i = 3, #ARGV, 2 do
+  grants['f:' .. ARGV[i]] = ARGV[i + 1]
   changed[#changed + 1] = { ARGV[i], ARGV[i + 1] }
 end
+local function takesUp(name, bytes) return bytes == 0 and 0 or bytes + #name + OVERHEAD end
+for name, grant in pairs(grants) do more = more + takesUp(name, #grant) - takesUp(name, redis.call('HSTRLEN', session, name)) end
+local of = holder(sid)
+if more > 0 and tonumber(redis.call('ZSCORE', P .. 'filters', of) or '0') + more > tonumber(ARGV[2]) then return -1 end
+for name, grant in pairs(grants) do
+  if grant == '' then redis.call('HDEL', session, name) else redis.call('HSET', session, name, grant) end
+end
+redis.call('HINCRBY', session, 'filters', more)
+count('filters', of, more)
 redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'subscribed', id = sid, filters = changed }))
 return 1`
 

@@ -20,6 +20,8 @@ export type SessionLimits = {
   readonly sessionBytes: number
   readonly holderBytes: number
   readonly allBytes: number
+  /** Of the filters of a holder, which every gateway has in memory. */
+  readonly filterBytes: number
 }
 
 export type SessionsPorts = {
@@ -41,6 +43,7 @@ const LIMITS: SessionLimits = {
   sessionBytes: 8 * MIB,
   holderBytes: 64 * MIB,
   allBytes: 256 * MIB,
+  filterBytes: 64 * MIB,
 }
 const LOOK_MS = 60_000
 /** Of a session that is connected somewhere: it is told once in LOOK_MS. */
@@ -129,12 +132,17 @@ export class Sessions {
     return (await this.#redis.exists(`${PREFIX}session:${id}`)) === 1
   }
 
-  /** Undefined ends what was granted. One step, however many there are: those of one SUBSCRIBE, or as many as a session has. */
-  async subscribe(id: string, granted: Granted): Promise<void> {
-    if (granted.length === 0) return
+  /**
+   * Undefined ends what was granted. One step, however many there are: those of one SUBSCRIBE, or as many as a session has. @returns whether
+   * there was room for them.
+   */
+  async subscribe(id: string, granted: Granted): Promise<boolean> {
+    if (granted.length === 0) return true
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
-    if ((await this.#redis.mqttSubscribe(1, PREFIX, id, ...args)) === 0) throw new Error('the session is gone')
-    this.#subscribed(id, granted)
+    const outcome = await this.#redis.mqttSubscribe(1, PREFIX, id, this.#limits.filterBytes, ...args)
+    if (outcome === 0) throw new Error('the session is gone')
+    if (outcome > 0) this.#subscribed(id, granted)
+    return outcome > 0
   }
 
   /**

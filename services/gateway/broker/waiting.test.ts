@@ -21,6 +21,7 @@ const ROOM: SessionLimits = {
   sessionBytes: 8 * MIB,
   holderBytes: 64 * MIB,
   allBytes: 64 * MIB,
+  filterBytes: 100_000_000,
 }
 
 describe.skipIf(!installed)('what waits for many sessions', () => {
@@ -100,6 +101,32 @@ describe.skipIf(!installed)('what waits for many sessions', () => {
       ['three', 5, 1],
     ])
     expect((await queueOf(again)).length).toBe(4)
+  })
+
+  it('is for so many filters of a project as every gateway can have in memory', async () => {
+    await openWith({ filterBytes: 1000 })
+    const { id } = await come('c', ['a', 'b'])
+    const grant = { qos: 1, short: false } as const
+    expect(
+      await sessions.subscribe(id, [
+        ['c', grant],
+        ['d', grant],
+      ]),
+    ).toBe(false)
+    expect(
+      await sessions.subscribe(id, [
+        ['a', grant],
+        ['a', { ...grant, qos: 2 }],
+        ['b', undefined],
+      ]),
+    ).toBe(true)
+    expect(await sessions.subscribe(id, [['c', grant]])).toBe(true)
+    expect(Object.keys(await redis.hgetall(`${PREFIX}session:${id}`)).filter(name => name.startsWith('f:'))).toEqual(['f:a', 'f:c'])
+    await audited()
+    await come('other', ['a', 'b', 'c'], 'q')
+    await sessions.forget(id)
+    await come('next', ['a', 'b', 'c'])
+    await audited()
   })
 
   it('lets in nobody more when as many are connected as there may be, and puts out who is away', async () => {

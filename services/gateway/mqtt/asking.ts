@@ -2,8 +2,8 @@
 // were settled, so that all of them are settled in one step and in their order [MQTT-3.8.4-4].
 import type { Grant } from '../broker/lasting.ts'
 
-/** `grant` is absent where a filter is refused: what was granted before ends. */
-export type Decision = { readonly topic: string; readonly grant: Grant | undefined; readonly isRestored: boolean }
+/** `grant` is absent where a filter is refused: what was granted before ends. It may be taken back when all are settled. */
+export type Decision = { readonly topic: string; grant: Grant | undefined; readonly isRestored: boolean }
 
 type Settle = (decisions: readonly Decision[]) => Promise<void>
 

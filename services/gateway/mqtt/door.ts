@@ -54,6 +54,10 @@ export function take(door: Door, client: Sender, session: Session, packet: Publi
   const { lasting } = session
   packet.topic = mounted(packet.topic, session.project)
   const from = lasting && qos === 2 && messageId !== undefined ? { id: client.id, packetId: messageId } : undefined
+  if (from && lasting?.holdsTooMany(from.packetId)) {
+    done(new Error('too many publishes with QoS 2 that wait for their PUBREL'))
+    return
+  }
   const isPassedOn = !from || !door.storage.isUnsettled(packet, from)
   if (qos === 2 && messageId !== undefined && session.comesAgain(messageId) && isPassedOn) {
     door.repeats.add(packet)

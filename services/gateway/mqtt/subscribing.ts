@@ -20,13 +20,17 @@ const TOO_MANY = 'a session has 1000 filters at most'
 /** All is delivered by the way of QoS 1 and 2, where `forward` decides: aedes goes by the first filter that matches, and only if it is no wildcard. */
 const HIGHEST = 2
 
+const NO_ROOM = 'the lasting sessions of the project have as many filters as they may'
+
 /** @returns what aedes is to subscribe to, or null when it is refused. */
 export async function subscribe(inside: Subscribing, client: Client, session: Session, asked: Asked): Promise<Subscription | null> {
   if (asked.topic === NO_FILTER) return null
   const short = asked.restored ? asked.short === true : isShort(asked.topic)
   asked.topic = mounted(asked.topic, session.project)
   if (session.asking?.hasBegun !== false)
-    session.asking = new Asking(session.asking, decisions => settle(inside.sessions, session, decisions))
+    session.asking = new Asking(session.asking, decisions =>
+      settle(inside.sessions, session, decisions, topics => inside.refused(client, session, topics.join(' ').slice(0, 1000), NO_ROOM)),
+    )
   try {
     const decision = await session.asking.add(decide(inside, client, session, asked, short))
     return decision?.grant ? { ...asked, qos: HIGHEST } : null
@@ -46,16 +50,22 @@ async function decide(inside: Subscribing, client: Client, session: Session, ask
 }
 
 /** What is granted is stored before, in one step; what stands there already is not. */
-async function settle(sessions: Sessions, { grants, lasting }: Session, decisions: readonly Decision[]): Promise<void> {
+async function settle(
+  sessions: Sessions,
+  { grants, lasting }: Session,
+  decisions: readonly Decision[],
+  refused: (topics: readonly string[]) => void,
+): Promise<void> {
   // Of a filter that is there several times the last counts.
   const last = [...new Map(decisions.map(decision => [decision.topic, decision])).values()]
   const changed = last.filter(({ topic, grant, isRestored }) => (isRestored ? !grant : !grants.has(topic, grant)))
   for (const { topic, grant } of last) if (!grant) grants.delete(topic)
-  if (lasting)
-    await sessions.subscribe(
-      lasting.id,
-      changed.map(({ topic, grant }) => [topic, grant]),
-    )
+  const stored = changed.map(({ topic, grant }) => [topic, grant] as const)
+  if (lasting && !(await sessions.subscribe(lasting.id, stored))) {
+    // Answered with 0x80: what there was before stays.
+    for (const decision of decisions) if (changed.some(({ topic }) => topic === decision.topic)) decision.grant = undefined
+    refused(changed.map(({ topic }) => topic))
+  }
   for (const { topic, grant } of last) if (grant) grants.set(topic, grant)
 }
 
