@@ -20,6 +20,7 @@ export class Stuck {
   readonly #timer: NodeJS.Timeout
   /** What waited and was not on its way at the last look. */
   #suspects = new Map<Lasting, readonly string[]>()
+  readonly #asked = new Set<Lasting>()
   #looking: Promise<void> | undefined
   #isWanted = false
 
@@ -36,9 +37,15 @@ export class Stuck {
     else this.#looking = this.#run(() => this.#among(this.#ports.sessions.connected()))
   }
 
-  /** The same for one. */
+  /** The same for one, with others that are asked for at the same time. */
   of(lasting: Lasting): void {
-    this.#among([lasting]).catch(error => this.#failed(error))
+    this.#asked.add(lasting)
+    if (this.#asked.size > 1) return
+    setImmediate(() => {
+      const all = [...this.#asked]
+      this.#asked.clear()
+      this.#among(all).catch(error => this.#failed(error))
+    })
   }
 
   async stop(): Promise<void> {
