@@ -430,7 +430,14 @@ describe('QoS 1 out', () => {
 describe('SUBSCRIBE', () => {
   test('is answered with its packet id and a code for each filter, also for repeated ones [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5]', async () => {
     const [wire, topic] = [await client(), fresh('t')]
-    expect(await subscribe(wire, [topic, 2], ['#', 1], [topic, 1], ['projects/other/#', 0])).toEqual([2, 128, 1, 128])
+    const asked = [
+      [topic, 2],
+      ['#', 1],
+      [topic, 1],
+      ['projects/other/#', 0],
+      [`a/${'x'.repeat(1100)}`, 0],
+    ] as const
+    expect(await subscribe(wire, ...asked)).toEqual([2, 128, 1, 128, 128])
   })
 
   test('to a filter that is there takes its place, and sends what is retained again [MQTT-3.8.4-3]', async () => {

@@ -25,6 +25,8 @@ const LEVELS: Readonly<Record<string, readonly number[]>> = {
   MQIsdp: [3, 0x83],
 }
 const MQTT_5 = 5
+/** It names a session in Redis, several times. Every server takes 23 [MQTT-3.1.3-5]. */
+const MAX_CLIENT_ID_BYTES = 256
 
 const REASON_5 = 'this server speaks MQTT 3.1.1 (protocol level 4) and MQTT 3.1 (MQIsdp, level 3)'
 
@@ -66,6 +68,8 @@ function readPayload(bytes: Buffer, flagsAt: number, end: number, level: number)
   const clientId = bytes.toString('utf8', idAt + 2, idEnd)
   if (clientId === '' && (flags & CLEAN) === 0)
     return { fault: '[MQTT-3.1.3-8] an empty client id with clean session 0', answer: connack(BAD_CLIENT_ID) }
+  if (idEnd - idAt - 2 > MAX_CLIENT_ID_BYTES)
+    return { fault: `a client id of more than ${MAX_CLIENT_ID_BYTES} bytes`, answer: connack(BAD_CLIENT_ID) }
   // CVE-2017-7650: what stands for a client in a pattern of topics may be none itself.
   if (/[+#]/.test(clientId)) return { fault: 'a client id with + or #', answer: connack(BAD_CLIENT_ID) }
   return { clientId, level, keepAliveS: bytes.readUInt16BE(flagsAt + 1), keepAliveAt: flagsAt + 1 }

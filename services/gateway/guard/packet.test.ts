@@ -132,9 +132,13 @@ describe('CONNECT', () => {
     ['with all there is', { flags: ALL, fields: FULL }],
     ['with a retained will of QoS 2', { flags: 0x36, fields: [text('id'), text('will'), text('')] }],
     ['with an empty client id and a clean session', { fields: [text('')] }],
-    ['with a client id of 200 characters', { fields: [text('x'.repeat(200))] }],
+    ['with a client id of 256 characters', { fields: [text('x'.repeat(256))] }],
   ])('is read: %s', (_name, parts) => {
     expect(readOf(connectOf(parts))).toMatchObject({ keepAliveS: 60, keepAliveAt: expect.any(Number) })
+  })
+
+  it('is refused with 2 for a client id that is longer', () => {
+    expect(readOf(connectOf({ fields: [text('x'.repeat(257))] }))).toMatchObject({ answer: Buffer.from([0x20, 2, 0, 2]) })
   })
 
   it.each<[clause: string, name: string, parts: Parts]>([

@@ -20,6 +20,9 @@ const TOO_MANY = 'a session has 1000 filters at most'
 /** All is delivered by the way of QoS 1 and 2, where `forward` decides: aedes goes by the first filter that matches, and only if it is no wildcard. */
 const HIGHEST = 2
 
+/** Every gateway has all of them in memory. */
+const MAX_FILTER_CHARS = 1024
+const TOO_LONG = `a filter has at most ${MAX_FILTER_CHARS} characters`
 const NO_ROOM = 'the lasting sessions of the project have as many filters as they may'
 
 /** @returns what aedes is to subscribe to, or null when it is refused. */
@@ -71,6 +74,7 @@ async function settle(
 
 /** @returns why not, or nothing. */
 async function refusalFor(live: Live, client: Client, session: Session, { topic, qos }: Asked): Promise<string | undefined> {
+  if (topic.length > MAX_FILTER_CHARS) return TOO_LONG
   const wanted = streamTopic(topic)
   const caller = maySubscribe(session.caller, topic) ? session.caller : await session.renew()
   if (!wanted) {
