@@ -2,10 +2,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resume, told } from '../bench/resume.ts'
 import { hasInfluxd, startInfluxd } from '../packages/store/influxd.ts'
+import { LONG } from './long.ts'
 import type { Reader } from './reader.ts'
 import { eventually, removeDirectories, startTelltale, type Telltale, temperatureOf, until } from './world.ts'
 
 const EVENTS = '/v2/projects/default/events'
+const LOAD = LONG ? { disconnects: 200, readers: 12, rate: 1500, kills: 2 } : { disconnects: 100, readers: 9, rate: 800, kills: 1 }
+const INFLUX_LOAD = { disconnects: LONG ? 100 : 50, readers: LONG ? 9 : 6, rate: LONG ? 1000 : 600, kills: 1 }
 const FILLER = 'x'.repeat(20_000)
 
 const series = (device: string, first: number, count: number) =>
@@ -121,7 +124,7 @@ test('readers that are cut off at random under load, and a server that is killed
   timeout: 90_000,
 }, async () => {
   const seed = String(Date.now())
-  const options = { disconnects: 200, readers: 12, rate: 1500, publishers: 6, kills: 2, killEveryMs: 3500, retention: '4s', seed }
+  const options = { ...LOAD, publishers: 6, killEveryMs: 3500, retention: '4s', seed }
   const report = await resume({ ...options, say: text => console.log(text) })
   expect(report.acked).toBeGreaterThan(1000)
   expect(told(report), JSON.stringify({ seed, report })).toBe(true)
@@ -131,7 +134,7 @@ test.skipIf(!hasInfluxd())('so do they on InfluxDB', { timeout: 90_000 }, async 
   const influxd = await startInfluxd()
   try {
     const seed = String(Date.now())
-    const options = { disconnects: 100, readers: 9, rate: 1000, publishers: 6, kills: 1, killEveryMs: 3500, retention: '4s', seed }
+    const options = { ...INFLUX_LOAD, publishers: 6, killEveryMs: 3500, retention: '4s', seed }
     const report = await resume({ ...options, influxUrl: influxd.url, say: text => console.log(text) })
     expect(report.acked).toBeGreaterThan(500)
     expect(told(report), JSON.stringify({ seed, report })).toBe(true)

@@ -15,6 +15,8 @@ declare module 'vitest' {
 }
 
 const BUILT = 'dist/services/main.js'
+/** The client’s, among the sources: written after the server, it would ask for a build each time. */
+const BUILD_OUTPUT = /[\\/]dist[\\/]/
 /** Kept from run to run: a fetched copy is a few megabytes. */
 const KEPT = join(tmpdir(), `telltale-test-redis-${process.getuid?.() ?? 'any'}`)
 
@@ -36,7 +38,9 @@ function newestSourceMs(): number {
   const sources = ['packages', 'services'].flatMap(folder =>
     readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(name => join(folder, name)),
   )
-  return Math.max(...sources.filter(path => /\.(ts|tsx|css|html)$/.test(path)).map(path => statSync(path).mtimeMs))
+  return Math.max(
+    ...sources.filter(path => /\.(ts|tsx|css|html)$/.test(path) && !BUILD_OUTPUT.test(path)).map(path => statSync(path).mtimeMs),
+  )
 }
 
 /** A fetched server is run through its own loader: the setting names one program, so this one says the whole command. */

@@ -33,11 +33,10 @@ describe.skipIf(!hasInfluxd())('roles in processes of their own', () => {
     }
     const start = (role: string) => startTelltale({ env, roles: [role], key: KEY })
     gateway = await start('gateway')
-    workers = [await start('worker'), await start('worker')]
-    ;[stream, people] = [await start('stream'), await start('console')]
+    ;[stream, people, ...workers] = await Promise.all([start('stream'), start('console'), start('worker'), start('worker')])
   }, 60_000)
   afterAll(async () => {
-    for (const telltale of [people, stream, ...workers, gateway]) await telltale.remove()
+    await Promise.all([people, stream, ...workers, gateway].map(telltale => telltale.remove()))
     await redis.stop()
     await receiver.stop()
     await influxd.stop()

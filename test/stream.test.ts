@@ -13,7 +13,7 @@ let telltale: Telltale
 const readers: Reader[] = []
 
 beforeAll(async () => {
-  telltale = await startTelltale()
+  telltale = await startTelltale({ env: { TELLTALE_STREAM_PATIENCE: '8s' } })
 })
 afterAll(async () => {
   for (const reader of readers) reader.close()

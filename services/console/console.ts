@@ -176,7 +176,7 @@ function addIdentityRoutes(app: HttpApp, ports: ConsolePorts): void {
 }
 
 /** Built by Vite beside the compiled services; in a checkout that runs from its sources it lies in `dist`. */
-const PAGES = ['./web/', '../../dist/services/console/web/'].map(path => fileURLToPath(new URL(path, import.meta.url)))
+const PAGES = ['./web/', '../console/web/', '../../dist/services/console/web/'].map(path => fileURLToPath(new URL(path, import.meta.url)))
 
 async function addPage(app: HttpApp): Promise<void> {
   const root = PAGES.find(path => existsSync(`${path}index.html`) && existsSync(`${path}assets`))
