@@ -82,7 +82,8 @@ function volley(server: Server, kinds: readonly Buffer[], dice: Dice, clientId: 
 /** Until it is cut off, or has answered for a moment: what is half a packet is waited for by design. */
 async function fire(server: Server, bytes: Buffer): Promise<void> {
   const socket = connect({ port: server.mqttPort, host: '127.0.0.1', noDelay: true })
-  const closed = once(socket, 'close')
+  // Also after a reset, which who is cut off in the middle of a sentence gets.
+  const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
   socket.on('error', () => socket.destroy())
   socket.resume()
   socket.end(bytes)

@@ -1,5 +1,4 @@
 // Mutated HTTP requests, head and body, against a running server: each is answered below 500, or its connection closed, soon.
-import { once } from 'node:events'
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import type { Finding, Fuzzed } from './fuzzing.ts'
@@ -83,7 +82,8 @@ async function ask(server: Server, bytes: Buffer): Promise<{ status: number; too
     if (answer.length < 100) answer += part
   })
   socket.on('error', () => socket.destroy())
-  const closed = once(socket, 'close')
+  // Also after a reset, which who is cut off in the middle of a sentence gets.
+  const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
   socket.end(bytes)
   await closed
   return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1] ?? 0), tookMs: performance.now() - startMs }
