@@ -89,6 +89,7 @@ export type GatewayDoor = Pick<MqttDoor, 'port' | 'take' | 'connections'> & {
 const FRAME_HEAD_BYTES = 16
 /** Of decoders that break, by name. */
 const MAX_COMPLAINTS = 100
+const SAID_AGAIN_MS = 60_000
 const clock = { nowUs: () => Date.now() * 1000, newId: () => newId() }
 
 export async function startGateway(
@@ -138,7 +139,7 @@ type Inside = {
 }
 
 function openInside(ports: GatewayPorts, send: Send): Inside {
-  const { redis, metrics, durable, quarantine } = ports
+  const { redis, metrics, logger, durable, quarantine } = ports
   const decoders = new Decoders(redis)
   const catalog = new Catalog({
     formats: FORMATS,
@@ -151,11 +152,14 @@ function openInside(ports: GatewayPorts, send: Send): Inside {
   const budget: Budget = new Budget({ budgets, isKnown: (project, device) => accept.knows(project, device) })
   const accept = openAccept(ports, budget)
   const clocks = new ClockWatch()
+  const slow = onceInAWhile((project, eventType) =>
+    logger.warn({ project, eventType }, 'the schema of an event type takes too long to check: its events go to the quarantine'),
+  )
   const ingest: IngestPorts = {
     accept,
     budget,
     clocks,
-    screen: (project, decoded) => screen({ catalog, check }, project, decoded),
+    screen: (project, decoded) => screen({ catalog, check, slow }, project, decoded),
     quarantine: async (project, refused) => {
       const lost = await quarantine.add(project, refused).catch(rethrow)
       metrics.quarantineLost.inc(lost)
@@ -252,6 +256,18 @@ function runPorts({ redis, logger }: GatewayPorts): RunPorts {
       complained.add(mapping.name)
       logger.error({ decoder: mapping.name, format: format.name, err: error }, 'decoder broke on a payload')
     },
+  }
+}
+
+/** For each project and name of its own. */
+function onceInAWhile(say: (project: string, name: string) => void): (project: string, name: string) => void {
+  const said = new Map<string, number>()
+  return (project, name) => {
+    const [key, nowMs] = [`${project} ${name}`, performance.now()]
+    if (nowMs - (said.get(key) ?? Number.NEGATIVE_INFINITY) < SAID_AGAIN_MS) return
+    if (said.size >= MAX_COMPLAINTS) said.clear()
+    said.set(key, nowMs)
+    say(project, name)
   }
 }
 

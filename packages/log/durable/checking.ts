@@ -59,7 +59,7 @@ export class Schemas {
   /**
    * Resolves when all payloads are as the schema has it; when there are none, whether it is a schema.
    * @throws Failure `invalid`: field `schema` for a payload, and its message names every field that is missing or wrong, or a field in
-   * `schema` for a definition that is none; `unavailable` when that cannot be told now.
+   * `schema` for a definition that is none; `unavailable` when that cannot be told now, with the field `schema` when it is for a schema of the project.
    */
   async check(project: string, schema: Schema, payloads: readonly Buffer[]): Promise<void> {
     const entry = this.#entryOf(project, schema)
@@ -170,7 +170,8 @@ export class Schemas {
     entry.told = undefined
     const slowUntilMs = this.#slow.get(entry.project) ?? 0
     if (entry.thread === this.#thread.number || slowUntilMs <= nowMs) return undefined
-    return new Failure('unavailable', 'another schema of this project takes too long to read', { retryAfterMs: slowUntilMs - nowMs })
+    const message = 'another schema of this project takes too long to read'
+    return new Failure('unavailable', message, { field: 'schema', retryAfterMs: slowUntilMs - nowMs })
   }
 
   #tell(entry: Entry, failure: Failure, forMs: number): void {
@@ -213,7 +214,8 @@ export class Schemas {
 
   #slowToCheck(entry: Entry, ms: number): Failure {
     const retryAfterMs = ms * REST_FACTOR
-    this.#tell(entry, new Failure('unavailable', 'the schema of this stream takes too long to check', { retryAfterMs }), retryAfterMs)
+    const message = 'the schema of this stream takes too long to check'
+    this.#tell(entry, new Failure('unavailable', message, { field: 'schema', retryAfterMs }), retryAfterMs)
     return new Failure('invalid', `Schema validation has failed: not decided within ${ms} ms`, { field: 'schema' })
   }
 }
@@ -244,7 +246,7 @@ function joined(payloads: readonly Buffer[]): Uint8Array<ArrayBuffer> {
 function asSaid(failure: Failure, payloads: readonly Buffer[]): Failure {
   if (payloads.length === 0 || !failure.field?.startsWith('schema.')) return failure
   const message = `the schema of this stream cannot be read now: ${failure.message}`
-  return new Failure('unavailable', message, { retryAfterMs: OPEN_REST_MS, cause: failure })
+  return new Failure('unavailable', message, { field: failure.field, retryAfterMs: OPEN_REST_MS, cause: failure })
 }
 
 function wholeText(schema: Schema): string {

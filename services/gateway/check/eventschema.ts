@@ -9,6 +9,8 @@ export type ScreenPorts = {
   readonly catalog: Pick<Catalog, 'of'>
   /** @throws Failure `invalid` with every field that is missing or wrong, or `unavailable`. */
   check(project: string, schema: Schema, payloads: readonly Buffer[]): Promise<void>
+  /** Told of a schema that takes too long, with each event. */
+  slow(project: string, eventType: string): void
 }
 
 /** With failures in the place of events that do not fit. */
@@ -37,7 +39,7 @@ function screenedBy(
 const SAID = /^Schema validation has failed: /
 
 async function violation(
-  { check }: ScreenPorts,
+  { check, slow }: ScreenPorts,
   project: string,
   schema: Schema,
   { eventType, sent }: Incoming,
@@ -46,8 +48,15 @@ async function violation(
     await check(project, schema, [Buffer.from(JSON.stringify(sent[eventType]))])
     return undefined
   } catch (error) {
-    if (!(error instanceof Failure) || error.code !== 'invalid') throw error
+    if (!(error instanceof Failure)) throw error
     const field = `data.${eventType}`
+    // The project's own doing: nothing else of the sender waits for it, and what comes meanwhile is there for when it is mended.
+    if (error.code === 'unavailable' && error.field?.startsWith('schema')) {
+      slow(project, eventType)
+      const message = `${field}: the schema of event type ${eventType} takes too long to check: expected a simpler one; then replay the quarantine`
+      return new Failure('invalid', message, { field, cause: error })
+    }
+    if (error.code !== 'invalid') throw error
     const message = `${field}: does not fit the schema of ${eventType}: ${error.message.replace(SAID, '')}`
     return new Failure('invalid', message, { field, cause: error })
   }

@@ -54,7 +54,10 @@ type Job = {
 
 /** Done without an error: it may be acknowledged. */
 export function publish(ports: PublishPorts, refused: Refused, client: Sender, session: Session, packet: Publish, done: Done): void {
-  const answer = session.sequence.answer(done)
+  const answer = session.sequence.answer(error => {
+    if (!error) session.deliveries.acknowledged()
+    done(error)
+  })
   const job = { ports, refused, client, session, packet, done: answer }
   if (!session.sequence.work(() => answered(job))) answer(TOO_MANY)
 }

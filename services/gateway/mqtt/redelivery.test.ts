@@ -39,6 +39,20 @@ describe('a delivery without id or time', () => {
     expect(redeliveries.connect('c', true).mayRepeat('a', false)).toBe(false)
   })
 
+  it('may repeat one of before connections that were cut off before anything of theirs was acknowledged', () => {
+    const redeliveries = afterAnHour()
+    const first = redeliveries.connect('c', true)
+    for (const key of ['bad', 'a', 'b']) first.mayRepeat(key, false)
+    for (let i = 0; i < 3; i++) redeliveries.connect('c', true).mayRepeat('bad', false)
+    const again = redeliveries.connect('c', true)
+    expect(['bad', 'a'].map(key => again.mayRepeat(key, false))).toEqual([true, true])
+    again.acknowledged()
+    const last = redeliveries.connect('c', true)
+    expect(['a', 'b'].map(key => last.mayRepeat(key, false))).toEqual([true, false])
+    last.endedCleanly()
+    expect(redeliveries.connect('c', true).mayRepeat('a', false)).toBe(false)
+  })
+
   it.each([
     ['said goodbye', true, true],
     ['does not keep its session', false, false],

@@ -8,6 +8,8 @@ type Recent = string[]
 export type Deliveries = {
   /** Whether a delivery with this key may be one of before; remembers it in any case. */
   mayRepeat(key: string, dup: boolean): boolean
+  /** One of its deliveries was acknowledged: it has gone on from where it was before. */
+  acknowledged(): void
   /** The client said goodbye, so it has all its acknowledgements [MQTT-3.14.4-1]. */
   endedCleanly(): void
 }
@@ -42,21 +44,34 @@ export class Redeliveries {
     const blind = before === undefined && this.#nowMs() - this.#startedMs < BLIND_MS
     const suspects = new Set(keepsSession ? before : [])
     const recent: Recent = []
+    // A connection of which nothing was acknowledged changes nothing about what was sent before it.
+    let older: Recent = keepsSession ? (before ?? []) : []
+    let last = before
+    const keep = () => {
+      last = older.length > 0 ? [...older, ...recent].slice(-KEPT) : recent
+      this.#keep(clientId, last)
+    }
     let first = keepsSession ? KEPT : 0
     if (!keepsSession) this.#forget(keyIdOf(clientId), clientId)
     return {
       mayRepeat: (key, dup) => {
         // Only now: a connection that was cut off before it delivered anything has redelivered nothing.
-        if (keepsSession && recent.length === 0) this.#keep(clientId, recent)
         recent.push(key)
         if (recent.length > KEPT) recent.shift()
+        if (keepsSession && (recent.length === 1 || older.length > 0)) keep()
         if (dup) return true
         return first-- > 0 && (blind || suspects.has(key))
       },
+      acknowledged: () => {
+        if (older.length === 0) return
+        older = []
+        if (recent.length > 0) keep()
+      },
       endedCleanly: () => {
+        older = []
         recent.length = 0
         const kept = this.#known(clientId)
-        if (keepsSession && (kept === before || kept === recent)) this.#keep(clientId, recent)
+        if (keepsSession && kept === last) keep()
       },
     }
   }

@@ -41,7 +41,7 @@ export async function publishLast(door: Door, broker: Aedes, id: string, will: W
 }
 
 /** Of a connection that never was. */
-const ONCE: Deliveries = { mayRepeat: () => false, endedCleanly: () => {} }
+const ONCE: Deliveries = { mayRepeat: () => false, acknowledged: () => {}, endedCleanly: () => {} }
 
 function settled(resolve: () => void, reject: (error: Error) => void): (error?: Error | null) => void {
   return error => (error ? reject(error) : resolve())
