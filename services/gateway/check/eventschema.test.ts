@@ -2,15 +2,17 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Schemas } from '../../../packages/log/durable/checking.ts'
 import type { Schema } from '../../../packages/log/durable/record.ts'
+import { SchemaThread } from '../../../packages/log/durable/schemathread.ts'
 import { decodeJson } from '../decode/json.ts'
 import { type ScreenPorts, screen } from './eventschema.ts'
 
+const PROGRAM = new URL('../../../dist/packages/log/durable/schemathread.js', import.meta.url)
 const schemaOf = (pattern: string): Schema => ({ type: 'json', definition: { properties: { v: { type: 'string', pattern } } } })
 const clock = { nowUs: () => 0, newId: () => 'id' }
 const event = (eventType: string, v: string) => ({ device: 'd', eventType, data: { [eventType]: { v } } })
 
 describe('a schema that takes too long', () => {
-  const all = new Schemas()
+  const all = new Schemas(new SchemaThread(PROGRAM))
   afterAll(() => all.close())
 
   it('refuses events of its type, at once from then on, and holds up nothing else of their sender', async () => {
