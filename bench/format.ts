@@ -58,7 +58,7 @@ function memoryOf(): Memory {
       if (value === undefined) values.delete(key)
       else values.set(key, value)
     },
-    used: { keys: 0, chars: 0 },
+    fullness: () => 0,
     entries: prefix => [...values].filter(([key]) => key.startsWith(prefix)),
     noted: key => notes.get(key),
     note: (key, value) => void notes.set(key, value),

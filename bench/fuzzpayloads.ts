@@ -92,7 +92,7 @@ function memoryOf(): Memory {
       if (value === undefined || values.size > 1000) values.delete(key)
       else values.set(key, JSON.stringify(value))
     },
-    used: { keys: 0, chars: 0 },
+    fullness: () => 0,
     entries: prefix => [...values].flatMap(([key, text]) => (key.startsWith(prefix) ? [[key, JSON.parse(text) as unknown] as const] : [])),
     noted: key => notes.get(key),
     note: (key, value) => {

@@ -41,12 +41,13 @@ describe.skipIf(installed === undefined)('the memory of a decoder', () => {
   })
 
   it('that was forgotten is nothing for good, and is nothing of what another one of its name remembers', async () => {
-    const { memory, id } = open()
+    const { memory, id: builtIn } = open()
+    const id = { ...builtIn, uid: 'first' }
     const first = await memory.save(id, changes(['a', '1']), 0)
     await memory.forget(id)
     expect(await memory.read(id, first)).toEqual({ revision: 0, isAll: true, values: new Map() })
     await expect(memory.save(id, changes(['b', '1']), first)).rejects.toMatchObject({ code: 'not_found', field: 'decoder' })
-    expect(await server.redis.exists(`t:{${id.project}}:memory:d:f`, `t:{${id.project}}:memorychanges:d:f`)).toBe(0)
+    expect(await server.redis.exists(`t:{${id.project}}:memory:d:f:first`, `t:{${id.project}}:memorychanges:d:f:first`)).toBe(0)
     const other = { ...id, uid: 'u' }
     const second = await memory.save(other, changes(['b', '1']), 0)
     expect(await memory.read(other, -1)).toEqual({ revision: second, isAll: true, values: changes(['b', '1']) })

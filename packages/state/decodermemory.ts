@@ -122,10 +122,13 @@ export class DecoderMemory {
     return Math.min(...(await Promise.all(asked)).map(Number))
   }
 
-  /** For good: what gateways save of it later is refused. A decoder of the same name has another `uid`. */
+  /**
+   * For good: what gateways save of it later is refused. A decoder of the same name has another `uid`. The built-in one learns anew: gateways see
+   * within seconds that nothing is known.
+   */
   async forget(id: MemoryId): Promise<void> {
     // In this order, so that nothing is saved in between.
-    await this.#redis.set(goneKeyOf(id), '1', 'EX', GONE_SECONDS)
+    if (id.uid !== undefined) await this.#redis.set(goneKeyOf(id), '1', 'EX', GONE_SECONDS)
     await this.#redis.unlink(keyOf(id), changesKeyOf(id))
   }
 }

@@ -25,9 +25,7 @@ export function memoryOf(values = new Map<string, string>()): Memory & { readonl
       else values.set(key, JSON.stringify(value))
       chars += sizeOf(key)
     },
-    get used() {
-      return { keys: values.size, chars }
-    },
+    fullness: more => Math.max((values.size + more.keys) / 10_000, (chars + more.chars) / (4 * 1024 * 1024)),
     entries: prefix => [...values.keys()].flatMap(key => (key.startsWith(prefix) ? [[key, get(key)] as const] : [])),
     noted: key => notes.get(key),
     note: (key, value) => void notes.set(key, value),
@@ -41,7 +39,7 @@ export function memoryOf(values = new Map<string, string>()): Memory & { readonl
 export const NO_MEMORY: Memory = {
   get: () => undefined,
   set: () => {},
-  used: { keys: 0, chars: 0 },
+  fullness: () => 0,
   entries: () => [],
   noted: () => undefined,
   note: () => {},

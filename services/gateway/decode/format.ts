@@ -14,6 +14,8 @@ export type Payload = {
   readonly memory: Memory
 }
 
+export type Size = { readonly keys: number; readonly chars: number }
+
 /**
  * What earlier payloads told, for formats that need it (aliases, announcements): JSON values, of one project and mapping, kept in Redis.
  * What is set is seen by the next payload of this process at once, and is on disk before the delivery is acknowledged; it is taken back, and
@@ -23,8 +25,8 @@ export interface Memory {
   get(key: string): unknown
   /** Undefined: forgets it. */
   set(key: string, value: unknown): void
-  /** Of all that is kept, with what this payload has set. */
-  readonly used: { readonly keys: number; readonly chars: number }
+  /** How full it is with what this payload has set, and with so much more: 1 is all that it takes. */
+  fullness(more: Size): number
   /** All that is kept under keys that begin so. With GROUP in it, it costs as much as it finds; else as much as all that is kept. */
   entries(prefix: string): readonly (readonly [key: string, value: unknown])[]
   /** As `get`, of what was noted: in this process alone, never on disk, and gone at any time. */

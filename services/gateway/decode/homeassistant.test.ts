@@ -201,6 +201,25 @@ describe('homeassistant', () => {
     expect(homeassistant.claims?.('omg/attic/BTtoMQTT/A4C138D61D01', memory)).toBe(false)
   })
 
+  it('forgets ways to place + with the last announcement that needs them', async () => {
+    const memory = memoryOf()
+    const announce = (name: string, topic: string | undefined) =>
+      eventsOf(homeassistant, [`homeassistant/sensor/${name}/config`, topic === undefined ? '' : JSON.stringify({ stat_t: topic })], {
+        memory,
+      })
+    const topics = Array.from({ length: 40 }, (_, i) => `${'a/'.repeat(i)}+/b`)
+    for (const topic of topics) {
+      await announce('one', topic)
+      await announce('two', `${topic.slice(0, -1)}c`)
+      await announce('one', undefined)
+      expect(homeassistant.claims?.(topic.replace('+', 'x').replace(/b$/, 'c'), memory)).toBe(true)
+    }
+    await announce('two', undefined)
+    expect(memory.size()).toBe(0)
+    for (const [i, topic] of topics.slice(0, 16).entries()) await announce(`n${i}`, topic)
+    await expect(announce('more', topics[16])).rejects.toThrow(/^state_topic: at most 16 ways to place \+ in topics/)
+  })
+
   it('reads positions of covers, on their scale, and events', async () => {
     const memory = await remembered([
       [

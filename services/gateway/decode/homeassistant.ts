@@ -21,7 +21,7 @@ const MAX_PATH_CHARS = 400
 
 export const homeassistant: Format = {
   name: 'homeassistant',
-  version: 2,
+  version: 3,
   title: 'Home Assistant MQTT discovery: whatever announces itself',
   options: Type.Object({
     discoveryPrefix: Type.String({ default: 'homeassistant', description: 'As in the settings of Home Assistant.' }),
@@ -134,6 +134,7 @@ function place(topic: string, config: string, entities: readonly Kept[], memory:
 /** All of it may be known, and some of it gone: with the announcement that said first who is there. */
 function stands({ topic, kind, key, device }: Entity, config: string, memory: Memory): boolean {
   const own = deviceOf(device)
+  if (!isPatternKnown(topic, memory)) return false
   return entitiesOn(topic, memory).some(one =>
     kind === 'availability' ? one.kind === kind && one.device === own : one.config === config && one.key === key && one.kind === kind,
   )
@@ -148,6 +149,7 @@ function forget(config: string, { topics, types }: Announcement, memory: Memory)
   for (const topic of topics) memory.set(topicKey(topic, config), undefined)
   for (const type of types) memory.set(type, undefined)
   memory.set(CONFIG + config, undefined)
+  if (topics.some(topic => topic.includes('+'))) dropPatterns(memory, [])
 }
 
 function announcedIn(memory: Memory): number {
@@ -161,8 +163,21 @@ const PATTERN = `pattern${GROUP}`
 
 function learnPatterns(entities: readonly Entity[], memory: Memory): void {
   for (const { topic } of entities) if (topic.includes('+')) memory.set(PATTERN + patternOf(topic), true)
+  if (memory.entries(PATTERN).length > MAX_PATTERNS) dropPatterns(memory, entities)
   if (memory.entries(PATTERN).length > MAX_PATTERNS)
     throw new Failure('too_large', `state_topic: at most ${MAX_PATTERNS} ways to place + in topics`, { field: 'state_topic' })
+}
+
+/** Those that no announcement needs any more. @param entities of one that is not known yet. */
+function dropPatterns(memory: Memory, entities: readonly Entity[]): void {
+  const announced = memory.entries(CONFIG).flatMap(([, one]) => (one as Announcement).topics)
+  const topics = [...announced, ...entities.map(({ topic }) => topic)]
+  const needed = new Set(topics.flatMap(topic => (topic.includes('+') ? [PATTERN + patternOf(topic)] : [])))
+  for (const [key] of memory.entries(PATTERN)) if (!needed.has(key)) memory.set(key, undefined)
+}
+
+function isPatternKnown(topic: string, memory: Memory): boolean {
+  return !topic.includes('+') || memory.get(PATTERN + patternOf(topic)) !== undefined
 }
 
 function patternOf(topic: string): string {

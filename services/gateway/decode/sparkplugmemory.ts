@@ -52,9 +52,8 @@ type Birth = {
 const MAX_DEVICES = 1000
 /** Of a node and its devices. */
 const MAX_NODE_METRICS = 10_000
-/** Of all nodes of a project and mapping: a memory takes somewhat more (memory.ts). */
-const MAX_CHARS = 3.5 * 1024 * 1024
-const MAX_KEYS = 9000
+/** Of what the memory takes, by all nodes of a project and mapping: two gateways learn at the same time. */
+const MAX_FULLNESS = 7 / 8
 /** So that not each birth has to make room anew. */
 const ROOM_SHARE = 0.98
 /** Beside a catalog, at most. */
@@ -161,7 +160,7 @@ export class NodeMemory {
   /** Others go where there is too much, who were born first go first. */
   #makeRoom(chars: number): void {
     const memory = this.#memory
-    const hasRoom = (share: number) => memory.used.chars + chars <= MAX_CHARS * share && memory.used.keys + 2 <= MAX_KEYS * share
+    const hasRoom = (share: number) => memory.fullness({ keys: 2, chars }) <= MAX_FULLNESS * share
     if (hasRoom(1)) return
     const states = memory.entries('state/') as readonly (readonly [string, NodeState])[]
     for (const [key] of states.toSorted(([, a], [, b]) => a.bornUs - b.bornUs)) {

@@ -167,6 +167,32 @@ describe('tasmota', () => {
     ])
   })
 
+  it('takes a sensor for the device that has replaced its first one, and not while that one is there', async () => {
+    const memory = memoryOf()
+    const [si, bme] = ['"SI7021":{"Temperature":21}', '"BME280":{"Temperature":22}']
+    const send = async (...blocks: readonly string[]) =>
+      (await eventsOf(tasmota, ['tele/x/SENSOR', `{${[...blocks, '"TempUnit":"C"'].join()}}`], { memory })).map(
+        event => (event as unknown[])[0],
+      )
+    expect(await send(si, bme)).toEqual(['x', 'x:BME280'])
+    for (let i = 0; i < 4; i++) expect(await send(bme)).toEqual(['x:BME280'])
+    expect(await send('"SI7021":{"Temperature":null}', bme)).toEqual(['x:BME280'])
+    for (let i = 0; i < 4; i++) expect([await send('"Switch1":"ON"'), await send(bme)]).toEqual([['x:switch1'], ['x:BME280']])
+    for (let i = 0; i < 3; i++) expect(await send(bme)).toEqual(['x'])
+    expect(memory.size()).toBeLessThanOrEqual(1)
+    expect(await send(si, bme)).toEqual(['x:SI7021', 'x'])
+  })
+
+  it('leaves nothing behind where one sensor measures each quantity, and refuses nothing where there is no room', async () => {
+    const memory = memoryOf()
+    await eventsOf(tasmota, BME280, { memory })
+    expect(memory.size()).toBe(0)
+    for (let i = 0; i < 10_000; i++) memory.set(`k${i}`, 1)
+    const both = '{"SI7021":{"Temperature":21},"BME280":{"Temperature":22},"TempUnit":"C"}'
+    expect((await eventsOf(tasmota, ['tele/x/SENSOR', both], { memory })).map(event => (event as unknown[])[0])).toEqual(['x', 'x:BME280'])
+    expect(memory.size()).toBe(10_000)
+  })
+
   it('writes nothing for sensors that it knows', async () => {
     const memory = memoryOf()
     await eventsOf(tasmota, BME280, { memory })

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import type { Format, Memory, Output } from './format.ts'
 import { availability, channelOf, deviceOf, isKnown, reported } from './measure.ts'
 import { Parts } from './part.ts'
-import { recent, setRecent } from './recent.ts'
+import { besideFirst } from './tasmotaowner.ts'
 import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 
@@ -12,7 +12,7 @@ const NOTHING: Output = { decoded: [] }
 
 export const tasmota: Format = {
   name: 'tasmota',
-  version: 2,
+  version: 3,
   title: 'Tasmota: telemetry, switches and buttons',
   options: Type.Object({
     utcOffsetMinutes: Type.Optional(
@@ -49,8 +49,6 @@ const POWER = /^POWER(\d{0,2})$/
 const ACTION = /^(?:Button|Switch)\d{1,2}$/
 const CONTEXT: ReadonlySet<string> = new Set(['Time', 'Epoch', 'TempUnit', 'PressureUnit', 'SpeedUnit', 'ZbReceived'])
 const MAX_CHANNELS = 16
-/** Quantities whose first sensor is remembered; more of them has no device. */
-const MAX_OWNED = 64
 /** Of several inputs of the converter the number stands behind the name: `Temperature1`, `CTEnergy2`. */
 const ANALOG = /^(\D{2,20})(\d{1,2})$/
 /** What some sensors measure distances in. */
@@ -113,9 +111,10 @@ class Found {
     if (typeof degrees === 'string') for (const name of ['Temperature', 'DewPoint', 'DeviceTemperature']) this.#units.set(name, degrees)
     if (typeof pressure === 'string') this.#units.set('Pressure', pressure)
     if (typeof speed === 'string') this.#units.set('Speed', speed)
+    const beside = besideFirst(fields, measuredIn(fields), this.#memory, this.#device)
     for (const [key, value] of Object.entries(fields)) {
       if (CONTEXT.has(key)) continue
-      if (isObject(value)) this.#block(key, value)
+      if (isObject(value)) this.#block(key, value, beside.has(key))
       else this.#single(key, value)
     }
     if (isObject(zigbee)) this.#zigbee(zigbee)
@@ -129,8 +128,8 @@ class Found {
   }
 
   /** `{"Temperature":21.7,…}` of one sensor. Probes have an id, doubles an index or address; both are devices of their own. */
-  #block(key: string, fields: Fields): void {
-    const device = this.#deviceOf(key, fields)
+  #block(key: string, fields: Fields, isBeside: boolean): void {
+    const device = this.#deviceOf(key, fields, isBeside)
     const rest: [string, unknown][] = []
     for (const [name, value] of Object.entries(fields)) {
       if (name === 'Id' || name === 'TotalStartTime' || value === null) continue
@@ -161,20 +160,9 @@ class Found {
     for (const [i, value] of values.slice(0, MAX_CHANNELS).entries()) this.#put(channelOf(this.#device, i + 1), name, value)
   }
 
-  /**
-   * Of two sensors of a kind the first is the device, and the second has its own name. Which one was first is remembered: a sensor that fails
-   * says null, or is not there at all.
-   */
-  #deviceOf(key: string, fields: Fields): string {
-    const { Id: id } = fields
-    if (/[-_]\w{1,4}$/.test(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
-    const owners = (recent(this.#memory, 'owner', this.#device) ?? {}) as Readonly<Record<string, string>>
-    const names = Object.entries(fields).flatMap(([name, value]) => (isMeasured(key, name, value) ? [named(key, name)] : []))
-    if (names.some(name => Object.hasOwn(owners, name) && owners[name] !== key)) return channelOf(this.#device, key)
-    const more = names.filter(name => !Object.hasOwn(owners, name))
-    if (more.length > 0 && Object.keys(owners).length + more.length <= MAX_OWNED)
-      setRecent(this.#memory, 'owner', this.#device, { ...owners, ...Object.fromEntries(more.map(name => [name, key])) })
-    return this.#device
+  #deviceOf(key: string, { Id: id }: Fields, isBeside: boolean): string {
+    if (isNumbered(key)) return channelOf(this.#device, typeof id === 'string' && id !== '' ? id : key)
+    return isBeside ? channelOf(this.#device, key) : this.#device
   }
 
   /** Devices of a Zigbee bridge by the name that they were given, else by their address. */
@@ -197,6 +185,21 @@ class Found {
     const distance = name === 'Distance' ? DISTANCES.find(([pattern]) => pattern.test(block))?.[1] : undefined
     return distance ?? this.#units.get(name)
   }
+}
+
+/** What sensors measure that have no number. */
+function measuredIn(fields: Fields): Map<string, string[]> {
+  const measured = new Map<string, string[]>()
+  for (const [key, block] of Object.entries(fields)) {
+    if (!isObject(block) || CONTEXT.has(key) || isNumbered(key)) continue
+    const names = Object.entries(block).flatMap(([name, value]) => (isMeasured(key, name, value) ? [named(key, name)] : []))
+    if (names.length > 0) measured.set(key, [...new Set(names)])
+  }
+  return measured
+}
+
+function isNumbered(block: string): boolean {
+  return /[-_]\w{1,4}$/.test(block)
 }
 
 /** Also while it is null: what it measures is its own all the same. */

@@ -9,7 +9,7 @@ export type Template =
   | { readonly is: 'text' }
   | { readonly is: 'path'; readonly keys: readonly (string | number)[] }
   | { readonly is: 'filter'; readonly name: string; readonly of: Template; readonly by?: string | number | undefined }
-  | { readonly is: 'where'; readonly defined: readonly Template[]; readonly value: Template }
+  | { readonly is: 'where'; readonly defined: readonly Template[]; readonly value: Template; readonly otherwise?: Template }
   | { readonly is: 'operator'; readonly sign: string; readonly left: Template; readonly right: Template }
 
 const MAX_CHARS = 1000
@@ -73,8 +73,8 @@ class Parser {
   }
 
   /**
-   * `x if y is defined and z is defined else 0`. What stands behind `else` is for a display that must show something: here what is not there is
-   * no reading.
+   * `x if y is defined and z is defined else 0`. A constant behind `else` is for a display that must show something: here what is not there is
+   * no reading. Anything else there is another place of the value.
    */
   #conditional(): Template {
     const value = this.#operators(0)
@@ -86,15 +86,22 @@ class Parser {
       this.#expect('is')
       this.#expect('defined')
     } while (this.#is('and') && defined.length < MAX_DEPTH)
-    if (this.#is('else')) this.#otherwise()
-    return { is: 'where', defined, value }
+    const otherwise = this.#is('else') ? this.#otherwise() : undefined
+    return otherwise ? { is: 'where', defined, value, otherwise } : { is: 'where', defined, value }
   }
 
-  #otherwise(): void {
+  /** Undefined: a constant. */
+  #otherwise(): Template | undefined {
     this.#next()
-    if (this.#is('-')) this.#next()
-    if (this.#is('true', 'false', 'none', 'True', 'False', 'None')) this.#next()
-    else this.#operators(0)
+    if (++this.#depth > MAX_DEPTH) throw notUnderstood(this.#text)
+    const isNegative = this.#is('-')
+    if (isNegative) this.#next()
+    if (this.#is('true', 'false', 'none', 'True', 'False', 'None')) return void this.#next()
+    const template = this.#conditional()
+    this.#depth--
+    if (isConstant(template)) return undefined
+    if (isNegative) throw notUnderstood(this.#text)
+    return template
   }
 
   #operators(level: 0 | 1): Template {
@@ -189,6 +196,12 @@ class Parser {
   }
 }
 
+function isConstant(template: Template): boolean {
+  if (template.is === 'filter') return isConstant(template.of)
+  if (template.is === 'operator') return isConstant(template.left) && isConstant(template.right)
+  return template.is === 'constant'
+}
+
 /** A payload that many templates ask: its JSON is parsed once, and only when one of them wants it. */
 export class Rendering {
   readonly #text: string
@@ -203,10 +216,14 @@ export class Rendering {
     if (template.is === 'constant') return template.value
     if (template.is === 'text') return scalarOf(this.#text)
     if (template.is === 'path') return this.#field(template.keys)
-    if (template.is === 'where')
-      return template.defined.every(one => this.render(one) !== undefined) ? this.render(template.value) : undefined
+    if (template.is === 'where') return this.#where(template)
     if (template.is === 'filter') return filtered(template.name, this.render(template.of), template.by)
     return operated(template.sign, numberOf(this.render(template.left)), numberOf(this.render(template.right)))
+  }
+
+  #where({ defined, value, otherwise }: Template & { readonly is: 'where' }): unknown {
+    if (defined.every(one => this.render(one) !== undefined)) return this.render(value)
+    return otherwise && this.render(otherwise)
   }
 
   #field(keys: readonly (string | number)[]): unknown {

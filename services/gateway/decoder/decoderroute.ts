@@ -79,7 +79,11 @@ export function addDecoderRoutes(app: HttpApp, ports: DecoderRoutePorts): void {
       callerIn(request, project, 'developer')
       const before = await ports.decoders.decoders.find(project, name)
       if (!before && ports.formats.has(name))
-        throw new Failure('conflict', `decoder ${name} is built in: PUT it with "enabled": false to switch it off`, { field: 'decoder' })
+        throw new Failure(
+          'conflict',
+          `decoder ${name} is built in: PUT it with "enabled": false to switch it off; DELETE after a PUT forgets what it remembers`,
+          { field: 'decoder' },
+        )
       await ports.decoders.decoders.remove(project, name)
       if (before) await forget(ports, project, before)
       await ports.catalog.refresh()
@@ -182,7 +186,7 @@ function newUid({ name, format }: DecoderRecord): string | undefined {
   return name === format ? undefined : randomUUID()
 }
 
-/** The built-in one that comes back remembers what its own form did. */
+/** The built-in one that comes back begins anew as well. */
 async function forget({ memory }: DecoderRoutePorts, project: string, { name, format, uid }: DecoderRecord): Promise<void> {
-  if (name !== format) await memory.forget({ project, decoder: name, format, uid })
+  await memory.forget({ project, decoder: name, format, uid })
 }

@@ -3,7 +3,7 @@
 import { Failure } from '../../../packages/core/failure.ts'
 import type { MemoryId } from '../../../packages/state/decodermemory.ts'
 import type { Clock, Decoded, Place } from '../decode/event.ts'
-import type { Memory, Output, Payload, Reply } from '../decode/format.ts'
+import type { Memory, Output, Payload, Reply, Size } from '../decode/format.ts'
 import { type Done, type IngestPorts, ingestInTurn, type Source } from '../ingest.ts'
 import { Draft, Kept } from './kept.ts'
 import { type Decoder, filledIn } from './mapping.ts'
@@ -88,8 +88,8 @@ class Seen implements Memory {
     this.draft.set(key, value)
   }
 
-  get used(): { readonly keys: number; readonly chars: number } {
-    return this.draft.used
+  fullness(more: Size): number {
+    return this.draft.fullness(more)
   }
 
   get isReplay(): boolean {
@@ -182,7 +182,7 @@ function run(job: Job, kept: Kept, mayLook: boolean, runs = 1): Told | Promise<T
 function attempt({ ports, decoder, given, clock }: Job, memory: Memory): Attempt | Promise<Attempt> {
   const { format, mapping } = decoder
   const { project, bytes, topic } = given
-  const own = memoryFor(memory, given.sender)
+  const own = memoryFor(memory, given.sender, clock.nowUs() / 1000)
   const refused = (error: unknown): Attempt => ({ failure: error instanceof Failure ? error : broken(ports, decoder, error) })
   try {
     const payload: Payload = { bytes, topic, place: placeOf(decoder, given, project), options: mapping.options, memory: own }

@@ -2,7 +2,7 @@
 // saves and takes back is in memory.ts.
 import { Failure } from '../../../packages/core/failure.ts'
 import type { MemoryId, Remembered } from '../../../packages/state/decodermemory.ts'
-import { GROUP, type Memory } from '../decode/format.ts'
+import { GROUP, type Memory, type Size } from '../decode/format.ts'
 
 const MAX_KEYS = 10_000
 const MAX_CHARS = 4 * 1024 * 1024
@@ -47,6 +47,8 @@ export class Kept {
   readonly #below = new Map<string, { text: string; changes: number }>()
   chars = 0
   revision = 0
+  /** Counts how often something was learnt from others. */
+  adopted = 0
   /** Counts how often something was taken back. */
   round = 0
   /** In no way safe. What was noted last is last. */
@@ -80,7 +82,10 @@ export class Kept {
     const isOurs = (key: string) => this.unsaved.has(key) || this.saving.has(key)
     if (isAll) for (const key of [...this.values.keys(), ...this.#below.keys()]) if (!values.has(key) && !isOurs(key)) this.#learn(key, '')
     for (const [key, text] of values) if (!isOurs(key)) this.#learn(key, text)
-    this.revision = revision
+    this.adopted++
+    // Of what is on its way nobody knows who is the later: it is read again.
+    const isInDoubt = isAll ? this.saving.size > 0 : [...this.saving.keys()].some(key => values.has(key))
+    if (!isInDoubt) this.revision = revision
   }
 
   /** Its last change is not on disk yet. */
@@ -219,8 +224,9 @@ export class Draft implements Memory {
     return true
   }
 
-  get used(): { readonly keys: number; readonly chars: number } {
-    return { keys: this.#keys, chars: this.#chars }
+  fullness({ keys, chars }: Size): number {
+    this.touched = true
+    return Math.max((this.#keys + keys) / MAX_KEYS, (this.#chars + chars) / MAX_CHARS)
   }
 
   entries(prefix: string): readonly (readonly [key: string, value: unknown])[] {

@@ -444,6 +444,38 @@ describe('what a payload told whose events are not safe yet', () => {
     expect(state.rows.get('a')).toBe('3')
   })
 
+  it('is what another gateway told later, when that was read while it was on its way to the disk', async () => {
+    const { port } = disk()
+    let release = () => {}
+    const released = new Promise<void>(resolve => {
+      release = resolve
+    })
+    const slow = {
+      ...port,
+      save: async (...args: Parameters<typeof port.save>) => {
+        const upTo = await port.save(...args)
+        await released
+        return upTo
+      },
+    }
+    const [one, other] = [gateway(slow), gateway(port)]
+    await run(one, memory => memory.get('a'))
+    const { draft } = await runDecoder(
+      one.ports,
+      decoderOf(memory => memory.set('a', 1)),
+      given,
+      clock,
+    )
+    const saved = one.memories.commit(draft)
+    await run(other, memory => memory.set('a', 2))
+    const kept = one.memories.find(id) ?? (await one.memories.load(id))
+    expect(await one.memories.look(kept, ['sought'])).toBe(true)
+    release()
+    await saved
+    await one.memories.look(kept, ['sought again'])
+    expect(kept.values.get('a')?.value).toBe(2)
+  })
+
   it('is no part of what is decoded while it is taken back', async () => {
     const { port } = disk()
     const one = gateway(port)

@@ -109,11 +109,11 @@ export class Memories {
     const nowMs = this.#ports.nowMs()
     if (nowMs - kept.sinceMs >= LOOK_MS) kept.begin(nowMs)
     if (missed.length > 0 && kept.looks < MAX_LOOKS && kept.mayBe(missed)) {
-      const before = kept.revision
+      const before = kept.adopted
       if (!kept.nextLook) kept.looks++
       return this.#lookAnew(kept).then(() => {
         kept.absent(missed)
-        return kept.revision !== before
+        return kept.adopted !== before
       })
     }
     if (nowMs - kept.lookedMs >= LOOK_MS && !kept.looking) this.#lookAnew(kept).catch((error: Error) => this.#ports.troubled(error))

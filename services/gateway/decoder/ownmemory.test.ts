@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { eventsOf, memoryOf } from '../decode/fixture.ts'
 import { homeassistant } from '../decode/homeassistant.ts'
+import { recent, setRecent } from '../decode/recent.ts'
 import { memoryFor } from './ownmemory.ts'
 
 const config = (device: string, topic: string, more: object = {}) => ({
@@ -65,15 +66,35 @@ describe('what a device tells by a credential of its own', () => {
   it('is bounded, so that no device fills the memory of all', () => {
     const all = memoryOf()
     const own = memoryFor(all, 'd')
-    for (let i = 0; i < 2000; i++) own.set(`k${i}`, 1)
+    for (let i = 0; i < 500; i++) own.set(`k${i}`, 1)
     const tooMuch = expect.objectContaining({ code: 'too_large', field: 'payload' })
     const fails = (act: () => void) => expect(act).toThrow(tooMuch)
     fails(() => own.set('more', 1))
     own.set('k0', 2)
-    for (let i = 0; i < 2000; i++) own.set(`k${i}`, undefined)
+    for (let i = 0; i < 500; i++) own.set(`k${i}`, undefined)
     expect(all.size()).toBe(0)
     fails(() => own.set('large', 'x'.repeat(600_000)))
     memoryFor(all, 'e').set('more', 1)
     expect([own.get('more'), memoryFor(all, 'e').get('more'), all.get('more')]).toEqual([undefined, 1, undefined])
+  })
+
+  it('makes room for others: who told longest ago is forgotten first, and what was told for all stays', () => {
+    const all = memoryOf()
+    for (let i = 0; i < 4000; i++) all.set(`shared${i}`, 1)
+    for (let device = 0; device < 20; device++)
+      for (let i = 0; i < 400; i++) memoryFor(all, `d${device}`, device === 0 ? 50 : device).set(`k${i}`, 1)
+    const knows = (device: number) => memoryFor(all, `d${device}`).get('k399') === 1
+    expect([knows(0), knows(1), knows(19)]).toEqual([true, false, true])
+    expect(all.entries('shared').length).toBe(4000)
+    expect(all.entries('own').length).toBeLessThanOrEqual(5000)
+    expect(all.entries('own/d1/')).toEqual([])
+  })
+
+  it('is no reason to refuse a reading: the last press is known without it', () => {
+    const all = memoryOf()
+    for (let i = 0; i < 10_000; i++) all.set(`shared${i}`, 1)
+    const own = memoryFor(all, 'd')
+    setRecent(own, 'press', 'd/0', 7)
+    expect([recent(own, 'press', 'd/0'), recent(memoryFor(all, 'e'), 'press', 'd/0'), all.size()]).toEqual([7, undefined, 10_000])
   })
 })
