@@ -23,7 +23,12 @@ function decoderOf(name: string): Decoder {
   return { format, mapping: builtInMapping(format) }
 }
 
-async function upload(text: string, name: string, change: Partial<IngestPorts> = {}, more: { key?: string; sender?: string; pieces?: string[] } = {}) {
+async function upload(
+  text: string,
+  name: string,
+  change: Partial<IngestPorts> = {},
+  more: { key?: string; sender?: string; pieces?: string[] } = {},
+) {
   const chosen = decoderOf(name)
   const { lines } = chosen.format
   if (!lines) throw new Error(`${name} has no lines`)
