@@ -237,6 +237,7 @@ function ours(): Record<string, string> {
     kWh: 'energy energyReturned',
     Hz: 'frequency',
     lx: 'illuminance',
+    ppm: 'eco2',
     'W/m²': 'irradiance',
     'µg/m³': 'pm1 pm25 pm4 pm10',
     'Bq/m³': 'radon',

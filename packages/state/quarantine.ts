@@ -29,7 +29,7 @@ export type Again = {
   readonly options?: Readonly<Record<string, unknown>>
   /** Device that sent it with a credential of its own: nothing of others is accepted from it. */
   readonly sender?: string
-  /** It was decoded when it came: what it tells, its decoder was told. */
+  /** It was decoded when it came, and told its decoder what was not known: that is no repeat of another one. */
   readonly isTold?: true
   /** Else that of the record. */
   readonly arrivedUs?: number

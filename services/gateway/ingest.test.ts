@@ -91,13 +91,15 @@ describe('a delivery', () => {
   })
 
   it('keeps of each element that is refused its own key, and of a whole payload that of the delivery', async () => {
-    const from = { again: { place: {} }, deliveryKey: (index: number) => `delivery.${index}`, mayRepeat: () => true }
+    const from = { again: { place: {} }, deliveryKey: (index: number) => `delivery.${index}`, isTold: true, mayRepeat: () => true }
     const { refused } = await run([good('a'), bad('x'), bad('y')], { from })
     expect(refused.map(({ again }) => again)).toEqual(
       [1, 2].map(index => ({ place: {}, delivery: `delivery.${index}`, isElement: true, isTold: true, mayRepeat: true })),
     )
     const [whole] = (await run([good('a'), bad('x')], { from: { ...from, payload: Buffer.from('x') } })).refused
     expect(whole?.again).toEqual({ place: {}, delivery: 'delivery', mayRepeat: true, isTold: true })
+    const other = { ...from, isTold: false, payload: Buffer.from('x') }
+    expect((await run([bad('x')], { from: other })).refused[0]?.again).toEqual({ place: {}, delivery: 'delivery', mayRepeat: true })
   })
 
   it('asks for the keys of a delivery in their order', async () => {

@@ -36,7 +36,9 @@ export type Source = {
   readonly contentType?: string
   readonly decoder?: DecodedBy
   /** How it is decoded again; nothing: only its elements tell. */
-  readonly again?: Omit<Again, 'delivery' | 'isElement' | 'mayRepeat'>
+  readonly again?: Omit<Again, 'delivery' | 'isElement' | 'isTold' | 'mayRepeat'>
+  /** Its decoder was told something by it. */
+  readonly isTold?: boolean
   /** As it came. Kept where it holds one element, or where its elements are nothing without the rest of it. */
   readonly payload?: Buffer
   /** Its elements are payloads by themselves. */
@@ -141,9 +143,8 @@ function take({ accept, clocks }: IngestPorts, event: Incoming, key: string, fro
   accept.add(event, key, event.key !== undefined || from.mayRepeat(), done)
 }
 
-function refusalsOf(decoded: readonly Decoded[], source: Source, keys: readonly string[]): Refused[] {
-  const { payload, again: how } = source
-  const from: Source = how === undefined ? source : { ...source, again: { ...how, isTold: true } }
+function refusalsOf(decoded: readonly Decoded[], from: Source, keys: readonly string[]): Refused[] {
+  const { payload } = from
   if (payload && (decoded.length === 1 || !from.separable)) {
     const unfit = decoded.flatMap(one => ('event' in one ? [] : [one]))
     return unfit.length === 0 ? [] : [wholeRefusal(from, unfit, payload, marksOf(decoded))]
@@ -162,7 +163,7 @@ export function refusal(
   payload: Buffer,
   of: { readonly key?: string | undefined; readonly device?: string | undefined } = {},
 ): Refused {
-  const { source, keyId, clientId, contentType, decoder, again } = from
+  const { source, keyId, clientId, contentType, decoder, again, isTold } = from
   const { key, device = again?.place.device } = of
   return {
     source,
@@ -175,7 +176,9 @@ export function refusal(
     ...(clientId === undefined ? {} : { clientId }),
     ...(contentType === undefined ? {} : { contentType }),
     ...(decoder === undefined ? {} : { decoder }),
-    ...(again === undefined ? {} : { again: { ...again, ...identityOf(from, key), mayRepeat: from.mayRepeat() } }),
+    ...(again === undefined
+      ? {}
+      : { again: { ...again, ...identityOf(from, key), ...(isTold ? { isTold } : {}), mayRepeat: from.mayRepeat() } }),
   }
 }
 

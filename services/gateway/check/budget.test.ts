@@ -59,6 +59,21 @@ describe.skipIf(installed === undefined)('a budget', () => {
     expect(await again.take('c')).toMatch(/^device c: /)
   })
 
+  it('counts those once that were registered before a restart, and come back at once', async () => {
+    const { project, budget, take, register } = await open({ devices: 10 })
+    const known = ['a', 'b', 'c', 'd', 'e', 'f']
+    for (const device of known) {
+      await take(device)
+      await register(device)
+    }
+    await budget.save(project)
+    const again = await open({}, project)
+    for (const device of known) expect(await again.take(device)).toBeUndefined()
+    for (const device of ['n1', 'n2', 'n3', 'n4']) expect(await again.take(device)).toBeUndefined()
+    expect(await again.take('n5')).toMatch(/^device n5: /)
+    for (const device of known) expect(await again.take(device)).toBeUndefined()
+  })
+
   it('refuses new types and fields by their names', async () => {
     const { take } = await open({ eventTypes: 1, fields: 2 })
     expect(await take('a')).toBeUndefined()

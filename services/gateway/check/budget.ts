@@ -12,12 +12,15 @@ export type BudgetPorts = {
 
 type Wanted = Pick<Incoming, 'project' | 'device' | 'eventType' | 'shape'>
 
+/** `isNew`: it was asked whether it is registered, and it was not. */
+type Fresh = { readonly sinceMs: number; isNew: boolean }
+
 /** Of one project, as it was read last and with what was let in since. */
 type Account = {
   readonly limits: Limits
   readonly devices: number
-  /** Let in, and not among `devices` yet: when. */
-  readonly fresh: Map<string, number>
+  /** Let in, and not among `devices` yet, as far as is known. */
+  readonly fresh: Map<string, Fresh>
   readonly names: Set<string>
   fields: number
   readonly shapes: Set<string>
@@ -61,14 +64,29 @@ export class Budget {
     const { project } = first
     const account = await this.#read(project)
     const refused = events.map(event => (this.#hasShape(account, event.shape) ? undefined : shapeRefusal(account, event)))
-    const unknown = events.filter((event, index) => !refused[index] && !this.#takeDevice(account, event)).map(({ device }) => device)
-    if (unknown.length === 0) return refused
-    const registered = await this.#ports.budgets.registered(project, [...new Set(unknown)])
-    const tooMany = new Set(unknown.filter(device => !registered.has(device)))
+    const over = events.filter((event, index) => !refused[index] && !this.#takeDevice(account, event))
+    if (over.length === 0) return refused
+    const tooMany = await this.#tooMany(account, over)
     return refused.map((failure, index) => {
       const { device } = events[index] as Wanted
       return failure ?? (tooMany.has(device) ? refusal(project, account.limits, 'devices', `device ${device}`) : undefined)
     })
+  }
+
+  /** For whom there is no room. Who was let in may have been registered before this process began, and is among `devices` already. */
+  async #tooMany(account: Account, over: readonly Wanted[]): Promise<ReadonlySet<string>> {
+    const [{ project }] = over as [Wanted]
+    const unsure = [...account.fresh].flatMap(([device, { isNew }]) => (isNew ? [] : [device]))
+    const registered = await this.#ports.budgets.registered(project, [...new Set([...over.map(({ device }) => device), ...unsure])])
+    const isCounted = unsure.some(device => registered.has(device))
+    // Some may have been registered since it was read.
+    const now = isCounted ? await this.#read(project, true) : (this.#accounts.get(project) ?? account)
+    for (const device of unsure) {
+      const one = now.fresh.get(device)
+      if (registered.has(device)) now.fresh.delete(device)
+      else if (one) one.isNew = true
+    }
+    return new Set(over.filter(one => !registered.has(one.device) && !this.#takeDevice(now, one)).map(({ device }) => device))
   }
 
   #hasShape(account: Account, shape: string): boolean {
@@ -124,7 +142,7 @@ export class Budget {
   #takeDevice({ limits, devices, fresh }: Account, { project, device }: Wanted): boolean {
     if (this.#ports.isKnown(project, device) || fresh.has(device)) return true
     if (devices + fresh.size >= limits.devices) return false
-    fresh.set(device, performance.now())
+    fresh.set(device, { sinceMs: performance.now(), isNew: false })
     return true
   }
 
@@ -162,8 +180,8 @@ export class Budget {
     const unsaved = before?.unsaved ?? new Set<string>()
     const all = names === undefined && before ? before.names : new Set([...(names ?? []), ...unsaved])
     const nowMs = performance.now()
-    const isAwaited = (device: string, sinceMs: number) => nowMs - sinceMs < APPENDED_MS && !this.#ports.isKnown(project, device)
-    const fresh = new Map([...(before?.fresh ?? [])].filter(([device, sinceMs]) => isAwaited(device, sinceMs)))
+    const isAwaited = (device: string, { sinceMs }: Fresh) => nowMs - sinceMs < APPENDED_MS && !this.#ports.isKnown(project, device)
+    const fresh = new Map([...(before?.fresh ?? [])].filter(([device, one]) => isAwaited(device, one)))
     const fields = before && before.names === all ? before.fields : [...all].filter(name => !isType(name)).length
     const shapes = before?.names === all ? before.shapes : new Set<string>()
     const account = { limits, devices, fresh, names: all, fields, shapes, unsaved, readMs: nowMs, isUsed: false }

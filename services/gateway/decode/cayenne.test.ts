@@ -19,7 +19,9 @@ describe('a payload of the documentation of Cayenne', () => {
 
   it('with temperature and accelerometer', async () => {
     expect(await events('01 67 FF D7')).toEqual([['d', 'temperature', { value: -4.1, channel: '1' }]])
-    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, unit: 'g', channel: '6' }]])
+    expect(await events('06 71 04 D2 FB 2E 00 00')).toEqual([
+      ['d', 'acceleration', { x: 1.234, y: -1.234, z: 0, unit: 'gₙ', channel: '6' }],
+    ])
   })
 
   it('with GPS', async () => {

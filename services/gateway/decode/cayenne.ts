@@ -43,7 +43,7 @@ const KINDS: readonly Kind[] = (
     [102, 'presence', undefined, one(1), 'presence', 'presenceSensor'],
     [103, 'temperature', '°C', one(2, 10, true), 'temperature', 'temperatureSensor'],
     [104, 'humidity', '%', one(1, 2), 'relative_humidity', 'humiditySensor'],
-    [113, 'acceleration', 'g', axes('x y z', 2, 1000), 'accelerometer', 'accelerometer'],
+    [113, 'acceleration', 'gₙ', axes('x y z', 2, 1000), 'accelerometer', 'accelerometer'],
     [115, 'pressure', 'hPa', one(2, 10), 'barometric_pressure', 'barometer'],
     [116, 'voltage', 'V', one(2, 100), 'voltage', 'voltage'],
     [117, 'current', 'A', one(2, 1000), 'current', 'current'],

@@ -117,7 +117,8 @@ describe('what was measured', () => {
 
   it.each<[string, string | boolean]>([
     ['temperature', 'err'],
-    ['temp', '21.5'],
+    ['temp', '21,5'],
+    ['temp', '1e999'],
     ['Humidity', true],
     ['co2', 'unavailable'],
     ['voltage', 'NaN'],
@@ -130,6 +131,18 @@ describe('what was measured', () => {
     const message = `${name}: expected a number, got ${JSON.stringify(String(value))}`
     expect(refused).toMatchObject([{ failure: { code: 'invalid', field: name, message } }])
   })
+
+  it.each<[Measure, string, object]>([
+    [{ name: 'temperature', value: '21.50' }, 'temperature', { value: 21.5, original: { value: '21.50' } }],
+    [{ name: 'temp', value: ' 70.7', unit: '°F' }, 'temperature', { value: 21.5, original: { value: ' 70.7', unit: '°F' } }],
+    [{ name: 'power', value: '12' }, 'power', { value: 12, original: { value: '12' } }],
+    [{ name: 'battery', value: '1' }, 'batteryStatus', { percentage: 1, original: { value: '1' } }],
+    [{ name: 'speed', value: '900', unit: 'rpm' }, 'speed_rpm', { value: 900, unit: 'rpm', original: { value: '900' } }],
+    [{ name: 'smoke', value: '1' }, 'smoke', { state: 'DETECTED' }],
+    [{ name: 'firmware', value: '2.1' }, 'firmware', { value: '2.1' }],
+  ])('is a number where one is meant and a text is one: %j', (measure, eventType, fields) =>
+    expect(measured([measure])).toEqual([{ eventType, data: { [eventType]: fields } }]),
+  )
 
   it.each(['speed', 'volume', 'windDirection', 'light', 'uptime', 'battery', 'moisture', 'power', 'mode'])(
     'may be a word where makers have words: %s',

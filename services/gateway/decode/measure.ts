@@ -13,6 +13,7 @@ import {
   numberName,
   plainName,
   type Quantity,
+  readValue,
   SHARES,
   STANDARD,
   STATE_NAMES,
@@ -49,7 +50,8 @@ export function measured(measures: readonly Measure[]): Measured[] {
 
 /** Whether a measure has a type that others know as well, or would have if it were a number: then it is refused. */
 export function isKnown(measure: Measure): boolean {
-  const { name, value, unit } = measure
+  const { name, unit } = measure
+  const value = readValue(name, measure.value)
   return (
     numberOf(name, value) !== undefined ||
     stateOf(name, value, unit) !== undefined ||
@@ -59,7 +61,7 @@ export function isKnown(measure: Measure): boolean {
 }
 
 function isNoNumber({ name, value }: Measure): boolean {
-  return typeof value !== 'number' && isNumberOnly(name)
+  return typeof readValue(name, value) !== 'number' && isNumberOnly(name)
 }
 
 /** Whether a device is there; `connectionStatus` says by which way, which most systems do not tell. */
@@ -169,6 +171,13 @@ function withHumidity<One extends Measure>(kept: ReadonlyMap<string, Told<One>>)
 }
 
 function typed(measure: Measure): Named {
+  const value = readValue(measure.name, measure.value)
+  if (value === measure.value) return typedAsIs(measure)
+  const { eventType, fields } = typedAsIs({ ...measure, value })
+  return { eventType, fields: { ...fields, original: { ...(fields['original'] as Fields | undefined), value: measure.value } } }
+}
+
+function typedAsIs(measure: Measure): Named {
   const { name, value, unit } = measure
   if (measure.eventType !== undefined) return { eventType: measure.eventType, fields: ownFields(measure) }
   const quantity = numberOf(name, value)

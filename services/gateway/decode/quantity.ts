@@ -1,5 +1,6 @@
 // The vocabulary of sensors: which names of many makers are one event type, in which unit it stands and in which words its states. Beyond
 // the field's own types (contracts.md 1.a.5) the names are those that most home systems share.
+import { numberIn } from './text.ts'
 
 /** What a number of some name becomes. */
 export type Quantity = { readonly eventType: string; readonly field: string; readonly unit: string | undefined }
@@ -15,7 +16,8 @@ export const NUMBERS: readonly (readonly [eventType: string, field: string, unit
   ['relativeHumidity', 'value', '%', 'humidity hum relativehumidity rh airhumidity'],
   ['absoluteHumidity', 'value', 'g/m³', 'absolutehumidity'],
   ['pressure', 'pascal', 'Pa', 'pressure airpressure barometricpressure barometer atmosphericpressure'],
-  ['co2', 'ppm', 'ppm', 'co2 carbondioxide eco2'],
+  ['co2', 'ppm', 'ppm', 'co2 carbondioxide'],
+  ['eco2', 'value', 'ppm', 'eco2 co2equivalent'],
   ['batteryStatus', 'percentage', '%', 'battery batterylevel batterypercentage batterypct batterystatus'],
   ['voltage', 'value', 'V', 'voltage volt'],
   ['batteryVoltage', 'value', 'V', 'batteryvoltage batv vbat'],
@@ -107,6 +109,12 @@ export function isNumberOnly(name: string): boolean {
   const plain = plainName(name)
   if (WORDED.has(plain) || STATE_NAMES.has(name) || STATE_NAMES.has(plain)) return false
   return NUMBER_NAMES.has(name) || NUMBER_NAMES.has(numberName(name))
+}
+
+/** Under a name of numbers a text that is a number is one: many decoders write `toFixed(2)`. Anything else stays what it is. */
+export function readValue<Value>(name: string, value: Value): Value | number {
+  if (typeof value !== 'string' || !(NUMBER_NAMES.has(name) || NUMBER_NAMES.has(numberName(name)))) return value
+  return numberIn(value) ?? value
 }
 
 /** Types that say more than their name. */

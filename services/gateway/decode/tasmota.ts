@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import type { Format, Memory, Output } from './format.ts'
 import { availability, channelOf, deviceOf, isKnown, reported } from './measure.ts'
 import { Parts } from './part.ts'
+import { readValue } from './quantity.ts'
 import { besideFirst } from './tasmotaowner.ts'
 import { type Fields, isObject, isScalar, objectOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
@@ -181,7 +182,7 @@ class Found {
   }
 
   #unitOf(name: string, value: unknown, block: string): string | undefined {
-    if (typeof value !== 'number') return undefined
+    if (typeof readValue(name, value) !== 'number') return undefined
     const distance = name === 'Distance' ? DISTANCES.find(([pattern]) => pattern.test(block))?.[1] : undefined
     return distance ?? this.#units.get(name)
   }

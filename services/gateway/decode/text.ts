@@ -43,6 +43,13 @@ export const ABSENT: ReadonlySet<string> = new Set(['unknown', 'unavailable', 'n
 
 const NUMBER = /^-?\d{1,20}(\.\d{1,20})?([eE][+-]?\d{1,3})?$/
 
+/** Of a text that is a plain decimal number, whatever blanks are around it. */
+export function numberIn(text: string): number | undefined {
+  const word = text.trim()
+  const number = NUMBER.test(word) ? Number(word) : Number.NaN
+  return Number.isFinite(number) ? number : undefined
+}
+
 /** Of a payload that is one value: a number, true, false, or a word. */
 export function scalarOf(text: string): number | string | boolean {
   const word = text.trim()

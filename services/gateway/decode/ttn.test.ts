@@ -190,7 +190,13 @@ describe('an uplink', () => {
     [{ battery: 3.6 }, 'batteryVoltage', { value: 3.6 }],
     [{ battery: 96 }, 'batteryStatus', { percentage: 96 }],
     [{ battery: 3 }, 'batteryStatus', { percentage: 3 }],
-  ])('has the battery of %j as what it can only be', async (decoded_payload, eventType, fields) => {
+    [{ battery: '3.60' }, 'batteryVoltage', { value: 3.6, original: { value: '3.60' } }],
+    [{ battery_level: '96' }, 'batteryStatus', { percentage: 96, original: { value: '96' } }],
+    [{ temp_f: '70.70' }, 'temperature', { value: 21.5, original: { value: '70.70', unit: '°F' } }],
+    [{ pressure: '1013.20' }, 'pressure', { pascal: 101_320, original: { value: '1013.20', unit: 'hPa' } }],
+    [{ distance: '12.0' }, 'distance_raw', { value: 12 }],
+    [{ version: '2.1' }, 'state', { version: '2.1' }],
+  ])('has of %j what it can only be', async (decoded_payload, eventType, fields) => {
     expect(await values({ decoded_payload })).toEqual([['dev1', eventType, fields, TIME]])
   })
 

@@ -1,7 +1,7 @@
 // Values under names that somebody chose: which are measures, and in which units, which are places and axes, and which are only words.
 import { Failure } from '../../../packages/core/failure.ts'
 import { eventTypeOf, isKnown, MAX_NAME_CHARS, type Measure, type Measured, measured } from './measure.ts'
-import { airPressureUnit, NUMBER_NAMES, numberName } from './quantity.ts'
+import { airPressureUnit, NUMBER_NAMES, numberName, readValue } from './quantity.ts'
 import { type Fields, isObject, isScalar } from './text.ts'
 
 /** What a value is really called, by the name that it has. */
@@ -71,7 +71,7 @@ class Found implements Values {
     const said = Object.hasOwn(this.#renamed, name) ? this.#renamed[name] : undefined
     const measure = said ? { name: said.name ?? name, value, unit: said.unit ?? unit } : guessed(name, value, unit)
     if (this.#taken.size > 0 && this.#taken.has(typeOf(measure))) return
-    if (typeof value === 'number' || isKnown(measure)) this.measures.push(measure)
+    if (typeof measure.value === 'number' || isKnown(measure)) this.measures.push(measure)
     else this.rest[name] = value
   }
 }
@@ -84,14 +84,17 @@ function guessed(name: string, value: number | string | boolean, unit: string | 
       ? { name: short, value, unit: behind }
       : { name, value, unit }
   if (isBattery(measure.name)) return battery(measure)
-  return measure.unit === undefined && typeof value === 'number' ? unitless(measure) : measure
+  return measure.unit === undefined ? unitless(measure) : measure
 }
 
 /** Makers of LoRa devices send pressure in hPa and distance in mm, and do not say so. */
-function unitless({ name, value }: Measure): Measure {
-  const pressure = airPressureUnit(name, value)
+function unitless(measure: Measure): Measure {
+  const { name, value } = measure
+  const number = readValue(name, value)
+  if (typeof number !== 'number') return measure
+  const pressure = airPressureUnit(name, number)
   if (pressure !== undefined) return { name, value, unit: pressure }
-  return NUMBER_NAMES.get(numberName(name))?.eventType === 'distance' ? { name: `${name}_raw`, value } : { name, value }
+  return NUMBER_NAMES.get(numberName(name))?.eventType === 'distance' ? { name: `${name}_raw`, value: number } : measure
 }
 
 function isBattery(name: string): boolean {
@@ -100,10 +103,11 @@ function isBattery(name: string): boolean {
 
 function battery({ value, unit }: Measure): Measure {
   if (unit === 'V' || unit === 'mV') return { name: 'batteryVoltage', value, unit }
-  if (unit !== undefined || typeof value !== 'number') return { name: 'battery', value, unit }
-  if (value > MAX_PERCENT) return { name: 'batteryVoltage', value, unit: 'mV' }
+  const number = readValue('battery', value)
+  if (unit !== undefined || typeof number !== 'number') return { name: 'battery', value, unit }
+  if (number > MAX_PERCENT) return { name: 'batteryVoltage', value, unit: 'mV' }
   // 3.6 of one cell; percentages have no fraction there.
-  if (value > MIN_VOLTS && value < MAX_VOLTS && !Number.isInteger(value)) return { name: 'batteryVoltage', value, unit: 'V' }
+  if (number > MIN_VOLTS && number < MAX_VOLTS && !Number.isInteger(number)) return { name: 'batteryVoltage', value, unit: 'V' }
   return { name: 'battery', value, unit }
 }
 

@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import type { Clock, Decoded } from './event.ts'
 import type { Format, Memory, Output, Payload } from './format.ts'
 import { availability, channelOf, deviceOf, isKnown, type Measure, type Report, reported } from './measure.ts'
+import { readValue } from './quantity.ts'
 import { type Fields, isObject, isScalar, jsonOf, objectOf, scalarOf, textOf } from './text.ts'
 import { eventTime } from './time.ts'
 import { type Definition, definitionOf, learnDevices, learnGroups, learnOutput, outputOf, seenJson } from './zigbee2mqttbridge.ts'
@@ -132,7 +133,8 @@ function measureOf(field: string, value: number | string | boolean, all: Fields,
   if (field === 'occupancy' && typeof value === 'boolean') return { name: 'motion', value }
   if (field === 'action') return { name: 'action', value }
   if (field === 'state') return stateOf(value)
-  if (typeof value === 'number') return numberOf(field, value, all, unit)
+  const number = readValue(field, value)
+  if (typeof number === 'number') return numberOf(field, number, all, unit)
   const measure = { name: field, value }
   return isKnown(measure) ? measure : undefined
 }
@@ -158,6 +160,7 @@ function numberOf(field: string, value: number, all: Fields, told: string | unde
   }
   // Older converters send the raw value of the cluster beside it.
   if (field === 'illuminance' && all['illuminance_lux'] !== undefined) return undefined
+  if (field === 'illuminance_lux') return { name: 'illuminance', value, unit: 'lx' }
   // `lqi` is what it is, and no unit.
   const measure = { name: field, value, unit: told === 'lqi' ? undefined : (told ?? UNITS.get(field)) }
   return isKnown(measure) ? measure : undefined

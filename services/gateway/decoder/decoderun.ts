@@ -59,7 +59,8 @@ export function ingestTold(
 ): Promise<void> | undefined {
   if (!hold) return ingestInTurn(ports, decoded, from, settled)
   try {
-    return ingestInTurn(ports, decoded, from, (failure, outcomes) => hold.settle(failure, also => settled(also, outcomes)))
+    const whose = hold.isTold ? { ...from, isTold: true } : from
+    return ingestInTurn(ports, decoded, whose, (failure, outcomes) => hold.settle(failure, also => settled(also, outcomes)))
   } catch (error) {
     // Everybody behind it would wait for ever.
     hold.settle(new Failure('unavailable', 'the event cannot be taken', { cause: error }), () => {})

@@ -28,6 +28,8 @@ const LOST = new Failure('unavailable', 'what it was decoded with is not on disk
 
 /** Must be settled, once. */
 export interface Hold {
+  /** The payload told something that was not known. */
+  readonly isTold: boolean
   /** @param failure of the events of the delivery. `done` is told when what it told, and what it was decoded with, is on disk. */
   settle(failure: Failure | undefined, done: Done): void
 }
@@ -79,7 +81,7 @@ export class Memories {
       for (const [key, text] of changes) kept.change(key, text)
       kept.held.push(held)
     }
-    return { settle: (failure, done) => this.#settle(kept, held, failure, done) }
+    return { isTold: draft.changes.size > 0, settle: (failure, done) => this.#settle(kept, held, failure, done) }
   }
 
   /** As `hold`, of a payload whose events nobody waits for; resolves when it is on disk. */

@@ -8,8 +8,8 @@ import { Zstd } from './zstd.ts'
 /** Node runs the thread from what was built. */
 const PROGRAM = new URL('../../../dist/services/gateway/http/zstd.js', import.meta.url)
 const zstds: Zstd[] = []
-const openZstd = () => {
-  const zstd = new Zstd(PROGRAM)
+const openZstd = (queueMs?: number) => {
+  const zstd = new Zstd(PROGRAM, queueMs)
   zstds.push(zstd)
   return zstd
 }
@@ -122,6 +122,30 @@ describe('bodies in zstd', () => {
     expect(errors.filter(Boolean)).toMatchObject([{ code: 'unavailable' }, { code: 'unavailable' }])
     expect(await first.send(MORE)).toBeUndefined()
     for (const body of [first, second, ...open]) await body.end()
+  })
+
+  it('are of whoever has fewer, where one key of a project has all that are kept open', async () => {
+    const zstd = openZstd(60_000)
+    const slow = Array.from({ length: 4 }, () => bodyOf(zstd, 'p', 'slow'))
+    for (const body of slow) expect(await body.send(BEGINNING)).toBeUndefined()
+    const others = ['a', 'b'].map(key => bodyOf(zstd, 'p', key))
+    for (const body of others) expect(await body.send(BEGINNING)).toBeUndefined()
+    for (const body of others) expect(await body.send(MORE)).toBeUndefined()
+    expect((await Promise.all(slow.map(body => body.send(MORE)))).filter(Boolean)).toHaveLength(2)
+    for (const body of [...slow, ...others]) await body.end()
+  })
+
+  it('that are small and come together wait for each other', async () => {
+    const zstd = openZstd(60_000)
+    const bodies = Array.from({ length: 12 }, () => bodyOf(zstd, 'p'))
+    expect((await Promise.all(bodies.map(body => body.send(WHOLE)))).filter(Boolean)).toEqual([])
+    const held = Array.from({ length: 4 }, () => bodyOf(zstd, 'p'))
+    for (const body of held) await body.send(BEGINNING)
+    const [last] = bodies
+    const sent = last?.send(WHOLE)
+    await held[0]?.end()
+    expect(await sent).toBeUndefined()
+    for (const body of [...bodies, ...held]) await body.end()
   })
 
   it('hold no place before a frame, between two and behind the last, and give it up when they keep it waiting', async () => {

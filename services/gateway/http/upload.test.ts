@@ -23,7 +23,12 @@ function decoderOf(name: string): Decoder {
   return { format, mapping: builtInMapping(format) }
 }
 
-async function upload(text: string, name: string, change: Partial<IngestPorts> = {}, more: { key?: string; sender?: string } = {}) {
+async function upload(
+  text: string,
+  name: string,
+  change: Partial<IngestPorts> = {},
+  more: { key?: string; sender?: string; pieces?: string[] } = {},
+) {
   const chosen = decoderOf(name)
   const { lines } = chosen.format
   if (!lines) throw new Error(`${name} has no lines`)
@@ -46,7 +51,7 @@ async function upload(text: string, name: string, change: Partial<IngestPorts> =
   const allow = allowed({ roles: {}, ...(device ? { device } : {}) })
   const parts = partsOf(
     (async function* () {
-      yield Buffer.from(text)
+      for (const piece of more.pieces ?? [text]) yield Buffer.from(piece)
     })(),
     lines,
   )
@@ -94,6 +99,14 @@ describe('a body of lines', () => {
     expect(repeated.refused.map(({ again }) => again)).toEqual(refused.map(({ again }) => again))
     expect(refused.map(({ again }) => again?.mayRepeat)).toEqual([true, true])
     expect((await upload(text, 'ndjson')).refused.map(({ again }) => again?.mayRepeat)).toEqual([false, false])
+  })
+
+  it('is known again by its key however it comes in pieces, with lines between that say nothing', async () => {
+    const text = ['# comment', 'temperature,device=d value=1', '', '# more', '', 'temperature,device=d value=2', ''].join('\n')
+    const whole = (await upload(text, 'influx', {}, { key: 'one' })).keys
+    expect(whole).toHaveLength(2)
+    const byLine = text.split(/(?<=\n)/)
+    for (const pieces of [byLine, text.split('')]) expect((await upload(text, 'influx', {}, { key: 'one', pieces })).keys).toEqual(whole)
   })
 
   it('says of each line that is refused, for whatever reason, how it is decoded again', async () => {

@@ -71,7 +71,8 @@ export async function takeParts(
       const decoded = part.lines.length === 0 ? [] : await decodePart(ports, part, uploading)
       const error = await writing
       if (error !== undefined) throw error
-      if (decoded.length > 0)
+      if (decoded.length === 0) uploading.keys?.ofPart(part).done()
+      else
         writing = write(part, decoded).then(
           () => undefined,
           (reason: unknown) => {

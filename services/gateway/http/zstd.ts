@@ -21,6 +21,11 @@ const MAX_FRAMES = 16
 const MAX_FRAMES_EACH = 4
 /** A frame of which nothing has come for so long makes room for one that has. */
 const IDLE_MS = 2000
+/** Small bodies that come together are done before. */
+const QUEUE_MS = 500
+/** Each holds a block and a connection. */
+const MAX_QUEUED = 64
+const MAX_QUEUED_EACH = 16
 /** Whose block was ended sends no other for so long: each ends the frames of all. */
 const BANNED_MS = 60_000
 const MAX_BANNED = 1000
@@ -35,9 +40,13 @@ export type Sender = { readonly project: string; readonly keyId: string }
 type Frame = {
   readonly number: number
   readonly project: string
+  readonly keyId: string
   /** Since when it waits for its sender; undefined while it does not. */
   idleSinceMs: number | undefined
 }
+
+/** One that begins when there is room. */
+type Queued = { readonly sender: Sender; admitted(frame: Frame): void }
 
 export class Zstd {
   readonly #program: URL
@@ -48,10 +57,13 @@ export class Zstd {
   #count = 0
   readonly #frames = new Set<Frame>()
   readonly #banned = new Map<string, number>()
+  readonly #queue = new Set<Queued>()
+  readonly #queueMs: number
 
-  /** @param program this file, as something that Node runs. */
-  constructor(program = new URL(import.meta.url)) {
+  /** @param program this file, as something that Node runs. @param queueMs so long one waits for room. */
+  constructor(program = new URL(import.meta.url), queueMs = QUEUE_MS) {
     this.#program = program
+    this.#queueMs = queueMs
   }
 
   /**
@@ -63,7 +75,7 @@ export class Zstd {
     let frame: Frame | undefined
     try {
       for await (const { bytes, isFirst, isLast } of blocksOf(packed)) {
-        if (isFirst) frame = this.#enter(sender)
+        if (isFirst) frame = await this.#enter(sender)
         if (!frame || !this.#frames.has(frame)) throw full('a body in zstd that came slowly made room for another')
         frame.idleSinceMs = undefined
         const { pieces, error, isLost, isLate } = await this.#run({ frame: frame.number, bytes, isFirst, isLast })
@@ -73,43 +85,89 @@ export class Zstd {
         if (isLast) this.#leave(frame)
         for (const piece of pieces) yield Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
         frame.idleSinceMs = performance.now()
+        if (this.#queue.size > 0) this.#serve()
       }
     } finally {
       if (frame) this.#leave(frame)
     }
   }
 
-  #enter({ project, keyId }: Sender): Frame {
-    const waitMs = (this.#banned.get(keyId) ?? 0) - performance.now()
+  #enter(sender: Sender): Frame | Promise<Frame> {
+    const waitMs = (this.#banned.get(sender.keyId) ?? 0) - performance.now()
     if (waitMs > 0) throw new Failure('too_many', 'a block in zstd took too long: send it otherwise, or later', { retryAfterMs: waitMs })
-    this.#makeRoom(project)
-    const frame: Frame = { number: ++this.#count, project, idleSinceMs: undefined }
+    return this.#admit(sender, false) ?? this.#queued(sender)
+  }
+
+  #admit({ project, keyId }: Sender, mayEndBusy: boolean): Frame | undefined {
+    if (!this.#makeRoom({ project, keyId }, mayEndBusy)) return undefined
+    const frame: Frame = { number: ++this.#count, project, keyId, idleSinceMs: undefined }
     this.#frames.add(frame)
     return frame
   }
 
-  /** Whoever has the most gives way to a project that has fewer; else who has kept us waiting. */
-  #makeRoom(project: string): void {
+  /**
+   * Whoever has the most gives way to who has fewer, among projects, and among the keys of a project that has all it may; else who has kept us
+   * waiting. Whose bytes are here is let finish first, for a while.
+   */
+  #makeRoom({ project, keyId }: Sender, mayEndBusy: boolean): boolean {
+    const ours = [...this.#frames].filter(frame => frame.project === project)
+    const isOwnFull = ours.length >= MAX_FRAMES_EACH
+    if (!isOwnFull && this.#frames.size < MAX_FRAMES) return true
+    const whose = (one: Sender) => (isOwnFull ? one.keyId : one.project)
+    const rivals = isOwnFull ? ours : [...this.#frames]
     const counts = new Map<string, number>()
-    for (const frame of this.#frames) counts.set(frame.project, (counts.get(frame.project) ?? 0) + 1)
-    const own = counts.get(project) ?? 0
-    const isOwnFull = own >= MAX_FRAMES_EACH
-    if (!isOwnFull && this.#frames.size < MAX_FRAMES) return
+    for (const frame of rivals) counts.set(whose(frame), (counts.get(whose(frame)) ?? 0) + 1)
     const most = Math.max(...counts.values())
+    const isGreedy = most > (counts.get(whose({ project, keyId })) ?? 0) + 1
     const nowMs = performance.now()
-    const [idlest] = [...this.#frames]
-      .filter(({ project: of, idleSinceMs = nowMs }) => {
-        if (isOwnFull && of !== project) return false
-        return nowMs - idleSinceMs >= IDLE_MS || (!isOwnFull && counts.get(of) === most && most > own + 1)
+    const [idlest] = rivals
+      .filter(frame => {
+        const { idleSinceMs = nowMs } = frame
+        if (nowMs - idleSinceMs >= IDLE_MS) return true
+        return isGreedy && counts.get(whose(frame)) === most && (mayEndBusy || frame.idleSinceMs !== undefined)
       })
       .toSorted((a, b) => (a.idleSinceMs ?? nowMs) - (b.idleSinceMs ?? nowMs))
-    if (!idlest) throw full(`at most ${MAX_FRAMES_EACH} bodies in zstd of one project at a time, and ${MAX_FRAMES} in all`)
-    this.#leave(idlest)
+    if (idlest) this.#drop(idlest)
+    return idlest !== undefined
+  }
+
+  #queued(sender: Sender): Promise<Frame> {
+    const ofKey = [...this.#queue].filter(one => one.sender.keyId === sender.keyId).length
+    if (this.#queue.size >= MAX_QUEUED || ofKey >= MAX_QUEUED_EACH) throw overfull()
+    return new Promise((resolve, reject) => {
+      const queued: Queued = {
+        sender,
+        admitted: frame => {
+          clearTimeout(timer)
+          this.#queue.delete(queued)
+          resolve(frame)
+        },
+      }
+      const timer = setTimeout(() => {
+        const frame = this.#admit(sender, true)
+        if (frame) queued.admitted(frame)
+        else if (this.#queue.delete(queued)) reject(overfull())
+      }, this.#queueMs)
+      this.#queue.add(queued)
+    })
+  }
+
+  /** Who came first is first. */
+  #serve(): void {
+    for (const queued of this.#queue) {
+      const frame = this.#admit(queued.sender, false)
+      if (frame) queued.admitted(frame)
+    }
   }
 
   #leave(frame: Frame): void {
-    if (!this.#frames.delete(frame)) return
+    if (this.#drop(frame)) this.#serve()
+  }
+
+  #drop(frame: Frame): boolean {
+    if (!this.#frames.delete(frame)) return false
     this.#worker?.postMessage({ frame: frame.number, bytes: new Uint8Array(0), isFirst: false, isLast: true } satisfies Job)
+    return true
   }
 
   #ban(keyId: string): void {
@@ -173,6 +231,10 @@ export class Zstd {
 
 function full(why: string): Failure {
   return new Failure('unavailable', why, { retryAfterMs: 1000 })
+}
+
+function overfull(): Failure {
+  return full(`at most ${MAX_FRAMES_EACH} bodies in zstd of one project at a time, and ${MAX_FRAMES} in all`)
 }
 
 function broken(why: string): Failure {
