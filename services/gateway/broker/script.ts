@@ -148,6 +148,11 @@ else redis.call('HSET', KEYS[2], 'messages', messages, 'bytes', bytes, 'version'
 redis.call('PUBLISH', '${CHANNEL}', 'R' .. ARGV[1] .. '\\n' .. number .. '\\n' .. #ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[3])
 return { 1, version }`
 
+/** KEYS as RETAIN · ARGV cursor, about how many. Returns the next cursor, the number of the last change, and topic and message of each. */
+const RETAINED = `
+local next, fields = unpack(redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]))
+return { next, redis.call('HGET', KEYS[2], 'version') or '0', fields }`
+
 /** ARGV sessions, each with how many of its messages are known to be sent. Returns those for which more waits. */
 const AHEAD = `
 local ahead = {}
@@ -176,6 +181,12 @@ export type Scripts = {
   mqttSteps(keys: 1, key: string, ...args: Argument[]): Promise<unknown>
   mqttExpire(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
   mqttRetain(keys: 2, messages: string, bytes: string, ...args: Argument[]): Promise<[outcome: 0 | 1 | 2, version: number]>
+  mqttRetainedBuffer(
+    keys: 2,
+    messages: string,
+    bytes: string,
+    ...args: Argument[]
+  ): Promise<[next: Buffer, version: Buffer, fields: Buffer[]]>
   mqttAhead(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
 }
 
@@ -192,6 +203,7 @@ export function defineScripts(redis: Redis): Redis & Scripts {
     mqttSteps: STEPS,
     mqttExpire: EXPIRE,
     mqttRetain: RETAIN,
+    mqttRetained: RETAINED,
     mqttAhead: AHEAD,
   }
   for (const [name, lua] of Object.entries(scripts)) redis.defineCommand(name, { lua })

@@ -1,9 +1,10 @@
 // What the broker keeps, on a real Redis: how much of it, for how long, and what is dropped.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
+import { projectKey } from '../../../packages/log/key.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { keyIdOf, sessionId } from '../mqtt/session.ts'
-import type { Author, Qos } from './message.ts'
+import { type Author, encodeMessage, type Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
 import type { SessionLimits } from './sessions.ts'
@@ -249,6 +250,42 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect([await store('b', '1', theirs), await store('a', '2', ours), await store('b', '1', theirs)]).toEqual([false, true, true])
     for (const name of ['alarm', 'alarm2', 'a', 'b']) await store(name, '')
     expect(await server.redis.keys(`*${project}*`)).toEqual([])
+  })
+
+  const retains = (project: string, count: number) =>
+    server.redis.hset(
+      projectKey(project, 'retained'),
+      ...Array.from({ length: count }, (_, i) => `projects/${project}/${i}`).flatMap(topic => [
+        topic,
+        encodeMessage({ id: topic, topic, qos: 1, payload: Buffer.alloc(500) }),
+      ]),
+    )
+
+  it('of retained messages is read in parts, so that Redis has time for others', async () => {
+    const project = freshProject()
+    await retains(project, 3000)
+    await server.redis.config('RESETSTAT')
+    const found: string[] = []
+    for await (const { topic } of storage.retained.match([`projects/${project}/#`])) found.push(topic)
+    expect([found.length, new Set(found).size]).toEqual([3000, 3000])
+    const stats = await server.redis.info('commandstats')
+    expect(Number(/cmdstat_hscan:calls=(\d+)/.exec(stats)?.[1])).toBeGreaterThan(4)
+    expect(stats).not.toMatch(/cmdstat_(hvals|hgetall):/)
+  })
+
+  it('of retained messages is in memory for the projects that were asked for last, as far as there is room', async () => {
+    const retained = new Retained(server.redis, openLogger('silent'), { memoryBytes: 25_000 })
+    const projects = [freshProject(), freshProject(), freshProject()] as const
+    for (const project of projects) await retains(project, 10)
+    const reads = async (...some: readonly string[]) => {
+      await server.redis.config('RESETSTAT')
+      for (const project of some) expect(await retained.get(`projects/${project}/1`)).toBeDefined()
+      return Number(/cmdstat_hscan:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+    }
+    const [a, b, c] = projects
+    expect(await reads(a, b, a, b)).toBe(2)
+    expect(await reads(c, b, c)).toBe(1)
+    expect(await reads(a)).toBe(1)
   })
 
   it('of retained messages is the same for all gateways', async () => {
