@@ -4,6 +4,7 @@ import { freshProject, installed, openTestRedis, type TestRedis, until } from '.
 import { projectKey } from '../../../packages/log/key.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { keyIdOf, sessionId } from '../mqtt/session.ts'
+import { leftOver } from './fixture.ts'
 import { type Author, encodeMessage, type Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
@@ -102,7 +103,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     for (const id of [one, two, other]) await storage.sessions.forget(id)
     await storage.sessions.clean()
     // Nothing is left of them, not a count either.
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}layout`])
+    expect(await leftOver(server.redis)).toEqual([])
   })
 
   it('is not pushed out by any number of keys of one project, in bytes or in sessions', async () => {
@@ -158,7 +159,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     nowMs = DAY_MS
     await server.redis.config('RESETSTAT')
     await many.sessions.expire()
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}layout`])
+    expect(await leftOver(server.redis)).toEqual([])
     const ran = (await server.redis.info('commandstats')).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)
     expect([...ran].reduce((sum, [, calls]) => sum + Number(calls), 0)).toBeGreaterThanOrEqual(3)
     await many.stop()
