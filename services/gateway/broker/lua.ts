@@ -12,7 +12,7 @@ export const MESSAGE_BYTES = 250
  * A session belongs to a holder, mostly a project. What waits stands once for each holder: `body:{holder}`, and `share:{holder}`: for how
  * many sessions it waits. One that had to make room has its length in `lost:{holder}` until the last of them has noticed.
  * `queue:{sid}`: messages by their place; `sent:{sid}`: their packet ids; `released:{sid}`: packet ids for PUBREL by their place; `got:{sid}`:
- * packet ids that came with QoS 2; `coming:{sid}`: the message of one that was not there for all yet.
+ * packet ids that came with QoS 2; `coming:{sid}`: of one that was not there for all yet, what it says, as a key, and its id.
  * `filters`: bytes of the filters of each holder. `holders`, `total`: bytes in Redis, what a forgotten session left (`trash`) until it is cleaned; `holds:{holder}`: the bytes that wait for
  * each session, whoever else waits for them too; `crowds`: number of sessions of each, `by:{holder}`: when each was seen.
  * `changes`: number of the last change of a session or its filters, which every gateway is told of; rises also when Redis lost it.

@@ -1,6 +1,6 @@
 // Which changes of sessions are news to a gateway, in whatever order it hears of them.
 import { describe, expect, it } from 'vitest'
-import { News } from './news.ts'
+import { type IsNews, News } from './news.ts'
 
 /** Each says of which filter, or of the whole session where there is none. */
 type Step = readonly [how: 'answered' | 'told' | 'read', number: number, filter?: string]
@@ -34,9 +34,11 @@ describe('a change of a session', () => {
     ],
   ])('%s', (_, before, last, expected) => {
     const news = new News()
-    const say = ([how, number, filter]: Step) => {
-      if (how === 'read') return void news.read(number)
-      return how === 'told' ? news.told('s', number) : news.answered('s', number, filter === undefined ? undefined : [filter])
+    const say = ([how, number, filter]: Step): IsNews | undefined => {
+      if (how === 'told') return news.told('s', number)
+      if (how === 'answered') return news.answered('s', number, filter === undefined ? undefined : [filter])
+      news.read(number)
+      return undefined
     }
     for (const step of before) say(step)
     expect(say(last)?.(last[2])).toBe(expected)

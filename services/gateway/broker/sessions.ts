@@ -2,6 +2,7 @@
 // who stays away may keep the memory of all: sessions are forgotten after a day, and too much that waits loses its oldest.
 import type { Redis } from 'ioredis'
 import { Failure } from '../../../packages/core/failure.ts'
+import { contentKey } from '../../../packages/core/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
@@ -164,10 +165,11 @@ export class Sessions {
   async #queue(message: Message, to: readonly string[], from?: From): Promise<string | undefined> {
     const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
     const bytes = encodeMessage(message)
+    const says = from ? contentKey(`${message.topic}\n${message.payload.toString('latin1')}`) : ''
     let [id, left, isNeeded] = [message.id, to, true]
     do {
       const [some, rest] = [left.slice(0, AT_ONCE), left.slice(AT_ONCE)]
-      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0]
+      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0, says]
       const limits = [messages, sessionBytes, holderBytes, allBytes]
       const queued = await this.#queueFor(message, [id, isNeeded ? bytes : '', ...limits, ...origin, ...some])
       if (!queued) return undefined
@@ -324,7 +326,7 @@ export class Sessions {
   }
 
   #drop(id: string, isGone: IsNews = () => true): void {
-    for (const filter of [...(this.#filters.get(id) ?? [])]) if (isGone(filter)) this.#index(id, filter, undefined)
+    for (const filter of this.#filters.get(id) ?? []) if (isGone(filter)) this.#index(id, filter, undefined)
     this.#warned.delete(id)
   }
 

@@ -11,6 +11,8 @@ import { PREFIX } from './script.ts'
 import type { SessionLimits } from './sessions.ts'
 import { Storage } from './storage.ts'
 
+/** Of a change, later than any that Redis numbers. */
+const AFTER_ALL = 9e15
 const DAY_MS = 24 * 3_600_000
 const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, holderBytes: 4000, allBytes: 6000 }
 const AUTHOR = { keyId: 'k', account: 'a' }
@@ -198,7 +200,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await Promise.all(sessions.map(id => many.sessions.subscribe(id, [['a', { qos: 2, short: false }]])))
     const from = { id: sessionId('k', 'sender'), packetId: 7 }
     await many.sessions.open(from.id, 'k')
-    const message = (id: string) => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from('1') })
+    const message = (id: string, text = '1') => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from(text) })
     // Redis goes away after the first of them: what it says to the second is an error.
     const last = `${PREFIX}queue:${sessions.at(-1)}`
     await server.redis.set(last, 'not a queue')
@@ -211,12 +213,21 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect(queued).toEqual(sessions.map(() => ['first']))
     expect(await many.sessions.queue(message('third'), from)).toBeUndefined()
     expect((await many.sessions.open(from.id, 'k')).comesAgain(7)).toBe(true)
+    // One that broke off, and whose packet id its sender has forgotten: the next under it is another message.
+    const next = { ...from, packetId: 8 }
+    await server.redis.rename(last, 'aside')
+    await server.redis.set(last, 'not a queue')
+    await expect(many.sessions.queue(message('broke off', '2'), next)).rejects.toThrow('WRONGTYPE')
+    await server.redis.rename('aside', last)
+    expect(await many.sessions.queue(message('another', '3'), next)).toBe('another')
+    expect(await server.redis.zrange(last, 0, '-1')).toEqual(['first', 'another'])
+    expect(await server.redis.exists(`${PREFIX}coming:${from.id}`)).toBe(0)
     await many.stop()
   })
 
   it('is what was told last, also while all of it is read', async () => {
     const [kept, ended, gone] = [await comeAndGo('k', 'kept', 'old'), await comeAndGo('k', 'ended', 'x'), await comeAndGo('o', 'gone', 'y')]
-    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify(change)))
+    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify({ ...change, number: String(AFTER_ALL + ++ids) })))
     const granted = JSON.stringify({ qos: 1, short: false })
     // What Redis says to it does not know of these yet, as if it had been asked a moment before.
     const read = storage.sessions.read()
