@@ -55,6 +55,12 @@ export async function audit(redis: Redis): Promise<Audit> {
   }
 }
 
+/** What is in Redis for sessions, but for what stays when there are none. */
+export async function leftOver(redis: Redis): Promise<string[]> {
+  const stays = ['layout', 'changes'].map(name => PREFIX + name)
+  return (await redis.keys(`${PREFIX}*`)).filter(name => !stays.includes(name))
+}
+
 async function pairsOf(redis: Redis, key: string): Promise<Map<string, number>> {
   const flat = await redis.zrange(key, 0, '-1', 'WITHSCORES')
   return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, Number(flat[2 * i + 1])]))

@@ -12,9 +12,10 @@ export const MESSAGE_BYTES = 250
  * A session belongs to a holder, mostly a project. What waits stands once for each holder: `body:{holder}`, and `share:{holder}`: for how
  * many sessions it waits. One that had to make room has its length in `lost:{holder}` until the last of them has noticed.
  * `queue:{sid}`: messages by their place; `sent:{sid}`: their packet ids; `released:{sid}`: packet ids for PUBREL by their place; `got:{sid}`:
- * packet ids that came with QoS 2; `coming:{sid}`: the message of one that was not there for all yet.
+ * packet ids that came with QoS 2; `coming:{sid}`: of one that was not there for all yet, what it says, as a key, and its id.
  * `filters`: bytes of the filters of each holder. `holders`, `total`: bytes in Redis, what a forgotten session left (`trash`) until it is cleaned; `holds:{holder}`: the bytes that wait for
  * each session, whoever else waits for them too; `crowds`: number of sessions of each, `by:{holder}`: when each was seen.
+ * `changes`: number of the last change of a session or its filters, which every gateway is told of; rises also when Redis lost it.
  * Redis refuses a script for want of memory at its first write or not at all: what takes away begins with a write that frees.
  */
 export const COMMON = `
@@ -54,11 +55,19 @@ local function remove(sid, of, id)
   release(of, id)
   return bytes
 end
+local function changed() return tonumber(redis.call('GET', P .. 'changes') or '0') end
+local function change()
+  local time = redis.call('TIME')
+  local number = string.format('%.0f', math.max(changed() + 1, time[1] * 1000000 + time[2]))
+  redis.call('SET', P .. 'changes', number)
+  return number
+end
 local function forget(sid)
   local of, queue = holder(sid), P .. 'queue:' .. sid
+  local filters = tonumber(redis.call('HGET', P .. 'session:' .. sid, 'filters') or '0')
   takes(of, -OVERHEAD * redis.call('ZCARD', P .. 'released:' .. sid))
-  count('filters', of, -tonumber(redis.call('HGET', P .. 'session:' .. sid, 'filters') or '0'))
   for _, name in ipairs({ 'session:', 'sent:', 'released:', 'got:', 'coming:' }) do redis.call('UNLINK', P .. name .. sid) end
+  count('filters', of, -filters)
   redis.call('ZREM', P .. 'holds:' .. of, sid)
   redis.call('ZREM', P .. 'of:' .. key(sid), sid)
   if redis.call('ZREM', P .. 'by:' .. of, sid) == 1 then count('crowds', of, -1) end
@@ -68,7 +77,7 @@ local function forget(sid)
     redis.call('RENAME', queue, P .. 'trash:' .. number)
   end
   if redis.call('ZREM', P .. 'sessions', sid) == 1 then
-    redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'forgotten', id = sid }))
+    redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'forgotten', id = sid, number = change() }))
   end
 end
 local function clean(left)

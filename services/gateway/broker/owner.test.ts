@@ -136,6 +136,37 @@ describe.skipIf(!installed)('a client that had a will', () => {
     expect(published).toEqual([])
   })
 
+  it('is not gone with a gateway whose wills take long to be published', async () => {
+    let release = () => {}
+    const hangs = new Promise<void>(resolve => {
+      release = resolve
+    })
+    let begun = 0
+    const publish = async () => {
+      begun++
+      await hangs
+    }
+    const here = await gateway('one', {}, { publish })
+    failing = new Failure('unavailable', 'there is no log')
+    await here.leave(await enter(here), says('one'))
+    await until('it is being published', () => begun > 0)
+    await server.redis.del(`${PREFIX}node:one`)
+    await until('it says that it lives', async () => (await server.redis.exists(`${PREFIX}node:one`)) === 1)
+    expect(begun).toBe(1)
+    release()
+  })
+
+  it('at a gateway that was slow once, is ended there all the same', async () => {
+    const here = await gateway('one')
+    const there = await gateway('two')
+    await enter(here)
+    await enterOther(here)
+    await enter(there, 'new')
+    await enterOther(there)
+    await until('both are ended', () => closed.length > 1)
+    expect(new Set(closed)).toEqual(new Set([`one ${ID}`, 'one k\nother']))
+  })
+
   it('that another gateway is about to publish waits for that, and is told to come again when it takes too long', async () => {
     const here = await gateway('one', { enterMs: 200, claimMs: 100_000 })
     await here.leave(await enter(here), () =>

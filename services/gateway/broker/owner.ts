@@ -74,11 +74,12 @@ export class Owners {
   readonly #due = new Map<string, string>()
   /** By value: what is to be removed when Redis is there again. */
   readonly #left = new Map<string, string>()
-  /** Gateways that did not let go of a client in time, and since when: nobody waits for them again. */
+  /** Gateways that did not let go of a client in time, and since when: nobody waits for them for a while. */
   readonly #silent = new Map<string, number>()
   readonly #timers: readonly NodeJS.Timeout[]
   readonly #stopped = new AbortController()
-  #beating: Promise<void> | undefined
+  #saying: Promise<unknown> | undefined
+  #working: Promise<void> | undefined
   #sweeping: Promise<void> | undefined
   #cursor = '0'
 
@@ -164,7 +165,7 @@ export class Owners {
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
     this.#stopped.abort()
-    await Promise.all([this.#beating, this.#sweeping])
+    await Promise.all([this.#saying, this.#working, this.#sweeping])
   }
 
   async #enter(args: readonly (string | number | Buffer)[]): Promise<string | null> {
@@ -177,17 +178,26 @@ export class Owners {
   async #pass(id: string, value: string): Promise<void> {
     const node = nodeOf(value)
     if (this.#left.has(value)) return this.#removeLeft(id, value)
-    if (node !== this.#ports.node && !this.#isSilent(node)) {
+    if (node !== this.#ports.node) {
+      // Also one that nobody waits for: it may only be slow, and would go on sending to its client.
       await this.#redis.publish(channelOf(node), JSON.stringify({ kind: 'end', id, value }))
-      if (await this.#handsOver(id, value)) return void this.#silent.delete(node)
-      if (this.#silent.size >= MAX_SILENT) this.#silent.clear()
-      this.#silent.set(node, Date.now())
+      if (!this.#isSilent(node) && (await this.#answers(node, id, value))) return
     }
     if (!(await this.#settle(id, value))) await pause(LOOK_MS)
   }
 
   #isSilent(node: string): boolean {
     return Date.now() - (this.#silent.get(node) ?? Number.NEGATIVE_INFINITY) < this.#times.aliveMs
+  }
+
+  async #answers(node: string, id: string, value: string): Promise<boolean> {
+    const isHandedOver = await this.#handsOver(id, value)
+    if (isHandedOver) this.#silent.delete(node)
+    else {
+      if (this.#silent.size >= MAX_SILENT) this.#silent.clear()
+      this.#silent.set(node, Date.now())
+    }
+    return isHandedOver
   }
 
   async #handsOver(id: string, value: string): Promise<boolean> {
@@ -233,18 +243,23 @@ export class Owners {
     if (await this.#settle(id, value)) this.#due.delete(value)
   }
 
+  /** What there is to do may take long, and must not keep this gateway from saying that it lives: others would take all its clients for gone. */
   #beat(): void {
     if (this.#live.size + this.#due.size + this.#left.size === 0) return
-    const said = async () => {
-      await this.#redis.set(`${PREFIX}node:${this.#ports.node}`, 1, 'PX', this.#times.aliveMs)
-      await this.#each([...this.#left], ([value, id]) => this.#removeLeft(id, value))
-      await this.#each([...this.#due], ([value, id]) => this.#settleDue(id, value))
-    }
-    this.#beating ??= said()
+    this.#saying ??= this.#redis
+      .set(`${PREFIX}node:${this.#ports.node}`, 1, 'PX', this.#times.aliveMs)
       .catch((error: Error) => this.#note(error, 'not said that this gateway lives'))
       .finally(() => {
-        this.#beating = undefined
+        this.#saying = undefined
       })
+    this.#working ??= this.#work().finally(() => {
+      this.#working = undefined
+    })
+  }
+
+  async #work(): Promise<void> {
+    await this.#each([...this.#left], ([value, id]) => this.#removeLeft(id, value))
+    await this.#each([...this.#due], ([value, id]) => this.#settleDue(id, value))
   }
 
   #sweep(): void {

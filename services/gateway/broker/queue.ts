@@ -12,9 +12,11 @@ const MAX_LOOKS = 8
 
 /**
  * ARGV id, message (empty: only for those whose holder has it), most messages and bytes of a session, bytes of a holder, bytes in all,
- * session and packet id by which it came (QoS 2, or both empty), whether these are the last sessions, then the sessions that it is for.
+ * session and packet id by which it came (QoS 2, or both empty), whether these are the last sessions, what it says as a key (where it came
+ * with QoS 2), then the sessions that it is for.
  *
- * It has come when it was there for the last. If that failed it comes again, and goes on under the id that it had.
+ * It has come when it was there for the last. If that failed it comes again, and goes on under the id that it had. Whoever lost its
+ * state may use its packet id for another message: that one has an id of its own.
  *
  * A session that is over its limits drops its oldest. Beyond those of a holder, or of all, the session for which most waits makes room (of
  * the holder that has most): with what waits for it alone, the oldest first, since that frees all of it. If it has nothing of its own, its
@@ -31,7 +33,9 @@ local held, total = {}, nil
 local isKnown = from ~= '' and redis.call('EXISTS', P .. 'session:' .. from) == 1
 if isKnown then
   if redis.call('HEXISTS', P .. 'got:' .. from, packet) == 1 then return false end
-  id = redis.call('HGET', P .. 'coming:' .. from, packet) or id
+  local before = redis.call('HGET', P .. 'coming:' .. from, packet)
+  if before and string.sub(before, 1, #ARGV[10] + 1) == ARGV[10] .. ' ' then id = string.sub(before, #ARGV[10] + 2)
+  elseif before then redis.call('HDEL', P .. 'coming:' .. from, packet) end
 end
 local function lose(sid, many) lost[sid] = (lost[sid] or 0) + many end
 local function isOver(of, need)
@@ -147,14 +151,14 @@ local function queue(sid)
   elseif isThere(of) then later[#later + 1] = sid
   else again[#again + 1] = sid end
 end
-for i = 10, #ARGV do
+for i = 11, #ARGV do
   if left > 0 then queue(ARGV[i]) else later[#later + 1] = ARGV[i] end
 end
 settle()
 if isKnown and ARGV[9] == '1' and #again + #later == 0 then
   redis.call('HSET', P .. 'got:' .. from, packet, 1)
   redis.call('HDEL', P .. 'coming:' .. from, packet)
-elseif isKnown then redis.call('HSET', P .. 'coming:' .. from, packet, id) end
+elseif isKnown then redis.call('HSET', P .. 'coming:' .. from, packet, ARGV[10] .. ' ' .. id) end
 local flat = {}
 for sid, many in pairs(lost) do
   flat[#flat + 1] = sid

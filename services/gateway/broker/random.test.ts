@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { installed, openTestRedis, type TestRedis } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { sessionId } from '../mqtt/session.ts'
-import { audit } from './fixture.ts'
+import { audit, leftOver } from './fixture.ts'
 import type { Lasting } from './lasting.ts'
 import { PREFIX } from './lua.ts'
 import { type SessionLimits, Sessions } from './sessions.ts'
@@ -220,7 +220,7 @@ class Life {
     for (const id of this.told.keys()) await this.sessions.forget(id)
     await this.sessions.clean()
     await this.sessions.stop()
-    expect(await this.#server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}layout`])
+    expect(await leftOver(this.#server.redis)).toEqual([])
   }
 }
 

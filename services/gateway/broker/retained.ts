@@ -7,27 +7,32 @@ import { decodeMessage, encodeMessage, type Message } from './message.ts'
 import { defineScripts, type Scripts } from './script.ts'
 import { Standing } from './standing.ts'
 
-export type RetainedLimits = { readonly messages: number; readonly bytes: number }
+/** Of each project, and in the memory of a gateway. Alarms, which Telltale retains itself, are only among the latter. */
+export type RetainedLimits = { readonly messages: number; readonly bytes: number; readonly memoryBytes: number }
 
-/** Of each project. Alarms, which Telltale retains itself, are not among them. */
-const LIMITS: RetainedLimits = { messages: 10_000, bytes: 16 * 1024 * 1024 }
 /** That are kept in memory. */
 const MAX_PROJECTS = 200
+/** Read in one step: meanwhile Redis does nothing else. */
+const PAGE = 500
+const LIMITS: RetainedLimits = { messages: 10_000, bytes: 16 * 1024 * 1024, memoryBytes: 128 * 1024 * 1024 }
 const WARN_EVERY_MS = 60_000
 const END = 0x0a
+
+/** What was read of a project, once it is. */
+type Known = { readonly all: Promise<Standing>; read?: Standing }
 
 export class Retained {
   readonly #redis: Redis & Scripts & InOrder
   readonly #log: Logger
   readonly #limits: RetainedLimits
   /** The longest unused first. */
-  readonly #projects = new Map<string, Promise<Standing>>()
+  readonly #projects = new Map<string, Known>()
   readonly #warnedMs = new Map<string, number>()
 
-  constructor(redis: Redis, log: Logger, limits: RetainedLimits = LIMITS) {
+  constructor(redis: Redis, log: Logger, limits: Partial<RetainedLimits> = {}) {
     this.#redis = defineInOrder(defineScripts(redis))
     this.#log = log
-    this.#limits = limits
+    this.#limits = { ...LIMITS, ...limits }
   }
 
   /** Without a payload: none is retained there any more [MQTT-3.3.1-10]. @returns whether anything changed. */
@@ -89,8 +94,10 @@ export class Retained {
   /** Where nothing is known there is nothing to change; what cannot be read is read again by the next who asks. */
   async #change(project: string, change: (all: Standing) => void): Promise<void> {
     try {
-      const all = await this.#projects.get(project)
-      if (all) change(all)
+      const known = this.#projects.get(project)
+      if (!known) return
+      change(await known.all)
+      this.#makeRoom()
     } catch (error) {
       this.#log.debug({ project, reason: (error as Error).message }, 'retained messages not read')
     }
@@ -102,24 +109,50 @@ export class Retained {
   }
 
   #standing(project: string): Promise<Standing> {
-    const known = this.#projects.get(project)
+    const known = this.#projects.get(project) ?? this.#read(project)
     this.#projects.delete(project)
-    const all = known ?? this.#read(project)
-    this.#projects.set(project, all)
-    if (this.#projects.size > MAX_PROJECTS) this.#projects.delete(this.#projects.keys().next().value as string)
-    return all
+    this.#projects.set(project, known)
+    this.#makeRoom()
+    return known.all
   }
 
-  async #read(project: string): Promise<Standing> {
-    const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
-    try {
-      // The number first: what changes in between is told of, and is no harm twice.
-      const [version, messages] = await Promise.all([this.#redis.hget(heldKey, 'version'), this.#redis.hvalsBuffer(key)])
-      return new Standing(messages.map(decodeMessage), Number(version ?? 0))
-    } catch (error) {
+  /** The project that was asked for last stays, however large it is: it would be read again for everybody who asks. */
+  #makeRoom(): void {
+    let bytes = 0
+    for (const { read } of this.#projects.values()) bytes += read?.bytes ?? 0
+    for (const [project, { read }] of this.#projects) {
+      if (this.#projects.size === 1 || (this.#projects.size <= MAX_PROJECTS && bytes <= this.#limits.memoryBytes)) return
       this.#projects.delete(project)
-      throw error
+      bytes -= read?.bytes ?? 0
     }
+  }
+
+  #read(project: string): Known {
+    const known: Known = { all: this.#readAll(project) }
+    known.all.then(
+      all => {
+        known.read = all
+        this.#makeRoom()
+      },
+      () => {
+        // Whoever asked is told; who asks next has it read again.
+        if (this.#projects.get(project) === known) this.#projects.delete(project)
+      },
+    )
+    return known
+  }
+
+  /** The number first: what changes in between is told of. Each part says as of which change it is, so that what is older is not taken for news. */
+  async #readAll(project: string): Promise<Standing> {
+    const [key, heldKey] = [projectKey(project, 'retained'), projectKey(project, 'retainedHeld')]
+    const standing = new Standing(Number((await this.#redis.hget(heldKey, 'version')) ?? 0))
+    let cursor = '0'
+    do {
+      const [next, version, fields] = await this.#redis.mqttRetainedBuffer(2, key, heldKey, cursor, PAGE)
+      standing.read(fields.filter((_, index) => index % 2 === 1).map(decodeMessage), Number(version))
+      cursor = next.toString()
+    } while (cursor !== '0')
+    return standing
   }
 
   #refused(project: string, { topic, author }: Message): void {
@@ -127,7 +160,8 @@ export class Retained {
     if (nowMs - (this.#warnedMs.get(project) ?? 0) < WARN_EVERY_MS) return
     if (this.#warnedMs.size >= MAX_PROJECTS) this.#warnedMs.clear()
     this.#warnedMs.set(project, nowMs)
-    const facts = { project, topic, keyId: author?.keyId, ...this.#limits }
+    const { messages, bytes } = this.#limits
+    const facts = { project, topic, keyId: author?.keyId, messages, bytes }
     this.#log.warn(facts, 'not retained: the project retains as many messages, or bytes, as it may; subscribers got it all the same')
   }
 }

@@ -14,7 +14,7 @@ export const FULL = -2
 /**
  * ARGV session, now, most of its key, most in all, holder, for how long after it was seen a session may be connected. One of another holder is
  * forgotten first. Returns whether it was there (-1: it was forgotten; FULL: there is no room), its fields, what was sent (id, packet id), packet
- * ids that were received in order, got, and who was forgotten for it: the longest away of its key, or of the holder that has most.
+ * ids that were received in order, got, and who was forgotten for it: the longest away of its key, or of the holder that has most; and the number of the last change.
  */
 const OPEN = `${COMMON}
 local sid, now, of = ARGV[1], ARGV[2], ARGV[5]
@@ -50,7 +50,7 @@ if redis.call('ZADD', P .. 'by:' .. of, now, sid) == 1 then count('crowds', of, 
 settle()
 return {
   there, redis.call('HGETALL', session), redis.call('HGETALL', P .. 'sent:' .. sid), redis.call('ZRANGE', P .. 'released:' .. sid, 0, -1),
-  redis.call('HKEYS', P .. 'got:' .. sid), gone,
+  redis.call('HKEYS', P .. 'got:' .. sid), gone, changed(),
 }`
 
 /** ARGV now, sessions: they were seen. One that was forgotten meanwhile stays so. */
@@ -61,11 +61,11 @@ for i = 2, #ARGV do
   end
 end`
 
-/** ARGV session. Returns whether there is something to clean. */
+/** ARGV session. Returns whether there is something to clean, and the number of the last change. */
 const FORGET = `${COMMON}
 forget(ARGV[1])
 settle()
-return redis.call('EXISTS', P .. 'trash')`
+return { redis.call('EXISTS', P .. 'trash'), changed() }`
 
 /** ARGV how many messages at most. Lets go of what forgotten sessions left. Returns whether there is more. */
 const CLEAN = `${COMMON}
@@ -92,15 +92,15 @@ return #gone`
 
 /**
  * ARGV session, most bytes of the filters of a holder, then filter and grant of each; an empty grant: it ends. Publishes what changed. Returns
- * 0: the session is gone, or -1: there is no room for them.
+ * the number of this change, 0: the session is gone, or -1: there is no room for them.
  */
 const SUBSCRIBE = `${COMMON}
-local sid, changed, grants, more = ARGV[1], {}, {}, 0
+local sid, told, grants, more = ARGV[1], {}, {}, 0
 local session = P .. 'session:' .. sid
 if redis.call('EXISTS', session) == 0 then return 0 end
 for i = 3, #ARGV, 2 do
   grants['f:' .. ARGV[i]] = ARGV[i + 1]
-  changed[#changed + 1] = { ARGV[i], ARGV[i + 1] }
+  told[#told + 1] = { ARGV[i], ARGV[i + 1] }
 end
 local function takesUp(name, bytes) return bytes == 0 and 0 or bytes + #name + OVERHEAD end
 for name, grant in pairs(grants) do more = more + takesUp(name, #grant) - takesUp(name, redis.call('HSTRLEN', session, name)) end
@@ -111,15 +111,15 @@ for name, grant in pairs(grants) do
 end
 redis.call('HINCRBY', session, 'filters', more)
 count('filters', of, more)
-redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'subscribed', id = sid, filters = changed }))
-return 1`
+redis.call('PUBLISH', '${CHANNEL}', cjson.encode({ kind = 'subscribed', id = sid, filters = told, number = change() }))
+return changed()`
 
-/** ARGV time before which, how many. Forgets the sessions that were not seen since. Returns them. */
+/** ARGV time before which, how many. Forgets the sessions that were not seen since. Returns them, and the number of the last change. */
 const EXPIRE = `${COMMON}
 local gone = redis.call('ZRANGEBYSCORE', P .. 'sessions', '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, sid in ipairs(gone) do forget(sid) end
 settle()
-return gone`
+return { gone, changed() }`
 
 /**
  * KEYS messages of a project, what of them counts · ARGV project, topic, message (empty: none any more), most messages, most bytes. Only
@@ -148,6 +148,11 @@ else redis.call('HSET', KEYS[2], 'messages', messages, 'bytes', bytes, 'version'
 redis.call('PUBLISH', '${CHANNEL}', 'R' .. ARGV[1] .. '\\n' .. number .. '\\n' .. #ARGV[2] .. '\\n' .. ARGV[2] .. ARGV[3])
 return { 1, version }`
 
+/** KEYS as RETAIN · ARGV cursor, about how many. Returns the next cursor, the number of the last change, and topic and message of each. */
+const RETAINED = `
+local next, fields = unpack(redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]))
+return { next, redis.call('HGET', KEYS[2], 'version') or '0', fields }`
+
 /** ARGV sessions, each with how many of its messages are known to be sent. Returns those for which more waits. */
 const AHEAD = `
 local ahead = {}
@@ -165,17 +170,23 @@ export type Scripts = {
     keys: 1,
     key: string,
     ...args: Argument[]
-  ): Promise<[there: number, fields: string[], sent: string[], received: string[], got: string[], gone: string[]]>
+  ): Promise<[there: number, fields: string[], sent: string[], received: string[], got: string[], gone: string[], number: number]>
   mqttSeen(keys: 1, key: string, ...args: Argument[]): Promise<unknown>
-  mqttForget(keys: 1, key: string, ...args: Argument[]): Promise<number>
+  mqttForget(keys: 1, key: string, ...args: Argument[]): Promise<[hasLeft: 0 | 1, number: number]>
   mqttClean(keys: 1, key: string, ...args: Argument[]): Promise<number>
   mqttRenew(keys: 1, key: string, ...args: Argument[]): Promise<number>
   mqttSubscribe(keys: 1, key: string, ...args: Argument[]): Promise<number>
   mqttQueue(keys: 1, key: string, ...args: Argument[]): Promise<Queued | null>
   mqttWaitingBuffer(keys: 1, key: string, ...args: Argument[]): Promise<Buffer[]>
   mqttSteps(keys: 1, key: string, ...args: Argument[]): Promise<unknown>
-  mqttExpire(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
+  mqttExpire(keys: 1, key: string, ...args: Argument[]): Promise<[gone: string[], number: number]>
   mqttRetain(keys: 2, messages: string, bytes: string, ...args: Argument[]): Promise<[outcome: 0 | 1 | 2, version: number]>
+  mqttRetainedBuffer(
+    keys: 2,
+    messages: string,
+    bytes: string,
+    ...args: Argument[]
+  ): Promise<[next: Buffer, version: Buffer, fields: Buffer[]]>
   mqttAhead(keys: 1, key: string, ...args: Argument[]): Promise<string[]>
 }
 
@@ -192,6 +203,7 @@ export function defineScripts(redis: Redis): Redis & Scripts {
     mqttSteps: STEPS,
     mqttExpire: EXPIRE,
     mqttRetain: RETAIN,
+    mqttRetained: RETAINED,
     mqttAhead: AHEAD,
   }
   for (const [name, lua] of Object.entries(scripts)) redis.defineCommand(name, { lua })

@@ -2,6 +2,7 @@
 // who stays away may keep the memory of all: sessions are forgotten after a day, and too much that waits loses its oldest.
 import type { Redis } from 'ioredis'
 import { Failure } from '../../../packages/core/failure.ts'
+import { contentKey } from '../../../packages/core/id.ts'
 import type { Logger } from '../../../packages/runtime/logger.ts'
 import { clientIdOf, keyIdOf } from '../mqtt/session.ts'
 import { FilterTree } from './filter.ts'
@@ -9,6 +10,7 @@ import { Gather } from './gather.ts'
 import { defineInOrder, type InOrder } from './inorder.ts'
 import { type Grant, Lasting, type Tell } from './lasting.ts'
 import { encodeMessage, type Message } from './message.ts'
+import { type IsNews, News } from './news.ts'
 import type { Step } from './queue.ts'
 import { defineScripts, FULL, PREFIX, renewLayout, type Scripts } from './script.ts'
 
@@ -63,6 +65,7 @@ export class Sessions {
   /** Of filters with QoS 1 and 2: for others nothing waits. */
   readonly #tree = new FilterTree<string>()
   readonly #filters = new Map<string, Set<string>>()
+  readonly #news = new News()
   readonly #connected = new Set<Lasting>()
   readonly #warned = new Set<string>()
   /** One for each reading that is under way. */
@@ -99,10 +102,10 @@ export class Sessions {
   async open(id: string, holder: string): Promise<Lasting> {
     const { sessionsOfKey, sessions } = this.#limits
     const args = [id, this.#ports.nowMs(), sessionsOfKey, sessions, holder, UNSEEN_MS]
-    const [there, fields, sent, received, got, gone] = await this.#redis.mqttOpen(1, PREFIX, ...args)
+    const [there, fields, sent, received, got, gone, number] = await this.#redis.mqttOpen(1, PREFIX, ...args)
     if (there === FULL) throw new Failure('unavailable', 'as many sessions are connected as there may be', { retryAfterMs: LOOK_MS })
-    for (const one of gone) this.#forgotten(one, 'too many sessions are away')
-    if (there === -1) this.#forgotten(id, 'it belongs to another project')
+    for (const one of gone) this.#forgotten(one, number, 'too many sessions are away')
+    if (there === -1) this.#forgotten(id, number, 'it belongs to another project')
     if (there === -1 || gone.length > 0) this.#clean()
     const tell: Tell = (...step) => this.#steps.add(step)
     const lasting = new Lasting(this.#redis, tell, id, {
@@ -123,8 +126,8 @@ export class Sessions {
   }
 
   async forget(id: string): Promise<void> {
-    const hasLeft = await this.#redis.mqttForget(1, PREFIX, id)
-    this.#ended(id)
+    const [hasLeft, number] = await this.#redis.mqttForget(1, PREFIX, id)
+    this.#ended(id, this.#news.answered(id, number))
     if (hasLeft) this.#clean()
   }
 
@@ -141,7 +144,8 @@ export class Sessions {
     const args: string[] = granted.flatMap(([filter, grant]) => [filter, grant ? JSON.stringify(grant) : ''])
     const outcome = await this.#redis.mqttSubscribe(1, PREFIX, id, this.#limits.filterBytes, ...args)
     if (outcome === 0) throw new Error('the session is gone')
-    if (outcome > 0) this.#subscribed(id, granted)
+    const filters = granted.map(([filter]) => filter)
+    if (outcome > 0) this.#subscribed(id, granted, this.#news.answered(id, outcome, filters))
     return outcome > 0
   }
 
@@ -161,10 +165,11 @@ export class Sessions {
   async #queue(message: Message, to: readonly string[], from?: From): Promise<string | undefined> {
     const { messages, sessionBytes, holderBytes, allBytes } = this.#limits
     const bytes = encodeMessage(message)
+    const says = from ? contentKey(`${message.topic}\n${message.payload.toString('latin1')}`) : ''
     let [id, left, isNeeded] = [message.id, to, true]
     do {
       const [some, rest] = [left.slice(0, AT_ONCE), left.slice(AT_ONCE)]
-      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0]
+      const origin = [from?.id ?? '', from?.packetId ?? '', rest.length === 0 ? 1 : 0, says]
       const limits = [messages, sessionBytes, holderBytes, allBytes]
       const queued = await this.#queueFor(message, [id, isNeeded ? bytes : '', ...limits, ...origin, ...some])
       if (!queued) return undefined
@@ -201,8 +206,8 @@ export class Sessions {
   async expire(): Promise<void> {
     const beforeMs = this.#ports.nowMs() - this.#limits.awayMs
     for (;;) {
-      const gone = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
-      for (const id of gone) this.#forgotten(id, 'nobody came back')
+      const [gone, number] = await this.#redis.mqttExpire(1, PREFIX, beforeMs, EXPIRE_AT_ONCE)
+      for (const id of gone) this.#forgotten(id, number, 'nobody came back')
       if (gone.length > 0) this.#clean()
       if (gone.length < EXPIRE_AT_ONCE) return
     }
@@ -216,11 +221,13 @@ export class Sessions {
   /** A gateway changed something. */
   heard(message: Buffer): void {
     const change = JSON.parse(message.toString('utf8')) as Change
-    if (change.kind === 'forgotten') this.#ended(change.id)
+    const isNews = this.#news.told(change.id, Number(change.number))
+    if (change.kind === 'forgotten') this.#ended(change.id, isNews)
     else if (change.kind === 'subscribed')
       this.#subscribed(
         change.id,
         change.filters.map(([filter, grant]) => [filter, grant === '' ? undefined : (JSON.parse(grant) as Grant)]),
+        isNews,
       )
   }
 
@@ -229,6 +236,7 @@ export class Sessions {
     const changed: Changed = new Map()
     this.#changes.add(changed)
     try {
+      const number = Number((await this.#redis.get(`${PREFIX}changes`)) ?? 0)
       const ids = await this.#redis.zrange(`${PREFIX}sessions`, 0, '-1')
       const there = new Set(ids)
       for (const id of this.#filters.keys()) if (!there.has(id) && !changed.has(id)) this.#drop(id)
@@ -237,6 +245,7 @@ export class Sessions {
         const found = await Promise.all(some.map(id => this.#redis.hgetall(`${PREFIX}session:${id}`)))
         for (const [index, fields] of found.entries()) this.#readOne(some[index] as string, fields, changed)
       }
+      this.#news.read(number)
     } finally {
       this.#changes.delete(changed)
     }
@@ -286,19 +295,22 @@ export class Sessions {
     for (let at = 0; at < ids.length; at += AT_ONCE) await this.#redis.mqttSeen(1, PREFIX, nowMs, ...ids.slice(at, at + AT_ONCE))
   }
 
-  #subscribed(id: string, granted: Granted): void {
+  #subscribed(id: string, granted: Granted, isNews: IsNews): void {
+    const news = granted.filter(([filter]) => isNews(filter))
     for (const changed of this.#changes) {
       const known = changed.get(id) ?? new Set()
       if (known === 'all') continue
-      for (const [filter] of granted) known.add(filter)
+      for (const [filter] of news) known.add(filter)
       changed.set(id, known)
     }
-    for (const [filter, grant] of granted) this.#index(id, filter, grant)
+    for (const [filter, grant] of news) this.#index(id, filter, grant)
   }
 
-  #ended(id: string): void {
-    for (const changed of this.#changes) changed.set(id, 'all')
-    this.#drop(id)
+  #ended(id: string, isNews: IsNews): void {
+    if (isNews()) {
+      for (const changed of this.#changes) changed.set(id, 'all')
+      this.#drop(id, isNews)
+    }
     this.#ports.forgotten?.(id)
   }
 
@@ -313,14 +325,13 @@ export class Sessions {
     }
   }
 
-  #drop(id: string): void {
-    for (const filter of this.#filters.get(id) ?? []) this.#tree.delete(filter, id)
-    this.#filters.delete(id)
+  #drop(id: string, isGone: IsNews = () => true): void {
+    for (const filter of this.#filters.get(id) ?? []) if (isGone(filter)) this.#index(id, filter, undefined)
     this.#warned.delete(id)
   }
 
-  #forgotten(id: string, reason: string): void {
-    this.#ended(id)
+  #forgotten(id: string, number: number, reason: string): void {
+    this.#ended(id, this.#news.answered(id, number))
     this.#ports.log.info({ client: clientIdOf(id), keyId: keyIdOf(id), reason }, 'mqtt session forgotten')
   }
 
@@ -345,8 +356,8 @@ type Granted = readonly (readonly [filter: string, grant: Grant | undefined])[]
 type Changed = Map<string, Set<string> | 'all'>
 
 type Change =
-  | { readonly kind: 'forgotten'; readonly id: string }
-  | { readonly kind: 'subscribed'; readonly id: string; readonly filters: readonly (readonly [string, string])[] }
+  | { readonly kind: 'forgotten'; readonly id: string; readonly number: string }
+  | { readonly kind: 'subscribed'; readonly id: string; readonly number: string; readonly filters: readonly (readonly [string, string])[] }
 
 function filtersOf(fields: readonly string[]): Map<string, Grant> {
   const found = pairs(fields).filter(([name]) => name.startsWith(FILTER))

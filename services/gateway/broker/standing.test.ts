@@ -5,7 +5,7 @@ import { Standing } from './standing.ts'
 
 const message = (text: string): Message => ({ id: text, topic: 't', qos: 1, payload: Buffer.from(text) })
 
-type Step = readonly ['answered' | 'told', string | undefined, number]
+type Step = readonly ['answered' | 'told' | 'read', string | undefined, number]
 
 describe('what stands retained', () => {
   it.each<readonly [string, readonly Step[], string | undefined]>([
@@ -67,14 +67,55 @@ describe('what stands retained', () => {
       ],
       'read',
     ],
+    [
+      'what was read later than what is told of',
+      [
+        ['read', 'later', 12],
+        ['told', 'old', 11],
+      ],
+      'later',
+    ],
+    [
+      'what came after all that was read',
+      [
+        ['read', 'later', 12],
+        ['told', 'later', 12],
+        ['told', undefined, 13],
+      ],
+      undefined,
+    ],
+    [
+      'what was read last, if it was read twice',
+      [
+        ['read', 'later', 11],
+        ['read', 'last', 12],
+        ['told', 'later', 11],
+      ],
+      'last',
+    ],
   ])('is %s', (_, steps, expected) => {
-    const standing = new Standing([message('read')], 5)
-    for (const [how, text, version] of steps) standing[how]('t', text === undefined ? undefined : message(text), version)
+    const standing = new Standing(5)
+    standing.read([message('read')], 5)
+    for (const [how, text, version] of steps) {
+      const one = text === undefined ? undefined : message(text)
+      if (how !== 'read') standing[how]('t', one, version)
+      else if (one) standing.read([one], version)
+    }
     expect(standing.get('t')?.payload.toString()).toBe(expected)
   })
 
+  it('is counted as long as it stands there', () => {
+    const standing = new Standing(0)
+    standing.read([message('one')], 0)
+    const { bytes } = standing
+    standing.answered('t', message('longer'), 1)
+    expect(standing.bytes).toBe(bytes + 3)
+    standing.told('t', undefined, 2)
+    expect(standing.bytes).toBe(0)
+  })
+
   it('is read again when the changes are numbered anew', () => {
-    const standing = new Standing([], 0)
+    const standing = new Standing(0)
     expect([10, 11, 3].map(version => standing.told('t', message('x'), version))).toEqual([true, true, false])
   })
 })

@@ -2,7 +2,12 @@
 import { TopicTree } from './filter.ts'
 import type { Message } from './message.ts'
 
+/** What one takes in memory besides its topic and payload, about. */
+const MESSAGE_BYTES = 500
+
 export class Standing {
+  /** What it takes in memory, about. */
+  bytes = 0
   readonly #tree = new TopicTree<Message>()
   /** All up to this change has been read or told of. */
   #known: number
@@ -11,9 +16,16 @@ export class Standing {
   readonly #ahead = new Map<string, number>()
   #furthest = 0
 
-  constructor(messages: readonly Message[], version: number) {
-    for (const message of messages) this.#tree.set(message.topic, message)
+  /** @param version of before anything was read. */
+  constructor(version: number) {
     this.#known = version
+  }
+
+  /** A part of what stands there, as of that change; the same may be read several times. */
+  read(messages: readonly Message[], version: number): void {
+    for (const message of messages)
+      if (version > this.#known) this.answered(message.topic, message, version)
+      else this.#set(message.topic, message)
   }
 
   get(topic: string): Message | undefined {
@@ -24,10 +36,10 @@ export class Standing {
     return this.#tree.match(filter)
   }
 
-  /** Redis says that this stands there, or nothing, as of that change. */
+  /** Redis says that this stands there, or nothing, as of that change; what was read later is newer. */
   answered(topic: string, message: Message | undefined, version: number): void {
     if (version <= this.#known || version <= (this.#ahead.get(topic) ?? 0)) return
-    this.#tree.set(topic, message)
+    this.#set(topic, message)
     this.#ahead.set(topic, version)
     this.#furthest = Math.max(this.#furthest, version)
   }
@@ -38,8 +50,16 @@ export class Standing {
     this.#told = version
     if (version <= this.#known) return true
     this.#known = version
-    if (version >= (this.#ahead.get(topic) ?? 0)) this.#tree.set(topic, message)
+    if (version >= (this.#ahead.get(topic) ?? 0)) this.#set(topic, message)
     if (version >= this.#furthest) this.#ahead.clear()
     return true
   }
+
+  #set(topic: string, message: Message | undefined): void {
+    this.bytes += sizeOf(message) - sizeOf(this.#tree.set(topic, message))
+  }
+}
+
+function sizeOf(message: Message | undefined): number {
+  return message ? MESSAGE_BYTES + message.topic.length + message.payload.length : 0
 }

@@ -1,14 +1,18 @@
 // What the broker keeps, on a real Redis: how much of it, for how long, and what is dropped.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freshProject, installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
+import { projectKey } from '../../../packages/log/key.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { keyIdOf, sessionId } from '../mqtt/session.ts'
-import type { Author, Qos } from './message.ts'
+import { leftOver } from './fixture.ts'
+import { type Author, encodeMessage, type Qos } from './message.ts'
 import { Retained } from './retained.ts'
 import { PREFIX } from './script.ts'
 import type { SessionLimits } from './sessions.ts'
 import { Storage } from './storage.ts'
 
+/** Of a change, later than any that Redis numbers. */
+const AFTER_ALL = 9e15
 const DAY_MS = 24 * 3_600_000
 const LIMITS = { awayMs: DAY_MS, sessionsOfKey: 2, sessions: 3, messages: 3, sessionBytes: 3000, holderBytes: 4000, allBytes: 6000 }
 const AUTHOR = { keyId: 'k', account: 'a' }
@@ -101,7 +105,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     for (const id of [one, two, other]) await storage.sessions.forget(id)
     await storage.sessions.clean()
     // Nothing is left of them, not a count either.
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}layout`])
+    expect(await leftOver(server.redis)).toEqual([])
   })
 
   it('is not pushed out by any number of keys of one project, in bytes or in sessions', async () => {
@@ -157,7 +161,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     nowMs = DAY_MS
     await server.redis.config('RESETSTAT')
     await many.sessions.expire()
-    expect(await server.redis.keys(`${PREFIX}*`)).toEqual([`${PREFIX}layout`])
+    expect(await leftOver(server.redis)).toEqual([])
     const ran = (await server.redis.info('commandstats')).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)
     expect([...ran].reduce((sum, [, calls]) => sum + Number(calls), 0)).toBeGreaterThanOrEqual(3)
     await many.stop()
@@ -196,7 +200,7 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     await Promise.all(sessions.map(id => many.sessions.subscribe(id, [['a', { qos: 2, short: false }]])))
     const from = { id: sessionId('k', 'sender'), packetId: 7 }
     await many.sessions.open(from.id, 'k')
-    const message = (id: string) => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from('1') })
+    const message = (id: string, text = '1') => ({ id, topic: 'a', qos: 2 as const, payload: Buffer.from(text) })
     // Redis goes away after the first of them: what it says to the second is an error.
     const last = `${PREFIX}queue:${sessions.at(-1)}`
     await server.redis.set(last, 'not a queue')
@@ -209,12 +213,21 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect(queued).toEqual(sessions.map(() => ['first']))
     expect(await many.sessions.queue(message('third'), from)).toBeUndefined()
     expect((await many.sessions.open(from.id, 'k')).comesAgain(7)).toBe(true)
+    // One that broke off, and whose packet id its sender has forgotten: the next under it is another message.
+    const next = { ...from, packetId: 8 }
+    await server.redis.rename(last, 'aside')
+    await server.redis.set(last, 'not a queue')
+    await expect(many.sessions.queue(message('broke off', '2'), next)).rejects.toThrow('WRONGTYPE')
+    await server.redis.rename('aside', last)
+    expect(await many.sessions.queue(message('another', '3'), next)).toBe('another')
+    expect(await server.redis.zrange(last, 0, '-1')).toEqual(['first', 'another'])
+    expect(await server.redis.exists(`${PREFIX}coming:${from.id}`)).toBe(0)
     await many.stop()
   })
 
   it('is what was told last, also while all of it is read', async () => {
     const [kept, ended, gone] = [await comeAndGo('k', 'kept', 'old'), await comeAndGo('k', 'ended', 'x'), await comeAndGo('o', 'gone', 'y')]
-    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify(change)))
+    const tell = (change: object) => storage.sessions.heard(Buffer.from(JSON.stringify({ ...change, number: String(AFTER_ALL + ++ids) })))
     const granted = JSON.stringify({ qos: 1, short: false })
     // What Redis says to it does not know of these yet, as if it had been asked a moment before.
     const read = storage.sessions.read()
@@ -249,6 +262,42 @@ describe.skipIf(!installed)('what the broker keeps', () => {
     expect([await store('b', '1', theirs), await store('a', '2', ours), await store('b', '1', theirs)]).toEqual([false, true, true])
     for (const name of ['alarm', 'alarm2', 'a', 'b']) await store(name, '')
     expect(await server.redis.keys(`*${project}*`)).toEqual([])
+  })
+
+  const retains = (project: string, count: number) =>
+    server.redis.hset(
+      projectKey(project, 'retained'),
+      ...Array.from({ length: count }, (_, i) => `projects/${project}/${i}`).flatMap(topic => [
+        topic,
+        encodeMessage({ id: topic, topic, qos: 1, payload: Buffer.alloc(500) }),
+      ]),
+    )
+
+  it('of retained messages is read in parts, so that Redis has time for others', async () => {
+    const project = freshProject()
+    await retains(project, 3000)
+    await server.redis.config('RESETSTAT')
+    const found: string[] = []
+    for await (const { topic } of storage.retained.match([`projects/${project}/#`])) found.push(topic)
+    expect([found.length, new Set(found).size]).toEqual([3000, 3000])
+    const stats = await server.redis.info('commandstats')
+    expect(Number(/cmdstat_hscan:calls=(\d+)/.exec(stats)?.[1])).toBeGreaterThan(4)
+    expect(stats).not.toMatch(/cmdstat_(hvals|hgetall):/)
+  })
+
+  it('of retained messages is in memory for the projects that were asked for last, as far as there is room', async () => {
+    const retained = new Retained(server.redis, openLogger('silent'), { memoryBytes: 25_000 })
+    const projects = [freshProject(), freshProject(), freshProject()] as const
+    for (const project of projects) await retains(project, 10)
+    const reads = async (...some: readonly string[]) => {
+      await server.redis.config('RESETSTAT')
+      for (const project of some) expect(await retained.get(`projects/${project}/1`)).toBeDefined()
+      return Number(/cmdstat_hscan:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1] ?? 0)
+    }
+    const [a, b, c] = projects
+    expect(await reads(a, b, a, b)).toBe(2)
+    expect(await reads(c, b, c)).toBe(1)
+    expect(await reads(a)).toBe(1)
   })
 
   it('of retained messages is the same for all gateways', async () => {

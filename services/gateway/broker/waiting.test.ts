@@ -1,18 +1,17 @@
 // What waits for many sessions, on a real Redis: it stands there once, is counted, makes room fairly, and nothing of it is left behind.
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { installed, openTestRedis, type TestRedis } from '../../../packages/log/fixture.ts'
+import { installed, openTestRedis, type TestRedis, until } from '../../../packages/log/fixture.ts'
 import { openLogger } from '../../../packages/runtime/logger.ts'
 import { sessionId } from '../mqtt/session.ts'
-import { type Audit, audit } from './fixture.ts'
+import { type Audit, audit, leftOver } from './fixture.ts'
 import type { Lasting } from './lasting.ts'
-import { MESSAGE_BYTES, PREFIX } from './lua.ts'
+import { CHANNEL, MESSAGE_BYTES, PREFIX } from './lua.ts'
 import type { Scripts } from './script.ts'
 import { type SessionLimits, Sessions } from './sessions.ts'
 
 const DAY_MS = 24 * 3_600_000
 const MIB = 1024 * 1024
-const MARKER = [`${PREFIX}layout`]
 const ROOM: SessionLimits = {
   awayMs: DAY_MS,
   sessionsOfKey: 10_000,
@@ -65,7 +64,6 @@ describe.skipIf(!installed)('what waits for many sessions', () => {
   const publish = (id: string, topic = 'a', bytes = 1) => sessions.queue({ id, topic, qos: 2, payload: Buffer.alloc(bytes, 'x') })
   const queueOf = ({ id }: { readonly id: string }) => server.redis.zrange(`${PREFIX}queue:${id}`, 0, '-1')
   const audited = (): Promise<Audit> => audit(server.redis)
-  const keys = () => server.redis.keys(`${PREFIX}*`)
 
   async function scripts(run: () => Promise<unknown>): Promise<number> {
     await server.redis.config('RESETSTAT')
@@ -175,7 +173,7 @@ describe.skipIf(!installed)('what waits for many sessions', () => {
     expect(await server.redis.hexists(`${PREFIX}share:p`, 'm')).toBe(0)
     for (const { id } of all) await sessions.forget(id)
     await sessions.clean()
-    expect([total < 50 * 20 * 400, await keys()]).toEqual([true, MARKER])
+    expect([total < 50 * 20 * 400, await leftOver(redis)]).toEqual([true, []])
   })
 
   it('stays as its packet id when it was received: PUBREL comes first, in the order of PUBREC [MQTT-4.6.0-4]', async () => {
@@ -255,16 +253,35 @@ describe.skipIf(!installed)('what waits for many sessions', () => {
     expect(await queueOf(again)).toEqual([])
   })
 
+  it('waits also while the common channel tells late of what this gateway changed before', async () => {
+    const subscriber = await server.connect()
+    const late: Buffer[] = []
+    subscriber.on('messageBuffer', (_: Buffer, message: Buffer) => void late.push(message))
+    await subscriber.subscribe(CHANNEL)
+    await sessions.forget((await come('c')).id)
+    const back = await come('c', ['a', 'b'])
+    await sessions.subscribe(back.id, [['a', undefined]])
+    await sessions.subscribe(back.id, [['a', { qos: 1, short: false }]])
+    await sessions.subscribe(back.id, [['b', undefined]])
+    await until('all is told', () => late.length === 6)
+    for (const [index, message] of late.entries()) {
+      sessions.heard(message)
+      await publish(`a${index}`, 'a')
+      await publish(`b${index}`, 'b')
+    }
+    expect(await queueOf(back)).toEqual(['a0', 'a1', 'a2', 'a3', 'a4', 'a5'])
+  })
+
   it('of another layout is forgotten when Telltale starts', async () => {
     const id = sessionId('k', 'old')
-    await redis.del(MARKER)
+    await redis.del(`${PREFIX}layout`)
     const old = { [`session:${id}`]: { bytes: '252', holder: 'p', next: '1' }, [`message:${id}`]: { m: 'x' }, [`sent:${id}`]: { m: '1' } }
     for (const [name, fields] of Object.entries(old)) await redis.hset(`${PREFIX}${name}`, fields)
     const sets = { sessions: id, 'of:k': id, 'by:p': id, 'holds:p': id, holders: 'p', crowds: 'p', [`queue:${id}`]: 'm' }
     for (const [name, member] of Object.entries(sets)) await redis.zadd(`${PREFIX}${name}`, 1, member)
     await redis.set(`${PREFIX}total`, 252)
     await sessions.renew()
-    expect(await keys()).toEqual(MARKER)
+    expect(await leftOver(redis)).toEqual([])
     const kept = await come('kept')
     await sessions.renew()
     expect((await sessions.open(kept.id, 'p')).existed).toBe(true)

@@ -26,7 +26,7 @@ import { clientIdOf, Session } from './session.ts'
 import { rewrite } from './short.ts'
 import { type Subscribing, subscribe } from './subscribing.ts'
 import { fullTopic } from './topic.ts'
-import { endsWithin, Registered, Turns } from './turn.ts'
+import { Deadline, Registered, Turns } from './turn.ts'
 import { publishLast, publishWill } from './will.ts'
 
 export type MqttDoor = {
@@ -266,14 +266,15 @@ type Begun = { readonly client: Client; readonly session: Session }
 /** What comes of the end of a connection; after it the next one of the session begins. Never fails. */
 async function over({ door, broker, registered, opened }: Hooks, connected: Connected, begun: Begun | undefined): Promise<void> {
   const { lasting, owned, done } = connected
+  const deadline = new Deadline()
   if (begun) {
     await registered.gone(begun.client)
-    await endsWithin(begun.session.settled(), SETTLE_MS)
+    await deadline.endsWithin(begun.session.settled(), SETTLE_MS)
   }
   if (owned)
     await door.owners.leave(
       owned,
-      begun && mayLeaveWill(door, begun) ? will => publishWill(door, broker, begun.client, begun.session, will) : undefined,
+      begun && mayLeaveWill(door, begun) ? will => publishWill(door, broker, begun, will, deadline) : undefined,
     )
   if (lasting) {
     if (begun) begun.session.lasting = undefined

@@ -7,8 +7,9 @@ type Turn = {
   readonly over: Promise<void>
 }
 
-/** What comes of an end has limits of its own, below this. */
 const WAIT_MS = 20_000
+/** For all that comes of an end, but for a few calls to Redis afterwards: well below what the next one waits. */
+const END_MS = 12_000
 /** Less than the process gives this door to stop. */
 const STOP_MS = 3000
 const STILL_THERE = new Failure('unavailable', 'the connection that this client had before still ends', { retryAfterMs: 1000 })
@@ -50,6 +51,16 @@ export class Turns {
   /** All that there are have ended. What takes too long is in Redis, for another gateway. */
   async over(): Promise<void> {
     await endsWithin(Promise.all([...this.#last.values()].map(({ over }) => over)), STOP_MS)
+  }
+}
+
+/** One for all that comes of the end of a connection: whatever limit a part of it has, it has no longer than what is left of all. */
+export class Deadline {
+  readonly #untilMs = performance.now() + END_MS
+
+  /** @returns whether it did. */
+  endsWithin(work: Promise<unknown>, limitMs: number): Promise<boolean> {
+    return endsWithin(work, Math.max(0, Math.min(limitMs, this.#untilMs - performance.now())))
   }
 }
 

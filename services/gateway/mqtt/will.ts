@@ -7,20 +7,29 @@ import { type Door, isTransient, take } from './door.ts'
 import type { Sender } from './publishing.ts'
 import type { Deliveries } from './redelivery.ts'
 import { clientIdOf, Session } from './session.ts'
-import { endsWithin } from './turn.ts'
+import { type Deadline, endsWithin } from './turn.ts'
 
 /** Accept and decoders give up well before. */
 const PUBLISH_MS = 10_000
 const TOO_SLOW = new Failure('unavailable', 'the will was not published in time', { retryAfterMs: 1000 })
 
-/** Resolves when it is published, or may not be. Rejects when it cannot be now. */
-export async function publishWill(door: Door, broker: Aedes, client: Sender, session: Session, will: Will): Promise<void> {
+/** Who left it. */
+type Left = { readonly client: Sender; readonly session: Session }
+
+/** Resolves when it is published, or may not be. Rejects when it cannot be now, or not in time. */
+export async function publishWill(
+  door: Door,
+  broker: Aedes,
+  { client, session }: Left,
+  will: Will,
+  deadline: Pick<Deadline, 'endsWithin'> = { endsWithin },
+): Promise<void> {
   const { topic, payload, qos, retain } = will
   const packet = { cmd: 'publish', topic, payload, qos, retain, dup: false } as PublishPacket
   const taken = new Promise<void>((resolve, reject) => take(door, client, session, packet, settled(resolve, reject)))
   const published = taken.then(() => new Promise<void>((resolve, reject) => broker.publish(packet, settled(resolve, reject))))
   try {
-    if (!(await endsWithin(published, PUBLISH_MS))) throw TOO_SLOW
+    if (!(await deadline.endsWithin(published, PUBLISH_MS))) throw TOO_SLOW
   } catch (error) {
     if (!(error instanceof Error) || isTransient(error)) throw error
     refused(door, client, topic, error.message)
@@ -37,7 +46,7 @@ export async function publishLast(door: Door, broker: Aedes, id: string, will: W
   }
   const session = new Session({ identity, ended: () => {} }, caller, ONCE)
   session.close()
-  await publishWill(door, broker, { id }, session, will)
+  await publishWill(door, broker, { client: { id }, session }, will)
 }
 
 /** Of a connection that never was. */
