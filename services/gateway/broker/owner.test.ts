@@ -148,12 +148,15 @@ describe.skipIf(!installed)('a client that had a will', () => {
     }
     const here = await gateway('one', {}, { publish })
     failing = new Failure('unavailable', 'there is no log')
-    await here.leave(await enter(here), says('one'))
-    await until('it is being published', () => begun > 0)
-    await server.redis.del(`${PREFIX}node:one`)
-    await until('it says that it lives', async () => (await server.redis.exists(`${PREFIX}node:one`)) === 1)
-    expect(begun).toBe(1)
-    release()
+    try {
+      await here.leave(await enter(here), says('one'))
+      await until('it is being published', () => begun > 0)
+      await server.redis.del(`${PREFIX}node:one`)
+      await until('it says that it lives', async () => (await server.redis.exists(`${PREFIX}node:one`)) === 1)
+      expect(begun).toBe(1)
+    } finally {
+      release()
+    }
   })
 
   it('at a gateway that was slow once, is ended there all the same', async () => {
