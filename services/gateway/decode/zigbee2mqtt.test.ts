@@ -67,6 +67,16 @@ describe('zigbee2mqtt', () => {
       ],
     ],
     [
+      'light as the cluster has it and in lux, air as it is worked out',
+      ['zigbee2mqtt/m', '{"illuminance":20000,"illuminance_lux":99,"co2":410,"eco2":400}'],
+      [
+        ['m', 'illuminance', { value: 99 }],
+        ['m', 'co2', { ppm: 410 }],
+        ['m', 'eco2', { value: 400 }],
+        ['m', 'state', { illuminance: 20000 }],
+      ],
+    ],
+    [
       'a meter of three phases',
       [
         'zigbee2mqtt/m',
