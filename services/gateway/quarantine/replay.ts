@@ -222,7 +222,7 @@ async function attemptOf(ports: ReplayPorts, project: string, known: Known, kept
 function unrepeatable({ source }: QuarantineRecord): string {
   return source.startsWith('log of ')
     ? 'it was accepted, and is in the log: only one consumer could not digest it, and the others would have it twice'
-    : 'it is not known any more how it came'
+    : 'it cannot be decoded again: not all of it was kept, or it was sent to another project'
 }
 
 async function decodeAgain(
