@@ -114,13 +114,13 @@ export class Owners {
    */
   async enter(id: string, leaves: boolean, will: Will | undefined, waits: () => void): Promise<Owned | undefined> {
     const value = `${this.#ports.node}\n${this.#ports.newId()}`
-    const untilMs = Date.now() + this.#times.enterMs
+    const untilMs = performance.now() + this.#times.enterMs
     const args = [id, leaves ? value : '', will ? encodeWill(will) : '', this.#ports.node, this.#times.aliveMs, MAX_OWNERS]
     try {
       for (let before = await this.#enter(args); before !== null; before = await this.#enter(args)) {
         waits()
         await this.#pass(id, before)
-        if (Date.now() > untilMs) throw STILL_THERE
+        if (performance.now() > untilMs) throw STILL_THERE
       }
     } catch (error) {
       // Redis may have it and have failed to say so.
@@ -187,7 +187,7 @@ export class Owners {
   }
 
   #isSilent(node: string): boolean {
-    return Date.now() - (this.#silent.get(node) ?? Number.NEGATIVE_INFINITY) < this.#times.aliveMs
+    return performance.now() - (this.#silent.get(node) ?? Number.NEGATIVE_INFINITY) < this.#times.aliveMs
   }
 
   async #answers(node: string, id: string, value: string): Promise<boolean> {
@@ -195,13 +195,13 @@ export class Owners {
     if (isHandedOver) this.#silent.delete(node)
     else {
       if (this.#silent.size >= MAX_SILENT) this.#silent.clear()
-      this.#silent.set(node, Date.now())
+      this.#silent.set(node, performance.now())
     }
     return isHandedOver
   }
 
   async #handsOver(id: string, value: string): Promise<boolean> {
-    for (const untilMs = Date.now() + this.#times.handOverMs; Date.now() < untilMs; ) {
+    for (const untilMs = performance.now() + this.#times.handOverMs; performance.now() < untilMs; ) {
       if ((await this.#redis.hget(`${PREFIX}owner`, id)) !== value) return true
       await pause(LOOK_MS)
     }

@@ -156,8 +156,8 @@ export class Retained {
   }
 
   #refused(project: string, { topic, author }: Message): void {
-    const nowMs = Date.now()
-    if (nowMs - (this.#warnedMs.get(project) ?? 0) < WARN_EVERY_MS) return
+    const nowMs = performance.now()
+    if (nowMs - (this.#warnedMs.get(project) ?? Number.NEGATIVE_INFINITY) < WARN_EVERY_MS) return
     if (this.#warnedMs.size >= MAX_PROJECTS) this.#warnedMs.clear()
     this.#warnedMs.set(project, nowMs)
     const { messages, bytes } = this.#limits

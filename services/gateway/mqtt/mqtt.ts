@@ -140,7 +140,7 @@ function inner({ publishing, refused, storage, sessions }: Door, broker: Aedes, 
 
 async function openBroker(door: Door, node: string): Promise<Aedes> {
   const { ports, storage, sessions, refused, owners, turns } = door
-  const redeliveries = new Redeliveries(Date.now)
+  const redeliveries = new Redeliveries(() => performance.now())
   const opened = new Map<string, Connected['lasting']>()
   const unnamed = new WeakSet<Client>()
   const refusedLogins = new Sample((facts, message) => ports.log.info(facts, message))
@@ -310,7 +310,7 @@ function mayStay(identity: MqttPorts['identity']): (message: Message) => Promise
   const known = new Map<string, { readonly caller: ReturnType<Identity['renew']>; readonly untilMs: number }>()
   return async ({ author, topic }) => {
     if (!author) return true
-    const nowMs = Date.now()
+    const nowMs = performance.now()
     let found = known.get(author.keyId)
     if (!found || found.untilMs < nowMs) {
       if (known.size >= MAX_WARNED) known.clear()
