@@ -11,7 +11,7 @@ import type { Cut } from '../guard/port.ts'
 import type { ListenerLimits } from './listener.ts'
 import type { Follow } from './live.ts'
 import type { LoginPorts } from './login.ts'
-import { type PublishPorts, publish, type Refused, type Sender } from './publishing.ts'
+import { NOWHERE, type PublishPorts, publish, type Refused, type Sender } from './publishing.ts'
 import { authorOf, type Session } from './session.ts'
 import { mounted } from './topic.ts'
 import type { Turns } from './turn.ts'
@@ -74,9 +74,6 @@ export function take(door: Door, client: Sender, session: Session, packet: Publi
     }, done)
   })
 }
-
-/** Where a publish goes that was dropped: nobody may subscribe to `$` topics. */
-const NOWHERE = '$telltale/refused'
 
 export function toNobody(packet: PublishPacket): void {
   packet.topic = NOWHERE

@@ -119,15 +119,20 @@ describe.skipIf(!installed)('a follower of a stream that reads nothing for a whi
 })
 
 describe.skipIf(!installed)('a follower that acknowledges nothing', () => {
-  it('is sent no more for beginning again', async () => {
+  async function logIn(clientId: string) {
     const { door, waiting, followers } = await openDoor()
-    const socket = await knock(door.port, 'greedy')
+    const socket = await knock(door.port, clientId)
     const received: Packet[] = []
     const reading = parser()
     reading.on('packet', (packet: Packet) => void received.push(packet))
     socket.on('data', part => void reading.parse(part))
     await until('it logs in', () => waiting.length === 1)
     waiting[0]?.()
+    return { door, socket, received, followers }
+  }
+
+  it('is sent no more for beginning again', async () => {
+    const { door, socket, received, followers } = await logIn('greedy')
     const count = (cmd: string) => received.filter(packet => packet.cmd === cmd).length
     for (const round of [1, 2, 3]) {
       const subscriptions = [{ topic: 'projects/p/devices:stream', qos: 1 }]
@@ -147,14 +152,7 @@ describe.skipIf(!installed)('a follower that acknowledges nothing', () => {
   })
 
   it('of one topic is sent no more of it for what it acknowledges of another', async () => {
-    const { door, waiting, followers } = await openDoor()
-    const socket = await knock(door.port, 'partial')
-    const received: Packet[] = []
-    const reading = parser()
-    reading.on('packet', (packet: Packet) => void received.push(packet))
-    socket.on('data', part => void reading.parse(part))
-    await until('it logs in', () => waiting.length === 1)
-    waiting[0]?.()
+    const { door, socket, received, followers } = await logIn('partial')
     const topics = ['projects/p/devices:stream', 'projects/p/alarms:stream']
     socket.write(generate({ cmd: 'subscribe', messageId: 1, subscriptions: topics.map(topic => ({ topic, qos: 1 })) } as never))
     await until('SUBACK', () => received.some(({ cmd }) => cmd === 'suback'))

@@ -39,7 +39,7 @@ export type Publish = {
 export type Refused = (client: Sender, session: Session, topic: string, reason: string) => void
 
 /** Where refused publishes go instead of to subscribers: nobody may subscribe to `$` topics. */
-const NOWHERE = '$telltale/refused'
+export const NOWHERE = '$telltale/refused'
 const TOO_MANY = new Failure('unavailable', 'too many publishes of this connection wait for their decoders', { retryAfterMs: 1000 })
 
 /** One of them, with all it needs. */
